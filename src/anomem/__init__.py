@@ -1,0 +1,67 @@
+"""AnoMem: image anomaly detection by multi-scale contrasted memory.
+
+``from anomem import AnoMem, load`` is the whole public face; everything is imported when first
+used, so that ``import anomem`` takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomem.config import Config
+    from anomem.detector import AnoMem
+    from anomem.network.encoder import Encoder
+    from anomem.network.heads import Detector, Heads
+    from anomem.network.memory import HopfieldMemory
+    from anomem.saved import load
+    from anomem.training.losses import (
+        contrasted_memory_loss,
+        double_hinge,
+        multi_scale_loss,
+        variance_loss,
+    )
+    from anomem.training.pseudo import pseudo_anomalies
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "AnoMem": "anomem.detector",
+    "load": "anomem.saved",
+    "Config": "anomem.config",
+    "Encoder": "anomem.network.encoder",
+    "HopfieldMemory": "anomem.network.memory",
+    "Heads": "anomem.network.heads",
+    "Detector": "anomem.network.heads",
+    "contrasted_memory_loss": "anomem.training.losses",
+    "variance_loss": "anomem.training.losses",
+    "multi_scale_loss": "anomem.training.losses",
+    "double_hinge": "anomem.training.losses",
+    "pseudo_anomalies": "anomem.training.pseudo",
+}
+
+__all__ = [
+    "AnoMem",
+    "Config",
+    "Detector",
+    "Encoder",
+    "Heads",
+    "HopfieldMemory",
+    "contrasted_memory_loss",
+    "double_hinge",
+    "load",
+    "multi_scale_loss",
+    "pseudo_anomalies",
+    "variance_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'anomem' has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

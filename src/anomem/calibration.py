@@ -1,0 +1,95 @@
+"""From scores to decisions with a known rate of false alarms, and the normals that back them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+FEWEST_NORMALS = 10
+_AT_LEAST_HELD_OUT = 19
+
+
+def p_values(scores: npt.ArrayLike, held_out: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Split-conformal p-values.
+
+    ``p = (1 + #{held-out scores >= score}) / (n + 1)``: under exchangeability a normal image has
+    ``p <= alpha`` with probability at most alpha (Vovk et al., 2005; Bates et al., 2023).
+
+    Args:
+        scores: Any shape, higher is more anomalous.
+        held_out: (n,) scores of normals that took no part in training.
+
+    Returns:
+        In (0, 1], in the shape of ``scores``.
+    """
+    reference = np.sort(np.asarray(held_out, dtype=np.float64))
+    at_least = len(reference) - np.searchsorted(reference, np.asarray(scores), side="left")
+    return (1 + at_least) / (len(reference) + 1)
+
+
+def smallest_alpha(held_out: int) -> float:
+    """The smallest share of false alarms that so many held-out normals can support."""
+    return 1 / (held_out + 1)
+
+
+def threshold(held_out: npt.ArrayLike, alpha: float) -> float:
+    """The held-out score above which a score has a p-value of at most alpha.
+
+    Args:
+        held_out: (n,) scores of normals that took no part in training.
+        alpha: In [1 / (n + 1), 1).
+
+    Raises:
+        ValueError: alpha is not in the range that the held-out normals support.
+    """
+    reference = np.sort(np.asarray(held_out, dtype=np.float64))
+    least = smallest_alpha(len(reference))
+    if not least <= alpha < 1:
+        raise ValueError(
+            f"alpha is {alpha}; {len(reference)} held-out normals support {least:.3g} to below 1."
+        )
+    rank = int(np.floor(alpha * (len(reference) + 1) + 1e-9))
+    return float(reference[len(reference) - rank])
+
+
+def hold_out(
+    count: int, share: float, seed: int, groups: Sequence[str] | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split normals into those to train on and those held out for calibration.
+
+    Args:
+        count: Number of normals, at least 10.
+        share: Share to hold out; at least 19 images are, and at most half.
+        seed: Of the draw.
+        groups: Part, lot, subject or video of each normal; a group is never split.
+
+    Returns:
+        Sorted indices of the training normals and of the held-out ones.
+
+    Raises:
+        ValueError: There are too few normals, or only one group.
+    """
+    if count < FEWEST_NORMALS:
+        raise ValueError(
+            f"{count} normal image{'s are' if count != 1 else ' is'} too few to train and to "
+            f"calibrate on; give at least {FEWEST_NORMALS}."
+        )
+    wanted = min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2)
+    names = np.arange(count) if groups is None else np.asarray(groups)
+    kinds = np.unique(names)
+    if len(kinds) < 2:
+        raise ValueError(
+            f"all {count} normals are of the group {kinds[0]!r}; held-out normals need a group of "
+            "their own: give images of a second one, or leave the groups out."
+        )
+    out: list[np.int64] = []
+    for kind in np.random.default_rng(seed).permutation(kinds):
+        members = np.flatnonzero(names == kind)
+        if len(out) < wanted and len(out) + len(members) <= max(wanted, count // 2):
+            out.extend(members)
+    if not out:
+        out.extend(min((np.flatnonzero(names == kind) for kind in kinds), key=len))
+    held = np.sort(np.asarray(out, dtype=np.int64))
+    return np.setdiff1d(np.arange(count), held), held

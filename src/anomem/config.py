@@ -1,0 +1,235 @@
+"""Every choice of the detector, as plain dataclasses.
+
+Nothing here imports torch, so that the command line can show all choices at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+PseudoKind = Literal["rotate", "cutpaste", "cutpaste_scar", "noise"]
+LambdaForm = Literal["exponential", "linear"]
+
+
+class Choices:
+    """Base of the dataclasses below: unknown keys are refused when one is read from a file."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    def _require(self, holds: bool, name: str, wanted: str) -> None:
+        if not holds:
+            raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
+
+
+@dataclass(frozen=True)
+class ImageChoices(Choices):
+    """What every image is brought to before the encoder sees it."""
+
+    size: tuple[int, int] | None = None
+    """Height and width in pixels; None takes a square of the median shorter side, at most 64."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; None looks at the training images."""
+
+    def __post_init__(self) -> None:
+        self._require(self.size is None or min(self.size) >= 8, "size", "at least 8 x 8 pixels")
+
+
+@dataclass(frozen=True)
+class EncoderChoices(Choices):
+    """The backbone, by its timm name, and the stages whose feature maps are the scales."""
+
+    name: str = "resnet18"
+    """Any timm model that supports features_only."""
+    width: int | None = None
+    """Channels of the first stage of a ResNet (64 in the published ones); None keeps the model's."""
+    stem_stride: Literal[1, 2] | None = None
+    """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem."""
+    scales: tuple[int, ...] = (3, 4)
+    """Indices of the feature maps, shallow to deep, as timm's out_indices."""
+    pretrained: bool = False
+    """Start from timm's published weights."""
+    weights: str | None = None
+    """File of weights (safetensors or a plain state dict) to start from in place of timm's."""
+
+    def __post_init__(self) -> None:
+        self._require(
+            len(self.scales) > 0 and list(self.scales) == sorted(set(self.scales)),
+            "scales",
+            "increasing indices of feature maps",
+        )
+        self._require(self.width is None or self.width >= 4, "width", "at least 4")
+
+
+@dataclass(frozen=True)
+class MemoryChoices(Choices):
+    """The Hopfield memory of each scale."""
+
+    sizes: tuple[int, ...] = (512, 256)
+    """Number of prototypes of each scale."""
+    beta: float = 2.0
+    """Inverse temperature of the retrieval."""
+    steps: int = 1
+    """Times the retrieval is repeated."""
+    unit_norm: bool = True
+    """Retrieve on the unit sphere; False is the raw dot product of the paper."""
+
+    def __post_init__(self) -> None:
+        self._require(min(self.sizes, default=0) >= 1, "sizes", "one positive number a scale")
+        self._require(self.beta > 0, "beta", "above 0")
+        self._require(self.steps >= 1, "steps", "at least 1")
+
+
+@dataclass(frozen=True)
+class LossChoices(Choices):
+    """The multi-scale contrasted memory loss (Eq. 4)."""
+
+    temperature: float = 0.1
+    """tau of the contrast."""
+    soft_class: float = 0.0
+    """Positive weight shared by all other normals of the batch, against 1 for the own view.
+
+    At 0 every sample is its own class (the paper). Above 0 only normals are anchors.
+    """
+    variance_weight: float = 0.05
+    """lambda_V of the variance loss."""
+    sampling_ratios: tuple[float, ...] = (0.3, 1.0)
+    """Share of the places of each scale's map that enter the loss at a step."""
+    scale_weights: LambdaForm = "exponential"
+    """lambda of scale s = 1, 2, ...: 2^(s-1) or s."""
+
+    def __post_init__(self) -> None:
+        self._require(self.temperature > 0, "temperature", "above 0")
+        self._require(self.soft_class >= 0, "soft_class", "0 or above")
+        ratios = self.sampling_ratios
+        self._require(
+            len(ratios) > 0 and min(ratios) > 0 and max(ratios) <= 1,
+            "sampling_ratios",
+            "in (0, 1], one a scale",
+        )
+
+
+@dataclass(frozen=True)
+class ViewChoices(Choices):
+    """Strength of the random views of an image."""
+
+    crop: float = 0.5
+    """Smallest share of the area that a random resized crop keeps."""
+    flip: bool = True
+    """Flip horizontally, half the time."""
+    brightness: float = 0.2
+    """Largest relative change of brightness."""
+    contrast: float = 0.2
+    """Largest relative change of contrast."""
+    saturation: float = 0.2
+    """Largest relative change of saturation."""
+    blur: float = 0.5
+    """Largest share of a 3 x 3 binomial blur mixed in."""
+    noise: float = 0.02
+    """Largest standard deviation of Gaussian noise, on a 0 to 1 scale."""
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.crop <= 1, "crop", "in (0, 1]")
+        for name in ("brightness", "contrast", "saturation", "blur", "noise"):
+            self._require(0 <= getattr(self, name) <= 1, name, "in [0, 1]")
+
+
+@dataclass(frozen=True)
+class PseudoChoices(Choices):
+    """Pseudo-anomalies: altered normals with label 1, never memorised."""
+
+    kinds: tuple[PseudoKind, ...] = ()
+    """Kinds drawn with equal share; none turns them off."""
+    share: float = 1.0
+    """Pseudo-anomalies in a batch for each normal image."""
+
+    def __post_init__(self) -> None:
+        known = get_args(PseudoKind)
+        self._require(set(self.kinds) <= set(known), "kinds", f"from {', '.join(known)}")
+        self._require(self.share > 0, "share", "above 0")
+
+
+@dataclass(frozen=True)
+class Stage1Choices(Choices):
+    """Training of the encoder and the memories (Algorithm 1)."""
+
+    epochs: float = 20
+    """Passes over the normals, from which the number of steps is resolved."""
+    min_steps: int = 300
+    """Fewest steps, however small the set."""
+    max_steps: int | None = None
+    """Most steps, however large the set."""
+    max_seconds: float | None = None
+    """Cap on the time of stage 1; the learning rate reaches its end at the cap."""
+    batch: int = 128
+    """Normal images in a batch."""
+    anomaly_share: float = 0.5
+    """Labelled anomalies in a batch for each normal image, where there are any."""
+    learning_rate: float = 0.1
+    """Peak of the learning rate (SGD, Nesterov momentum 0.9, cosine after the warm-up)."""
+    warmup: float = 0.05
+    """Share of the training over which the learning rate rises."""
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        self._require(self.epochs > 0, "epochs", "above 0")
+        self._require(self.batch >= 2, "batch", "at least 2")
+        self._require(self.anomaly_share > 0, "anomaly_share", "above 0")
+        self._require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Stage2Choices(Choices):
+    """Training of the heads on pooled deviations (Eq. 7 and 8)."""
+
+    hidden: int = 64
+    """Width of the two-layer MLPs."""
+    margin: float = 2.0
+    """M of the double hinge."""
+    steps: int = 300
+    learning_rate: float = 0.01
+    weight_decay: float = 1e-3
+    prior: float | None = 20.0
+    """Labels at which the heads weigh as much as the one-class score; None leaves the score to
+    the heads alone, as the paper does."""
+
+    def __post_init__(self) -> None:
+        self._require(self.margin > 0, "margin", "above 0")
+        self._require(self.prior is None or self.prior > 0, "prior", "above 0, or None")
+
+
+@dataclass(frozen=True)
+class CalibrationChoices(Choices):
+    """Normals held out from all training, on whose scores decisions rest."""
+
+    share: float = 0.1
+    """Share of the normals held out: at least 19 of them, at most half."""
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.share <= 0.5, "share", "in (0, 0.5]")
+
+
+@dataclass(frozen=True)
+class Config(Choices):
+    """Every choice of an AnoMem detector."""
+
+    images: ImageChoices = field(default_factory=ImageChoices)
+    encoder: EncoderChoices = field(default_factory=EncoderChoices)
+    memory: MemoryChoices = field(default_factory=MemoryChoices)
+    loss: LossChoices = field(default_factory=LossChoices)
+    views: ViewChoices = field(default_factory=ViewChoices)
+    pseudo: PseudoChoices = field(default_factory=PseudoChoices)
+    stage1: Stage1Choices = field(default_factory=Stage1Choices)
+    stage2: Stage2Choices = field(default_factory=Stage2Choices)
+    calibration: CalibrationChoices = field(default_factory=CalibrationChoices)
+
+    def __post_init__(self) -> None:
+        scales = len(self.encoder.scales)
+        for name, values in (
+            ("memory.sizes", self.memory.sizes),
+            ("loss.sampling_ratios", self.loss.sampling_ratios),
+        ):
+            if len(values) != scales:
+                raise ValueError(
+                    f"{name} has {len(values)} values for {scales} scales; give one a scale."
+                )

@@ -1,0 +1,57 @@
+"""Several sources as one, and the labels that go with images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.data.sources import ImageSource
+
+
+class JoinedSource(ImageSource):
+    """The images of several sources, one source after the other."""
+
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        """Keep the sources; nothing is read yet."""
+        self._sources = list(sources)
+        self._starts = np.cumsum([0, *(len(source) for source in sources)])
+        self.names = [name for source in sources for name in source.names]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Read one image."""
+        place = range(len(self))[index]
+        which = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self._sources[which][place - int(self._starts[which])]
+
+
+def check_labels(
+    y: npt.ArrayLike | None, count: int, allowed: tuple[int, ...] = (0, 1)
+) -> npt.NDArray[np.int64]:
+    """Labels of so many images, as integers.
+
+    Args:
+        y: 0 normal, 1 anomalous; None means all are normal.
+        count: Number of images.
+        allowed: The labels that may occur.
+
+    Returns:
+        (count,) int64.
+
+    Raises:
+        ValueError: Their number or a value is wrong.
+    """
+    if y is None:
+        return np.zeros(count, dtype=np.int64)
+    label = np.asarray(y)
+    if label.shape != (count,):
+        raise ValueError(f"y has shape {label.shape} for {count} images; give one label an image.")
+    unknown = sorted({value for value in label.tolist() if value not in allowed}, key=str)
+    if unknown:
+        raise ValueError(
+            f"y holds {unknown[0]!r}; labels are 0 for normal and 1 for anomalous"
+            + (", -1 takes one back." if -1 in allowed else ".")
+        )
+    return label.astype(np.int64)

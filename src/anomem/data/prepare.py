@@ -1,0 +1,205 @@
+"""A source of images to tensors of one size, in memory or streamed."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anomem.data.decode import ImageError
+from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_float, to_shape
+from anomem.data.sources import ArraySource, ImageSource
+
+__all__ = [
+    "Batch",
+    "ImageShape",
+    "PreparedImages",
+    "StreamedImages",
+    "infer_shape",
+    "prepare",
+    "read",
+    "to_float",
+    "to_shape",
+]
+
+_CHUNK = 256  # images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What could be read of the images asked for.
+
+    Attributes:
+        images: N' x C x H x W, uint8 or uint16.
+        kept: N' indices into the source, in the order asked for.
+        errors: for each index that could not be read, the sentence that says why.
+    """
+
+    images: Tensor
+    kept: list[int]
+    errors: dict[int, str]
+
+
+class PreparedImages:
+    """Images of one size in memory.
+
+    Attributes:
+        images: N x C x H x W, uint8 or uint16.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        """Keep the images."""
+        self.images = images
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images of B indices, B x C x H x W, uint8 or uint16."""
+        return self.images[indices.to(self.images.device)]
+
+
+class StreamedImages:
+    """Images that do not fit into memory, read each time they are taken."""
+
+    def __init__(self, source: ImageSource, shape: ImageShape) -> None:
+        """Keep the source; nothing is read yet."""
+        self._source, self._shape = source, shape
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self._source)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Read the images of B indices, B x C x H x W, uint8 or uint16.
+
+        Raises:
+            ImageError: some of them cannot be read.
+        """
+        wanted = indices.tolist()
+        images, errors = _read(self._source, wanted, self._shape, workers=2)
+        _raise_any(errors, len(wanted))
+        return images
+
+
+def read(
+    source: ImageSource, indices: Sequence[int], shape: ImageShape, *, workers: int = 2
+) -> Batch:
+    """Read some images and bring them to one shape; bad ones are told apart, not raised.
+
+    An array whose images have the shape already is not copied where the indices are a contiguous
+    range, so the images may share its memory.
+
+    Args:
+        source: the images.
+        indices: which of them.
+        shape: the shape wanted.
+        workers: threads that decode.
+
+    Returns:
+        The images, uint8, or uint16 if any of them has 16 bits, with what could not be read.
+    """
+    images, errors = _read(source, indices, shape, workers)
+    kept = [index for index in indices if index not in errors]
+    return Batch(images, kept, {index: str(error) for index, error in errors.items()})
+
+
+def prepare(
+    source: ImageSource,
+    shape: ImageShape,
+    *,
+    memory_limit: int = 4 * 2**30,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedImages | StreamedImages:
+    """Read all images into memory if they fit, else read them as they are taken.
+
+    Args:
+        source: N images.
+        shape: the shape wanted.
+        memory_limit: bytes that the images may take.
+        progress: called with the number of images read so far and N.
+
+    Returns:
+        The images, in memory or streamed. Streamed images are checked when they are taken.
+
+    Raises:
+        ImageError: some images cannot be read; names up to three of them.
+    """
+    total = len(source)
+    size = total * shape.channels * shape.height * shape.width
+    if size > memory_limit:
+        return StreamedImages(source, shape)
+    images = torch.empty((total, shape.channels, shape.height, shape.width), dtype=torch.uint8)
+    errors: dict[int, ImageError] = {}
+    for start in range(0, total, _CHUNK):
+        chunk, bad = _read(source, range(start, min(start + _CHUNK, total)), shape, workers=2)
+        errors |= bad
+        if chunk.dtype == torch.uint16 and images.dtype == torch.uint8:
+            if 2 * size > memory_limit:
+                return StreamedImages(source, shape)
+            images = _widen(images)
+        if not errors:
+            images[start : start + _CHUNK] = _widen(chunk) if images.dtype != chunk.dtype else chunk
+        if progress is not None:
+            progress(min(start + _CHUNK, total), total)
+    _raise_any(errors, total)
+    return PreparedImages(images)
+
+
+def _read(
+    source: ImageSource, indices: Sequence[int], shape: ImageShape, workers: int
+) -> tuple[Tensor, dict[int, ImageError]]:
+    if isinstance(source, ArraySource):
+        return batch_to_shape(_select(source.array, indices), shape), {}
+
+    def one(index: int) -> Tensor | ImageError:
+        try:
+            return to_shape(source[index], shape)
+        except ImageError as error:
+            return ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
+
+    # Pillow releases the interpreter lock while it decodes.
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(one, indices))
+    errors = {
+        index: result
+        for index, result in zip(indices, results, strict=True)
+        if isinstance(result, ImageError)
+    }
+    images = [result for result in results if isinstance(result, Tensor)]
+    if not images:
+        size = (shape.channels, shape.height, shape.width)
+        return torch.empty((0, *size), dtype=torch.uint8), errors
+    if any(image.dtype == torch.uint16 for image in images):
+        images = [image if image.dtype == torch.uint16 else _widen(image) for image in images]
+    return torch.stack(images), errors
+
+
+def _select(array: npt.NDArray[Any], indices: Sequence[int]) -> npt.NDArray[Any]:
+    """The images of some indices: a view for a contiguous range, else a copy."""
+    wanted = np.asarray(indices, dtype=np.int64)
+    if len(wanted) and wanted[0] >= 0 and (np.diff(wanted) == 1).all() and wanted[-1] < len(array):
+        return array[wanted[0] : wanted[-1] + 1]
+    return array[wanted]
+
+
+def _widen(images: Tensor) -> Tensor:
+    """Exact uint8 to uint16: 255 becomes 65535."""
+    return images.to(torch.uint16).mul_(257)
+
+
+def _raise_any(errors: dict[int, ImageError], total: int) -> None:
+    if not errors:
+        return
+    named = ", ".join(f"{error.name}: {error.reason}" for error in list(errors.values())[:3])
+    more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
+    raise ImageError(
+        f"{len(errors)} of {total} images cannot be read",
+        named + more,
+        "remove it or export it again" if len(errors) == 1 else "remove them or export them again",
+    )

@@ -1,0 +1,269 @@
+"""Files, arrays, Pillow images and data sets behind one face: images by number."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+
+from anomem.data.decode import ImageError, decode, pil_to_array
+from anomem.data.listing import list_images
+
+_SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
+
+
+class ImageSource(ABC):
+    """Images by number, each read when it is asked for.
+
+    Attributes:
+        names: N names, the path of each image or "image 3".
+    """
+
+    names: list[str]
+
+    def __len__(self) -> int:
+        """The number of images N."""
+        return len(self.names)
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Read one image; safe to call from several threads.
+
+        Returns:
+            H x W x 1 or H x W x 3, uint8 or uint16.
+
+        Raises:
+            ImageError: the image cannot be read.
+            IndexError: there is no such image.
+        """
+
+
+class FileSource(ImageSource):
+    """Image files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Keep the paths; the files are opened when asked for."""
+        self._paths = list(paths)
+        self.names = [str(path) for path in paths]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Decode one file."""
+        return decode(self._paths[index])
+
+
+class ArraySource(ImageSource):
+    """Images of one size in one array.
+
+    Attributes:
+        array: N x H x W x C, C in {1, 3}, uint8 or uint16, not copied from what was given.
+    """
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        """Check the array, N x H x W x 3, N x H x W x 1 or N x H x W."""
+        if problem := _dtype_problem(array.dtype):
+            raise TypeError(f"The array {problem[0]}; {problem[1]}.")
+        if problem := _shape_problem(array.shape):
+            raise ValueError(f"The array {problem[0]}; {problem[1]}.")
+        array = array[..., None] if array.ndim == 3 else array
+        self.array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.names = _numbered(len(array))
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """One image, a view into the array."""
+        image: npt.NDArray[Any] = self.array[index]
+        return image
+
+
+class ListSource(ImageSource):
+    """A list of Pillow images, or of arrays of differing sizes."""
+
+    def __init__(self, images: Sequence[Image.Image | npt.NDArray[Any]]) -> None:
+        """Keep the images; they are checked when asked for."""
+        self._images = images
+        self._lock = Lock()
+        self.names = _numbered(len(images))
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Convert one image."""
+        with self._lock:  # Pillow may still have to load it from its file
+            return _to_array(self._images[index], self.names[index])
+
+
+class DatasetSource(ImageSource):
+    """A map-style torch Dataset whose items are an image or a tuple that begins with one."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        """Keep the data set; its items are checked when asked for."""
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise TypeError(
+                f"{type(dataset).__name__} has no length or no items by number; "
+                "give a map-style Dataset with __len__ and __getitem__."
+            )
+        length = len(dataset)
+        if length == 0:
+            raise ValueError(f"The {type(dataset).__name__} is empty; give at least one image.")
+        self._dataset = dataset
+        self._lock = Lock()
+        self.names = _numbered(length)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Get one item and convert its image."""
+        name = self.names[index]
+        try:
+            with self._lock:  # a Dataset promises no thread safety
+                item = self._dataset[range(len(self))[index]]
+        except Exception as error:
+            reason = f"the Dataset raised {type(error).__name__} ({_first_line(error)})"
+            raise ImageError(name, reason, "mend that item or leave it out") from error
+        if isinstance(item, tuple | list) and item:
+            item = item[0]
+        return _to_array(item, name)
+
+
+def open_images(x: object) -> ImageSource:
+    """Open anything that holds images.
+
+    Args:
+        x: a path, folder or pattern, or a list of those (see ``list_images``); an array
+            N x H x W x 3, N x H x W x 1 or N x H x W, uint8 or uint16; a list of Pillow images or
+            of uint8 or uint16 arrays H x W x 3, H x W x 1 or H x W; a map-style torch Dataset
+            whose items are an image, or a tuple beginning with one (a Pillow image, an array as
+            above or a tensor C x H x W, uint8, uint16 or float in [0, 1]); or an ImageSource,
+            which is returned as it is.
+
+    Returns:
+        The images as a source.
+
+    Raises:
+        ValueError: x is empty, has a wrong shape, or a path does not exist.
+        TypeError: x, or its pixels, are of a type that is not supported.
+    """
+    if isinstance(x, ImageSource):
+        return x
+    if isinstance(x, str | Path):
+        return FileSource(list_images(x))
+    if isinstance(x, np.ndarray):
+        return ArraySource(x)
+    if isinstance(x, Dataset):
+        return DatasetSource(x)
+    if isinstance(x, list | tuple):
+        return _open_list(x)
+    if isinstance(x, Image.Image):
+        raise TypeError("This is one Pillow image; give a list of images, [image].")
+    if isinstance(x, torch.Tensor):
+        raise TypeError(
+            "Tensors are not opened as images; "
+            "give TensorDataset(X), or X.permute(0, 2, 3, 1).numpy() as uint8."
+        )
+    raise TypeError(f"{type(x).__name__} holds no images that can be read; {_SOURCES}.")
+
+
+def _open_list(x: Sequence[Any]) -> ImageSource:
+    if not x:
+        raise ValueError("The list is empty; give at least one image.")
+    kinds = [_kind(item) for item in x]
+    for index, kind in enumerate(kinds):
+        if kind is None:
+            name = type(x[index]).__name__
+            raise TypeError(f"Item {index} of the list is of type {name}; {_SOURCES}.")
+        if kind != kinds[0]:
+            raise TypeError(
+                f"Item {index} of the list is {kind} but item 0 is {kinds[0]}; give one kind."
+            )
+    return FileSource(list_images(x)) if kinds[0] == "a path" else ListSource(x)
+
+
+def _kind(item: object) -> str | None:
+    if isinstance(item, str | Path):
+        return "a path"
+    if isinstance(item, Image.Image):
+        return "a Pillow image"
+    return "an array" if isinstance(item, np.ndarray) else None
+
+
+def _to_array(image: object, name: str) -> npt.NDArray[Any]:
+    """Convert what a list or a Dataset holds to H x W x C, uint8 or uint16."""
+    if isinstance(image, Image.Image):
+        return pil_to_array(image, name)
+    if isinstance(image, torch.Tensor):
+        return _to_array(_tensor_to_array(image, name), name)
+    if not isinstance(image, np.ndarray):
+        reason = f"{type(image).__name__} is not an image"
+        raise ImageError(name, reason, "give a Pillow image, an array or a tensor")
+    if problem := _dtype_problem(image.dtype):
+        raise ImageError(name, f"the array {problem[0]}", problem[1])
+    _refuse_shape(image.shape, image.shape[2:], name)
+    image = image[..., None] if image.ndim == 2 else image
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
+    """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
+    _refuse_shape(image.shape, image.shape[:-2], name)
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = image.float()
+        low, high = image.amin().item(), image.amax().item()  # NaN if there is any
+        # A resize may overshoot by a rounding error.
+        if not (low >= -1e-3 and high <= 1 + 1e-3):
+            reason = f"the floats range from {low:.3g} to {high:.3g}, not within [0, 1]"
+            raise ImageError(name, reason, "give images without NaN, before normalisation")
+        image = (image.clamp(0, 1) * 65535).round().to(torch.uint16)
+    array: npt.NDArray[Any] = image.numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+
+
+def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> None:
+    if len(shape) < 2 or 0 in shape or tuple(channels) not in ((), (1,), (3,)):
+        reason = f"the shape {_times(shape)} is not that of an image"
+        raise ImageError(name, reason, "give arrays H x W x 3 or H x W, tensors 3 x H x W")
+
+
+def _dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
+    """What is wrong with the dtype of an array and what to do, or None."""
+    if dtype.kind == "u" and dtype.itemsize in (1, 2):
+        return None
+    if dtype.kind == "f":
+        mend = "give uint8, such as (255 * X).round().astype('uint8') for X in [0, 1]"
+    elif dtype.kind == "O":
+        mend = "give images of one size as one uint8 array, or a list of arrays"
+    else:
+        mend = "give uint8 or uint16"
+    return f"has dtype {dtype}", mend
+
+
+def _shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """What is wrong with the shape of a batch and what to do, or None."""
+    given = _times(shape)
+    if len(shape) == 2:
+        return f"is one image of shape {given}", "give a batch, X[None]"
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        mend = f"give a batch, X[None], or X[..., None] for {shape[0]} grey images"
+        return f"is one image of shape {given}", mend
+    if 0 in shape:
+        return f"of shape {given} is empty", "give at least one image"
+    if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
+        return None
+    if len(shape) == 4 and shape[3] == 4:
+        return "has 4 channels", "leave out the transparency, X[..., :3]"
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "has its channels first", "move them last, X.transpose(0, 2, 3, 1)"
+    return f"has the shape {given}", "give N x H x W x 3, N x H x W x 1 or N x H x W"
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"image {index}" for index in range(count)]
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "()"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:120].rstrip(". ")

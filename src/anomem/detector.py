@@ -1,0 +1,270 @@
+"""The detector for its whole life: fit, adapt, score, explain, save, load."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from anomem import fitting, saved
+from anomem.calibration import hold_out, smallest_alpha, threshold
+from anomem.config import Config
+from anomem.data.joined import JoinedSource, check_labels
+from anomem.data.prepare import ImageShape, infer_shape, prepare
+from anomem.data.sources import ImageSource, open_images
+from anomem.explanation import Explanation, explain
+from anomem.presets import changed, flat, resolve
+from anomem.scoring import Scores, score_measured, score_source
+from anomem.versions import library_versions
+
+StageProgress = Callable[[str, int, int], None]
+
+
+class AnoMem(BaseEstimator):  # type: ignore[misc]
+    """Image anomaly detection by multi-scale contrasted memory, as a scikit-learn estimator.
+
+    Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
+    N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
+
+    Args:
+        config: Name of a preset, or a :class:`~anomem.config.Config`.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        seed: Of every random draw; the same seed on the same machine gives the same scores.
+
+    Attributes:
+        config_: The configuration in use, a ``Config``.
+        shape_: Channels, height and width that images are brought to.
+        network_: Encoder and memories.
+        detector_: Heads and fusion.
+        reserve_: What is kept of the images, to adapt and to calibrate.
+        summary_: Numbers of images, steps, seconds and loss of the training; library versions.
+    """
+
+    def __init__(
+        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.seed = seed
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
+        params: dict[str, Any] = {"config": self.config, "device": self.device, "seed": self.seed}
+        if deep:
+            params |= {f"config__{k}": v for k, v in flat(resolve(self.config)).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters and choices by the names of :meth:`get_params`."""
+        prefix = "config__"
+        choices = {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+        super().set_params(**{k: v for k, v in params.items() if not k.startswith(prefix)})
+        if choices:
+            self.config = changed(resolve(self.config), choices)
+        return self
+
+    def fit(
+        self,
+        X: object,
+        y: npt.ArrayLike | None = None,
+        *,
+        anomalies: object = None,
+        groups: Sequence[str] | None = None,
+        checkpoint: str | Path | None = None,
+        progress: StageProgress | None = None,
+    ) -> Self:
+        """Learn the normal, and the labelled anomalies where there are any.
+
+        Args:
+            X: Images.
+            y: Label of each image of X, 0 normal or 1 anomalous; None means all are normal.
+            anomalies: Further images, all anomalous.
+            groups: Part, lot, subject or video of each image of X: held-out normals never share
+                a group with training normals.
+            checkpoint: File that keeps the state of stage 1 as it goes. If it exists, the run
+                goes on from it, and ends with the scores of the uninterrupted run.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Raises:
+            ValueError: Too few normals, unreadable images, or labels that do not fit; one
+                sentence says what to do.
+        """
+        config = resolve(self.config)
+        fabric = fitting.make_fabric(self.device)
+        source = open_images(X)
+        label = check_labels(y, len(source))
+        if groups is not None and len(groups) != len(source):
+            raise ValueError(f"there are {len(groups)} groups for {len(source)} images; give one each.")
+        normal_groups = None if groups is None else [groups[i] for i in np.flatnonzero(label == 0)]
+        split = hold_out(
+            int((label == 0).sum()), config.calibration.share, self.seed, normal_groups
+        )
+        if anomalies is not None:
+            more = open_images(anomalies)
+            source = JoinedSource([source, more])
+            label = np.concatenate([label, np.ones(len(more), dtype=np.int64)])
+        shape = _shape(config, source)
+        images = fitting.TrainingImages.of(
+            prepare(source, shape, progress=_stage(progress, "reading")), label, split
+        )
+        network = fitting.new_network(config, shape, images.normals, fabric, self.seed)
+        state = fitting.run_stage1(
+            network,
+            images,
+            config,
+            fabric=fabric,
+            seed=self.seed,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            progress=_stage(progress, "stage 1"),
+        )
+        self.config_, self.shape_, self.network_ = config, shape, network
+        self.reserve_ = fitting.fill_reserve(network, images, config, self.seed)
+        self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
+        self._train_detector()
+        return self
+
+    def adapt(
+        self,
+        X: object,
+        y: npt.ArrayLike,
+        *,
+        depth: Literal["heads", "encoder"] = "heads",
+        normal: object = None,
+        progress: StageProgress | None = None,
+    ) -> Self:
+        """Learn from labelled images, together with all that were labelled before.
+
+        At depth "heads" only stage 2 is trained again, in seconds; encoder and memories stay as
+        they are, and no earlier image is needed. At depth "encoder", encoder and memories are
+        first trained on for a fifth of the steps (and time) of the fit, with labelled anomalies
+        drawn in balance with the normals.
+
+        Args:
+            X: Labelled images.
+            y: Label of each: 0 normal, 1 anomalous, -1 to take back an earlier label.
+            depth: What is trained.
+            normal: Normal images, those of the fit and new ones, for depth "encoder". Those held
+                out by the fit are known again and stay held out.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Raises:
+            ValueError: Labels that do not fit, unreadable images, or, at depth "encoder",
+                missing normals or missing images of earlier labels.
+        """
+        check_is_fitted(self, "network_")
+        source = open_images(X)
+        label = check_labels(y, len(source), (-1, 0, 1))
+        images = prepare(source, self.shape_, progress=_stage(progress, "reading"))
+        if depth == "encoder":
+            if normal is None:
+                raise ValueError(
+                    'depth="encoder" trains on normals too; give them as normal=, or use '
+                    'depth="heads".'
+                )
+            normals = prepare(open_images(normal), self.shape_)
+            self.reserve_ = fitting.fine_tune(
+                self.network_,
+                self.reserve_,
+                fitting.LabelledImages(images, torch.from_numpy(label)),
+                normals,
+                self.config_,
+                fabric=fitting.make_fabric(self.device),
+                steps=self.summary_["steps"],
+                seed=self.seed,
+                progress=_stage(progress, "stage 1"),
+            )
+        else:
+            newer = fitting.measure_labelled(
+                self.network_, images, torch.from_numpy(label), self.reserve_.normals
+            )
+            labelled = self.reserve_.labelled.updated(newer)
+            self.reserve_ = self.reserve_.with_labels(labelled)
+        self._train_detector()
+        return self
+
+    def decision_function(self, X: object) -> npt.NDArray[np.float32]:
+        """Anomaly score of each image, (N,) float32, higher is more anomalous.
+
+        0 is the mean of the training normals and 1 their standard deviation.
+
+        Raises:
+            ValueError: An image cannot be read.
+        """
+        scores = self.score_images(X)
+        if scores.errors:
+            raise ValueError(next(iter(scores.errors.values())))
+        return scores.score
+
+    def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
+        """Scores of images of which some may be unreadable: those get NaN and an error."""
+        check_is_fitted(self, "network_")
+        return score_source(
+            self.network_,
+            self.detector_,
+            open_images(X),
+            self.shape_,
+            progress=_stage(progress, "scoring"),
+        )
+
+    def predict(self, X: object, alpha: float = 0.05) -> npt.NDArray[np.int64]:
+        """Decide for each image, (N,): 0 normal, 1 anomalous.
+
+        Split-conformal: among normal images at most a share ``alpha`` is called anomalous, on
+        average over draws of the held-out normals.
+
+        Warns:
+            UserWarning: ``alpha`` needs more held-out normals than there are; the smallest
+                supported alpha is used in its place.
+        """
+        scores = self.decision_function(X)
+        return (scores > self.threshold(alpha)).astype(np.int64)
+
+    def threshold(self, alpha: float = 0.05) -> float:
+        """The score above which :meth:`predict` calls an image anomalous."""
+        check_is_fitted(self, "network_")
+        held_out = score_measured(self.detector_, self.reserve_.held_out).numpy()
+        least = smallest_alpha(len(held_out))
+        if 0 < alpha < least:
+            warnings.warn(
+                f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} held-out normals and there "
+                f"are {len(held_out)}: deciding at alpha={least:.3g}; fit on more normals.",
+                stacklevel=3,
+            )
+            alpha = least
+        return threshold(held_out, alpha)
+
+    def explain(self, image: object) -> Explanation:
+        """Score of one image, of each scale, and the deviation map of each scale.
+
+        Args:
+            image: A path, a PIL image, or an array H x W x 3 or H x W.
+        """
+        check_is_fitted(self, "network_")
+        return explain(image, self.shape_, self.network_, self.detector_)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model folder, atomically; an older model there is replaced."""
+        check_is_fitted(self, "network_")
+        saved.save(self, Path(path))
+
+    def _train_detector(self) -> None:
+        widths = self.network_.encoder.widths
+        self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
+
+
+def _shape(config: Config, source: ImageSource) -> ImageShape:
+    inferred = infer_shape(source)
+    height, width = config.images.size or (inferred.height, inferred.width)
+    return ImageShape(config.images.channels or inferred.channels, height, width)
+
+
+def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else partial(progress, name)

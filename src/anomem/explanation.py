@@ -1,0 +1,83 @@
+"""Why an image has its score: the score of each scale, and where each scale deviates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from anomem.data.shape import ImageShape, to_float, to_shape
+from anomem.data.sources import open_images
+from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
+from anomem.network.heads import Detector
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One image explained.
+
+    Attributes:
+        score: As ``decision_function`` gives it.
+        scale_scores: One-class score of each scale; "scale_1" is the shallowest.
+        maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
+            enlarged to the size of the image given.
+    """
+
+    score: float
+    scale_scores: dict[str, float]
+    maps: dict[str, npt.NDArray[np.float32]]
+
+
+def scale_names(scales: int) -> list[str]:
+    """"scale_1" for the shallowest scale, and so on."""
+    return [f"scale_{number + 1}" for number in range(scales)]
+
+
+@torch.inference_mode()
+def explain(
+    image: object, shape: ImageShape, network: MultiScaleMemory, detector: Detector
+) -> Explanation:
+    """Explain one image.
+
+    Args:
+        image: A path, a PIL image, or an array H x W x 3 or H x W.
+        shape: Shape that images are brought to.
+        network: In evaluation mode.
+        detector: In evaluation mode.
+    """
+    pixels = _only(image)
+    device = network.encoder.mean.device
+    prepared = to_float(to_shape(pixels, shape)[None].to(device))
+    deviations = network.deviation_maps(prepared)
+    scores = one_class_scores(deviations)
+    names = scale_names(len(deviations))
+    score = detector(scores.cpu(), torch.cat(pooled(deviations), 1).half().cpu())
+    return Explanation(
+        score=float(score),
+        scale_scores=dict(zip(names, scores[0].tolist(), strict=True)),
+        maps=dict(zip(names, _enlarged(deviations, pixels.shape[:2]), strict=True)),
+    )
+
+
+def _only(image: object) -> npt.NDArray[np.generic]:
+    path = isinstance(image, str | PathLike)
+    source = open_images(image if path else [image])
+    if len(source) != 1:
+        raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
+    return source[0]
+
+
+def _enlarged(
+    deviations: Sequence[torch.Tensor], size: Sequence[int]
+) -> list[npt.NDArray[np.float32]]:
+    return [
+        functional.interpolate(place_norms(d)[:, None], tuple(size), mode="bilinear")[0, 0]
+        .cpu()
+        .numpy()
+        for d in deviations
+    ]

@@ -1,0 +1,309 @@
+"""The road of training: images -> stage 1 -> reserve -> stage 2, in the order it is walked."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from anomem.calibration import FEWEST_NORMALS, hold_out
+from anomem.checkpoint import Stage1File
+from anomem.config import Config
+from anomem.data.prepare import ImageShape, to_float
+from anomem.network.deviation import MultiScaleMemory
+from anomem.network.heads import Detector, Heads
+from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
+from anomem.scoring import BATCH, digests, measure, measure_set
+from anomem.training.draws import seeded
+from anomem.training.losses import scale_weights
+from anomem.training.pseudo import pseudo_anomalies
+from anomem.training.stage1 import (
+    ImageSet,
+    Progress,
+    Stage1State,
+    resolve_steps,
+    train_stage1,
+)
+from anomem.training.stage2 import train_stage2
+
+_NORMALISATION_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some images of a set, by index."""
+
+    images: ImageSet
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) of indices into the chosen ones."""
+        return self.images.take(self.indices[indices])
+
+    def spread(self, most: int) -> Chosen:
+        """At most so many of them, evenly spaced."""
+        if len(self) <= most:
+            return self
+        return Chosen(
+            self.images, self.indices[torch.linspace(0, len(self) - 1, most).round().long()]
+        )
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their labels: 0 normal, 1 anomalous, -1 to be forgotten."""
+
+    images: ImageSet
+    label: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images of a fit: normals to train on, normals held out, labelled anomalies."""
+
+    normals: Chosen
+    held_out: Chosen
+    anomalies: Chosen
+
+    @staticmethod
+    def of(
+        images: ImageSet,
+        label: npt.NDArray[np.int64],
+        split: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    ) -> TrainingImages:
+        """Choose by label, and by a split of the normals counted among themselves."""
+        normals = np.flatnonzero(label == 0)
+        parts = (normals[split[0]], normals[split[1]], np.flatnonzero(label == 1))
+        return TrainingImages(*(Chosen(images, torch.from_numpy(part)) for part in parts))
+
+
+def make_fabric(device: str) -> Fabric:
+    """Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Training runs in bf16 on a GPU and in float32 elsewhere.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise ValueError(f"device is {device!r}; give auto, cpu, cuda, cuda:1 or mps.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r} but no GPU is at hand; give cpu or auto.")
+    return Fabric(
+        accelerator=kind,
+        devices=[int(number)] if number else 1,
+        precision="bf16-mixed" if kind == "cuda" else "32-true",
+    )
+
+
+def new_network(
+    config: Config, shape: ImageShape, normals: Chosen, fabric: Fabric, seed: int
+) -> MultiScaleMemory:
+    """The untrained network, its input normalised by training normals."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MultiScaleMemory(config, shape.channels)
+    sample = normals.spread(_NORMALISATION_SAMPLE)
+    pixels = to_float(sample.take(torch.arange(len(sample))))
+    network.encoder.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
+    network.encoder.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+    return network.to(fabric.device)
+
+
+def run_stage1(
+    network: MultiScaleMemory,
+    images: TrainingImages,
+    config: Config,
+    *,
+    fabric: Fabric,
+    seed: int,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> Stage1State:
+    """Train encoder and memories, keeping the state in the checkpoint as it goes."""
+    steps = resolve_steps(config.stage1, len(images.normals))
+    keeper = None
+    if checkpoint is not None:
+        run = {
+            "config": asdict(config),
+            "seed": seed,
+            "steps": steps,
+            "images": [len(images.normals), len(images.anomalies)],
+            "pixels": [f"{v:.5f}" for v in network.encoder.mean.flatten().tolist()],
+        }
+        keeper = Stage1File(checkpoint, run)
+    return train_stage1(
+        network,
+        images.normals,
+        images.anomalies if len(images.anomalies) else None,
+        config,
+        fabric=fabric,
+        steps=steps,
+        seed=seed,
+        keeper=keeper,
+        progress=progress,
+    )
+
+
+def fill_reserve(
+    network: MultiScaleMemory, images: TrainingImages, config: Config, seed: int
+) -> Reserve:
+    """Measure what the model keeps of the images."""
+    normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
+    kept = held_out.take(torch.arange(len(held_out)))
+    normal = measure_set(network, normals)
+    return Reserve(
+        normals=normal,
+        held_out=measure_set(network, held_out),
+        held_out_digest=digests(kept),
+        pseudo=_measure_pseudo(network, normals, config, seed) or normal.at(torch.arange(0)),
+        labelled=measure_labelled(
+            network, images.anomalies, torch.ones(len(images.anomalies), dtype=torch.int64), normal
+        ),
+    )
+
+
+def measure_labelled(
+    network: MultiScaleMemory, images: ImageSet, label: Tensor, like: Measured
+) -> Labelled:
+    """Measure labelled images; ``like`` gives the widths where there are none."""
+    if len(images) == 0:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Labelled(like.at(nothing), nothing, nothing)
+    return Labelled(measure_set(network, images), label, all_digests(images))
+
+
+def all_digests(images: ImageSet) -> Tensor:
+    """Digest of each image of a set, at least one, (N,) int64."""
+    return torch.cat(
+        [
+            digests(images.take(torch.arange(start, min(start + BATCH, len(images)))))
+            for start in range(0, len(images), BATCH)
+        ]
+    )
+
+
+def _measure_pseudo(
+    network: MultiScaleMemory, normals: Chosen, config: Config, seed: int
+) -> Measured | None:
+    if not config.pseudo.kinds:
+        return None
+    parts = []
+    for start in range(0, len(normals), BATCH):
+        batch = to_float(normals.take(torch.arange(start, min(start + BATCH, len(normals)))))
+        altered = pseudo_anomalies(batch, config.pseudo.kinds, seeded(seed + 3, start))
+        parts.append(measure(network, altered))
+    return Measured.joined(parts)
+
+
+def train_detector(reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int) -> Detector:
+    """Stage 2: the detector that the reserve and its labels give."""
+    lambdas = scale_weights(len(widths), config.loss.scale_weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = Detector(Heads(widths, config.stage2.hidden), lambdas, config.stage2.prior)
+    detector.standardise(reserve.normals.scores)
+    labelled = reserve.labelled
+    anomalous = labelled.label == 1
+    negatives = len(reserve.pseudo) > 0 and config.stage2.prior is not None
+    if anomalous.any() or (negatives and len(labelled)):
+        detector.labels.fill_(len(labelled))
+        train_stage2(
+            detector.heads,
+            torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),
+            labelled.measured.pooled[anomalous],
+            reserve.pseudo.pooled,
+            config.stage2,
+        )
+    return detector.eval()
+
+
+def fine_tune(
+    network: MultiScaleMemory,
+    reserve: Reserve,
+    labelled: LabelledImages,
+    normals: ImageSet,
+    config: Config,
+    *,
+    fabric: Fabric,
+    steps: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> Reserve:
+    """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
+
+    Args:
+        network: Trained in place.
+        reserve: Of the network as it was.
+        labelled: All labelled images, those of earlier labels too.
+        normals: Normals of the fit and new ones; those held out before stay held out.
+        config: Of the fit.
+        fabric: Device and precision.
+        steps: Steps of the fit.
+        seed: Of every random draw.
+        progress: Called with the steps done and in all.
+
+    Returns:
+        The reserve of the network as it is now.
+
+    Raises:
+        ValueError: Images of earlier labels are missing.
+    """
+    digest = all_digests(labelled.images)
+    missing = int((~torch.isin(reserve.labelled.digest, digest)).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} images labelled earlier are missing; a changed encoder must see them "
+            "again: give all labelled images, with label -1 for those to forget."
+        )
+    known = torch.isin(all_digests(normals), reserve.held_out_digest).numpy()
+    if known.sum() >= min(len(reserve.held_out), FEWEST_NORMALS):
+        split = np.flatnonzero(~known), np.flatnonzero(known)
+    else:
+        split = hold_out(len(normals), config.calibration.share, seed)
+    images = TrainingImages(
+        Chosen(normals, torch.from_numpy(split[0])),
+        Chosen(normals, torch.from_numpy(split[1])),
+        Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
+    )
+    run_stage1(network, images, shortened(config, steps), fabric=fabric, seed=seed, progress=progress)
+    fresh = fill_reserve(network, images, config, seed)
+    keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
+    return fresh.with_labels(
+        measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
+    )
+
+
+def shortened(config: Config, steps: int) -> Config:
+    """The choices for a fine-tuning of the encoder: a fifth of the steps, a fifth of the rate."""
+    few = max(1, steps // 5)
+    return replace(
+        config,
+        stage1=replace(
+            config.stage1,
+            min_steps=few,
+            max_steps=few,
+            learning_rate=config.stage1.learning_rate / 5,
+        ),
+    )
+
+
+def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
+    """What a model says of its training."""
+    return {
+        "normals": len(images.normals),
+        "held_out": len(images.held_out),
+        "anomalies": len(images.anomalies),
+        "steps": state.step,
+        "seconds": round(state.seconds, 1),
+        "loss": state.loss,
+    }

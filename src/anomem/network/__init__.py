@@ -1,0 +1,1 @@
+"""What is computed: feature maps, recollections, deviations, scores."""

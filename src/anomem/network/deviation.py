@@ -1,0 +1,80 @@
+"""From images to deviation maps: the encoder and one memory a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anomem.config import Config
+from anomem.network.encoder import Encoder
+from anomem.network.memory import HopfieldMemory
+
+
+class MultiScaleMemory(nn.Module):
+    """The encoder with the Hopfield memory of each of its scales: what stage 1 trains.
+
+    Args:
+        config: Choices of the encoder and of the memories.
+        channels: Channels of the images, 1 or 3.
+        initialise: See :class:`~anomem.network.encoder.Encoder`.
+    """
+
+    def __init__(self, config: Config, channels: int = 3, *, initialise: bool = True) -> None:
+        super().__init__()
+        self.encoder = Encoder(config.encoder, channels, initialise=initialise)
+        choices = config.memory
+        self.memories = nn.ModuleList(
+            HopfieldMemory(
+                size,
+                width,
+                beta=choices.beta,
+                steps=choices.steps,
+                unit_norm=choices.unit_norm,
+            )
+            for size, width in zip(choices.sizes, self.encoder.widths, strict=True)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
+        maps: list[Tensor] = self.encoder(images)
+        return maps
+
+    def scale_memories(self) -> Iterator[HopfieldMemory]:
+        """The memories, shallow to deep."""
+        for memory in self.memories:
+            assert isinstance(memory, HopfieldMemory)
+            yield memory
+
+    def deviation_maps(self, images: Tensor) -> list[Tensor]:
+        """Deviation map of each scale (Eq. 5), (B, C_s, H_s, W_s) in float32."""
+        return [
+            memory.deviation(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for memory, features in zip(self.scale_memories(), self(images), strict=True)
+        ]
+
+
+def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
+    """Score of each scale without further training: the L2 norm of its deviation map (Eq. 6).
+
+    The norm is divided by the root of the number of places, so that it does not grow with the
+    size of the image.
+
+    Args:
+        deviations: One (B, C_s, H_s, W_s) a scale.
+
+    Returns:
+        (B, S).
+    """
+    return torch.stack([place_norms(d).square().mean(dim=(1, 2)).sqrt() for d in deviations], 1)
+
+
+def place_norms(deviation: Tensor) -> Tensor:
+    """L2 norm of a deviation map (B, C, H, W) at each place, (B, H, W)."""
+    return torch.linalg.vector_norm(deviation, dim=1)
+
+
+def pooled(deviations: Sequence[Tensor]) -> list[Tensor]:
+    """Average of each deviation map over its places: phi of Eq. 7, one (B, C_s) a scale."""
+    return [deviation.mean(dim=(2, 3)) for deviation in deviations]

@@ -1,0 +1,118 @@
+"""The encoder: any timm backbone as a list of feature maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from anomem.config import EncoderChoices
+
+
+class Encoder(nn.Module):
+    """Feature maps of images at several scales.
+
+    Args:
+        choices: The backbone and its scales.
+        channels: Channels of the images, 1 or 3.
+        initialise: Load the pretrained weights that the choices ask for; False builds the bare
+            architecture, to be filled from a saved model.
+
+    Raises:
+        ValueError: The model, its scales or the file of weights do not fit.
+
+    Attributes:
+        widths: Channels of the feature map of each scale.
+        mean: Mean of the image channels, (C, 1, 1), subtracted from every image.
+        std: Standard deviation of the image channels, (C, 1, 1).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, choices: EncoderChoices, channels: int = 3, *, initialise: bool = True
+    ) -> None:
+        super().__init__()
+        self.backbone = _backbone(choices, channels, initialise and choices.pretrained)
+        if choices.stem_stride is not None:
+            _shrink_stem(self.backbone, choices.stem_stride, channels)
+        if initialise and choices.weights is not None:
+            _load_weights(self.backbone, choices.weights)
+        self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, shallow to deep.
+
+        Args:
+            images: (B, C, H, W), floats in [0, 1].
+
+        Returns:
+            One (B, C_s, H_s, W_s) a scale.
+        """
+        images = (images - self.mean) / self.std
+        maps: list[Tensor] = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return maps
+
+
+def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> nn.Module:
+    options = {}
+    if choices.width is not None:
+        options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
+        options["stem_width"] = choices.width
+    try:
+        return timm.create_model(
+            choices.name,
+            features_only=True,
+            out_indices=choices.scales,
+            in_chans=channels,
+            pretrained=pretrained,
+            **options,
+        )
+    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+        raise ValueError(
+            f"encoder {choices.name!r} with scales {choices.scales} cannot be built "
+            f"({str(error).splitlines()[0]}); choose a model of timm.list_models() that gives "
+            "these feature maps."
+        ) from error
+
+
+def _shrink_stem(backbone: nn.Module, stride: int, channels: int) -> None:
+    """Give small images a 3 x 3 stem without max-pooling."""
+    if hasattr(backbone, "conv1") and hasattr(backbone, "maxpool"):
+        width = backbone.bn1.num_features
+        backbone.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        backbone.maxpool = nn.Identity()
+    elif hasattr(backbone, "conv_stem"):
+        backbone.conv_stem.stride = (stride, stride)
+    else:
+        raise ValueError(
+            f"encoder.stem_stride is {stride} but {type(backbone).__name__} has no stem that can "
+            "be shrunk; leave it out."
+        )
+
+
+def _load_weights(backbone: nn.Module, file: str) -> None:
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(f"{file}: no such file of weights; correct encoder.weights.")
+    if path.suffix == ".safetensors":
+        weights = load_file(path)
+    else:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    own = backbone.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
+    learnt = [k for k in own if not k.endswith("num_batches_tracked")]
+    missing = [k for k in learnt if k not in fitting]
+    if len(missing) > len(learnt) // 10:
+        raise ValueError(
+            f"{file}: {len(missing)} of {len(learnt)} tensors of the encoder are missing or of "
+            f"another shape (first: {missing[0]}); give weights of the same model."
+        )
+    backbone.load_state_dict(fitting, strict=False)

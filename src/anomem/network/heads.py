@@ -1,0 +1,117 @@
+"""The detector: from deviations to one score, with the one-class score as its prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Heads(nn.Module):
+    """A two-layer MLP a scale from the pooled deviation to a distance d (Eq. 7).
+
+    Args:
+        widths: Channels C_s of each scale.
+        hidden: Width of the hidden layer (ReLU).
+
+    Attributes:
+        mean: Mean of the pooled deviations of normals, (sum C_s,), taken off first.
+        std: Their standard deviation, by which they are divided.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, widths: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.scales = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            for width in widths
+        )
+        self.register_buffer("mean", torch.zeros(sum(widths)))
+        self.register_buffer("std", torch.ones(sum(widths)))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Distance of each scale.
+
+        Args:
+            pooled: Pooled deviations of all scales side by side, (B, sum C_s).
+
+        Returns:
+            (B, S).
+        """
+        standard = (pooled.float() - self.mean) / self.std
+        parts = standard.split(self.widths, dim=1)
+        return torch.cat([head(part) for head, part in zip(self.scales, parts, strict=True)], 1)
+
+
+class Detector(nn.Module):
+    """One score from the scale scores and the heads.
+
+    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), in standard
+    deviations of the training normals'. The fused distance of the heads is added to it with a
+    weight that grows with the number n of labels, ``n / (n + prior)`` times ``GAIN``; with no
+    label it is zero and the one-class score is returned exactly. Without a prior the fused
+    distance alone is the score as soon as there is an anomalous label: the paper.
+
+    Args:
+        heads: Trained by stage 2.
+        lambdas: Weight of each scale.
+        prior: Number of labels at which the heads have half their weight, or None.
+
+    Attributes:
+        mean: Mean of the one-class score of training normals.
+        std: Its standard deviation.
+        labels: Number of labelled images that the heads were trained on.
+    """
+
+    GAIN = 3.0
+
+    mean: Tensor
+    std: Tensor
+    labels: Tensor
+
+    def __init__(self, heads: Heads, lambdas: Sequence[float], prior: float | None) -> None:
+        super().__init__()
+        self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def standardise(self, scores: Tensor) -> None:
+        """Take mean and standard deviation from the scale scores (N, S) of training normals."""
+        one_class = fuse(scores, self.lambdas)
+        self.mean.copy_(one_class.mean())
+        self.std.copy_(one_class.std().clamp(min=1e-8))
+
+    def one_class(self, scores: Tensor) -> Tensor:
+        """The one-class score (B,) from scale scores (B, S)."""
+        return (fuse(scores, self.lambdas) - self.mean) / self.std
+
+    def forward(self, scores: Tensor, pooled: Tensor) -> Tensor:
+        """The score.
+
+        Args:
+            scores: One-class score of each scale, (B, S).
+            pooled: Pooled deviations of all scales side by side, (B, sum C_s).
+
+        Returns:
+            (B,), higher is more anomalous.
+        """
+        labels = int(self.labels)
+        if labels == 0:
+            return self.one_class(scores)
+        distance = fuse(self.heads(pooled), self.lambdas)
+        if self.prior is None:
+            return distance
+        weight = self.GAIN * labels / (labels + self.prior)
+        return self.one_class(scores) + weight * distance
+
+
+def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:
+    """Mean of the scale scores (B, S) weighted by lambda (Eq. 9), (B,)."""
+    weights = torch.tensor(lambdas, dtype=scores.dtype, device=scores.device)
+    return scores @ weights / weights.sum()

@@ -1,0 +1,78 @@
+"""The Hopfield memory of one scale: prototypes of the normal, and their retrieval."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class HopfieldMemory(nn.Module):
+    """A fixed number of learnable prototypes, recalled by a modern Hopfield retrieval.
+
+    Recollection of a query xi, repeated ``steps`` times:
+    ``xi <- softmax(beta xi X^T) X`` (section 3.1 of the paper). With ``unit_norm`` the query, the
+    prototypes and the result lie on the unit sphere, so that ``beta`` means the same at any scale
+    of the features.
+
+    Args:
+        size: Number of prototypes N, at least 1.
+        channels: Length C of a prototype.
+        beta: Inverse temperature, above 0; high values recall the nearest prototype alone.
+        steps: Repetitions of the retrieval, at least 1.
+        unit_norm: Retrieve on the unit sphere; False is the raw dot product of the paper.
+    """
+
+    def __init__(
+        self, size: int, channels: int, *, beta: float, steps: int = 1, unit_norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.beta, self.steps, self.unit_norm = beta, steps, unit_norm
+        self.prototypes = nn.Parameter(functional.normalize(torch.randn(size, channels), dim=-1))
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Recollect each query.
+
+        Args:
+            query: (..., C).
+
+        Returns:
+            (..., C) in float32; of unit length with ``unit_norm``.
+        """
+        with torch.autocast(query.device.type, enabled=False):
+            prototypes = self.place(self.prototypes.float())
+            state = self.place(query.float())
+            for _ in range(self.steps):
+                recalled = (self.beta * state @ prototypes.T).softmax(dim=-1) @ prototypes
+                state = self.place(recalled)
+            return state
+
+    def place(self, features: Tensor) -> Tensor:
+        """Put features where the memory compares them: the unit sphere, or as they are."""
+        return functional.normalize(features, dim=-1) if self.unit_norm else features
+
+    def attention(self, query: Tensor) -> Tensor:
+        """Weights (..., N) with which the first retrieval step recalls each prototype."""
+        prototypes = self.place(self.prototypes.float())
+        return (self.beta * self.place(query.float()) @ prototypes.T).softmax(dim=-1)
+
+    def deviation(self, query: Tensor) -> Tensor:
+        """Deviation of each query from what is recalled in its place (Eq. 5), (..., C)."""
+        return self.place(query.float()) - self(query)
+
+
+def gated_recollection(memory: nn.Module, query: Tensor, label: Tensor) -> Tensor:
+    """Recall normals and pass anomalies through: ``Mem(z, t) = HF(z) if t = 0 else z`` (Eq. 1).
+
+    Args:
+        memory: Maps (..., C) to (..., C).
+        query: (B, ..., C).
+        label: (B,), 0 normal, 1 anomalous.
+
+    Returns:
+        (B, ..., C) in float32.
+    """
+    normal = label == 0
+    result = query.float().clone()
+    result[normal] = memory(query[normal])
+    return result

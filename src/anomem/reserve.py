@@ -1,0 +1,133 @@
+"""What a model keeps of the images it has seen: enough to adapt and to calibrate without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+MOST_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The deviations of N images, reduced to what the detector reads.
+
+    Attributes:
+        scores: One-class score of each scale, (N, S) float32.
+        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16.
+    """
+
+    scores: Tensor
+    pooled: Tensor
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def at(self, indices: Tensor) -> Measured:
+        """The images of some indices, or of a mask."""
+        return Measured(self.scores[indices], self.pooled[indices])
+
+    def spread(self, most: int = MOST_KEPT) -> Measured:
+        """At most so many images, evenly spaced."""
+        if len(self) <= most:
+            return self
+        return self.at(torch.linspace(0, len(self) - 1, most).round().long())
+
+    @staticmethod
+    def joined(parts: list[Measured]) -> Measured:
+        """Several sets as one."""
+        return Measured(
+            torch.cat([part.scores for part in parts]), torch.cat([part.pooled for part in parts])
+        )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images: their measures, labels and digests.
+
+    Attributes:
+        measured: N images.
+        label: (N,) int64, 0 normal, 1 anomalous.
+        digest: (N,) int64, tells whether an image has been labelled before.
+    """
+
+    measured: Measured
+    label: Tensor
+    digest: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def updated(self, newer: Labelled) -> Labelled:
+        """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
+        kept = ~torch.isin(self.digest, newer.digest)
+        last = {int(digest): index for index, digest in enumerate(newer.digest)}
+        added = torch.tensor(
+            [i for i in sorted(last.values()) if int(newer.label[i]) != -1], dtype=torch.long
+        )
+        return Labelled(
+            Measured.joined([self.measured.at(kept), newer.measured.at(added)]),
+            torch.cat([self.label[kept], newer.label[added]]),
+            torch.cat([self.digest[kept], newer.digest[added]]),
+        )
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """All that stays of the images; its size does not grow with the training set.
+
+    Attributes:
+        normals: Training normals, at most 1,000.
+        held_out: Normals held out for calibration, at most 1,000.
+        held_out_digest: (N,) int64, by which they are known again.
+        pseudo: Pseudo-anomalies made of training normals, at most 1,000; may be empty.
+        labelled: All labelled images.
+    """
+
+    normals: Measured
+    held_out: Measured
+    held_out_digest: Tensor
+    pseudo: Measured
+    labelled: Labelled
+
+    def with_labels(self, labelled: Labelled) -> Reserve:
+        """The same with other labels."""
+        return replace(self, labelled=labelled)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor, by name."""
+        named = {
+            "held_out.digest": self.held_out_digest,
+            "labelled.label": self.labelled.label,
+            "labelled.digest": self.labelled.digest,
+        }
+        for name, measured in self._parts():
+            named |= {f"{name}.{f.name}": getattr(measured, f.name) for f in fields(measured)}
+        return named
+
+    @staticmethod
+    def of(tensors: dict[str, Tensor]) -> Reserve:
+        """The reserve from its tensors."""
+
+        def measured(name: str) -> Measured:
+            return Measured(tensors[f"{name}.scores"], tensors[f"{name}.pooled"])
+
+        labelled = Labelled(
+            measured("labelled"), tensors["labelled.label"], tensors["labelled.digest"]
+        )
+        return Reserve(
+            measured("normals"),
+            measured("held_out"),
+            tensors["held_out.digest"],
+            measured("pseudo"),
+            labelled,
+        )
+
+    def _parts(self) -> Iterator[tuple[str, Measured]]:
+        yield "normals", self.normals
+        yield "held_out", self.held_out
+        yield "pseudo", self.pseudo
+        yield "labelled", self.labelled.measured

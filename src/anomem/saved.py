@@ -1,0 +1,80 @@
+"""A detector as a model folder, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from anomem import fitting
+from anomem.checkpoint import ModelError, load_folder, prefixed, save_folder, under
+from anomem.config import Config
+from anomem.data.prepare import ImageShape
+from anomem.network.deviation import MultiScaleMemory
+from anomem.network.heads import Detector, Heads
+from anomem.presets import overlaid
+from anomem.reserve import Reserve
+from anomem.training.losses import scale_weights
+
+if TYPE_CHECKING:
+    from anomem.detector import AnoMem
+
+
+def save(model: AnoMem, path: Path) -> None:
+    """Write a fitted detector as a model folder, atomically."""
+    tensors = (
+        prefixed("network", model.network_.state_dict())
+        | prefixed("detector", model.detector_.state_dict())
+        | prefixed("reserve", model.reserve_.tensors())
+    )
+    description = {
+        "config": asdict(model.config_),
+        "shape": asdict(model.shape_),
+        "seed": model.seed,
+        "summary": model.summary_,
+    }
+    save_folder(path, description, tensors)
+
+
+def load(path: str | Path, *, device: str = "auto") -> AnoMem:
+    """Load a saved detector, on any device; runs no code from the folder.
+
+    Args:
+        path: A model folder.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        ModelError: The folder is not a whole model of this format.
+    """
+    from anomem.detector import AnoMem
+
+    description, tensors = load_folder(Path(path))
+    try:
+        config = overlaid(Config(), description["config"])
+        model = AnoMem(config, device=device, seed=description["seed"])
+        model.config_, model.summary_ = config, description["summary"]
+        model.shape_ = ImageShape(**description["shape"])
+        model.network_ = _network(config, model.shape_, under("network", tensors))
+        model.network_.to(fitting.make_fabric(device).device)
+        model.detector_ = _detector(config, model.network_.encoder.widths)
+        model.detector_.load_state_dict(under("detector", tensors))
+        model.reserve_ = Reserve.of(under("reserve", tensors))
+    except (KeyError, TypeError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{path} is damaged ({first}); save or fit the model again.") from error
+    return model
+
+
+def _network(
+    config: Config, shape: ImageShape, weights: dict[str, torch.Tensor]
+) -> MultiScaleMemory:
+    network = MultiScaleMemory(config, shape.channels, initialise=False)
+    network.load_state_dict(weights)
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _detector(config: Config, widths: tuple[int, ...]) -> Detector:
+    lambdas = scale_weights(len(widths), config.loss.scale_weights)
+    return Detector(Heads(widths, config.stage2.hidden), lambdas, config.stage2.prior).eval()

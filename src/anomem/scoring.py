@@ -1,0 +1,107 @@
+"""Images to measures to scores, batch by batch, one forward pass an image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anomem.data.prepare import ImageShape, read, to_float
+from anomem.data.sources import ImageSource
+from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
+from anomem.network.heads import Detector
+from anomem.reserve import Measured
+from anomem.training.stage1 import ImageSet, Progress
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the images that could be read, and why the others could not.
+
+    Attributes:
+        score: (N,) float32, NaN where the image could not be read.
+        scale_scores: (N, S) float32, one-class score of each scale.
+        errors: For each index that could not be read, the sentence that says why.
+    """
+
+    score: npt.NDArray[np.float32]
+    scale_scores: npt.NDArray[np.float32]
+    errors: dict[int, str]
+
+
+@torch.inference_mode()
+def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
+    """Measure one batch.
+
+    Args:
+        network: In evaluation mode.
+        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
+
+    Returns:
+        Scores and pooled deviations, on the CPU.
+    """
+    device = network.encoder.mean.device
+    maps = network.deviation_maps(to_float(images.to(device)))
+    return Measured(one_class_scores(maps).cpu(), torch.cat(pooled(maps), 1).half().cpu())
+
+
+def measure_set(
+    network: MultiScaleMemory, images: ImageSet, progress: Progress | None = None
+) -> Measured:
+    """Measure all images of a set, at least one."""
+    parts = []
+    for start in range(0, len(images), BATCH):
+        indices = torch.arange(start, min(start + BATCH, len(images)))
+        parts.append(measure(network, images.take(indices)))
+        if progress:
+            progress(int(indices[-1]) + 1, len(images))
+    return Measured.joined(parts)
+
+
+def digests(images: Tensor) -> Tensor:
+    """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64."""
+    return torch.tensor(
+        [
+            int.from_bytes(hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest(), "big")
+            >> 1
+            for image in images.contiguous().cpu()
+        ],
+        dtype=torch.int64,
+    )
+
+
+@torch.inference_mode()
+def score_measured(detector: Detector, measured: Measured) -> Tensor:
+    """Score (N,) of measured images."""
+    score: Tensor = detector(measured.scores, measured.pooled)
+    return score
+
+
+def score_source(
+    network: MultiScaleMemory,
+    detector: Detector,
+    source: ImageSource,
+    shape: ImageShape,
+    progress: Progress | None = None,
+) -> Scores:
+    """Read, measure and score all images of a source, a batch in memory at a time."""
+    total = len(source)
+    scale_scores = torch.full((total, len(network.memories)), torch.nan)
+    score = torch.full((total,), torch.nan)
+    errors: dict[int, str] = {}
+    for start in range(0, total, BATCH):
+        batch = read(source, range(start, min(start + BATCH, total)), shape)
+        errors |= batch.errors
+        if batch.kept:
+            measured = measure(network, batch.images)
+            scale_scores[batch.kept] = measured.scores
+            score[batch.kept] = score_measured(detector, measured)
+        if progress:
+            progress(min(start + BATCH, total), total)
+    return Scores(score.numpy(), scale_scores.numpy(), errors)

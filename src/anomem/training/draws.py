@@ -1,0 +1,42 @@
+"""Which images enter which step: a function of the seed and the step alone.
+
+Nothing is carried from step to step, so that a run resumed at any step sees what the
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Draws:
+    """Endless shuffled passes over a set, cut into batches.
+
+    Args:
+        count: Images in the set.
+        batch: Images a step; at most ``count`` are drawn.
+        seed: Of the shuffles.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch, self.seed = count, min(batch, count), seed
+        self._passes: dict[int, Tensor] = {}
+
+    def indices(self, step: int) -> Tensor:
+        """Indices (batch,) of a step, counted from 0."""
+        start = step * self.batch
+        first, last = start // self.count, (start + self.batch - 1) // self.count
+        self._passes = {p: self._passes.get(p, self._shuffle(p)) for p in range(first, last + 1)}
+        joined = torch.cat(list(self._passes.values()))
+        offset = start - first * self.count
+        return joined[offset : offset + self.batch]
+
+    def _shuffle(self, number: int) -> Tensor:
+        return torch.randperm(self.count, generator=seeded(self.seed, number))
+
+
+def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on nothing but a seed and a step."""
+    mixed = (seed * 1_000_003 + step * 7_919 + 17) % 2**63
+    return torch.Generator(device).manual_seed(mixed)

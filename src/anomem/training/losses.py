@@ -1,0 +1,147 @@
+"""The losses of stage 1 (Eq. 2 to 4) and of stage 2 (Eq. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anomem.network.memory import HopfieldMemory, gated_recollection
+
+
+def contrasted_memory_loss(
+    recollected: Tensor,
+    other: Tensor,
+    label: Tensor,
+    *,
+    temperature: float,
+    soft_class: float = 0.0,
+) -> Tensor:
+    """NT-Xent between recollections of the first view and features of the second (Eq. 2).
+
+    The 2B representations of both views are compared by cosine similarity over ``temperature``;
+    the denominator holds everything but the anchor. At ``soft_class`` 0 each of the 2B rows is an
+    anchor and its only positive is its other view: the paper. Above 0, only normals are anchors,
+    and beside the own view (weight 1) all other normals of the batch share ``soft_class`` of
+    positive weight: the normals are softly one class, and anomalies are only negatives.
+
+    Args:
+        recollected: Mem(z, t) of the first view, (B, ..., C).
+        other: z' of the second view, same shape. Axes between are places, each contrasted by
+            itself and averaged.
+        label: (B,), 0 normal, 1 anomalous.
+        temperature: tau, above 0.
+        soft_class: Positive weight shared by the other normals, 0 or above.
+
+    Returns:
+        Scalar, the mean over anchors and places.
+    """
+    count = len(label)
+    both = torch.cat([recollected.float(), other.float()]).flatten(1, -2)
+    rows = functional.normalize(both, dim=-1).transpose(0, 1)
+    normal = (label == 0).repeat(2)
+    anchors = torch.arange(2 * count, device=label.device)
+    if soft_class > 0:
+        anchors = anchors[normal]
+    logits = rows[:, anchors] @ rows.transpose(1, 2) / temperature
+    own = functional.one_hot(anchors, 2 * count).bool()
+    logits = logits.masked_fill(own, float("-inf"))
+    log_share = logits - logits.logsumexp(dim=-1, keepdim=True)
+    view = (anchors + count) % (2 * count)
+    own_view = log_share[:, torch.arange(len(anchors), device=label.device), view]
+    if soft_class == 0 or len(anchors) < 4:
+        return -own_view.mean()
+    class_sum = (log_share.masked_fill(own, 0.0) * normal).sum(dim=-1) - own_view
+    others = len(anchors) - 2
+    return -((own_view + soft_class / others * class_sum) / (1 + soft_class)).mean()
+
+
+def variance_loss(recollected: Tensor) -> Tensor:
+    """Minus the standard deviation of what the memory returned for normals (Eq. 3).
+
+    Per channel over the samples, then the mean over channels and places. Keeps the prototypes
+    from collapsing into one point.
+
+    Args:
+        recollected: Recollections of normal samples, (B, ..., C).
+
+    Returns:
+        Scalar at most 0; exactly 0 with fewer than two samples.
+    """
+    if len(recollected) < 2:
+        return recollected.sum() * 0.0
+    return -(recollected.float().var(dim=0) + 1e-8).sqrt().mean()
+
+
+def scale_weights(scales: int, form: str) -> list[float]:
+    """Lambda of each scale, shallow to deep: 2^(s-1), or s for the linear form (section 3.2)."""
+    return [float(2**s if form == "exponential" else s + 1) for s in range(scales)]
+
+
+def multi_scale_loss(
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    label: Tensor,
+    memories: Sequence[HopfieldMemory],
+    *,
+    sampling_ratios: Sequence[float],
+    weights: Sequence[float],
+    temperature: float,
+    variance_weight: float,
+    soft_class: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
+
+    At scale s, floor(H W r) places (at least one) are drawn without replacement, the same in both
+    views; the loss is ``sum_s lambda_s mean_places (L_contrast + lambda_V L_variance)``.
+
+    Args:
+        first: Feature maps (B, C, H, W) of the first view, shallow to deep.
+        second: Feature maps of the second view.
+        label: (B,), 0 normal, 1 anomalous.
+        memories: One memory a scale.
+        sampling_ratios: r of each scale, in (0, 1].
+        weights: lambda of each scale.
+        temperature: tau of the contrast.
+        variance_weight: lambda_V.
+        soft_class: See :func:`contrasted_memory_loss`.
+        generator: Draws the places; on the CPU.
+
+    Returns:
+        Scalar.
+    """
+    total = first[0].new_zeros((), dtype=torch.float32)
+    for one, two, memory, ratio, weight in zip(
+        first, second, memories, sampling_ratios, weights, strict=True
+    ):
+        area = one.shape[2] * one.shape[3]
+        places = torch.randperm(area, generator=generator)[: max(1, int(area * ratio))]
+        places = places.to(one.device)
+        query, other = (m.permute(0, 2, 3, 1).flatten(1, 2)[:, places] for m in (one, two))
+        recollected = gated_recollection(memory, query, label)
+        contrast = contrasted_memory_loss(
+            recollected, other, label, temperature=temperature, soft_class=soft_class
+        )
+        spread = variance_loss(recollected[label == 0])
+        total = total + weight * (contrast + variance_weight * spread)
+    return total
+
+
+def double_hinge(distance: Tensor, label: Tensor, margin: float) -> Tensor:
+    """Pull normals below 1 / M and push anomalies above M (Eq. 8).
+
+    Args:
+        distance: d, any shape whose first axis is the batch.
+        label: (B,), 0 normal, 1 anomalous.
+        margin: M, above 0.
+
+    Returns:
+        Loss of each element, in the shape of ``distance``.
+    """
+    anomalous = label.view(-1, *[1] * (distance.dim() - 1)).bool()
+    pull = functional.relu(distance - 1 / margin)
+    push = functional.relu(margin - distance)
+    return torch.where(anomalous, push, pull)

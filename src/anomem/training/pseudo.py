@@ -1,0 +1,117 @@
+"""Pseudo-anomalies: normal images altered into something that is not normal (label 1).
+
+A small registry of batched functions ``(images, generator) -> images`` on (B, C, H, W) floats in
+[0, 1]. None of them is ever memorised, as Eq. 1 says of anomalies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+PseudoAnomaly = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def rotate(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each image by 90, 180 or 270 degrees (stretched back where it is not square)."""
+    turns = torch.randint(1, 4, (len(images),), generator=generator, device=images.device)
+    result = torch.empty_like(images)
+    for turn in (1, 2, 3):
+        chosen = turns == turn
+        turned = torch.rot90(images[chosen], turn, dims=(2, 3))
+        if turned.shape[2:] != images.shape[2:]:
+            turned = functional.interpolate(turned, images.shape[2:], mode="bilinear")
+        result[chosen] = turned
+    return result
+
+
+def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Paste a rectangle of another image of the batch, 2 to 15% of the area, at a random place.
+
+    After CutPaste (Li et al., CVPR 2021), with the patch taken from another normal image.
+    """
+    area = _uniform(images, generator, 0.02, 0.15)
+    aspect = _uniform(images, generator, math.log(0.3), math.log(3.3)).exp().sqrt()
+    return _paste(images, area.sqrt() * aspect, area.sqrt() / aspect, 0 * area, generator)
+
+
+def cutpaste_scar(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Paste a long thin rectangle of another image of the batch, turned by a random angle.
+
+    After the scar variant of CutPaste (Li et al., CVPR 2021).
+    """
+    width = _uniform(images, generator, 0.03, 0.12)
+    length = _uniform(images, generator, 0.15, 0.5)
+    angle = _uniform(images, generator, -math.pi, math.pi)
+    return _paste(images, length, width, angle, generator)
+
+
+def noise(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Add Gaussian noise of a random grain (1 to 1/8 of the side) and standard deviation .1 to .3.
+
+    """
+    grain = int(torch.randint(0, 4, (1,), generator=generator, device=images.device))
+    height, width = (max(2, side >> grain) for side in images.shape[2:])
+    field = torch.empty(len(images), images.shape[1], height, width, device=images.device)
+    field.normal_(generator=generator)
+    if grain:
+        field = functional.interpolate(field, images.shape[2:], mode="bilinear")
+    return (images + _uniform(images, generator, 0.1, 0.3) * field).clamp(0, 1)
+
+
+PSEUDO_ANOMALIES: dict[str, PseudoAnomaly] = {
+    "rotate": rotate,
+    "cutpaste": cutpaste,
+    "cutpaste_scar": cutpaste_scar,
+    "noise": noise,
+}
+
+
+def pseudo_anomalies(
+    images: Tensor, kinds: Sequence[str], generator: torch.Generator
+) -> Tensor:
+    """Alter each image by one of the kinds, in equal shares.
+
+    Args:
+        images: (B, C, H, W), floats in [0, 1].
+        kinds: Names in :data:`PSEUDO_ANOMALIES`, at least one.
+        generator: On the device of the images.
+
+    Returns:
+        (B, C, H, W), floats in [0, 1].
+    """
+    parts = images.tensor_split(len(kinds))
+    made = [PSEUDO_ANOMALIES[k](p, generator) for k, p in zip(kinds, parts, strict=True) if len(p)]
+    return torch.cat(made)
+
+
+def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+    """One draw an image, (B, 1, 1)."""
+    draw = torch.rand(len(images), 1, 1, generator=generator, device=images.device)
+    return low + (high - low) * draw
+
+
+def _paste(
+    images: Tensor, width: Tensor, height: Tensor, angle: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's."""
+    count, _, rows, columns = images.shape
+    y = (torch.arange(rows, device=images.device).view(1, -1, 1) + 0.5) / rows
+    x = (torch.arange(columns, device=images.device).view(1, 1, -1) + 0.5) / columns
+    to_y = y - _uniform(images, generator, 0.1, 0.9)
+    to_x = x - _uniform(images, generator, 0.1, 0.9)
+    along = to_x * angle.cos() + to_y * angle.sin()
+    across = to_y * angle.cos() - to_x * angle.sin()
+    inside = (along.abs() < width / 2) & (across.abs() < height / 2)
+    shift_y = torch.randint(0, rows, (count, 1, 1), generator=generator, device=images.device)
+    shift_x = torch.randint(0, columns, (count, 1, 1), generator=generator, device=images.device)
+    source_y = (torch.arange(rows, device=images.device).view(1, -1, 1) + shift_y) % rows
+    source_x = (torch.arange(columns, device=images.device).view(1, 1, -1) + shift_x) % columns
+    source = (source_y * columns + source_x).view(count, 1, -1).expand(-1, images.shape[1], -1)
+    donors = images.roll(1, dims=0).flatten(2).gather(2, source).view_as(images)
+    tint = _uniform(images, generator, 0.8, 1.25).unsqueeze(1)
+    return torch.where(inside.unsqueeze(1), (donors * tint).clamp(0, 1), images)

@@ -1,0 +1,83 @@
+"""Random views of a batch of images, made on the device the images are on."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from anomem.config import ViewChoices
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def random_view(images: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
+    """One random view of each image: crop, flip, colour jitter, blur, noise.
+
+    Args:
+        images: (B, C, H, W), floats in [0, 1].
+        choices: Strength of each change.
+        generator: On the device of the images.
+
+    Returns:
+        (B, C, H, W), floats in [0, 1].
+    """
+    view = _crop_and_flip(images, choices, generator)
+    view = _jitter(view, choices, generator)
+    if choices.blur > 0:
+        amount = choices.blur * _uniform(images, generator, 0.0, 1.0)
+        view = torch.lerp(view, _binomial_blur(view), amount)
+    if choices.noise > 0:
+        sigma = choices.noise * _uniform(images, generator, 0.0, 1.0)
+        noise = torch.empty_like(view).normal_(generator=generator)
+        view = torch.addcmul(view, sigma, noise)
+    return view.clamp_(0, 1)
+
+
+def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+    """One draw an image, (B, 1, 1, 1)."""
+    draw = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
+    return low + (high - low) * draw
+
+
+def _crop_and_flip(images: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
+    area = _uniform(images, generator, choices.crop, 1.0).flatten()
+    aspect = _uniform(images, generator, -math.log(4 / 3), math.log(4 / 3)).flatten().exp().sqrt()
+    width = (area.sqrt() * aspect).clamp(max=1)
+    height = (area.sqrt() / aspect).clamp(max=1)
+    centre_x = (1 - width) * _uniform(images, generator, -1.0, 1.0).flatten()
+    centre_y = (1 - height) * _uniform(images, generator, -1.0, 1.0).flatten()
+    if choices.flip:
+        width = width * (_uniform(images, generator, -1.0, 1.0).flatten() >= 0).float().mul(2).sub(1)
+    zero = torch.zeros_like(width)
+    affine = torch.stack(
+        [torch.stack([width, zero, centre_x], 1), torch.stack([zero, height, centre_y], 1)], 1
+    )
+    grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _jitter(view: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
+    def factor(strength: float) -> Tensor:
+        return _uniform(view, generator, 1 - strength, 1 + strength)
+
+    if choices.saturation > 0 and view.shape[1] == 3:
+        luma = torch.tensor(_LUMA, device=view.device).view(1, 3, 1, 1)
+        grey = (view * luma).sum(dim=1, keepdim=True)
+        view = torch.lerp(grey.expand_as(view), view, factor(choices.saturation))
+    if choices.contrast > 0:
+        mean = view.mean(dim=(1, 2, 3), keepdim=True)
+        view = torch.lerp(mean.expand_as(view), view, factor(choices.contrast))
+    if choices.brightness > 0:
+        view = view * factor(choices.brightness)
+    return view
+
+
+def _binomial_blur(view: Tensor) -> Tensor:
+    channels = view.shape[1]
+    row = torch.tensor([0.25, 0.5, 0.25], device=view.device)
+    kernel = torch.outer(row, row).expand(channels, 1, 3, 3)
+    padded = functional.pad(view, (1, 1, 1, 1), mode="replicate")
+    return functional.conv2d(padded, kernel, groups=channels)
