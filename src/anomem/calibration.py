@@ -90,6 +90,7 @@ def hold_out(
         if len(out) < wanted and len(out) + len(members) <= max(wanted, count // 2):
             out.extend(members)
     if not out:
-        out.extend(min((np.flatnonzero(names == kind) for kind in kinds), key=len))
+        rarest = min(kinds, key=lambda kind: int((names == kind).sum()))
+        out.extend(np.flatnonzero(names == rarest))
     held = np.sort(np.asarray(out, dtype=np.int64))
     return np.setdiff1d(np.arange(count), held), held

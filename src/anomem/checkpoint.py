@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
@@ -160,7 +159,7 @@ class Stage1File:
         return Stage1State(step, seconds, loss, tensors)
 
     def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None:
-        """Save the state if saving has taken at most 2% of the time so far, or if it is the last."""
+        """Save the state if it is the last, or if saving takes at most 2% of the time."""
         begun = time.monotonic()
         if not last and begun - self._saved < max(1.0, self._cost / _SHARE_OF_TIME):
             return

@@ -42,7 +42,7 @@ class EncoderChoices(Choices):
     name: str = "resnet18"
     """Any timm model that supports features_only."""
     width: int | None = None
-    """Channels of the first stage of a ResNet (64 in the published ones); None keeps the model's."""
+    """Channels of the first stage of a ResNet; None keeps the model's (64)."""
     stem_stride: Literal[1, 2] | None = None
     """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem."""
     scales: tuple[int, ...] = (3, 4)
@@ -188,10 +188,10 @@ class Stage2Choices(Choices):
     """M of the double hinge."""
     steps: int = 300
     learning_rate: float = 0.01
-    weight_decay: float = 1e-3
-    prior: float | None = 20.0
-    """Labels at which the heads weigh as much as the one-class score; None leaves the score to
-    the heads alone, as the paper does."""
+    weight_decay: float = 0.02
+    prior: float | None = 30.0
+    """Number of labels at which the heads have half their weight beside the one-class score; None
+    leaves the score to the heads alone, as the paper does."""
 
     def __post_init__(self) -> None:
         self._require(self.margin > 0, "margin", "above 0")

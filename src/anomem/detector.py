@@ -102,8 +102,12 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         source = open_images(X)
         label = check_labels(y, len(source))
         if groups is not None and len(groups) != len(source):
-            raise ValueError(f"there are {len(groups)} groups for {len(source)} images; give one each.")
-        normal_groups = None if groups is None else [groups[i] for i in np.flatnonzero(label == 0)]
+            raise ValueError(
+                f"there are {len(groups)} groups for {len(source)} images; give one each."
+            )
+        normal_groups = (
+            None if groups is None else [groups[int(i)] for i in np.flatnonzero(label == 0)]
+        )
         split = hold_out(
             int((label == 0).sum()), config.calibration.share, self.seed, normal_groups
         )

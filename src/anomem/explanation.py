@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from anomem.data.shape import ImageShape, to_float, to_shape
+from anomem.data.shape import ImageShape, to_shape
 from anomem.data.sources import open_images
 from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
+from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 
 
@@ -34,7 +35,7 @@ class Explanation:
 
 
 def scale_names(scales: int) -> list[str]:
-    """"scale_1" for the shallowest scale, and so on."""
+    """Name of each scale; "scale_1" is the shallowest."""
     return [f"scale_{number + 1}" for number in range(scales)]
 
 

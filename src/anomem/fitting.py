@@ -15,8 +15,9 @@ from torch import Tensor
 from anomem.calibration import FEWEST_NORMALS, hold_out
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
-from anomem.data.prepare import ImageShape, to_float
+from anomem.data.shape import ImageShape
 from anomem.network.deviation import MultiScaleMemory
+from anomem.network.encoder import to_float
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
 from anomem.scoring import BATCH, digests, measure, measure_set
@@ -205,7 +206,9 @@ def _measure_pseudo(
     return Measured.joined(parts)
 
 
-def train_detector(reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int) -> Detector:
+def train_detector(
+    reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int
+) -> Detector:
     """Stage 2: the detector that the reserve and its labels give."""
     lambdas = scale_weights(len(widths), config.loss.scale_weights)
     with torch.random.fork_rng(devices=[]):
@@ -275,7 +278,9 @@ def fine_tune(
         Chosen(normals, torch.from_numpy(split[1])),
         Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
     )
-    run_stage1(network, images, shortened(config, steps), fabric=fabric, seed=seed, progress=progress)
+    run_stage1(
+        network, images, shortened(config, steps), fabric=fabric, seed=seed, progress=progress
+    )
     fresh = fill_reserve(network, images, config, seed)
     keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
     return fresh.with_labels(

@@ -50,7 +50,7 @@ def paper() -> Config:
         stage1=Stage1Choices(
             epochs=1000, batch=1024, learning_rate=0.5, warmup=0.01, weight_decay=1e-4
         ),
-        stage2=Stage2Choices(hidden=128, steps=1000, prior=None),
+        stage2=Stage2Choices(hidden=128, steps=1000, weight_decay=1e-4, prior=None),
     )
 
 

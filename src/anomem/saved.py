@@ -72,7 +72,7 @@ def _network(
 ) -> MultiScaleMemory:
     network = MultiScaleMemory(config, shape.channels, initialise=False)
     network.load_state_dict(weights)
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last).eval()
 
 
 def _detector(config: Config, widths: tuple[int, ...]) -> Detector:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.data.prepare import ImageShape, read, to_float
+from anomem.data.prepare import ImageShape, read
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
+from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.reserve import Measured
 from anomem.training.stage1 import ImageSet, Progress

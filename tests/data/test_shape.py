@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 from anomem.data.decode import ImageError
-from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_float, to_shape
+from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import open_images
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()  # type: ignore[no-untyped-call]
@@ -75,15 +75,6 @@ def test_batch_is_what_its_images_are() -> None:
 def test_array_of_strange_layout_is_read(array: npt.NDArray[np.uint8]) -> None:
     tensor = batch_to_shape(array, ImageShape(3, *array.shape[1:3]))
     np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
-
-
-def test_floats_are_exact() -> None:
-    grey = torch.arange(256).to(torch.uint8)
-    deep = torch.arange(65536).to(torch.int32).to(torch.uint16)
-    assert to_float(grey).dtype == to_float(deep).dtype == torch.float32
-    assert torch.equal(to_float(grey), torch.arange(256) / 255)
-    assert torch.equal(to_float(deep), torch.arange(65536) / 65535)
-    assert torch.equal(to_float(grey), to_float(deep[::257]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anomem.data.decode import ImageError
-from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_float, to_shape
+from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import ArraySource, ImageSource
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "infer_shape",
     "prepare",
     "read",
-    "to_float",
     "to_shape",
 ]
 

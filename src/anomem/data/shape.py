@@ -100,11 +100,6 @@ def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
     return images
 
 
-def to_float(images: Tensor) -> Tensor:
-    """Scale uint8 or uint16 images of any shape to float32 in [0, 1]."""
-    return images.to(torch.float32).div_(_largest(images.dtype))
-
-
 def _to_tensor(array: npt.NDArray[Any]) -> Tensor:
     """N x H x W x C to N x C x H x W, without a copy where torch can share the memory."""
     strange = any(step < 0 or step % array.itemsize for step in array.strides)

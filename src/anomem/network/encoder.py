@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -60,8 +61,15 @@ class Encoder(nn.Module):
         return maps
 
 
-def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> nn.Module:
-    options = {}
+def to_float(images: Tensor) -> Tensor:
+    """Scale uint8 or uint16 images of any shape to float32 in [0, 1]; floats pass as they are."""
+    if images.is_floating_point():
+        return images
+    return images.float().div_(torch.iinfo(images.dtype).max)
+
+
+def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
+    options: dict[str, Any] = {}
     if choices.width is not None:
         options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
         options["stem_width"] = choices.width
@@ -82,7 +90,7 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> nn.Mo
         ) from error
 
 
-def _shrink_stem(backbone: nn.Module, stride: int, channels: int) -> None:
+def _shrink_stem(backbone: Any, stride: int, channels: int) -> None:
     """Give small images a 3 x 3 stem without max-pooling."""
     if hasattr(backbone, "conv1") and hasattr(backbone, "maxpool"):
         width = backbone.bn1.num_features

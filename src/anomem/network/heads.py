@@ -67,7 +67,7 @@ class Detector(nn.Module):
         labels: Number of labelled images that the heads were trained on.
     """
 
-    GAIN = 3.0
+    GAIN = 4.0
 
     mean: Tensor
     std: Tensor

@@ -51,9 +51,7 @@ def cutpaste_scar(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Add Gaussian noise of a random grain (1 to 1/8 of the side) and standard deviation .1 to .3.
-
-    """
+    """Add Gaussian noise of grain 1, 2, 4 or 8 pixels and standard deviation 0.1 to 0.3."""
     grain = int(torch.randint(0, 4, (1,), generator=generator, device=images.device))
     height, width = (max(2, side >> grain) for side in images.shape[2:])
     field = torch.empty(len(images), images.shape[1], height, width, device=images.device)
@@ -71,9 +69,7 @@ PSEUDO_ANOMALIES: dict[str, PseudoAnomaly] = {
 }
 
 
-def pseudo_anomalies(
-    images: Tensor, kinds: Sequence[str], generator: torch.Generator
-) -> Tensor:
+def pseudo_anomalies(images: Tensor, kinds: Sequence[str], generator: torch.Generator) -> Tensor:
     """Alter each image by one of the kinds, in equal shares.
 
     Args:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from anomem.config import Config, Stage1Choices
 from anomem.network.deviation import MultiScaleMemory
+from anomem.network.encoder import to_float
 from anomem.training.draws import Draws, seeded
 from anomem.training.losses import multi_scale_loss, scale_weights
 from anomem.training.pseudo import pseudo_anomalies
@@ -45,9 +47,13 @@ class Stage1State:
 class Stage1Keeper(Protocol):
     """Keeps the state of stage 1 through a crash."""
 
-    def load(self) -> Stage1State | None: ...
+    def load(self) -> Stage1State | None:
+        """The state to go on from, None to start anew."""
+        ...
 
-    def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None: ...
+    def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None:
+        """Take the state, now or at a later step, as saving pays; the last one is kept."""
+        ...
 
 
 def resolve_steps(choices: Stage1Choices, normals: int) -> int:
@@ -97,7 +103,7 @@ def train_stage1(
         nesterov=True,
         weight_decay=choices.weight_decay,
     )
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     module, optimizer = fabric.setup(network, optimizer)
     state = (keeper.load() if keeper else None) or Stage1State(0, 0.0, math.nan, {})
     if state.tensors:
@@ -125,10 +131,10 @@ def train_stage1(
         if progress:
             progress(state.step, steps)
         if keeper:
-            keeper.offer(lambda: _with_tensors(state, network, optimizer), last=False)
+            keeper.offer(partial(_with_tensors, state, network, optimizer), last=False)
     network.eval()
     if keeper:
-        keeper.offer(lambda: _with_tensors(state, network, optimizer), last=True)
+        keeper.offer(partial(_with_tensors, state, network, optimizer), last=True)
     return state
 
 
@@ -176,8 +182,6 @@ class _Batches:
         return torch.cat(parts), label
 
     def _take(self, images: ImageSet, indices: Tensor) -> Tensor:
-        from anomem.data.prepare import to_float
-
         return to_float(images.take(indices).to(self.device))
 
 

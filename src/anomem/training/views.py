@@ -50,7 +50,9 @@ def _crop_and_flip(images: Tensor, choices: ViewChoices, generator: torch.Genera
     centre_x = (1 - width) * _uniform(images, generator, -1.0, 1.0).flatten()
     centre_y = (1 - height) * _uniform(images, generator, -1.0, 1.0).flatten()
     if choices.flip:
-        width = width * (_uniform(images, generator, -1.0, 1.0).flatten() >= 0).float().mul(2).sub(1)
+        width = width * (_uniform(images, generator, -1.0, 1.0).flatten() >= 0).float().mul(2).sub(
+            1
+        )
     zero = torch.zeros_like(width)
     affine = torch.stack(
         [torch.stack([width, zero, centre_x], 1), torch.stack([zero, height, centre_y], 1)], 1
