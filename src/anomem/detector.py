@@ -194,7 +194,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         self._train_detector()
         return self
 
-    def decision_function(self, X: object) -> npt.NDArray[np.float32]:
+    def decision_function(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> npt.NDArray[np.float32]:
         """Anomaly score of each image, (N,) float32, higher is more anomalous.
 
         0 is the mean of the training normals and 1 their standard deviation.
@@ -202,7 +204,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: An image cannot be read.
         """
-        scores = self.score_images(X)
+        scores = self.score_images(X, progress=progress)
         if scores.errors:
             raise ValueError(next(iter(scores.errors.values())))
         return scores.score
@@ -252,7 +254,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             image: A path, a PIL image, or an array H x W x 3 or H x W.
         """
         check_is_fitted(self, "network_")
-        return explain(image, self.shape_, self.network_, self.detector_)
+        usual = self.reserve_.normals.scores.mean(dim=0)
+        return explain(image, self.shape_, self.network_, self.detector_, usual)
 
     def save(self, path: str | Path) -> None:
         """Write the model folder, atomically; an older model there is replaced."""

@@ -27,11 +27,14 @@ class Explanation:
         scale_scores: One-class score of each scale; "scale_1" is the shallowest.
         maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
             enlarged to the size of the image given.
+        heat: The maps as one, H x W float32: each in multiples of the usual score of training
+            normals at its scale, averaged with the weights lambda.
     """
 
     score: float
     scale_scores: dict[str, float]
     maps: dict[str, npt.NDArray[np.float32]]
+    heat: npt.NDArray[np.float32]
 
 
 def scale_names(scales: int) -> list[str]:
@@ -41,7 +44,11 @@ def scale_names(scales: int) -> list[str]:
 
 @torch.inference_mode()
 def explain(
-    image: object, shape: ImageShape, network: MultiScaleMemory, detector: Detector
+    image: object,
+    shape: ImageShape,
+    network: MultiScaleMemory,
+    detector: Detector,
+    usual: torch.Tensor,
 ) -> Explanation:
     """Explain one image.
 
@@ -50,6 +57,7 @@ def explain(
         shape: Shape that images are brought to.
         network: In evaluation mode.
         detector: In evaluation mode.
+        usual: Mean score of training normals at each scale, (S,).
     """
     pixels = _only(image)
     device = network.encoder.mean.device
@@ -57,11 +65,14 @@ def explain(
     deviations = network.deviation_maps(prepared)
     scores = one_class_scores(deviations)
     names = scale_names(len(deviations))
+    maps = _enlarged(deviations, pixels.shape[:2])
+    multiples = [place / float(level) for place, level in zip(maps, usual, strict=True)]
     score = detector(scores.cpu(), torch.cat(pooled(deviations), 1).half().cpu())
     return Explanation(
         score=float(score),
         scale_scores=dict(zip(names, scores[0].tolist(), strict=True)),
-        maps=dict(zip(names, _enlarged(deviations, pixels.shape[:2]), strict=True)),
+        maps=dict(zip(names, maps, strict=True)),
+        heat=np.average(multiples, axis=0, weights=detector.lambdas).astype(np.float32),
     )
 
 

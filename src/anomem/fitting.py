@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from anomem.calibration import FEWEST_NORMALS, hold_out
+from anomem.calibration import FEWEST_NORMALS, hold_out, smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
 from anomem.data.shape import ImageShape
@@ -311,4 +311,5 @@ def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "loss": state.loss,
+        "smallest_alpha": smallest_alpha(min(len(images.held_out), MOST_KEPT)),
     }

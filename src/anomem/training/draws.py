@@ -27,7 +27,10 @@ class Draws:
         """Indices (batch,) of a step, counted from 0."""
         start = step * self.batch
         first, last = start // self.count, (start + self.batch - 1) // self.count
-        self._passes = {p: self._passes.get(p, self._shuffle(p)) for p in range(first, last + 1)}
+        self._passes = {
+            p: self._passes[p] if p in self._passes else self._shuffle(p)
+            for p in range(first, last + 1)
+        }
         joined = torch.cat(list(self._passes.values()))
         offset = start - first * self.count
         return joined[offset : offset + self.batch]

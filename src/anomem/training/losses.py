@@ -39,8 +39,8 @@ def contrasted_memory_loss(
         Scalar, the mean over anchors and places.
     """
     count = len(label)
-    both = torch.cat([recollected.float(), other.float()]).flatten(1, -2)
-    rows = functional.normalize(both, dim=-1).transpose(0, 1)
+    both = torch.cat([recollected.float(), other.float()])
+    rows = functional.normalize(both, dim=-1).reshape(2 * count, -1, both.shape[-1]).transpose(0, 1)
     normal = (label == 0).repeat(2)
     anchors = torch.arange(2 * count, device=label.device)
     if soft_class > 0:

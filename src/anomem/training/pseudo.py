@@ -58,7 +58,8 @@ def noise(images: Tensor, generator: torch.Generator) -> Tensor:
     field.normal_(generator=generator)
     if grain:
         field = functional.interpolate(field, images.shape[2:], mode="bilinear")
-    return (images + _uniform(images, generator, 0.1, 0.3) * field).clamp(0, 1)
+    sigma = _uniform(images, generator, 0.1, 0.3).unsqueeze(1)
+    return (images + sigma * field).clamp(0, 1)
 
 
 PSEUDO_ANOMALIES: dict[str, PseudoAnomaly] = {

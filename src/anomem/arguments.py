@@ -1,0 +1,159 @@
+"""What each command takes, as dataclasses that tyro turns into flags."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from anomem.config import Config
+from anomem.presets import default, overlaid, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Of every command."""
+
+    json: bool = False
+    """Print the result as one JSON object on the last line."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Common):
+    """Fit, score and adapt on photographs of brick, grass and gravel; no download."""
+
+    out: Path = Path("anomem-demo")
+    """Folder for the model and the picture."""
+    seed: int = 0
+    """Of the crops, the training and the labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Common):
+    """Train a detector on normal images (folder, files or globs)."""
+
+    normal: Annotated[Positional[list[str]], arg(help_behavior_hint="(required)")]
+    """Folders, files or globs of normal images."""
+    out: Path
+    """Folder for the model."""
+    anomalies: str | None = None
+    """Folder, file or glob of labelled anomalies."""
+    preset: str = "default"
+    """Choices to start from: default or paper."""
+    config: Path | None = None
+    """TOML file of choices, laid over the preset; flags are laid over both."""
+    group: str | None = None
+    """Regular expression on the path; its match is the part, lot, subject or video."""
+    resume: bool = False
+    """Go on with an interrupted run of the same command."""
+    seed: int = 0
+    """Of every random draw."""
+    choices: Annotated[Config, arg(name="")] = field(default_factory=default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Common):
+    """Improve a detector with labelled images; its encoder and memories stay as they are."""
+
+    model: Positional[Path]
+    """Folder of the model."""
+    out: Path
+    """Folder for the adapted model; may be the same."""
+    anomalies: str | None = None
+    """Folder, file or glob of labelled anomalies."""
+    normal: str | None = None
+    """Of images labelled normal; at depth encoder, the normals to train on."""
+    forget: str | None = None
+    """Of images whose earlier label is taken back."""
+    depth: Literal["heads", "encoder"] = "heads"
+    """heads takes seconds; encoder also trains encoder and memories, a fifth as long as fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Common):
+    """Score images into a table of path, score, one score a scale, prediction and error."""
+
+    model: Positional[Path]
+    """Folder of the model."""
+    images: Positional[list[str]]
+    """Folders, files or globs."""
+    out: Path
+    """Table to write, .csv or .parquet."""
+    heatmaps: Path | None = None
+    """Folder for a heat map an image (PNG)."""
+    alpha: float = 0.05
+    """Share of normal images that may be called anomalous."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Common):
+    """Measure a detector on labelled images."""
+
+    model: Positional[Path]
+    """Folder of the model."""
+    normal: str
+    """Folder, file or glob of normal images."""
+    anomalies: str
+    """Folder, file or glob of anomalous images."""
+    alpha: float = 0.05
+    """Share of normal images that may be called anomalous."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Common):
+    """Show the configuration, the training and the library versions of a model."""
+
+    model: Positional[Path]
+    """Folder of the model."""
+
+
+Kind = TypeVar("Kind", bound=Common)
+
+
+def parse(kind: type[Kind], name: str, words: Sequence[str]) -> Kind:
+    """Read the words behind a command; help and wrong words exit as tyro does.
+
+    Raises:
+        ValueError: The preset, the TOML file or a choice is wrong.
+    """
+    options: dict[str, Any] = {}
+    if kind is Fit:
+        options["default"] = Fit(
+            normal=tyro.MISSING, out=tyro.MISSING, choices=_starting_choices(words)
+        )
+    return tyro.cli(
+        kind,
+        prog=f"anomem {name}",
+        args=list(words),
+        config=(FlagCreatePairsOff,),
+        **options,
+    )
+
+
+def _starting_choices(words: Sequence[str]) -> Config:
+    """The preset with the TOML file over it, before any flag."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", default="default")
+    early.add_argument("--config", type=Path)
+    known, _ = early.parse_known_args(list(words))
+    config = resolve(known.preset)
+    if known.config is None:
+        return config
+    try:
+        mapping = tomllib.loads(known.config.read_text())
+    except OSError as error:
+        raise ValueError(f"{known.config}: {error.strerror}; give a TOML file.") from error
+    except ValueError as error:
+        raise ValueError(f"{known.config} is not TOML ({error}); correct it.") from error
+    try:
+        return overlaid(config, mapping)
+    except ValueError as error:
+        raise ValueError(f"{known.config}: {error}") from error

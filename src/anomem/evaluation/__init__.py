@@ -1,0 +1,1 @@
+"""Measurements of a detector on labelled images."""

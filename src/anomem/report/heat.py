@@ -1,0 +1,72 @@
+"""Heat maps as pictures: one image on its own, or a table of input, heat map and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+
+_COLOURS = "inferno"
+_RANGE = Normalize(vmin=0.8, vmax=2.0, clip=True)
+"""Heat is in multiples of the usual deviation of normals: dark is usual, bright is twice that."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of the table.
+
+    Attributes:
+        title: Kind and score.
+        image: H x W or H x W x 3, uint8.
+        heat: H x W, as ``Explanation.heat``.
+        mask: H x W bool, where the anomaly is.
+    """
+
+    title: str
+    image: npt.NDArray[np.uint8]
+    heat: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+
+
+def save_heat(heat: npt.NDArray[np.float32], file: Path) -> None:
+    """Write a heat map H x W as a PNG of the same size."""
+    colours = ScalarMappable(_RANGE, _COLOURS).to_rgba(heat, bytes=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(colours[..., :3]).save(file)
+
+
+def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
+    """Write a picture with a row an image: input, heat map, mask."""
+    figure = Figure(figsize=(6.4, 1.55 * len(rows) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    grid: Any = figure.subplots(len(rows), 3, squeeze=False)
+    for axes, row in zip(grid, rows, strict=True):
+        axes[0].imshow(row.image, cmap="gray", vmin=0, vmax=255)
+        shown = axes[1].imshow(row.heat, cmap=_COLOURS, norm=_RANGE)
+        axes[2].imshow(row.mask, cmap="gray", vmin=0, vmax=1)
+        axes[0].set_ylabel(row.title, rotation=0, ha="right", va="center", fontsize=9)
+        for axis in axes:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for axis, name in zip(grid[0], ("input", "heat map", "mask"), strict=True):
+        axis.set_title(name, fontsize=10)
+    figure.colorbar(
+        shown,
+        ax=grid[:, 1].tolist(),
+        location="bottom",
+        shrink=0.9,
+        aspect=12,
+        label="deviation / usual deviation",
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,74 @@
+"""Scores as a table, a row an image: CSV or Parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from anomem.data.sources import ImageSource
+from anomem.detector import AnoMem, StageProgress
+from anomem.explanation import scale_names
+
+
+def score_table(
+    model: AnoMem,
+    source: ImageSource,
+    *,
+    alpha: float = 0.05,
+    progress: StageProgress | None = None,
+) -> pa.Table:
+    """Score images into the columns path, score, scale_1 ..., prediction, error.
+
+    An image that cannot be read has its error and nothing else.
+
+    Args:
+        model: A fitted detector.
+        source: The images.
+        alpha: Share of normal images that may be called anomalous.
+        progress: Called as ``progress(stage, done, total)``.
+    """
+    threshold = model.threshold(alpha)
+    scores = model.score_images(source, progress=progress)
+    unread = np.isnan(scores.score)
+    columns = {"path": pa.array(source.names), "score": pa.array(scores.score, mask=unread)}
+    for column, name in enumerate(scale_names(scores.scale_scores.shape[1])):
+        columns[name] = pa.array(scores.scale_scores[:, column].copy(), mask=unread)
+    columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
+    errors = [scores.errors.get(index) for index in range(len(source))]
+    columns["error"] = pa.array(errors, type=pa.string())
+    return pa.table(columns)
+
+
+def check_table(file: Path) -> None:
+    """Refuse a table that is neither CSV nor Parquet, before any work is done.
+
+    Raises:
+        ValueError: The suffix is another one.
+    """
+    if file.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{file} is neither .csv nor .parquet; give one of these.")
+
+
+def write_table(table: pa.Table, file: Path) -> None:
+    """Write a table as its suffix says, .csv or .parquet."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".parquet":
+        pyarrow.parquet.write_table(table, file)
+    else:
+        pyarrow.csv.write_csv(table, file)
+
+
+def heat_map_files(paths: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
+    """A file for the heat map of each image, keeping the folders below their common one."""
+    if not paths:
+        return
+    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    common = os.path.commonpath(parents)
+    for path in paths:
+        yield path, folder / (os.path.relpath(os.path.abspath(path), common) + ".png")
