@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 FEWEST_NORMALS = 10
 _AT_LEAST_HELD_OUT = 19
+_TRIES = 50
 
 
 def p_values(scores: npt.ArrayLike, held_out: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -50,7 +51,7 @@ def threshold(held_out: npt.ArrayLike, alpha: float) -> float:
         raise ValueError(
             f"alpha is {alpha}; {len(reference)} held-out normals support {least:.3g} to below 1."
         )
-    rank = int(np.floor(alpha * (len(reference) + 1) + 1e-9))
+    rank = min(int(np.floor(alpha * (len(reference) + 1) + 1e-9)), len(reference))
     return float(reference[len(reference) - rank])
 
 
@@ -63,7 +64,8 @@ def hold_out(
         count: Number of normals, at least 10.
         share: Share to hold out; at least 19 images are, and at most half.
         seed: Of the draw.
-        groups: Part, lot, subject or video of each normal; a group is never split.
+        groups: Part, lot, subject or video of each normal; a group is never split, so that fewer
+            are held out where the groups are large.
 
     Returns:
         Sorted indices of the training normals and of the held-out ones.
@@ -78,19 +80,34 @@ def hold_out(
         )
     wanted = min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2)
     names = np.arange(count) if groups is None else np.asarray(groups)
-    kinds = np.unique(names)
+    kinds, group = np.unique(names, return_inverse=True)
     if len(kinds) < 2:
         raise ValueError(
-            f"all {count} normals are of the group {kinds[0]!r}; held-out normals need a group of "
-            "their own: give images of a second one, or leave the groups out."
+            f"all {count} normals are of the group {str(kinds[0])!r}; held-out normals need a "
+            "group of their own: give images of a second one, or leave the groups out."
         )
-    out: list[np.int64] = []
-    for kind in np.random.default_rng(seed).permutation(kinds):
-        members = np.flatnonzero(names == kind)
-        if len(out) < wanted and len(out) + len(members) <= max(wanted, count // 2):
-            out.extend(members)
-    if not out:
-        rarest = min(kinds, key=lambda kind: int((names == kind).sum()))
-        out.extend(np.flatnonzero(names == rarest))
-    held = np.sort(np.asarray(out, dtype=np.int64))
-    return np.setdiff1d(np.arange(count), held), held
+    rng, sizes = np.random.default_rng(seed), np.bincount(group)
+    drawn = np.array([], dtype=np.int64)
+    for _ in range(_TRIES):
+        candidate = _draw_groups(sizes, wanted, count // 2, rng)
+        if sizes[candidate].sum() > sizes[drawn].sum():
+            drawn = candidate
+        if sizes[drawn].sum() >= wanted:
+            break
+    held_out = np.isin(group, drawn)
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _draw_groups(
+    sizes: npt.NDArray[np.int64], wanted: int, most: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Groups in random order until so many images are wanted, leaving out those that exceed."""
+    drawn: list[int] = []
+    total = 0
+    for kind in rng.permutation(len(sizes)):
+        if total >= wanted:
+            break
+        if total + sizes[kind] <= most:
+            drawn.append(kind)
+            total += sizes[kind]
+    return np.array(drawn, dtype=np.int64)

@@ -21,6 +21,7 @@ from anomem.training.stage1 import Stage1State
 FORMAT_VERSION = 1
 _DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+_WEIGHTS_OR_PART = re.compile(r"\.?weights-[0-9a-f]{16}\.safetensors(\.tmp)?")
 _SHARE_OF_TIME = 0.02
 
 
@@ -54,7 +55,7 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
         _write(path / name, weights)
         _write(path / _DESCRIPTION, text)
         for old in path.iterdir():
-            if _WEIGHTS.fullmatch(old.name) and old.name != name:
+            if _WEIGHTS_OR_PART.fullmatch(old.name) and old.name != name:
                 old.unlink()
         return
     temporary = path.with_name(f".{path.name}.tmp")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,20 +193,32 @@ COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 on success, 1 on an error, 2 on a wrong command line."""
+    """Run a command and exit.
+
+    0 on success, 1 on an error, 2 on a wrong command line, 130 when interrupted from the keyboard.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] not in COMMANDS:
         _overview(words)
     kind, command = COMMANDS[words[0]]
+    warnings.showwarning = _show_warning
     try:
         arguments = parse(kind, words[0], words[1:])
         result, code = command(arguments)
     except (ValueError, TypeError, ArithmeticError, OSError) as error:
         print(f"anomem: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("anomem: interrupted; fit goes on from where it was with --resume.", file=sys.stderr)
+        sys.exit(130)
     if arguments.json:
         print(json.dumps(result))
     sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    """A warning as one line, without the line of code it comes from."""
+    print(f"anomem: {message}", file=sys.stderr)
 
 
 def _overview(words: Sequence[str]) -> None:

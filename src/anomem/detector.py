@@ -164,6 +164,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
                 missing normals or missing images of earlier labels.
         """
         check_is_fitted(self, "network_")
+        if depth not in ("heads", "encoder"):
+            raise ValueError(f"depth is {depth!r}; give heads or encoder.")
         source = open_images(X)
         label = check_labels(y, len(source), (-1, 0, 1))
         images = prepare(source, self.shape_, progress=_stage(progress, "reading"))

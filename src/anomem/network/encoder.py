@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
+
+_UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError, AttributeError)
 
 
 class Encoder(nn.Module):
@@ -82,6 +86,11 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
             pretrained=pretrained,
             **options,
         )
+    except OSError as error:
+        raise ValueError(
+            f"the published weights of encoder {choices.name!r} cannot be fetched "
+            f"({str(error).splitlines()[0]}); give a file as encoder.weights."
+        ) from error
     except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
         raise ValueError(
             f"encoder {choices.name!r} with scales {choices.scales} cannot be built "
@@ -110,10 +119,7 @@ def _load_weights(backbone: nn.Module, file: str) -> None:
     path = Path(file)
     if not path.is_file():
         raise ValueError(f"{file}: no such file of weights; correct encoder.weights.")
-    if path.suffix == ".safetensors":
-        weights = load_file(path)
-    else:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = _read_weights(path)
     own = backbone.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
     learnt = [k for k in own if not k.endswith("num_batches_tracked")]
@@ -124,3 +130,16 @@ def _load_weights(backbone: nn.Module, file: str) -> None:
             f"another shape (first: {missing[0]}); give weights of the same model."
         )
     backbone.load_state_dict(fitting, strict=False)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        return {k: v for k, v in weights.items() if isinstance(v, Tensor)}
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"{path}: neither safetensors nor a plain state dict; export the weights again as one."
+        ) from error

@@ -118,7 +118,7 @@ def multi_scale_loss(
         first, second, memories, sampling_ratios, weights, strict=True
     ):
         area = one.shape[2] * one.shape[3]
-        places = torch.randperm(area, generator=generator)[: max(1, int(area * ratio))]
+        places = torch.randperm(area, generator=generator)[: max(1, int(area * ratio + 1e-9))]
         places = places.to(one.device)
         query, other = (m.permute(0, 2, 3, 1).flatten(1, 2)[:, places] for m in (one, two))
         recollected = gated_recollection(memory, query, label)

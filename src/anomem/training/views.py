@@ -43,10 +43,10 @@ def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float
 
 
 def _crop_and_flip(images: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
-    area = _uniform(images, generator, choices.crop, 1.0).flatten()
+    side = _uniform(images, generator, choices.crop, 1.0).flatten().sqrt()
     aspect = _uniform(images, generator, -math.log(4 / 3), math.log(4 / 3)).flatten().exp().sqrt()
-    width = (area.sqrt() * aspect).clamp(max=1)
-    height = (area.sqrt() / aspect).clamp(max=1)
+    aspect = aspect.clamp(side, 1 / side)
+    width, height = side * aspect, side / aspect
     centre_x = (1 - width) * _uniform(images, generator, -1.0, 1.0).flatten()
     centre_y = (1 - height) * _uniform(images, generator, -1.0, 1.0).flatten()
     if choices.flip:

@@ -1,0 +1,98 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from anomem import AnoMem, Config
+from anomem.config import (
+    EncoderChoices,
+    ImageChoices,
+    LossChoices,
+    MemoryChoices,
+    PseudoChoices,
+    Stage1Choices,
+    Stage2Choices,
+)
+
+torch.set_num_threads(1)
+
+_SIDE = 16
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, npt.NDArray[np.uint8]]:
+    """Handwritten digits, N x 16 x 16: zeros to "train" on, further zeros "normal", others."""
+    pixels, digit = load_digits(return_X_y=True)
+    small = (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    images = np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+            for image in small
+        ]
+    )
+    zeros, others = images[digit == 0], images[digit != 0][::5]
+    return {"train": zeros[:120], "normal": zeros[120:], "anomalous": others}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Config:
+    """A real network that trains in seconds on one core."""
+    return Config(
+        images=ImageChoices(size=(_SIDE, _SIDE)),
+        encoder=EncoderChoices(width=8, stem_stride=1),
+        memory=MemoryChoices(sizes=(16, 8), beta=10.0),
+        loss=LossChoices(temperature=0.2, soft_class=100.0),
+        pseudo=PseudoChoices(kinds=("rotate", "cutpaste")),
+        stage1=Stage1Choices(min_steps=40, max_steps=40, batch=32),
+        stage2=Stage2Choices(hidden=16, steps=100),
+    )
+
+
+@pytest.fixture(scope="session")
+def hasty() -> Config:
+    """The least training there is, where only the road matters and not the scores."""
+    return Config(
+        images=ImageChoices(size=(_SIDE, _SIDE)),
+        encoder=EncoderChoices(width=4, stem_stride=2),
+        memory=MemoryChoices(sizes=(8, 4)),
+        pseudo=PseudoChoices(kinds=("rotate",)),
+        stage1=Stage1Choices(min_steps=3, max_steps=3, batch=16),
+        stage2=Stage2Choices(hidden=4, steps=5),
+    )
+
+
+@pytest.fixture(scope="session")
+def _fitted(tiny: Config, digits: dict[str, npt.NDArray[np.uint8]]) -> AnoMem:
+    return AnoMem(tiny, device="cpu").fit(digits["train"])
+
+
+@pytest.fixture
+def model(_fitted: AnoMem) -> AnoMem:
+    """A detector fitted on zeros, to do with as a test likes."""
+    return copy.deepcopy(_fitted)
+
+
+@pytest.fixture(scope="session")
+def model_folder(_fitted: AnoMem, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same detector, saved; not to be written to."""
+    folder = tmp_path_factory.mktemp("saved") / "zeros"
+    _fitted.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folders(
+    digits: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The digits as PNG files, in a folder each; the files of "train" are of six lots."""
+    root = tmp_path_factory.mktemp("digits")
+    for name, images in digits.items():
+        (root / name).mkdir()
+        for index, image in enumerate(images[:120]):
+            Image.fromarray(image).save(root / name / f"lot{index // 20}-{index:03}.png")
+    return {name: root / name for name in digits}

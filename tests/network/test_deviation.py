@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from anomem.config import Config, EncoderChoices, LossChoices, MemoryChoices
+from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
+
+
+def network_of(*, unit_norm: bool = True, scales: tuple[int, ...] = (3, 4)) -> MultiScaleMemory:
+    torch.manual_seed(0)
+    return MultiScaleMemory(
+        Config(
+            encoder=EncoderChoices(width=4, stem_stride=1, scales=scales),
+            memory=MemoryChoices(sizes=(6, 5, 4)[: len(scales)], unit_norm=unit_norm),
+            loss=LossChoices(sampling_ratios=(1.0,) * len(scales)),
+        )
+    )
+
+
+@pytest.mark.parametrize("unit_norm", [True, False])
+def test_deviation_is_taken_place_by_place(unit_norm: bool) -> None:
+    network = network_of(unit_norm=unit_norm).eval()
+    images = torch.rand(2, 3, 16, 20)
+    maps, deviations = network(images), network.deviation_maps(images)
+    for features, deviation, memory in zip(maps, deviations, network.scale_memories(), strict=True):
+        assert deviation.shape == features.shape
+        for b, i, j in torch.cartesian_prod(*(torch.arange(n) for n in features[:, 0].shape)):
+            z = features[b, :, i, j]
+            expected = memory.place(z) - memory(z)
+            torch.testing.assert_close(deviation[b, :, i, j], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_one_memory_a_scale() -> None:
+    network = network_of(scales=(2, 3, 4))
+    sizes = [tuple(memory.prototypes.shape) for memory in network.scale_memories()]
+    assert sizes == [(6, 8), (5, 16), (4, 32)]
+
+
+def test_one_class_score_is_the_l2_norm_over_the_root_of_the_places() -> None:
+    deviations = [torch.randn(3, 4, 5, 2), torch.randn(3, 7, 1, 1)]
+    scores = one_class_scores(deviations)
+    assert scores.shape == (3, 2)
+    for b in range(3):
+        for s, deviation in enumerate(deviations):
+            places = deviation.shape[2] * deviation.shape[3]
+            square = sum(float(value) ** 2 for value in deviation[b].flatten())
+            assert float(scores[b, s]) == pytest.approx((square / places) ** 0.5, rel=1e-5)
+
+
+def test_norms_and_averages_over_places() -> None:
+    deviation = torch.randn(2, 4, 3, 5)
+    (average,) = pooled([deviation])
+    norms = place_norms(deviation)
+    assert norms.shape == (2, 3, 5) and average.shape == (2, 4)
+    for i in range(3):
+        for j in range(5):
+            expected = sum(float(v) ** 2 for v in deviation[1, :, i, j]) ** 0.5
+            assert float(norms[1, i, j]) == pytest.approx(expected, rel=1e-5)
+    mean = sum(deviation[1, 2, i, j] for i in range(3) for j in range(5)) / 15
+    torch.testing.assert_close(average[1, 2], torch.as_tensor(mean))
+
+
+def test_repeating_the_places_leaves_the_score() -> None:
+    deviation = torch.randn(2, 4, 3, 5)
+    tiled = deviation.repeat(1, 1, 2, 3)
+    torch.testing.assert_close(one_class_scores([deviation]), one_class_scores([tiled]))
+    torch.testing.assert_close(pooled([deviation]), pooled([tiled]))

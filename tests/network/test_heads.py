@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import Tensor
+
+from anomem.network.heads import Detector, Heads, fuse
+
+LAMBDAS = (1.0, 2.0)
+
+
+def detector_of(prior: float | None = 30.0) -> Detector:
+    torch.manual_seed(1)
+    detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior)
+    detector.heads.mean.normal_()
+    detector.heads.std.uniform_(0.5, 2)
+    detector.standardise(torch.rand(50, 2) + 1)
+    return detector.eval()
+
+
+def images() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return torch.rand(6, 2, generator=generator), torch.randn(6, 7, generator=generator)
+
+
+def test_fusion_is_the_weighted_mean() -> None:
+    scores = torch.randn(5, 3)
+    expected = [(1 * a + 2 * b + 4 * c) / 7 for a, b, c in scores.tolist()]
+    torch.testing.assert_close(fuse(scores, (1.0, 2.0, 4.0)), torch.tensor(expected))
+    torch.testing.assert_close(fuse(scores[:, :1], (3.0,)), scores[:, 0])
+
+
+def test_each_head_sees_its_own_scale_standardised() -> None:
+    heads, (_, pooled) = detector_of().heads, images()
+    distance = heads(pooled)
+    assert distance.shape == (6, 2)
+    for b in range(6):
+        standard = [
+            (float(x) - float(m)) / float(s)
+            for x, m, s in zip(pooled[b], heads.mean, heads.std, strict=True)
+        ]
+        for s, part in enumerate((standard[:3], standard[3:])):
+            expected = heads.scales[s](torch.tensor(part))
+            torch.testing.assert_close(distance[b, s], expected[0], atol=1e-5, rtol=1e-4)
+
+
+def test_float16_measures_are_read_in_float32() -> None:
+    heads, (_, pooled) = detector_of().heads, images()
+    half = pooled.half()
+    assert heads(half).dtype == torch.float32
+    torch.testing.assert_close(heads(half), heads(half.float()))
+
+
+def test_one_class_score_is_in_standard_deviations_of_normals() -> None:
+    detector = detector_of()
+    normals = torch.rand(200, 2) * 3 + 4
+    detector.standardise(normals)
+    score = detector.one_class(normals)
+    assert float(score.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(score.std()) == pytest.approx(1, rel=1e-4)
+
+
+def test_normals_that_are_all_alike_give_finite_scores() -> None:
+    detector = detector_of()
+    detector.standardise(torch.ones(20, 2))
+    assert detector.one_class(torch.rand(4, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize("prior", [30.0, None])
+def test_without_labels_the_score_is_exactly_the_one_class_score(prior: float | None) -> None:
+    detector, (scores, pooled) = detector_of(prior), images()
+    assert torch.equal(detector(scores, pooled), detector.one_class(scores))
+
+
+@pytest.mark.parametrize("labels", [1, 10, 30, 1000])
+def test_heads_gain_weight_with_labels(labels: int) -> None:
+    detector, (scores, pooled) = detector_of(), images()
+    detector.labels.fill_(labels)
+    for b in range(6):
+        d1, d2 = detector.heads(pooled)[b].tolist()
+        prior = float(detector.one_class(scores)[b])
+        expected = prior + 4 * labels / (labels + 30) * (d1 + 2 * d2) / 3
+        assert float(detector(scores, pooled)[b].detach()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_a_prior_the_heads_alone_are_the_score() -> None:
+    detector, (scores, pooled) = detector_of(None), images()
+    detector.labels.fill_(3)
+    torch.testing.assert_close(detector(scores, pooled), fuse(detector.heads(pooled), LAMBDAS))
+
+
+def test_state_holds_all_that_the_score_needs() -> None:
+    detector, (scores, pooled) = detector_of(), images()
+    detector.labels.fill_(7)
+    copy = Detector(Heads((3, 4), hidden=5), LAMBDAS, 30.0).eval()
+    copy.load_state_dict(detector.state_dict())
+    assert torch.equal(copy(scores, pooled), detector(scores, pooled))

@@ -1,0 +1,188 @@
+"""What labels do to a detector, and how they are taken back."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from anomem import AnoMem, load
+from anomem.evaluation.metrics import auroc
+from anomem.presets import default
+
+Digits = dict[str, npt.NDArray[np.uint8]]
+TILES = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
+
+
+def weights(model: AnoMem) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.network_.state_dict().items()}
+
+
+def same_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_adapts_are_one_with_all_labels(model: AnoMem, digits: Digits) -> None:
+    labelled, rest = digits["anomalous"][:6], digits["anomalous"][6:]
+    at_once = copy.deepcopy(model).adapt(labelled, [1, 1, 0, 1, 1, 0])
+    model.adapt(labelled[:2], [1, 1]).adapt(labelled[2:], [0, 1, 1, 0])
+    np.testing.assert_array_equal(model.decision_function(rest), at_once.decision_function(rest))
+    assert model.reserve_.labelled.label.tolist() == [1, 1, 0, 1, 1, 0]
+
+
+def test_labels_taken_back_leave_the_one_class_detector(model: AnoMem, digits: Digits) -> None:
+    one_class = model.decision_function(digits["anomalous"])
+    threshold = model.threshold(0.1)
+    model.adapt(digits["anomalous"][:5], [1, 1, 1, 0, 0])
+    assert not np.allclose(model.decision_function(digits["anomalous"]), one_class)
+    model.adapt(digits["anomalous"][:2], [-1, -1])
+    assert len(model.reserve_.labelled) == 3
+    model.adapt(digits["anomalous"], [-1] * len(digits["anomalous"]))
+    np.testing.assert_array_equal(model.decision_function(digits["anomalous"]), one_class)
+    assert model.threshold(0.1) == threshold
+
+
+def test_a_label_given_again_replaces_the_older(model: AnoMem, digits: Digits) -> None:
+    once = copy.deepcopy(model).adapt(digits["anomalous"][:3], [1, 1, 0])
+    model.adapt(digits["anomalous"][:3], [0, 1, 1]).adapt(digits["anomalous"][:3], [1, 1, 0])
+    np.testing.assert_array_equal(
+        model.decision_function(digits["normal"]), once.decision_function(digits["normal"])
+    )
+
+
+def test_labels_of_the_fit_can_be_taken_back_too(model: AnoMem, digits: Digits) -> None:
+    labelled = digits["anomalous"][:4]
+    fitted = AnoMem(model.config_, device="cpu").fit(digits["train"][:40], anomalies=labelled)
+    fitted.adapt(labelled[:1], [-1])
+    assert len(fitted.reserve_.labelled) == 3
+
+
+def test_adapting_needs_no_earlier_image(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
+    rest = digits["anomalous"][6:]
+    model.adapt(digits["anomalous"][:3], [1, 1, 1]).save(tmp_path / "model")
+    loaded = load(tmp_path / "model", device="cpu").adapt(digits["anomalous"][3:6], [1, 1, 1])
+    model.adapt(digits["anomalous"][3:6], [1, 1, 1])
+    np.testing.assert_array_equal(loaded.decision_function(rest), model.decision_function(rest))
+
+
+def test_heads_leave_encoder_and_memories_alone(model: AnoMem, digits: Digits) -> None:
+    before = weights(model)
+    model.adapt(digits["anomalous"][:5], [1] * 5)
+    assert same_weights(before, weights(model))
+
+
+def test_encoder_depth_trains_the_encoder_and_keeps_normals_held_out(
+    model: AnoMem, digits: Digits
+) -> None:
+    before, held_out = weights(model), model.reserve_.held_out_digest
+    normals = np.concatenate([digits["normal"], digits["train"]])
+    model.adapt(digits["anomalous"][:10], [1] * 10, depth="encoder", normal=normals)
+    after = weights(model)
+    for part in ("encoder.backbone.conv1", "memories.0", "memories.1"):
+        names = [name for name in before if name.startswith(part)]
+        assert names and not any(torch.equal(before[name], after[name]) for name in names)
+    assert set(model.reserve_.held_out_digest.tolist()) == set(held_out.tolist())
+    assert model.reserve_.labelled.label.tolist() == [1] * 10
+    normal = model.decision_function(digits["normal"])
+    assert auroc(normal, model.decision_function(digits["anomalous"][10:])) > 0.9
+
+
+def test_encoder_depth_wants_all_that_was_labelled(model: AnoMem, digits: Digits) -> None:
+    model.adapt(digits["anomalous"][:5], [1] * 5)
+    one_class = model.decision_function(digits["normal"])
+    with pytest.raises(ValueError, match="3 images labelled earlier are missing"):
+        model.adapt(
+            digits["anomalous"][:2], [1, 1], depth="encoder", normal=digits["train"]
+        )
+    with pytest.raises(ValueError, match="give them as normal="):
+        model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder")
+    np.testing.assert_array_equal(model.decision_function(digits["normal"]), one_class)
+
+
+@pytest.mark.parametrize(
+    ("y", "depth", "message"),
+    [([1], "heads", "shape"), ([1, 2], "heads", "y holds 2"), ([1, 1], "head", "depth is 'head'")],
+)
+def test_wrong_labels_and_depths_are_refused(
+    y: list[int], depth: Any, message: str, model: AnoMem, digits: Digits
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.adapt(digits["anomalous"][:2], y, depth=depth)
+
+
+def gains(
+    model: AnoMem, normal: npt.NDArray[Any], anomalous: npt.NDArray[Any], labels: int, draws: int
+) -> list[float]:
+    """What adapting adds to the AUROC on the images not labelled, for each draw of labels."""
+    scores, one_class = model.decision_function(normal), model.decision_function(anomalous)
+    differences = []
+    for draw in range(draws):
+        order = np.random.default_rng(draw).permutation(len(anomalous))
+        drawn, rest = order[:labels], order[labels:]
+        adapted = copy.deepcopy(model).adapt(anomalous[drawn], [1] * labels)
+        after = auroc(
+            adapted.decision_function(normal), adapted.decision_function(anomalous[rest])
+        )
+        differences.append(after - auroc(scores, one_class[rest]))
+    return differences
+
+
+@pytest.mark.parametrize("labels", [1, 5, 10])
+def test_labels_never_make_it_worse(labels: int, model: AnoMem, digits: Digits) -> None:
+    gain = gains(model, digits["normal"], digits["anomalous"], labels, draws=6)
+    assert np.mean(gain) >= -0.01 and min(gain) >= -0.03
+
+
+@pytest.mark.parametrize("labels", [1, 5, 10])
+def test_labels_of_one_kind_do_not_hide_the_others(
+    labels: int, model: AnoMem, digits: Digits
+) -> None:
+    """Only the first images are labelled, all alike but for noise; other digits are scored."""
+    rng = np.random.default_rng(0)
+    one = np.repeat(digits["anomalous"][:1].astype(int), labels, axis=0)
+    alike = np.clip(one + rng.integers(-20, 21, one.shape), 0, 255).astype(np.uint8)
+    others = digits["anomalous"][1:]
+    before = auroc(model.decision_function(digits["normal"]), model.decision_function(others))
+    model.adapt(alike, [1] * labels)
+    after = auroc(model.decision_function(digits["normal"]), model.decision_function(others))
+    assert after >= before - 0.02
+
+
+def test_normals_labelled_do_not_make_it_worse(model: AnoMem, digits: Digits) -> None:
+    new, rest = digits["normal"][:30], digits["normal"][30:]
+    before = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
+    model.adapt(new, [0] * 30)
+    after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
+    assert after >= before - 0.02
+
+
+@pytest.fixture(scope="module")
+def tiles() -> tuple[AnoMem, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """A detector fitted on good magnetic tiles, further good ones, and defects of all kinds."""
+    if not TILES.is_dir():
+        pytest.skip("the magnetic tiles (Huang et al. 2018) are not beside the project")
+    config = default()
+    config = replace(config, stage1=replace(config.stage1, min_steps=150, max_steps=150))
+    kinds = ("blowhole", "break", "crack", "fray", "uneven")
+    defects = np.concatenate([squares(TILES / "test" / kind) for kind in kinds])
+    model = AnoMem(config, device="cpu").fit(squares(TILES / "train" / "good"))
+    return model, squares(TILES / "test" / "good"), defects
+
+
+def squares(folder: Path) -> npt.NDArray[np.uint8]:
+    files = sorted(folder.iterdir())
+    return np.stack([np.asarray(Image.open(f).convert("L").resize((64, 64))) for f in files])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [1, 5, 10])
+def test_labels_never_make_it_worse_on_magnetic_tiles(
+    labels: int, tiles: tuple[AnoMem, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+) -> None:
+    gain = gains(*tiles, labels, draws=4)
+    assert np.mean(gain) >= -0.01 and min(gain) >= -0.03

@@ -1,0 +1,361 @@
+"""Every command, run; the commands of a shell in a process of their own where that matters."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from anomem import AnoMem, Config, load
+from anomem.arguments import Fit, parse
+from anomem.cli import COMMANDS, main
+from anomem.demo import run_demo
+
+Folders = dict[str, Path]
+Capture = pytest.CaptureFixture[str]
+
+HASTY = [
+    *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
+    *("--stage1.min-steps", "3", "--stage1.max-steps", "3", "--stage1.batch", "16"),
+    *("--stage2.steps", "5", "--device", "cpu"),
+]
+
+
+def run(*words: object) -> int:
+    """Run a command in this process: its exit code."""
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def result(capture: Capture) -> dict[str, Any]:
+    parsed = json.loads(capture.readouterr().out.splitlines()[-1])
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def error_line(capture: Capture) -> str:
+    """The one line on standard error, progress bars apart."""
+    lines = [line for line in capture.readouterr().err.splitlines() if line.strip()]
+    told = [line for line in lines if "━" not in line]
+    assert len(told) == 1 and told[0].startswith("anomem: ")
+    return told[0]
+
+
+def shell(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+HEAVY = "{'torch', 'torchvision', 'timm', 'sklearn', 'skimage', 'matplotlib', 'pyarrow', 'tifffile'}"
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "fit --help", "score --help"])
+def test_help_loads_nothing_heavy(words: str) -> None:
+    code = f"""
+import sys
+from anomem.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert end.code == 0, end.code
+assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
+"""
+    done = shell(code, *words.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_import_loads_nothing_heavy_and_names_everything() -> None:
+    code = f"""
+import sys, anomem
+assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
+assert set(anomem.__all__) < set(dir(anomem))
+for name in anomem.__all__:
+    assert getattr(anomem, name).__name__ == name
+"""
+    done = shell(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_overview_names_every_command(capsys: Capture) -> None:
+    assert run("--help") == 0
+    told = capsys.readouterr().out
+    assert all(f"  {name} " in told for name in COMMANDS)
+    assert run() == 2
+    assert run("fitt", "normal") == 2
+    assert "there is no command 'fitt'" in capsys.readouterr().err
+
+
+def test_fit_score_in_a_shell(folders: Folders, tmp_path: Path) -> None:
+    code = "from anomem.cli import main; main()"
+    model, table = tmp_path / "model", tmp_path / "scores.csv"
+    done = shell(code, "fit", folders["train"], "--out", model, "--json", *HASTY)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["normals"] == 101
+    assert "stage 1" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(tmp_path.iterdir()) == [model]
+    done = shell(code, "score", model, folders["normal"], "--out", table, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["images"] == 58
+    done = shell(code, "score", tmp_path / "none", folders["normal"], "--out", table)
+    assert done.returncode == 1
+    assert done.stderr.strip().count("\n") == 0 and "not a saved model" in done.stderr
+
+
+def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "deep" / "model"
+    code = run(
+        *("fit", folders["train"], "--anomalies", folders["anomalous"], "--out", out),
+        *("--group", r"lot(\d+)", "--seed", 4, "--json", *HASTY),
+    )
+    assert code == 0
+    told = result(capsys)
+    assert told["model"] == str(out)
+    assert told["normals"] + told["held_out"] == told["anomalies"] == 120
+    assert told["held_out"] % 20 == 0
+    assert told["steps"] == 3 and told["smallest_alpha"] == 1 / (told["held_out"] + 1)
+    assert load(out).seed == 4
+
+
+def test_preset_then_file_then_flag(tmp_path: Path) -> None:
+    file = tmp_path / "choices.toml"
+    file.write_text("[memory]\nbeta = 7\nsteps = 2\n[encoder]\nscales = [2, 4]\n")
+    words = ["normal", "--out", "model"]
+    plain = parse(Fit, "fit", words).choices
+    paper = parse(Fit, "fit", [*words, "--preset", "paper"]).choices
+    assert (plain.encoder.width, paper.encoder.name) == (16, "resnet50")
+    words += ["--preset=paper", "--config", str(file), "--memory.beta", "9", "--views.flip", "False"]
+    both = parse(Fit, "fit", words).choices
+    assert both.memory == replace(paper.memory, beta=9.0, steps=2)
+    assert both.encoder == replace(paper.encoder, scales=(2, 4))
+    assert both.views == replace(paper.views, flip=False)
+    assert both.stage1 == paper.stage1
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[memory]\nbta = 1", "memory.bta: "),
+        ("[memory]\nbeta = -1", "beta is -1"),
+        ("[memory]\nbeta = 'x'", "memory.beta: "),
+        ("memory = 3", "memory: "),
+        ("[memory", "is not TOML"),
+        (None, "No such file"),
+    ],
+)
+def test_wrong_files_of_choices_are_named(
+    toml: str | None, message: str, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "choices.toml"
+    if toml is not None:
+        file.write_text(toml)
+    out = tmp_path / "model"
+    assert run("fit", folders["train"], "--out", out, "--config", file) == 1
+    told = error_line(capsys)
+    assert str(file) in told and message in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--preset", "papr"], "no preset 'papr'"),
+        (["--group", "lot("], "is not a regular expression"),
+        (["--group", "part"], "does not match this path"),
+        (["--group", "lot"], "are of the group 'lot'"),
+        (["--encoder.name", "resnet"], "encoder 'resnet'"),
+        (["--encoder.scales", "3", "9"], "cannot be built"),
+        (["--encoder.weights", "none.safetensors"], "no such file of weights"),
+        (["--anomalies", "nowhere"], "there is no such file or folder"),
+        (["--device", "tpu"], "device is 'tpu'"),
+    ],
+)
+def test_wrong_words_of_fit_end_in_one_line(
+    words: list[str], message: str, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("fit", folders["train"], "--out", tmp_path / "model", *HASTY, *words) == 1
+    assert message in error_line(capsys)
+    assert not (tmp_path / "model").exists()
+
+
+def test_fit_refuses_to_overwrite_what_is_no_model(
+    folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("fit", folders["train"], "--out", folders["normal"]) == 1
+    assert "holds other files and no model" in error_line(capsys)
+    (tmp_path / "file").write_text("mine")
+    assert run("fit", folders["train"], "--out", tmp_path / "file") == 1
+    assert "is a file" in error_line(capsys)
+
+
+def test_wrong_flags_exit_with_2(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    for words in (["--memory.beta", "x"], ["--memory.beta", "-3"], ["--memory.bta", "3"]):
+        assert run("fit", folders["train"], "--out", tmp_path / "model", *words) == 2
+        assert "beta" in capsys.readouterr().err
+    assert run("fit", folders["train"]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_score_writes_a_row_an_image(
+    suffix: str, model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "new" / f"scores{suffix}"
+    paths = [folders["normal"], folders["anomalous"] / "lot0-00*.png"]
+    assert run("score", model_folder, *paths, "--out", file, "--json") == 0
+    told = result(capsys)
+    rows = read(file)
+    assert told == {"table": str(file), "images": 68, "anomalous": told["anomalous"], "errors": 0}
+    assert len(rows) == 68
+    names = ["path", "score", "scale_1", "scale_2", "prediction", "error"]
+    assert all(list(row) == names for row in rows)
+    model = load(model_folder, device="cpu")
+    expected = model.decision_function(folders["normal"])
+    scores = np.array([float(row["score"]) for row in rows[:58]])
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    assert [int(row["prediction"]) for row in rows[:58]] == model.predict(folders["normal"]).tolist()
+    assert sum(int(row["prediction"]) for row in rows) == told["anomalous"]
+    assert rows[0]["path"] == str(folders["normal"] / "lot0-000.png")
+    assert not any(row["error"] for row in rows)
+
+
+def read(file: Path) -> list[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+        return rows
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_score_writes_heat_maps(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    given = tmp_path / "given"
+    for name in ("a", "b"):
+        (given / name).mkdir(parents=True)
+        Image.open(folders["normal"] / "lot0-000.png").resize((30, 20)).save(given / name / "x.png")
+    heat = tmp_path / "heat"
+    words = ("--out", tmp_path / "scores.csv", "--heatmaps", heat)
+    assert run("score", model_folder, given, *words) == 0
+    assert sorted(heat.rglob("*.png")) == [heat / "a" / "x.png.png", heat / "b" / "x.png.png"]
+    assert Image.open(heat / "a" / "x.png.png").size == (30, 20)
+
+
+def test_score_refuses_before_any_work(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    for out, model, images, message in (
+        ("scores.txt", model_folder, folders["normal"], "neither .csv nor .parquet"),
+        ("scores.csv", folders["normal"], folders["normal"], "is not a saved model"),
+        ("scores.csv", model_folder, tmp_path / "none", "there is no such file or folder"),
+        ("scores.csv", model_folder, tmp_path, "the folder has no image"),
+    ):
+        assert run("score", model, images, "--out", tmp_path / out) == 1
+        assert message in error_line(capsys)
+    assert run("score", model_folder, folders["normal"], "--out", tmp_path / "s.csv", "--alpha", 2)
+    assert "alpha is 2" in error_line(capsys)
+
+
+def test_warnings_are_one_line_too(
+    folders: Folders, hasty: Config, tmp_path: Path, capsys: Capture
+) -> None:
+    AnoMem(hasty, device="cpu").fit(folders["train"] / "lot0-00*.png").save(tmp_path / "model")
+    code = "from anomem.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "score", tmp_path / "model", folders["normal"]]
+        + ["--out", tmp_path / "scores.csv"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    told = [line for line in done.stderr.splitlines() if line.strip() and "━" not in line]
+    assert len(told) == 1
+    assert told[0].startswith("anomem: alpha=0.05 needs 19 held-out normals and there are 5")
+
+
+def test_adapt_and_forget(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    adapted, forgotten = tmp_path / "adapted", tmp_path / "forgotten"
+    some = folders["anomalous"] / "lot0-00*.png"
+    words = ["--anomalies", some, "--normal", folders["normal"] / "lot0-000.png"]
+    assert run("adapt", model_folder, *words, "--out", adapted, "--json") == 0
+    assert result(capsys) == {"model": str(adapted), "anomalies": 10, "normals": 1}
+    words = ["--forget", folders["anomalous"], "--out", forgotten, "--json"]
+    assert run("adapt", adapted, *words) == 0
+    assert result(capsys) == {"model": str(forgotten), "anomalies": 0, "normals": 1}
+    words = ["--forget", folders["normal"], "--out", forgotten]
+    assert run("adapt", forgotten, *words) == 0
+    np.testing.assert_array_equal(
+        load(forgotten).decision_function(folders["anomalous"]),
+        load(model_folder).decision_function(folders["anomalous"]),
+    )
+
+
+def test_adapt_at_encoder_depth(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["--anomalies", folders["anomalous"], "--out", tmp_path / "m", "--depth", "encoder"]
+    assert run("adapt", model_folder, *words) == 1
+    assert "give them as normal=" in error_line(capsys)
+    assert run("adapt", model_folder, *words, "--normal", folders["train"], "--json") == 0
+    assert result(capsys) == {"model": str(tmp_path / "m"), "anomalies": 65, "normals": 0}
+    assert run("adapt", model_folder, "--out", tmp_path / "m") == 1
+    assert "there is nothing to adapt to" in error_line(capsys)
+
+
+def test_evaluate(model_folder: Path, folders: Folders, capsys: Capture) -> None:
+    words = ("--normal", folders["normal"], "--anomalies", folders["anomalous"])
+    assert run("evaluate", model_folder, *words, "--json") == 0
+    told = result(capsys)
+    assert {"auroc", "average_precision", "fpr_at_95_tpr", "f1"} <= set(told)
+    assert all(0 <= told[name] <= 1 for name in set(told) - {"threshold", "normals", "anomalies"})
+    assert told["auroc"] > 0.9
+    assert (told["normals"], told["anomalies"]) == (58, len(list(folders["anomalous"].iterdir())))
+
+
+def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
+    assert run("info", model_folder, "--json") == 0
+    told = result(capsys)
+    assert told["config"]["encoder"]["scales"] == [3, 4]
+    assert told["config"]["memory"]["sizes"] == [16, 8]
+    assert told["summary"]["steps"] == 40 and told["summary"]["normals"] == 101
+    assert {"python", "anomem", "torch", "timm"} <= set(told["summary"]["versions"])
+    assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
+    assert run("info", folders["normal"]) == 1
+    assert "is not a saved model" in error_line(capsys)
+
+
+def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
+    told = run_demo(tmp_path, config=hasty, device="cpu").as_json()
+    assert set(told) >= {"auroc_one_class", "auroc_adapted", "by_kind", "knn_thumbnails", "seconds"}
+    assert set(told["by_kind"]) == {"object", "style", "local"}
+    assert json.loads(json.dumps(told)) == told
+    assert load(told["model"]).reserve_.labelled.label.tolist() == [1] * 10
+    assert min(Image.open(told["picture"]).size) > 300
+
+
+@pytest.mark.slow
+def test_demo_keeps_its_word(tmp_path: Path, capsys: Capture) -> None:
+    assert run("demo", "--out", tmp_path, "--json") == 0
+    told = result(capsys)
+    assert told["auroc_one_class"] >= 0.95
+    assert min(told["by_kind"].values()) >= 0.85
+    assert told["auroc_adapted"] >= told["auroc_rest_one_class"]
+    assert told["knn_thumbnails"] < told["auroc_one_class"] - 0.1
+    assert told["seconds"] < 180

@@ -1,0 +1,112 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
+
+
+def measured(count: int, first: int = 0) -> Measured:
+    """Images that are told apart by their first score."""
+    scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
+    return Measured(scores, scores[:, :1].repeat(1, 5).half())
+
+
+def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
+    return Labelled(
+        measured(len(digest), first),
+        torch.tensor(label, dtype=torch.int64),
+        torch.tensor(digest, dtype=torch.int64),
+    )
+
+
+def reserve_of() -> Reserve:
+    return Reserve(
+        normals=measured(8),
+        held_out=measured(4, 10),
+        held_out_digest=torch.arange(4),
+        pseudo=measured(0),
+        labelled=labelled([5, -6], [1, 0], 20),
+    )
+
+
+def rows(of: Measured) -> list[float]:
+    return of.scores[:, 0].tolist()
+
+
+def test_chosen_by_index_and_by_mask() -> None:
+    some = measured(4)
+    assert rows(some.at(torch.tensor([3, 1]))) == [3, 1]
+    assert rows(some.at(torch.tensor([True, False, False, True]))) == [0, 3]
+    assert some.at(torch.tensor([2])).pooled.tolist() == [[2.0] * 5]
+
+
+@given(count=st.integers(0, 5000), most=st.integers(1, 1500))
+@settings(deadline=None)
+def test_spread_is_even_and_bounded(count: int, most: int) -> None:
+    kept = rows(measured(count).spread(most))
+    assert len(kept) == min(count, most) == len(set(kept))
+    if 1 < most < count:
+        assert kept[0] == 0 and kept[-1] == count - 1
+        gaps = torch.tensor(kept).diff()
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_spread_keeps_at_most_a_thousand() -> None:
+    assert len(measured(3000).spread()) == MOST_KEPT == 1000
+
+
+def test_sets_are_joined_in_order() -> None:
+    joined = Measured.joined([measured(2), measured(0), measured(3, 7)])
+    assert rows(joined) == [0, 1, 7, 8, 9] and len(joined.pooled) == 5
+
+
+label_lists = st.lists(st.tuples(st.integers(-5, 5), st.sampled_from([-1, 0, 1])), max_size=12)
+
+
+@given(rounds=st.lists(label_lists, max_size=4))
+@settings(deadline=None)
+def test_newest_label_of_each_image_counts(rounds: list[list[tuple[int, int]]]) -> None:
+    kept = labelled([], [])
+    expected: dict[int, tuple[int, float]] = {}
+    for number, batch in enumerate(rounds):
+        newer = labelled([d for d, _ in batch], [t for _, t in batch], first=100 * number)
+        kept = kept.updated(newer)
+        for position, (digest, label) in enumerate(batch):
+            expected.pop(digest, None)
+            if label != -1:
+                expected[digest] = (label, 100.0 * number + position)
+    found = zip(kept.digest.tolist(), kept.label.tolist(), rows(kept.measured), strict=True)
+    assert {digest: (label, row) for digest, label, row in found} == expected
+    assert len(kept) == len(kept.measured) == len(expected)
+
+
+def test_label_is_taken_back() -> None:
+    kept = labelled([1, 2, 3], [1, 1, 0]).updated(labelled([2, 9], [-1, -1], 50))
+    assert kept.digest.tolist() == [1, 3] and kept.label.tolist() == [1, 0]
+
+
+def test_reserve_comes_back_from_its_tensors() -> None:
+    reserve = reserve_of()
+    tensors = reserve.tensors()
+    assert len(tensors) == 11
+    again = Reserve.of(tensors).tensors()
+    assert again.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("name", ["normals.scores", "labelled.digest"])
+def test_missing_tensor_is_named(name: str) -> None:
+    tensors: dict[str, Tensor] = reserve_of().tensors()
+    del tensors[name]
+    with pytest.raises(KeyError, match=name):
+        Reserve.of(tensors)
+
+
+def test_other_labels_leave_the_rest() -> None:
+    reserve = reserve_of()
+    relabelled = reserve.with_labels(labelled([], []))
+    assert len(relabelled.labelled) == 0 and len(reserve.labelled) == 2
+    assert relabelled.normals is reserve.normals

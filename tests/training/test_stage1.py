@@ -1,0 +1,210 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from anomem.config import (
+    Config,
+    EncoderChoices,
+    LossChoices,
+    MemoryChoices,
+    PseudoChoices,
+    Stage1Choices,
+)
+from anomem.network.deviation import MultiScaleMemory
+from anomem.training.stage1 import Stage1State, learning_rate, resolve_steps, train_stage1
+
+CONFIG = Config(
+    encoder=EncoderChoices(width=4, stem_stride=1),
+    memory=MemoryChoices(sizes=(8, 6), beta=10.0),
+    loss=LossChoices(temperature=0.2, soft_class=10.0),
+    pseudo=PseudoChoices(kinds=("rotate", "cutpaste")),
+    stage1=Stage1Choices(batch=24, learning_rate=0.05),
+)
+STEPS = 12
+
+
+@dataclass
+class Digits:
+    """Digits of scikit-learn, 8 x 8, enlarged to 16 x 16."""
+
+    digit: int
+    count: int = 60
+
+    def __post_init__(self) -> None:
+        pixels, label = load_digits(return_X_y=True)
+        chosen = pixels[label == self.digit][: self.count].reshape(-1, 1, 8, 8)
+        enlarged = np.kron(chosen, np.ones((2, 2))) * 15.9
+        self.images = torch.from_numpy(enlarged.astype(np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Tensor:
+        return self.images[indices]
+
+
+class PowerCut(Exception):
+    """The machine goes down."""
+
+
+@dataclass
+class Diary:
+    """Keeps every state in memory, and may end the run after a step."""
+
+    fails_after: int | None = None
+    states: list[Stage1State] = field(default_factory=list)
+
+    def load(self) -> Stage1State | None:
+        return self.states[-1] if self.states else None
+
+    def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None:
+        state = make_state()
+        tensors = {name: tensor.clone() for name, tensor in state.tensors.items()}
+        self.states.append(replace(state, tensors=tensors))
+        if state.step == self.fails_after and not last:
+            self.fails_after = None
+            raise PowerCut
+
+
+def network_of(config: Config = CONFIG) -> MultiScaleMemory:
+    torch.manual_seed(0)
+    return MultiScaleMemory(config, channels=1)
+
+
+def train(
+    network: MultiScaleMemory,
+    keeper: Diary | None = None,
+    *,
+    config: Config = CONFIG,
+    anomalies: Digits | None = None,
+    steps: int = STEPS,
+    seed: int = 5,
+) -> Stage1State:
+    return train_stage1(
+        network, Digits(3), anomalies, config,
+        fabric=Fabric(accelerator="cpu", devices=1), steps=steps, seed=seed, keeper=keeper,
+    )  # fmt: skip
+
+
+def test_training_reduces_the_loss() -> None:
+    network, diary = network_of(), Diary()
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    state = train(network, diary, anomalies=Digits(8), steps=60)
+    losses = [state.loss for state in diary.states]
+    assert sum(losses[-10:]) < sum(losses[:10]) - 1
+    assert state.step == 60 and state.seconds > 0 and not network.training
+    for name, value in network.named_parameters():
+        assert not torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("cut", [1, 7, STEPS - 1, STEPS])
+def test_interrupted_run_ends_as_the_uninterrupted(cut: int) -> None:
+    whole = network_of()
+    train(whole, anomalies=Digits(8))
+    diary = Diary(fails_after=cut)
+    with pytest.raises(PowerCut):
+        train(network_of(), diary, anomalies=Digits(8))
+    assert diary.states[-1].step == cut
+    torch.manual_seed(99)
+    resumed = MultiScaleMemory(CONFIG, channels=1)
+    state = train(resumed, diary, anomalies=Digits(8))
+    assert state.step == STEPS
+    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+
+
+def test_finished_run_is_not_trained_on() -> None:
+    network, diary = network_of(), Diary()
+    train(network, diary)
+    offered = len(diary.states)
+    again = network_of()
+    state = train(again, diary)
+    assert state.step == STEPS and len(diary.states) == offered + 1
+    torch.testing.assert_close(again.state_dict(), network.state_dict(), rtol=0, atol=0)
+    assert torch.equal(
+        diary.states[-1].tensors["momentum.memories.0.prototypes"],
+        diary.states[-2].tensors["momentum.memories.0.prototypes"],
+    )
+
+
+def test_same_seed_same_weights() -> None:
+    first, second, other = network_of(), network_of(), network_of()
+    for network, seed in ((first, 1), (second, 1), (other, 2)):
+        train(network, seed=seed, steps=4)
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    prototypes = [next(n.scale_memories()).prototypes for n in (first, other)]
+    assert not torch.equal(*prototypes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(CONFIG, pseudo=PseudoChoices()),
+        replace(CONFIG, loss=LossChoices()),
+        replace(CONFIG, stage1=Stage1Choices(batch=500)),
+        replace(CONFIG, memory=MemoryChoices(sizes=(8, 6), steps=3, unit_norm=False)),
+    ],
+)
+def test_other_choices_train_too(config: Config) -> None:
+    state = train(network_of(config), config=config, steps=3)
+    assert state.step == 3 and np.isfinite(state.loss)
+
+
+def test_cap_in_seconds_ends_the_training() -> None:
+    config = replace(CONFIG, stage1=replace(CONFIG.stage1, max_seconds=0.3))
+    state = train(network_of(), config=config, steps=100_000)
+    assert 1 <= state.step < 1000 and 0.3 <= state.seconds < 5
+
+
+def test_progress_is_told_after_every_step() -> None:
+    told: list[tuple[int, int]] = []
+    train_stage1(
+        network_of(), Digits(3), None, CONFIG, fabric=Fabric(accelerator="cpu", devices=1),
+        steps=3, seed=0, progress=lambda done, steps: told.append((done, steps)),
+    )  # fmt: skip
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_diverging_loss_names_the_learning_rate() -> None:
+    config = replace(CONFIG, stage1=replace(CONFIG.stage1, learning_rate=1e30, warmup=0.0))
+    with pytest.raises(FloatingPointError, match="lower stage1.learning_rate"):
+        train(network_of(), config=config)
+
+
+def test_learning_rate_rises_then_falls_by_a_cosine() -> None:
+    choices = Stage1Choices(learning_rate=0.2, warmup=0.1)
+    rates = [learning_rate(choices, step / 1000) for step in range(1001)]
+    assert 0 < rates[0] < 0.01
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[100] == max(rates) == pytest.approx(0.2)
+    assert rates[550] == pytest.approx(0.1)
+    assert rates[1000] == pytest.approx(0, abs=1e-12)
+    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.003
+
+
+def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
+    assert learning_rate(Stage1Choices(learning_rate=0.2, warmup=0.0), 0.0) == 0.2
+
+
+@pytest.mark.parametrize(
+    ("choices", "normals", "steps"),
+    [
+        (Stage1Choices(epochs=10, batch=100, min_steps=0), 1000, 100),
+        (Stage1Choices(epochs=10, batch=100, min_steps=0), 1001, 101),
+        (Stage1Choices(epochs=10, batch=100, min_steps=0), 20, 10),
+        (Stage1Choices(epochs=0.5, batch=100, min_steps=0), 1000, 5),
+        (Stage1Choices(epochs=10, batch=100, min_steps=300), 1000, 300),
+        (Stage1Choices(epochs=10, batch=100, min_steps=0, max_steps=40), 1000, 40),
+        (Stage1Choices(epochs=10, batch=100, min_steps=300, max_steps=40), 1000, 40),
+    ],
+)
+def test_steps_follow_epochs_within_their_bounds(
+    choices: Stage1Choices, normals: int, steps: int
+) -> None:
+    assert resolve_steps(choices, normals) == steps
