@@ -116,8 +116,8 @@ def test_power_cut_while_replacing_leaves_the_old_model_or_the_new(tmp_path: Pat
                 save_folder(path, {"number": 1}, NEW)
             done = made() < call
         found.append(loaded_number(path))
-        save_folder(path, {"number": 1}, NEW)
-        assert loaded_number(path) == 1 and len(list(path.iterdir())) == 2
+        save_folder(path, {"number": 2}, {"w": torch.full((3,), 2.0)})
+        assert loaded_number(path) == 2 and len(list(path.iterdir())) == 2
         if done:
             break
     assert found == sorted(found) and len(found) > 8

@@ -1,0 +1,137 @@
+"""Real kills: training and saving under SIGKILL, mid-write too."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomem import load
+from anomem.cli import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX systems")
+
+_COMMAND = [sys.executable, "-c", "from anomem.cli import main; main()"]
+_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+TRAINING = [
+    *("--images.size", "16", "16", "--encoder.width", "8", "--encoder.stem-stride", "1"),
+    *("--memory.sizes", "64", "32", "--stage1.batch", "32", "--stage2.steps", "20"),
+    *("--stage1.min-steps", "120", "--stage1.max-steps", "120", "--device", "cpu"),
+]
+
+
+def killed_at(words: list[str], moment: Callable[[], bool], patience: float = 90) -> bool:
+    """Run a command and kill it at a moment: whether it was still running then."""
+    process = subprocess.Popen(
+        [*_COMMAND, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+    )
+    end = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < end and not moment():
+        pass  # without a pause: a write takes milliseconds
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def test_a_fit_killed_again_and_again_ends_as_if_nothing_had_been(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    whole, model = tmp_path / "whole", tmp_path / "broken" / "model"
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", str(folders["train"]), "--out", str(whole), *TRAINING])
+    model.parent.mkdir()
+    checkpoint = model.with_name("model.checkpoint")
+    part = model.with_name(".model.checkpoint.tmp")
+    saving = model.with_name(".model.tmp")
+
+    def age() -> int:
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+    words = ["fit", str(folders["train"]), "--out", str(model), "--resume", *TRAINING]
+    assert killed_at(words, checkpoint.exists)
+    first = age()
+    assert first and not model.exists()
+    assert killed_at(words, part.exists)
+    assert not model.exists()
+    killed_between = killed_at(words, lambda: age() > first)
+    if killed_between:  # else a fast machine was done before
+        assert not model.exists()
+    killed_saving = killed_at(words, saving.exists)
+    if model.exists():
+        load(model)
+    else:
+        assert killed_saving
+    done = subprocess.run([*_COMMAND, *words], env=_ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(model.parent.iterdir()) == [model]
+    for name in ("normal", "anomalous"):
+        scores = load(model, device="cpu").decision_function(folders[name])
+        expected = load(whole, device="cpu").decision_function(folders[name])
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_resume_refuses_the_checkpoint_of_another_run(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", str(folders["train"]), "--out", str(tmp_path / "model"), *TRAINING]
+    assert killed_at(words, (tmp_path / "model.checkpoint").exists)
+    for change in (["--seed", "1"], ["--memory.beta", "3"]):
+        with pytest.raises(SystemExit, match="1"):
+            main([*words, "--resume", *change])
+        assert "belongs to a run with other images, choices or seed" in capsys.readouterr().err
+    (tmp_path / "model.checkpoint").write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="1"):
+        main([*words, "--resume"])
+    assert "delete it and fit again" in capsys.readouterr().err
+
+
+SAVE_UNDER_FIRE = """
+import os, random, signal, sys, time
+from pathlib import Path
+import anomem
+
+source, target, labels = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+models = [anomem.load(source, device="cpu") for _ in range(2)]
+models[1].detector_.labels.fill_(labels)
+draw, seen, parts = random.Random(0), set(), 0
+for turn in range(60):
+    child = os.fork()
+    if child == 0:
+        while True:
+            for model in models:
+                model.save(target)
+    time.sleep(draw.uniform(0.002, 0.05))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    parts += any(target.parent.rglob("*.tmp"))
+    if target.exists():
+        seen.add(int(anomem.load(target, device="cpu").detector_.labels))
+models[0].save(target)
+print(sorted(seen), parts, sorted(file.suffix for file in target.iterdir()))
+"""
+
+
+def test_a_model_killed_while_it_is_saved_is_the_old_one_or_the_new_one(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "model"
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE_UNDER_FIRE, str(model_folder), str(target), "7"],
+        env=_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    seen, parts, files = done.stdout.replace("] ", "]|").replace(" [", "|[").strip().split("|")
+    assert seen == "[0, 7]"
+    assert int(parts) > 0, "no kill came in the middle of a write"
+    assert files == "['.json', '.safetensors']"
