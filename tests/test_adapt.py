@@ -96,9 +96,7 @@ def test_encoder_depth_wants_all_that_was_labelled(model: AnoMem, digits: Digits
     model.adapt(digits["anomalous"][:5], [1] * 5)
     one_class = model.decision_function(digits["normal"])
     with pytest.raises(ValueError, match="3 images labelled earlier are missing"):
-        model.adapt(
-            digits["anomalous"][:2], [1, 1], depth="encoder", normal=digits["train"]
-        )
+        model.adapt(digits["anomalous"][:2], [1, 1], depth="encoder", normal=digits["train"])
     with pytest.raises(ValueError, match="give them as normal="):
         model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder")
     np.testing.assert_array_equal(model.decision_function(digits["normal"]), one_class)
@@ -125,9 +123,7 @@ def gains(
         order = np.random.default_rng(draw).permutation(len(anomalous))
         drawn, rest = order[:labels], order[labels:]
         adapted = copy.deepcopy(model).adapt(anomalous[drawn], [1] * labels)
-        after = auroc(
-            adapted.decision_function(normal), adapted.decision_function(anomalous[rest])
-        )
+        after = auroc(adapted.decision_function(normal), adapted.decision_function(anomalous[rest]))
         differences.append(after - auroc(scores, one_class[rest]))
     return differences
 

@@ -61,7 +61,9 @@ def shell(code: str, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-HEAVY = "{'torch', 'torchvision', 'timm', 'sklearn', 'skimage', 'matplotlib', 'pyarrow', 'tifffile'}"
+HEAVY = (
+    "{'torch', 'torchvision', 'timm', 'sklearn', 'skimage', 'matplotlib', 'pyarrow', 'tifffile'}"
+)
 
 
 @pytest.mark.parametrize("words", ["--help", "--version", "fit --help", "score --help"])
@@ -228,7 +230,9 @@ def test_score_writes_a_row_an_image(
     expected = model.decision_function(folders["normal"])
     scores = np.array([float(row["score"]) for row in rows[:58]])
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
-    assert [int(row["prediction"]) for row in rows[:58]] == model.predict(folders["normal"]).tolist()
+    assert [int(row["prediction"]) for row in rows[:58]] == model.predict(
+        folders["normal"]
+    ).tolist()
     assert sum(int(row["prediction"]) for row in rows) == told["anomalous"]
     assert rows[0]["path"] == str(folders["normal"] / "lot0-000.png")
     assert not any(row["error"] for row in rows)

@@ -20,6 +20,7 @@ from anomem.scoring import digests, measure, score_measured
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
+
 def test_nothing_works_before_fit(digits: Digits, tmp_path: Path) -> None:
     model = AnoMem()
     for call in (
@@ -265,5 +266,3 @@ def test_literal_retrieval_and_no_prior_work_too(hasty: Config, digits: Digits) 
     )
     model = AnoMem(config, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:10])
     assert np.isfinite(model.decision_function(digits["anomalous"])).all()
-
-

@@ -89,9 +89,7 @@ def test_bad_files_get_a_row_with_their_error_and_the_rest_are_scored(
     assert {file.name for file in heat.iterdir()} == {f"{name}.png" for name in GOOD}
 
 
-def test_formats_that_hold_the_same_pixels_score_the_same(
-    model: AnoMem, mixed: Path
-) -> None:
+def test_formats_that_hold_the_same_pixels_score_the_same(model: AnoMem, mixed: Path) -> None:
     plain, palette, rgba, cmyk, turned = model.decision_function(
         [mixed / f for f in ("grey.png", "palette.png", "rgba.png", "cmyk.jpg", "turned.jpg")]
     )
@@ -202,9 +200,7 @@ def test_wrong_arrays_are_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("spoil", ["description", "weights", "format", "no weights", "other"])
-def test_a_damaged_model_is_told_in_a_sentence(
-    spoil: str, model: AnoMem, tmp_path: Path
-) -> None:
+def test_a_damaged_model_is_told_in_a_sentence(spoil: str, model: AnoMem, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     model.save(folder)
     description = folder / "model.json"

@@ -54,9 +54,11 @@ class EncoderChoices(Choices):
 
     def __post_init__(self) -> None:
         self._require(
-            len(self.scales) > 0 and list(self.scales) == sorted(set(self.scales)),
+            len(self.scales) > 0
+            and list(self.scales) == sorted(set(self.scales))
+            and self.scales[0] >= 0,
             "scales",
-            "increasing indices of feature maps",
+            "increasing indices of feature maps, from 0",
         )
         self._require(self.width is None or self.width >= 4, "width", "at least 4")
 
@@ -100,7 +102,8 @@ class LossChoices(Choices):
 
     def __post_init__(self) -> None:
         self._require(self.temperature > 0, "temperature", "above 0")
-        self._require(self.soft_class >= 0, "soft_class", "0 or above")
+        for name in ("soft_class", "variance_weight"):
+            self._require(getattr(self, name) >= 0, name, "0 or above")
         ratios = self.sampling_ratios
         self._require(
             len(ratios) > 0 and min(ratios) > 0 and max(ratios) <= 1,
@@ -153,15 +156,15 @@ class PseudoChoices(Choices):
 class Stage1Choices(Choices):
     """Training of the encoder and the memories (Algorithm 1)."""
 
-    epochs: float = 20
+    epochs: float = 24
     """Passes over the normals, from which the number of steps is resolved."""
     min_steps: int = 300
     """Fewest steps, however small the set."""
-    max_steps: int | None = None
-    """Most steps, however large the set."""
+    max_steps: int | None = 10_000
+    """Most steps, however large the set; None sets no bound."""
     max_seconds: float | None = None
     """Cap on the time of stage 1; the learning rate reaches its end at the cap."""
-    batch: int = 128
+    batch: int = 32
     """Normal images in a batch."""
     anomaly_share: float = 0.5
     """Labelled anomalies in a batch for each normal image, where there are any."""
@@ -172,9 +175,14 @@ class Stage1Choices(Choices):
     weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        self._require(self.epochs > 0, "epochs", "above 0")
+        for name in ("epochs", "learning_rate", "anomaly_share"):
+            self._require(getattr(self, name) > 0, name, "above 0")
+        self._require(self.min_steps >= 1, "min_steps", "at least 1")
+        for name in ("max_steps", "max_seconds"):
+            value = getattr(self, name)
+            self._require(value is None or value > 0, name, "above 0, or None")
+        self._require(self.weight_decay >= 0, "weight_decay", "0 or above")
         self._require(self.batch >= 2, "batch", "at least 2")
-        self._require(self.anomaly_share > 0, "anomaly_share", "above 0")
         self._require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
 
 
@@ -194,7 +202,11 @@ class Stage2Choices(Choices):
     leaves the score to the heads alone, as the paper does."""
 
     def __post_init__(self) -> None:
-        self._require(self.margin > 0, "margin", "above 0")
+        for name in ("margin", "learning_rate"):
+            self._require(getattr(self, name) > 0, name, "above 0")
+        for name in ("hidden", "steps"):
+            self._require(getattr(self, name) >= 1, name, "at least 1")
+        self._require(self.weight_decay >= 0, "weight_decay", "0 or above")
         self._require(self.prior is None or self.prior > 0, "prior", "above 0, or None")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from anomem.config import Config
 from anomem.data.demo import DemoImages, demo_images, thumbnail_auroc
 from anomem.detector import AnoMem, StageProgress
 from anomem.evaluation.metrics import auroc
-from anomem.presets import default
+from anomem.presets import surface
 from anomem.report.heat import Row, save_table
 
 LABELS = 10
-STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,6 @@ class DemoResult:
         return {key: _rounded(value) for key, value in asdict(self).items()}
 
 
-def demo_config() -> Config:
-    """The default preset, with stage 1 cut to fit three minutes on two cores."""
-    config = default()
-    return replace(config, stage1=replace(config.stage1, max_steps=STEPS, min_steps=STEPS))
-
-
 def run_demo(
     out: Path,
     *,
@@ -72,14 +65,14 @@ def run_demo(
 
     Args:
         out: Folder for the model and the picture.
-        config: Choices; None takes those of :func:`demo_config`.
+        config: Choices; None takes the preset "surface".
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
         progress: Called as ``progress(stage, done, total)``.
     """
     begun = time.monotonic()
     images = demo_images(seed)
-    detector = AnoMem(config or demo_config(), device=device, seed=seed)
+    detector = AnoMem(config or surface(), device=device, seed=seed)
     detector.fit(images.train, progress=progress)
     normal, before = _scores(detector, images)
     labelled = _draw_labels(images, seed)

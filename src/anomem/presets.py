@@ -21,14 +21,28 @@ from anomem.config import (
 def default() -> Config:
     """What is best today in minutes on two cores, from scratch, at 32 to 64 pixels.
 
-    A ResNet-18 of width 16 with a small stem, retrieval on the unit sphere, rotated and pasted
+    A ResNet-18 of width 16 with a small stem, retrieval on the unit sphere, rotated
     pseudo-anomalies, normals as softly one positive class, balanced draws of labelled anomalies.
+    Made for objects that have an upright; see :func:`surface` for the others.
     """
     return Config(
         encoder=EncoderChoices(width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
         loss=LossChoices(temperature=0.2, soft_class=100.0),
-        pseudo=PseudoChoices(kinds=("rotate", "cutpaste")),
+        pseudo=PseudoChoices(kinds=("rotate",)),
+    )
+
+
+def surface() -> Config:
+    """The default for textures and parts, whose anomalies are local defects and changes of style.
+
+    Pseudo-anomalies are pasted patches, noise and rotations, and the views change less, as views
+    teach the detector to overlook what they change.
+    """
+    return replace(
+        default(),
+        views=ViewChoices(brightness=0.1, contrast=0.1, saturation=0.1, blur=0.0, noise=0.0),
+        pseudo=PseudoChoices(kinds=("rotate", "cutpaste", "noise")),
     )
 
 
@@ -48,13 +62,18 @@ def paper() -> Config:
         memory=MemoryChoices(steps=3, unit_norm=False),
         views=ViewChoices(crop=0.2, brightness=0.4, contrast=0.4, saturation=0.4, blur=1.0),
         stage1=Stage1Choices(
-            epochs=1000, batch=1024, learning_rate=0.5, warmup=0.01, weight_decay=1e-4
+            epochs=1000,
+            max_steps=None,
+            batch=1024,
+            learning_rate=0.5,
+            warmup=0.01,
+            weight_decay=1e-4,
         ),
         stage2=Stage2Choices(hidden=128, steps=1000, weight_decay=1e-4, prior=None),
     )
 
 
-PRESETS = {"default": default, "paper": paper}
+PRESETS = {"default": default, "surface": surface, "paper": paper}
 
 
 def resolve(config: str | Config) -> Config:

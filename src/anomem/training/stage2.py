@@ -27,7 +27,7 @@ def train_stage2(
     Args:
         heads: Trained in place.
         normals: Pooled deviations of normals, (N, sum C_s), N at least 2.
-        anomalies: Of labelled anomalies, (A, sum C_s), A at least 1.
+        anomalies: Of labelled anomalies, (A, sum C_s); may be empty.
         pseudo: Of pseudo-anomalies, (P, sum C_s); may be empty.
         choices: Of the optimiser and the margin.
     """
