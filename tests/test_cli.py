@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ import pytest
 from PIL import Image
 
 from anomem import AnoMem, Config, load
-from anomem.arguments import Fit, parse
 from anomem.cli import COMMANDS, main
-from anomem.demo import run_demo
 
 Folders = dict[str, Path]
 Capture = pytest.CaptureFixture[str]
@@ -37,10 +34,8 @@ def run(*words: object) -> int:
     return end.value.code
 
 
-def result(capture: Capture) -> dict[str, Any]:
-    parsed = json.loads(capture.readouterr().out.splitlines()[-1])
-    assert isinstance(parsed, dict)
-    return parsed
+def result(capture: Capture) -> Any:
+    return json.loads(capture.readouterr().out.splitlines()[-1])
 
 
 def error_line(capture: Capture) -> str:
@@ -103,20 +98,13 @@ def test_overview_names_every_command(capsys: Capture) -> None:
     assert "there is no command 'fitt'" in capsys.readouterr().err
 
 
-def test_fit_score_in_a_shell(folders: Folders, tmp_path: Path) -> None:
+def test_fit_in_a_shell(folders: Folders, tmp_path: Path) -> None:
     code = "from anomem.cli import main; main()"
-    model, table = tmp_path / "model", tmp_path / "scores.csv"
-    done = shell(code, "fit", folders["train"], "--out", model, "--json", *HASTY)
+    done = shell(code, "fit", folders["train"], "--out", tmp_path / "model", "--json", *HASTY)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["normals"] == 101
     assert "stage 1" in done.stderr and "Traceback" not in done.stderr
-    assert sorted(tmp_path.iterdir()) == [model]
-    done = shell(code, "score", model, folders["normal"], "--out", table, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["images"] == 58
-    done = shell(code, "score", tmp_path / "none", folders["normal"], "--out", table)
-    assert done.returncode == 1
-    assert done.stderr.strip().count("\n") == 0 and "not a saved model" in done.stderr
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
 def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
@@ -134,43 +122,13 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
     assert load(out).seed == 4
 
 
-def test_preset_then_file_then_flag(tmp_path: Path) -> None:
-    file = tmp_path / "choices.toml"
-    file.write_text("[memory]\nbeta = 7\nsteps = 2\n[encoder]\nscales = [2, 4]\n")
-    words = ["normal", "--out", "model"]
-    plain = parse(Fit, "fit", words).choices
-    paper = parse(Fit, "fit", [*words, "--preset", "paper"]).choices
-    assert (plain.encoder.width, paper.encoder.name) == (16, "resnet50")
-    words += ["--preset=paper", "--config", str(file)]
-    words += ["--memory.beta", "9", "--views.no-flip"]
-    both = parse(Fit, "fit", words).choices
-    assert both.memory == replace(paper.memory, beta=9.0, steps=2)
-    assert both.encoder == replace(paper.encoder, scales=(2, 4))
-    assert both.views == replace(paper.views, flip=False)
-    assert both.stage1 == paper.stage1
-
-
-@pytest.mark.parametrize(
-    ("toml", "message"),
-    [
-        ("[memory]\nbta = 1", "memory.bta: "),
-        ("[memory]\nbeta = -1", "beta is -1"),
-        ("[memory]\nbeta = 'x'", "memory.beta: "),
-        ("memory = 3", "memory: "),
-        ("[memory", "is not TOML"),
-        (None, "No such file"),
-    ],
-)
-def test_wrong_files_of_choices_are_named(
-    toml: str | None, message: str, folders: Folders, tmp_path: Path, capsys: Capture
+def test_a_wrong_file_of_choices_ends_in_one_line(
+    folders: Folders, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "choices.toml"
-    if toml is not None:
-        file.write_text(toml)
-    out = tmp_path / "model"
-    assert run("fit", folders["train"], "--out", out, "--config", file) == 1
-    told = error_line(capsys)
-    assert str(file) in told and message in told
+    file.write_text("[memory]\nbeta = -1")
+    assert run("fit", folders["train"], "--out", tmp_path / "model", "--config", file) == 1
+    assert error_line(capsys).startswith(f"anomem: {file}: memory: beta is -1")
 
 
 @pytest.mark.parametrize(
@@ -256,8 +214,8 @@ def test_score_writes_heat_maps(
     heat = tmp_path / "heat"
     words = ("--out", tmp_path / "scores.csv", "--heatmaps", heat)
     assert run("score", model_folder, given, *words) == 0
-    assert sorted(heat.rglob("*.png")) == [heat / "a" / "x.png.png", heat / "b" / "x.png.png"]
-    with Image.open(heat / "a" / "x.png.png") as picture:
+    assert sorted(heat.rglob("*.png")) == [heat / "a" / "x.png", heat / "b" / "x.png"]
+    with Image.open(heat / "a" / "x.png") as picture:
         assert picture.size == (30, 20)
 
 
@@ -280,14 +238,9 @@ def test_warnings_are_one_line_too(
     folders: Folders, hasty: Config, tmp_path: Path, capsys: Capture
 ) -> None:
     AnoMem(hasty, device="cpu").fit(folders["train"] / "lot0-00*.png").save(tmp_path / "model")
-    code = "from anomem.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "score", tmp_path / "model", folders["normal"]]
-        + ["--out", tmp_path / "scores.csv"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    code = "import warnings; warnings.simplefilter('default')\nfrom anomem.cli import main; main()"
+    words = ("score", tmp_path / "model", folders["normal"], "--out", tmp_path / "scores.csv")
+    done = shell(code, *words)
     assert done.returncode == 0
     told = [line for line in done.stderr.splitlines() if line.strip() and "━" not in line]
     assert len(told) == 1
@@ -345,24 +298,3 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
     assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
     assert run("info", folders["normal"]) == 1
     assert "is not a saved model" in error_line(capsys)
-
-
-def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
-    told = run_demo(tmp_path, config=hasty, device="cpu").as_json()
-    assert set(told) >= {"auroc_one_class", "auroc_adapted", "by_kind", "knn_thumbnails", "seconds"}
-    assert set(told["by_kind"]) == {"object", "style", "local"}
-    assert json.loads(json.dumps(told)) == told
-    assert load(told["model"]).reserve_.labelled.label.tolist() == [1] * 10
-    with Image.open(told["picture"]) as picture:
-        assert min(picture.size) > 300
-
-
-@pytest.mark.slow
-def test_demo_keeps_its_word(tmp_path: Path, capsys: Capture) -> None:
-    assert run("demo", "--out", tmp_path, "--json") == 0
-    told = result(capsys)
-    assert told["auroc_one_class"] >= 0.95
-    assert min(told["by_kind"].values()) >= 0.85
-    assert told["auroc_adapted"] >= told["auroc_rest_one_class"]
-    assert told["knn_thumbnails"] < told["auroc_one_class"] - 0.1
-    assert told["seconds"] < 180

@@ -20,7 +20,7 @@ from anomem.presets import default, overlaid, resolve
 class Common:
     """Of every command."""
 
-    json: bool = False
+    json: FlagCreatePairsOff[bool] = False
     """Print the result as one JSON object on the last line."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
@@ -52,7 +52,7 @@ class Fit(Common):
     """TOML file of choices, laid over the preset; flags are laid over both."""
     group: str | None = None
     """Regular expression on the path; its match is the part, lot, subject or video."""
-    resume: bool = False
+    resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run of the same command."""
     seed: int = 0
     """Of every random draw."""
@@ -133,7 +133,6 @@ def parse(kind: type[Kind], name: str, words: Sequence[str]) -> Kind:
         kind,
         prog=f"anomem {name}",
         args=list(words),
-        config=(FlagCreatePairsOff,),
         **options,
     )
 

@@ -176,7 +176,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
                     'depth="heads".'
                 )
             normals = prepare(open_images(normal), self.shape_)
-            self.reserve_ = fitting.fine_tune(
+            self.reserve_, self.summary_["fine_tuning"] = fitting.fine_tune(
                 self.network_,
                 self.reserve_,
                 fitting.LabelledImages(images, torch.from_numpy(label)),

@@ -241,7 +241,7 @@ def fine_tune(
     steps: int,
     seed: int,
     progress: Progress | None = None,
-) -> Reserve:
+) -> tuple[Reserve, dict[str, Any]]:
     """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
 
     Args:
@@ -256,7 +256,7 @@ def fine_tune(
         progress: Called with the steps done and in all.
 
     Returns:
-        The reserve of the network as it is now.
+        The reserve of the network as it is now, and the summary of the fine-tuning.
 
     Raises:
         ValueError: Images of earlier labels are missing.
@@ -278,14 +278,13 @@ def fine_tune(
         Chosen(normals, torch.from_numpy(split[1])),
         Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
     )
-    run_stage1(
+    state = run_stage1(
         network, images, shortened(config, steps), fabric=fabric, seed=seed, progress=progress
     )
     fresh = fill_reserve(network, images, config, seed)
     keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
-    return fresh.with_labels(
-        measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
-    )
+    measured = measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
+    return fresh.with_labels(measured), summary(state, images)
 
 
 def shortened(config: Config, steps: int) -> Config:

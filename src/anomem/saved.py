@@ -51,18 +51,19 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
     from anomem.detector import AnoMem
 
     description, tensors = load_folder(Path(path))
+    place = fitting.make_fabric(device).device
     try:
         config = overlaid(Config(), description["config"])
         model = AnoMem(config, device=device, seed=description["seed"])
         model.config_, model.summary_ = config, description["summary"]
         model.shape_ = ImageShape(**description["shape"])
         model.network_ = _network(config, model.shape_, under("network", tensors))
-        model.network_.to(fitting.make_fabric(device).device)
+        model.network_.to(place)
         model.detector_ = _detector(config, model.network_.encoder.widths)
         model.detector_.load_state_dict(under("detector", tensors))
         model.reserve_ = Reserve.of(under("reserve", tensors))
-    except (KeyError, TypeError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        first = str(error).splitlines()[0].rstrip(".")
         raise ModelError(f"{path} is damaged ({first}); save or fit the model again.") from error
     return model
 

@@ -65,10 +65,11 @@ def write_table(table: pa.Table, file: Path) -> None:
 
 
 def heat_map_files(paths: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
-    """A file for the heat map of each image, keeping the folders below their common one."""
+    """A PNG file for the heat map of each image, keeping the folders below their common one."""
     if not paths:
         return
     parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
     common = os.path.commonpath(parents)
     for path in paths:
-        yield path, folder / (os.path.relpath(os.path.abspath(path), common) + ".png")
+        name = os.path.relpath(os.path.abspath(path), common)
+        yield path, folder / (name if name.endswith(".png") else f"{name}.png")

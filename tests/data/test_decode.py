@@ -20,7 +20,7 @@ from skimage import data
 
 from anomem.data.decode import ImageError, decode, pil_to_array
 
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:96, 160:288]  # type: ignore[no-untyped-call]
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:96, 160:288]
 # What each format can hold.
 KINDS = [
     *[("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],

@@ -15,7 +15,7 @@ def demo() -> DemoImages:
 
 @pytest.fixture(scope="module")
 def brick() -> np.ndarray:
-    return np.asarray(data.brick())  # type: ignore[no-untyped-call]
+    return np.asarray(data.brick())
 
 
 def _rows_by_pixels(photograph: np.ndarray) -> dict[bytes, set[int]]:

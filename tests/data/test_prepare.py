@@ -11,7 +11,7 @@ from anomem.data.decode import ImageError
 from anomem.data.prepare import ImageShape, PreparedImages, StreamedImages, prepare, read, to_shape
 from anomem.data.sources import open_images
 
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()  # type: ignore[no-untyped-call]
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 CROPS = np.stack([PHOTO[row : row + 32, row : row + 40] for row in range(0, 300, 3)])
 SHAPE = ImageShape(3, 32, 40)
 

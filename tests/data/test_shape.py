@@ -13,7 +13,7 @@ from anomem.data.decode import ImageError
 from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import open_images
 
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()  # type: ignore[no-untyped-call]
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96), (700, 600)])

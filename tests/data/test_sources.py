@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 from anomem.data.decode import ImageError
 from anomem.data.sources import ArraySource, FileSource, ImageSource, open_images
 
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:24, 160:192]  # type: ignore[no-untyped-call]
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:24, 160:192]
 
 
 class Items(Dataset[Any]):

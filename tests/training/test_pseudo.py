@@ -96,25 +96,26 @@ def test_cutpaste_changes_one_rectangle_taken_from_another_image(
         rows, columns = changed.any(dim=1).nonzero(), changed.any(dim=0).nonzero()
         box = int(rows.max() - rows.min() + 1) * int(columns.max() - columns.min() + 1)
         assert box == int(changed.sum())
-        assert 0 < box <= 0.15 * size[0] * size[1] * 1.2
-        assert (pasted == pasted[0]).all()
+        assert 0 < box <= 0.4 * size[0] * size[1] * 1.2
+        torch.testing.assert_close(pasted, pasted[:1].expand_as(pasted))
         assert 0.79 * donor <= float(pasted[0]) <= min(1.26 * donor, 1)
 
 
-def test_pasted_pixels_stand_beside_each_other_in_the_donor() -> None:
-    ramp = torch.linspace(0.01, 0.5, 32 * 32).view(1, 1, 32, 32)
-    images = torch.cat([torch.zeros(1, 1, 32, 32), ramp])
-    altered = cutpaste(images, seeded(3))[0, 0]
-    inside = altered.nonzero()
-    step = (ramp[0, 0, 0, 1] - ramp[0, 0, 0, 0]).item()
-    patch = altered[inside[:, 0].min() : inside[:, 0].max() + 1]
-    patch = patch[:, inside[:, 1].min() : inside[:, 1].max() + 1]
-    across = patch.diff(dim=1)
-    seams = (across < 0).any(dim=0)
-    assert int(seams.sum()) <= 1
-    torch.testing.assert_close(
-        across[:, ~seams], torch.full_like(across[:, ~seams], step), rtol=0.3, atol=1e-5
-    )
+def test_patches_differ_from_their_donor_in_contrast_and_sharpness() -> None:
+    stripes = (torch.arange(64) % 4 < 2).float().expand(1, 1, 64, 64) * 0.2 + 0.4
+    images = torch.cat([torch.zeros(1, 1, 64, 64), stripes])
+    depths, lengths = [], []
+    for seed in range(60):
+        altered = cutpaste(images, seeded(seed))[0, 0]
+        rows, columns = altered.nonzero(as_tuple=True)
+        patch = altered[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        if patch.shape[1] < 16:
+            continue
+        row = patch[len(patch) // 2] - patch.mean()
+        depths.append(float(row.std() / patch.mean()))
+        lengths.append(patch.shape[1] / max(1, int((row[1:] * row[:-1] < 0).sum())))
+    assert max(depths) > 1.8 * min(depths)
+    assert max(lengths) > 1.8 * min(lengths)
 
 
 def test_scars_are_thin_and_turned() -> None:

@@ -195,12 +195,12 @@ def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
 @pytest.mark.parametrize(
     ("choices", "normals", "steps"),
     [
-        (Stage1Choices(epochs=10, batch=100, min_steps=0), 1000, 100),
-        (Stage1Choices(epochs=10, batch=100, min_steps=0), 1001, 101),
-        (Stage1Choices(epochs=10, batch=100, min_steps=0), 20, 10),
-        (Stage1Choices(epochs=0.5, batch=100, min_steps=0), 1000, 5),
+        (Stage1Choices(epochs=10, batch=100, min_steps=1), 1000, 100),
+        (Stage1Choices(epochs=10, batch=100, min_steps=1), 1001, 101),
+        (Stage1Choices(epochs=10, batch=100, min_steps=1), 20, 10),
+        (Stage1Choices(epochs=0.5, batch=100, min_steps=1), 1000, 5),
         (Stage1Choices(epochs=10, batch=100, min_steps=300), 1000, 300),
-        (Stage1Choices(epochs=10, batch=100, min_steps=0, max_steps=40), 1000, 40),
+        (Stage1Choices(epochs=10, batch=100, min_steps=1, max_steps=40), 1000, 40),
         (Stage1Choices(epochs=10, batch=100, min_steps=300, max_steps=40), 1000, 40),
     ],
 )

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_TONES = ((0.5, 1.5), (0.8, 1.25))
+"""Range of the contrast and of the brightness of a pasted patch, relative to its donor's."""
+
 PseudoAnomaly = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -30,11 +33,12 @@ def rotate(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Paste a rectangle of another image of the batch, 2 to 15% of the area, at a random place.
+    """Paste a rectangle of another image of the batch, 2 to 40% of the area, at a random place.
 
-    After CutPaste (Li et al., CVPR 2021), with the patch taken from another normal image.
+    After CutPaste (Li et al., CVPR 2021), with the patch taken from another normal image, and
+    changed in size and tone.
     """
-    area = _uniform(images, generator, 0.02, 0.15)
+    area = _uniform(images, generator, math.log(0.02), math.log(0.4)).exp()
     aspect = _uniform(images, generator, math.log(0.3), math.log(3.3)).exp().sqrt()
     return _paste(images, area.sqrt() * aspect, area.sqrt() / aspect, 0 * area, generator)
 
@@ -95,8 +99,12 @@ def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float
 def _paste(
     images: Tensor, width: Tensor, height: Tensor, angle: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's."""
-    count, _, rows, columns = images.shape
+    """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's.
+
+    The donor is shifted, enlarged up to twice or shrunk by a third, and changed in brightness and
+    contrast, so that a patch may also differ in sharpness and tone alone.
+    """
+    rows, columns = images.shape[2:]
     y = (torch.arange(rows, device=images.device).view(1, -1, 1) + 0.5) / rows
     x = (torch.arange(columns, device=images.device).view(1, 1, -1) + 0.5) / columns
     to_y = y - _uniform(images, generator, 0.1, 0.9)
@@ -104,11 +112,19 @@ def _paste(
     along = to_x * angle.cos() + to_y * angle.sin()
     across = to_y * angle.cos() - to_x * angle.sin()
     inside = (along.abs() < width / 2) & (across.abs() < height / 2)
-    shift_y = torch.randint(0, rows, (count, 1, 1), generator=generator, device=images.device)
-    shift_x = torch.randint(0, columns, (count, 1, 1), generator=generator, device=images.device)
-    source_y = (torch.arange(rows, device=images.device).view(1, -1, 1) + shift_y) % rows
-    source_x = (torch.arange(columns, device=images.device).view(1, 1, -1) + shift_x) % columns
-    source = (source_y * columns + source_x).view(count, 1, -1).expand(-1, images.shape[1], -1)
-    donors = images.roll(1, dims=0).flatten(2).gather(2, source).view_as(images)
-    tint = _uniform(images, generator, 0.8, 1.25).unsqueeze(1)
-    return torch.where(inside.unsqueeze(1), (donors * tint).clamp(0, 1), images)
+    donors = _shifted_and_zoomed(images.roll(1, dims=0), generator)
+    mean = donors.mean(dim=(2, 3), keepdim=True)
+    contrast, tint = (_uniform(images, generator, *r).unsqueeze(1) for r in _TONES)
+    donors = torch.lerp(mean, donors, contrast) * tint
+    return torch.where(inside.unsqueeze(1), donors.clamp(0, 1), images)
+
+
+def _shifted_and_zoomed(images: Tensor, generator: torch.Generator) -> Tensor:
+    zoom = _uniform(images, generator, math.log(0.5), math.log(1.5)).exp().flatten()
+    shift_x, shift_y = (_uniform(images, generator, -1.0, 1.0).flatten() for _ in range(2))
+    zero = torch.zeros_like(zoom)
+    affine = torch.stack(
+        [torch.stack([zoom, zero, shift_x], 1), torch.stack([zero, zoom, shift_y], 1)], 1
+    )
+    grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
