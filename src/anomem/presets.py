@@ -36,13 +36,15 @@ def default() -> Config:
 def surface() -> Config:
     """The default for textures and parts, whose anomalies are local defects and changes of style.
 
-    Pseudo-anomalies are pasted patches, noise and rotations, and the views change less, as views
-    teach the detector to overlook what they change.
+    Pseudo-anomalies are pasted patches, and the views change little, as views teach the detector
+    to overlook what they change.
     """
     return replace(
         default(),
-        views=ViewChoices(brightness=0.1, contrast=0.1, saturation=0.1, blur=0.0, noise=0.0),
-        pseudo=PseudoChoices(kinds=("rotate", "cutpaste", "noise")),
+        views=ViewChoices(
+            crop=0.9, brightness=0.05, contrast=0.05, saturation=0.05, blur=0.0, noise=0.0
+        ),
+        pseudo=PseudoChoices(kinds=("cutpaste",)),
     )
 
 

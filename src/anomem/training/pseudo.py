@@ -101,7 +101,7 @@ def _paste(
 ) -> Tensor:
     """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's.
 
-    The donor is shifted, enlarged up to twice or shrunk by a third, and changed in brightness and
+    The donor is shifted, enlarged up to three times or shrunk by a third, and changed in brightness and
     contrast, so that a patch may also differ in sharpness and tone alone.
     """
     rows, columns = images.shape[2:]
@@ -120,7 +120,7 @@ def _paste(
 
 
 def _shifted_and_zoomed(images: Tensor, generator: torch.Generator) -> Tensor:
-    zoom = _uniform(images, generator, math.log(0.5), math.log(1.5)).exp().flatten()
+    zoom = _uniform(images, generator, math.log(0.35), math.log(1.5)).exp().flatten()
     shift_x, shift_y = (_uniform(images, generator, -1.0, 1.0).flatten() for _ in range(2))
     zero = torch.zeros_like(zoom)
     affine = torch.stack(
