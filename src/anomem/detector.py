@@ -21,6 +21,7 @@ from anomem.data.joined import JoinedSource, check_labels
 from anomem.data.prepare import ImageShape, infer_shape, prepare
 from anomem.data.sources import ImageSource, open_images
 from anomem.explanation import Explanation, explain
+from anomem.fine_tuning import LabelledImages, fine_tune
 from anomem.presets import changed, flat, resolve
 from anomem.scoring import Scores, score_measured, score_source
 from anomem.versions import library_versions
@@ -176,10 +177,10 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
                     'depth="heads".'
                 )
             normals = prepare(open_images(normal), self.shape_)
-            self.reserve_, self.summary_["fine_tuning"] = fitting.fine_tune(
+            self.reserve_, self.summary_["fine_tuning"] = fine_tune(
                 self.network_,
                 self.reserve_,
-                fitting.LabelledImages(images, torch.from_numpy(label)),
+                LabelledImages(images, torch.from_numpy(label)),
                 normals,
                 self.config_,
                 fabric=fitting.make_fabric(self.device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from anomem.calibration import FEWEST_NORMALS, hold_out, smallest_alpha
+from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
 from anomem.data.shape import ImageShape
@@ -57,14 +57,6 @@ class Chosen:
         return Chosen(
             self.images, self.indices[torch.linspace(0, len(self) - 1, most).round().long()]
         )
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels: 0 normal, 1 anomalous, -1 to be forgotten."""
-
-    images: ImageSet
-    label: Tensor
 
 
 @dataclass(frozen=True)
@@ -228,77 +220,6 @@ def train_detector(
             config.stage2,
         )
     return detector.eval()
-
-
-def fine_tune(
-    network: MultiScaleMemory,
-    reserve: Reserve,
-    labelled: LabelledImages,
-    normals: ImageSet,
-    config: Config,
-    *,
-    fabric: Fabric,
-    steps: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> tuple[Reserve, dict[str, Any]]:
-    """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
-
-    Args:
-        network: Trained in place.
-        reserve: Of the network as it was.
-        labelled: All labelled images, those of earlier labels too.
-        normals: Normals of the fit and new ones; those held out before stay held out.
-        config: Of the fit.
-        fabric: Device and precision.
-        steps: Steps of the fit.
-        seed: Of every random draw.
-        progress: Called with the steps done and in all.
-
-    Returns:
-        The reserve of the network as it is now, and the summary of the fine-tuning.
-
-    Raises:
-        ValueError: Images of earlier labels are missing.
-    """
-    digest = all_digests(labelled.images)
-    missing = int((~torch.isin(reserve.labelled.digest, digest)).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} images labelled earlier are missing; a changed encoder must see them "
-            "again: give all labelled images, with label -1 for those to forget."
-        )
-    known = torch.isin(all_digests(normals), reserve.held_out_digest).numpy()
-    if known.sum() >= min(len(reserve.held_out), FEWEST_NORMALS):
-        split = np.flatnonzero(~known), np.flatnonzero(known)
-    else:
-        split = hold_out(len(normals), config.calibration.share, seed)
-    images = TrainingImages(
-        Chosen(normals, torch.from_numpy(split[0])),
-        Chosen(normals, torch.from_numpy(split[1])),
-        Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
-    )
-    state = run_stage1(
-        network, images, shortened(config, steps), fabric=fabric, seed=seed, progress=progress
-    )
-    fresh = fill_reserve(network, images, config, seed)
-    keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
-    measured = measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
-    return fresh.with_labels(measured), summary(state, images)
-
-
-def shortened(config: Config, steps: int) -> Config:
-    """The choices for a fine-tuning of the encoder: a fifth of the steps, a fifth of the rate."""
-    few = max(1, steps // 5)
-    return replace(
-        config,
-        stage1=replace(
-            config.stage1,
-            min_steps=few,
-            max_steps=few,
-            learning_rate=config.stage1.learning_rate / 5,
-        ),
-    )
 
 
 def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:

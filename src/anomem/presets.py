@@ -42,7 +42,7 @@ def surface() -> Config:
     return replace(
         default(),
         views=ViewChoices(
-            crop=0.9, brightness=0.05, contrast=0.05, saturation=0.05, blur=0.0, noise=0.0
+            crop=0.8, brightness=0.1, contrast=0.0, saturation=0.1, blur=0.0, noise=0.0
         ),
         pseudo=PseudoChoices(kinds=("cutpaste",)),
     )

@@ -33,12 +33,13 @@ def rotate(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Paste a rectangle of another image of the batch, 2 to 40% of the area, at a random place.
+    """Paste a rectangle of another image of the batch, from 2% of the area to nearly all of it.
 
     After CutPaste (Li et al., CVPR 2021), with the patch taken from another normal image, and
-    changed in size and tone.
+    changed in size and tone. Where it covers the image, size and tone alone tell it from a normal
+    one, which teaches the detector changes of style.
     """
-    area = _uniform(images, generator, math.log(0.02), math.log(0.4)).exp()
+    area = _uniform(images, generator, math.log(0.02), math.log(1.5)).exp()
     aspect = _uniform(images, generator, math.log(0.3), math.log(3.3)).exp().sqrt()
     return _paste(images, area.sqrt() * aspect, area.sqrt() / aspect, 0 * area, generator)
 
@@ -101,8 +102,8 @@ def _paste(
 ) -> Tensor:
     """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's.
 
-    The donor is shifted, enlarged up to three times or shrunk by a third, and changed in brightness and
-    contrast, so that a patch may also differ in sharpness and tone alone.
+    The donor is shifted, enlarged up to three times or shrunk by a third, and changed in
+    brightness and contrast, so that a patch may also differ in sharpness and tone alone.
     """
     rows, columns = images.shape[2:]
     y = (torch.arange(rows, device=images.device).view(1, -1, 1) + 0.5) / rows
