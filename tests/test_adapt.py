@@ -95,7 +95,7 @@ def test_encoder_depth_trains_the_encoder_and_keeps_normals_held_out(
 def test_encoder_depth_wants_all_that_was_labelled(model: AnoMem, digits: Digits) -> None:
     model.adapt(digits["anomalous"][:5], [1] * 5)
     one_class = model.decision_function(digits["normal"])
-    with pytest.raises(ValueError, match="3 images labelled earlier are missing"):
+    with pytest.raises(ValueError, match="3 anomalies labelled earlier are missing"):
         model.adapt(digits["anomalous"][:2], [1, 1], depth="encoder", normal=digits["train"])
     with pytest.raises(ValueError, match="give them as normal="):
         model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder")
@@ -154,6 +154,16 @@ def test_normals_labelled_do_not_make_it_worse(model: AnoMem, digits: Digits) ->
     before = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
     model.adapt(new, [0] * 30)
     after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
+    assert after >= before - 0.02
+
+
+def test_one_anomaly_among_many_labelled_normals_does_not_make_it_worse(
+    model: AnoMem, digits: Digits
+) -> None:
+    new, rest = digits["normal"][:40], digits["normal"][40:]
+    before = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"][1:]))
+    model.adapt(np.concatenate([new, digits["anomalous"][:1]]), [0] * 40 + [1])
+    after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"][1:]))
     assert after >= before - 0.02
 
 

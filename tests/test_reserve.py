@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
+from anomem.reserve import Labelled, Measured, Reserve
 
 
 def measured(count: int, first: int = 0) -> Measured:
@@ -40,21 +42,6 @@ def test_chosen_by_index_and_by_mask() -> None:
     assert rows(some.at(torch.tensor([3, 1]))) == [3, 1]
     assert rows(some.at(torch.tensor([True, False, False, True]))) == [0, 3]
     assert some.at(torch.tensor([2])).pooled.tolist() == [[2.0] * 5]
-
-
-@given(count=st.integers(0, 5000), most=st.integers(1, 1500))
-@settings(deadline=None)
-def test_spread_is_even_and_bounded(count: int, most: int) -> None:
-    kept = rows(measured(count).spread(most))
-    assert len(kept) == min(count, most) == len(set(kept))
-    if 1 < most < count:
-        assert kept[0] == 0 and kept[-1] == count - 1
-        gaps = torch.tensor(kept).diff()
-        assert gaps.max() - gaps.min() <= 1
-
-
-def test_spread_keeps_at_most_a_thousand() -> None:
-    assert len(measured(3000).spread()) == MOST_KEPT == 1000
 
 
 def test_sets_are_joined_in_order() -> None:
@@ -103,6 +90,15 @@ def test_missing_tensor_is_named(name: str) -> None:
     del tensors[name]
     with pytest.raises(KeyError, match=name):
         Reserve.of(tensors)
+
+
+def test_labelled_images_leave_the_calibration() -> None:
+    reserve = reserve_of()
+    found = replace(reserve, held_out_digest=torch.arange(100, 100 + len(reserve.held_out)))
+    assert len(found.calibrating()) == len(reserve.held_out)
+    relabelled = found.with_labels(labelled([101, 7], [1, 1]))
+    kept = [0, *range(2, len(reserve.held_out))]
+    torch.testing.assert_close(relabelled.calibrating().scores, reserve.held_out.scores[kept])
 
 
 def test_other_labels_leave_the_rest() -> None:

@@ -219,3 +219,10 @@ def test_a_damaged_model_is_told_in_a_sentence(spoil: str, model: AnoMem, tmp_pa
     with pytest.raises(ValueError, match=str(folder)) as told:
         load(folder)
     assert "\n" not in str(told.value)
+
+
+def test_anomalies_inside_the_folder_of_normals_are_told(folders: Folders, hasty: Config) -> None:
+    normals = folders["train"]
+    first = sorted(normals.iterdir())[0]
+    with pytest.raises(ValueError, match="among the normals and among the anomalies"):
+        AnoMem(hasty, device="cpu").fit(normals, anomalies=first)

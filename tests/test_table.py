@@ -69,3 +69,9 @@ def test_heat_maps_keep_the_folders_below_the_common_one() -> None:
     }
     assert list(heat_map_files([], Path("heat"))) == []
     assert list(heat_map_files(["x.png"], Path("heat"))) == [("x.png", Path("heat/x.png"))]
+
+
+def test_heat_map_never_replaces_its_image(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"precious")
+    with pytest.raises(ValueError, match="would overwrite it; give another folder"):
+        list(heat_map_files([str(tmp_path / "x.png")], tmp_path))

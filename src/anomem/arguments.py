@@ -61,7 +61,7 @@ class Fit(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Common):
-    """Improve a detector with labelled images; its encoder and memories stay as they are."""
+    """Improve a detector with labelled images, in seconds unless at depth encoder."""
 
     model: Positional[Path]
     """Folder of the model."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 FEWEST_NORMALS = 10
 _AT_LEAST_HELD_OUT = 19
+MOST_HELD_OUT = 1000
 _TRIES = 50
 
 
@@ -62,7 +63,7 @@ def hold_out(
 
     Args:
         count: Number of normals, at least 10.
-        share: Share to hold out; at least 19 images are, and at most half.
+        share: Share to hold out; at least 19 images are, at most half and 1,000.
         seed: Of the draw.
         groups: Part, lot, subject or video of each normal; a group is never split, so that fewer
             are held out where the groups are large.
@@ -78,7 +79,7 @@ def hold_out(
             f"{count} normal image{'s are' if count != 1 else ' is'} too few to train and to "
             f"calibrate on; give at least {FEWEST_NORMALS}."
         )
-    wanted = min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2)
+    wanted = min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2, MOST_HELD_OUT)
     names = np.arange(count) if groups is None else np.asarray(groups)
     kinds, group = np.unique(names, return_inverse=True)
     if len(kinds) < 2:

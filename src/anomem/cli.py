@@ -60,7 +60,8 @@ def fit(arguments: Fit) -> Result:
     from anomem.detector import AnoMem
 
     check_writable(arguments.out)
-    checkpoint = arguments.out.with_name(f"{arguments.out.name}.checkpoint")
+    out = arguments.out.resolve()
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
     source = open_images(arguments.normal)
@@ -205,11 +206,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         arguments = parse(kind, words[0], words[1:])
         result, code = command(arguments)
-    except (ValueError, TypeError, ArithmeticError, OSError) as error:
-        print(f"anomem: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError) as error:
+        message = " ".join(str(error).split())
+        print(f"anomem: {message}", file=sys.stderr)
+        if "--json" in words:
+            print(json.dumps({"error": message}))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("anomem: interrupted; fit goes on from where it was with --resume.", file=sys.stderr)
+        print("anomem: interrupted (a fit goes on with --resume).", file=sys.stderr)
         sys.exit(130)
     if arguments.json:
         print(json.dumps(result))

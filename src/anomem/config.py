@@ -42,9 +42,12 @@ class EncoderChoices(Choices):
     name: str = "resnet18"
     """Any timm model that supports features_only."""
     width: int | None = None
-    """Channels of the first stage of a ResNet; None keeps the model's (64)."""
+    """Channels of the first stage of a ResNet (its stem keeps 64); None keeps the model's."""
     stem_stride: Literal[1, 2] | None = None
-    """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem."""
+    """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem.
+
+    A ResNet's first convolution is then new, also where the rest is pretrained.
+    """
     scales: tuple[int, ...] = (3, 4)
     """Indices of the feature maps, shallow to deep, as timm's out_indices."""
     pretrained: bool = False
@@ -142,7 +145,7 @@ class PseudoChoices(Choices):
     """Pseudo-anomalies: altered normals with label 1, never memorised."""
 
     kinds: tuple[PseudoKind, ...] = ()
-    """Kinds drawn with equal share; none turns them off."""
+    """Kinds drawn with equal share; none turns them off. In stage 2 they stand beside labels."""
     share: float = 1.0
     """Pseudo-anomalies in a batch for each normal image."""
 
@@ -163,11 +166,14 @@ class Stage1Choices(Choices):
     max_steps: int | None = 10_000
     """Most steps, however large the set; None sets no bound."""
     max_seconds: float | None = None
-    """Cap on the time of stage 1; the learning rate reaches its end at the cap."""
+    """Cap on the time of stage 1; the learning rate reaches its end at the cap.
+
+    With it, the number of steps depends on the clock, and so do the scores.
+    """
     batch: int = 32
     """Normal images in a batch."""
-    anomaly_share: float = 0.5
-    """Labelled anomalies in a batch for each normal image, where there are any."""
+    anomaly_share: float | None = 0.5
+    """Labelled anomalies in a batch for each normal image; None draws them as often as they are."""
     learning_rate: float = 0.1
     """Peak of the learning rate (SGD, Nesterov momentum 0.9, cosine after the warm-up)."""
     warmup: float = 0.05
@@ -175,10 +181,10 @@ class Stage1Choices(Choices):
     weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "anomaly_share"):
+        for name in ("epochs", "learning_rate"):
             self._require(getattr(self, name) > 0, name, "above 0")
         self._require(self.min_steps >= 1, "min_steps", "at least 1")
-        for name in ("max_steps", "max_seconds"):
+        for name in ("max_steps", "max_seconds", "anomaly_share"):
             value = getattr(self, name)
             self._require(value is None or value > 0, name, "above 0, or None")
         self._require(self.weight_decay >= 0, "weight_decay", "0 or above")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from anomem.calibration import hold_out, smallest_alpha, threshold
 from anomem.config import Config
 from anomem.data.joined import JoinedSource, check_labels
 from anomem.data.prepare import ImageShape, infer_shape, prepare
-from anomem.data.sources import ImageSource, open_images
+from anomem.data.sources import FileSource, ImageSource, open_images
 from anomem.explanation import Explanation, explain
 from anomem.fine_tuning import LabelledImages, fine_tune
 from anomem.presets import changed, flat, resolve
@@ -38,7 +39,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        seed: Of every random draw; the same seed on the same machine gives the same scores.
+        seed: Of every random draw; the same seed on the same machine gives the same
+            scores, unless ``stage1.max_seconds`` makes the number of steps depend on the clock.
 
     Attributes:
         config_: The configuration in use, a ``Config``.
@@ -114,6 +116,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         )
         if anomalies is not None:
             more = open_images(anomalies)
+            _refuse_overlap(source, more)
             source = JoinedSource([source, more])
             label = np.concatenate([label, np.ones(len(more), dtype=np.int64)])
         shape = _shape(config, source)
@@ -147,6 +150,10 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Learn from labelled images, together with all that were labelled before.
 
+        With all labels given here taken back, the one-class detector returns exactly; labels given
+        to ``fit`` or at depth "encoder" have shaped the encoder too. Labels of normals count once
+        there is an anomalous one.
+
         At depth "heads" only stage 2 is trained again, in seconds; encoder and memories stay as
         they are, and no earlier image is needed. At depth "encoder", encoder and memories are
         first trained on for a fifth of the steps (and time) of the fit, with labelled anomalies
@@ -177,8 +184,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
                     'depth="heads".'
                 )
             normals = prepare(open_images(normal), self.shape_)
-            self.reserve_, self.summary_["fine_tuning"] = fine_tune(
-                self.network_,
+            network = copy.deepcopy(self.network_)
+            reserve, self.summary_["fine_tuning"] = fine_tune(
+                network,
                 self.reserve_,
                 LabelledImages(images, torch.from_numpy(label)),
                 normals,
@@ -188,6 +196,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
                 seed=self.seed,
                 progress=_stage(progress, "stage 1"),
             )
+            self.network_, self.reserve_ = network, reserve
         else:
             newer = fitting.measure_labelled(
                 self.network_, images, torch.from_numpy(label), self.reserve_.normals
@@ -202,7 +211,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     ) -> npt.NDArray[np.float32]:
         """Anomaly score of each image, (N,) float32, higher is more anomalous.
 
-        0 is the mean of the training normals and 1 their standard deviation.
+        Without labels 0 is the mean of the training normals and 1 their standard deviation; the
+        heads add to it.
 
         Raises:
             ValueError: An image cannot be read.
@@ -239,7 +249,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     def threshold(self, alpha: float = 0.05) -> float:
         """The score above which :meth:`predict` calls an image anomalous."""
         check_is_fitted(self, "network_")
-        held_out = score_measured(self.detector_, self.reserve_.held_out).numpy()
+        held_out = score_measured(self.detector_, self.reserve_.calibrating()).numpy()
         least = smallest_alpha(len(held_out))
         if 0 < alpha < least:
             warnings.warn(
@@ -274,6 +284,16 @@ def _shape(config: Config, source: ImageSource) -> ImageShape:
     inferred = infer_shape(source)
     height, width = config.images.size or (inferred.height, inferred.width)
     return ImageShape(config.images.channels or inferred.channels, height, width)
+
+
+def _refuse_overlap(normals: ImageSource, anomalies: ImageSource) -> None:
+    if isinstance(normals, FileSource) and isinstance(anomalies, FileSource):
+        paths = {Path(name).resolve() for name in normals.names}
+        for name in anomalies.names:
+            if Path(name).resolve() in paths:
+                raise ValueError(
+                    f"{name} is among the normals and among the anomalies; keep the folders apart."
+                )
 
 
 def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:

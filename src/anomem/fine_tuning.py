@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from anomem.calibration import FEWEST_NORMALS, hold_out
 from anomem.config import Config
 from anomem.fitting import (
     Chosen,
@@ -22,8 +20,10 @@ from anomem.fitting import (
     summary,
 )
 from anomem.network.deviation import MultiScaleMemory
-from anomem.reserve import Reserve
+from anomem.reserve import Labelled, Reserve
 from anomem.training.stage1 import ImageSet, Progress
+
+_FEWEST_HELD_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,26 @@ def fine_tune(
         The reserve of the network as it is now, and the summary of the fine-tuning.
 
     Raises:
-        ValueError: Images of earlier labels are missing.
+        ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing.
     """
     digest = all_digests(labelled.images)
-    missing = int((~torch.isin(reserve.labelled.digest, digest)).sum())
+    anomalous = reserve.labelled.digest[reserve.labelled.label == 1]
+    missing = int((~torch.isin(anomalous, digest)).sum())
     if missing:
         raise ValueError(
-            f"{missing} images labelled earlier are missing; a changed encoder must see them "
-            "again: give all labelled images, with label -1 for those to forget."
+            f"{missing} anomalies labelled earlier are missing; a changed encoder must see them "
+            "again: give all of them, with label -1 for those to forget."
         )
-    known = torch.isin(all_digests(normals), reserve.held_out_digest).numpy()
-    if known.sum() >= min(len(reserve.held_out), FEWEST_NORMALS):
-        split = np.flatnonzero(~known), np.flatnonzero(known)
-    else:
-        split = hold_out(len(normals), config.calibration.share, seed)
+    known = torch.isin(all_digests(normals), reserve.held_out_digest)
+    least = min(len(reserve.held_out), _FEWEST_HELD_OUT)
+    if int(known.sum()) < least or int((~known).sum()) < 2:
+        raise ValueError(
+            f"{int(known.sum())} of the {len(normals)} normals were held out by the fit, where at "
+            f"least {least} and not all should be; give the normals of the fit, and new ones."
+        )
     images = TrainingImages(
-        Chosen(normals, torch.from_numpy(split[0])),
-        Chosen(normals, torch.from_numpy(split[1])),
+        Chosen(normals, torch.nonzero(~known).flatten()),
+        Chosen(normals, torch.nonzero(known).flatten()),
         Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
     )
     state = run_stage1(
@@ -88,7 +91,8 @@ def fine_tune(
     fresh = fill_reserve(network, images, config, seed)
     keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
     measured = measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
-    return fresh.with_labels(measured), summary(state, images)
+    labels = Labelled.none(fresh.normals).updated(measured)
+    return fresh.with_labels(labels), summary(state, images)
 
 
 def _shortened(config: Config, steps: int) -> Config:
@@ -100,6 +104,9 @@ def _shortened(config: Config, steps: int) -> Config:
             config.stage1,
             min_steps=few,
             max_steps=few,
+            max_seconds=None
+            if config.stage1.max_seconds is None
+            else config.stage1.max_seconds / 5,
             learning_rate=config.stage1.learning_rate / 5,
         ),
     )

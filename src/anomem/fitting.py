@@ -91,6 +91,11 @@ def make_fabric(device: str) -> Fabric:
         raise ValueError(f"device is {device!r}; give auto, cpu, cuda, cuda:1 or mps.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r} but no GPU is at hand; give cpu or auto.")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device is {device!r} but there are {torch.cuda.device_count()} GPUs; give cuda:0."
+        )
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return Fabric(
         accelerator=kind,
         devices=[int(number)] if number else 1,
@@ -109,7 +114,16 @@ def new_network(
     pixels = to_float(sample.take(torch.arange(len(sample))))
     network.encoder.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
     network.encoder.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
-    return network.to(fabric.device)
+    network = network.to(fabric.device)
+    try:
+        with torch.no_grad():
+            network.eval().deviation_maps(pixels[:2].to(fabric.device))
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(
+            f"encoder {config.encoder.name!r} does not take images of {shape.height} x "
+            f"{shape.width} pixels ({str(error).splitlines()[0]}); set images.size."
+        ) from error
+    return network
 
 
 def run_stage1(
@@ -152,15 +166,15 @@ def fill_reserve(
 ) -> Reserve:
     """Measure what the model keeps of the images."""
     normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
-    kept = held_out.take(torch.arange(len(held_out)))
     normal = measure_set(network, normals)
+    anomalous = torch.ones(len(images.anomalies), dtype=torch.int64)
     return Reserve(
         normals=normal,
         held_out=measure_set(network, held_out),
-        held_out_digest=digests(kept),
+        held_out_digest=all_digests(held_out),
         pseudo=_measure_pseudo(network, normals, config, seed) or normal.at(torch.arange(0)),
-        labelled=measure_labelled(
-            network, images.anomalies, torch.ones(len(images.anomalies), dtype=torch.int64), normal
+        labelled=Labelled.none(normal).updated(
+            measure_labelled(network, images.anomalies, anomalous, normal)
         ),
     )
 
@@ -170,8 +184,7 @@ def measure_labelled(
 ) -> Labelled:
     """Measure labelled images; ``like`` gives the widths where there are none."""
     if len(images) == 0:
-        nothing = torch.zeros(0, dtype=torch.int64)
-        return Labelled(like.at(nothing), nothing, nothing)
+        return Labelled.none(like)
     return Labelled(measure_set(network, images), label, all_digests(images))
 
 
@@ -209,9 +222,8 @@ def train_detector(
     detector.standardise(reserve.normals.scores)
     labelled = reserve.labelled
     anomalous = labelled.label == 1
-    negatives = len(reserve.pseudo) > 0 and config.stage2.prior is not None
-    if anomalous.any() or (negatives and len(labelled)):
-        detector.labels.fill_(len(labelled))
+    if anomalous.any():
+        detector.labels.fill_(int(anomalous.sum()))
         train_stage2(
             detector.heads,
             torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),

@@ -53,11 +53,13 @@ def paper() -> Config:
 
     Stated there: scales after the third and the last stage, memories of 512 and 256, beta 2,
     sampling ratios 0.3 and 1, lambda_V 0.05, tau 0.1, M 2, batch 1024, SGD with Nesterov momentum
-    and a cosine schedule. Not stated, and chosen here: a 3 x 3 stem of stride 1 (for 32 x 32
-    images), 1,000 epochs, learning rate 0.5 after a warm-up of 1%, weight decay 1e-4, three
-    retrieval steps (the raw retrieval is near its fixed point by then), no projection head,
-    SimCLR's strength of views, phi pooling to one place, hidden layers of 128 with ReLU, 1,000
-    full-batch steps of stage 2 on one view.
+    and a cosine schedule. Not stated, and chosen here: a 3 x 3 stem of stride 1 and at most 64 x 64
+    pixels, 1,000 epochs, learning rate 0.5 after a warm-up of 1%, weight decay 1e-4, prototypes
+    drawn from a Gaussian and normalised, three retrieval steps, no projection head, crops from 0.2
+    of the area and jitter of 0.4, labelled anomalies drawn as often as they are, phi pooling to
+    one place, hidden layers of 128 with ReLU. Departures: the norm of Eq. 6 is divided by the root
+    of the number of places; stage 2 trains on one view of at most 1,000 normals, standardised by
+    channel, in 1,000 full-batch steps at a rate of 0.01, with normals and anomalies in balance.
     """
     return Config(
         encoder=EncoderChoices(name="resnet50", stem_stride=1),
@@ -67,6 +69,7 @@ def paper() -> Config:
             epochs=1000,
             max_steps=None,
             batch=1024,
+            anomaly_share=None,
             learning_rate=0.5,
             warmup=0.01,
             weight_decay=1e-4,

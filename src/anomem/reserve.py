@@ -30,12 +30,6 @@ class Measured:
         """The images of some indices, or of a mask."""
         return Measured(self.scores[indices], self.pooled[indices])
 
-    def spread(self, most: int = MOST_KEPT) -> Measured:
-        """At most so many images, evenly spaced."""
-        if len(self) <= most:
-            return self
-        return self.at(torch.linspace(0, len(self) - 1, most).round().long())
-
     @staticmethod
     def joined(parts: list[Measured]) -> Measured:
         """Several sets as one."""
@@ -60,6 +54,12 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @staticmethod
+    def none(like: Measured) -> Labelled:
+        """No labelled image; ``like`` gives the widths."""
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Labelled(like.at(nothing), nothing, nothing)
 
     def updated(self, newer: Labelled) -> Labelled:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
@@ -92,6 +92,10 @@ class Reserve:
     held_out_digest: Tensor
     pseudo: Measured
     labelled: Labelled
+
+    def calibrating(self) -> Measured:
+        """Held-out normals that nobody has labelled since: those on which decisions rest."""
+        return self.held_out.at(~torch.isin(self.held_out_digest, self.labelled.digest))
 
     def with_labels(self, labelled: Labelled) -> Reserve:
         """The same with other labels."""

@@ -66,7 +66,12 @@ def measure_set(
 
 
 def digests(images: Tensor) -> Tensor:
-    """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64."""
+    """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64.
+
+    Taken at 16 bits, so that it is the same beside images of either depth.
+    """
+    if images.dtype == torch.uint8:
+        images = images.to(torch.int32).mul_(257).to(torch.uint16)
     return torch.tensor(
         [
             int.from_bytes(hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest(), "big")

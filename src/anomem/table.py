@@ -72,4 +72,7 @@ def heat_map_files(paths: Sequence[str], folder: Path) -> Iterator[tuple[str, Pa
     common = os.path.commonpath(parents)
     for path in paths:
         name = os.path.relpath(os.path.abspath(path), common)
-        yield path, folder / (name if name.endswith(".png") else f"{name}.png")
+        file = folder / (name if name.endswith(".png") else f"{name}.png")
+        if file.exists() and file.samefile(path):
+            raise ValueError(f"the heat map of {path} would overwrite it; give another folder.")
+        yield path, file

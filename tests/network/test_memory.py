@@ -64,15 +64,6 @@ def test_recollection_is_the_equation(
     torch.testing.assert_close(memory.deviation(query), deviation - expected, atol=1e-4, rtol=1e-4)
 
 
-def test_attention_is_the_share_of_each_prototype() -> None:
-    memory = memory_of(unit_norm=False)
-    query = torch.randn(2, 3, 5)
-    shares = memory.attention(query)
-    assert shares.shape == (2, 3, 7)
-    torch.testing.assert_close(shares.sum(-1), torch.ones(2, 3))
-    torch.testing.assert_close(shares @ memory.prototypes, memory(query))
-
-
 def test_high_beta_recalls_the_nearest_prototype() -> None:
     memory = memory_of(beta=1e4)
     query = memory.prototypes.detach() + 0.01

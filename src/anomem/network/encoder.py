@@ -61,8 +61,11 @@ class Encoder(nn.Module):
             One (B, C_s, H_s, W_s) a scale.
         """
         images = (images - self.mean) / self.std
-        maps: list[Tensor] = self.backbone(images.contiguous(memory_format=torch.channels_last))
-        return maps
+        maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return [
+            features if features.shape[1] == width else features.permute(0, 3, 1, 2)
+            for features, width in zip(maps, self.widths, strict=True)
+        ]
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -76,7 +79,6 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
     options: dict[str, Any] = {}
     if choices.width is not None:
         options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
-        options["stem_width"] = choices.width
     try:
         return timm.create_model(
             choices.name,

@@ -51,11 +51,6 @@ class HopfieldMemory(nn.Module):
         """Put features where the memory compares them: the unit sphere, or as they are."""
         return functional.normalize(features, dim=-1) if self.unit_norm else features
 
-    def attention(self, query: Tensor) -> Tensor:
-        """Weights (..., N) with which the first retrieval step recalls each prototype."""
-        prototypes = self.place(self.prototypes.float())
-        return (self.beta * self.place(query.float()) @ prototypes.T).softmax(dim=-1)
-
     def deviation(self, query: Tensor) -> Tensor:
         """Deviation of each query from what is recalled in its place (Eq. 5), (..., C)."""
         return self.place(query.float()) - self(query)

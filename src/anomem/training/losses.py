@@ -36,7 +36,7 @@ def contrasted_memory_loss(
         soft_class: Positive weight shared by the other normals, 0 or above.
 
     Returns:
-        Scalar, the mean over anchors and places.
+        Scalar, the mean over anchors and places; 0 where there is no anchor.
     """
     count = len(label)
     both = torch.cat([recollected.float(), other.float()])
@@ -45,6 +45,8 @@ def contrasted_memory_loss(
     anchors = torch.arange(2 * count, device=label.device)
     if soft_class > 0:
         anchors = anchors[normal]
+    if len(anchors) == 0:
+        return both.sum() * 0.0
     logits = rows[:, anchors] @ rows.transpose(1, 2) / temperature
     own = functional.one_hot(anchors, 2 * count).bool()
     logits = logits.masked_fill(own, float("-inf"))

@@ -162,7 +162,8 @@ class _Batches:
         self.device = device
         self.normal_draws = Draws(len(normals), config.stage1.batch, seed)
         if anomalies is not None:
-            wanted = max(1, round(self.normal_draws.batch * config.stage1.anomaly_share))
+            share = config.stage1.anomaly_share or len(anomalies) / len(normals)
+            wanted = max(1, round(self.normal_draws.batch * share))
             self.anomaly_draws = Draws(len(anomalies), wanted, seed + 1)
 
     def at(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
