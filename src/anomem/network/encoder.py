@@ -60,8 +60,8 @@ class Encoder(nn.Module):
         Returns:
             One (B, C_s, H_s, W_s) a scale.
         """
-        images = (images - self.mean) / self.std
-        maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         return [
             features if features.shape[1] == width else features.permute(0, 3, 1, 2)
             for features, width in zip(maps, self.widths, strict=True)

@@ -40,12 +40,14 @@ class HopfieldMemory(nn.Module):
             (..., C) in float32; of unit length with ``unit_norm``.
         """
         with torch.autocast(query.device.type, enabled=False):
-            prototypes = self.place(self.prototypes.float())
-            state = self.place(query.float())
+            prototypes = self.place(self.prototypes.float())[None, None]
+            state = self.place(query.float()).reshape(1, 1, -1, query.shape[-1])
             for _ in range(self.steps):
-                recalled = (self.beta * state @ prototypes.T).softmax(dim=-1) @ prototypes
+                recalled = functional.scaled_dot_product_attention(
+                    state, prototypes, prototypes, scale=self.beta
+                )
                 state = self.place(recalled)
-            return state
+            return state.view(query.shape)
 
     def place(self, features: Tensor) -> Tensor:
         """Put features where the memory compares them: the unit sphere, or as they are."""

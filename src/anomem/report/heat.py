@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
 _COLOURS = "inferno"
-_RANGE = Normalize(vmin=0.8, vmax=2.0, clip=True)
-"""Heat is in multiples of the usual deviation of normals: dark is usual, bright is twice that."""
+_RANGE = LogNorm(vmin=0.5, vmax=8.0, clip=True)
+"""Heat is in multiples of the usual deviation of normals: from half of it to eight times."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
         shrink=0.9,
         aspect=12,
         label="deviation / usual deviation",
+        ticks=[0.5, 1, 2, 4, 8],
+        format="%g",
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)

@@ -102,6 +102,7 @@ def train_stage1(
         momentum=0.9,
         nesterov=True,
         weight_decay=choices.weight_decay,
+        fused=fabric.device.type != "mps",
     )
     network.to(memory_format=torch.channels_last)
     module, optimizer = fabric.setup(network, optimizer)
