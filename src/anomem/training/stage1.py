@@ -233,4 +233,6 @@ def _restore(
     for name, parameter in network.named_parameters():
         momentum = tensors.get(f"momentum.{name}")
         if momentum is not None:
-            optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
+            # The fused optimiser reads memory in order, so the layouts must agree.
+            buffer = torch.empty_like(parameter, requires_grad=False)
+            optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
