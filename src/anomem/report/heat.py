@@ -60,7 +60,7 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
             axis.set_yticks([])
     for axis, name in zip(grid[0], ("input", "heat map", "mask"), strict=True):
         axis.set_title(name, fontsize=10)
-    figure.colorbar(
+    bar = figure.colorbar(
         shown,
         ax=grid[:, 1].tolist(),
         location="bottom",
@@ -70,5 +70,6 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
         ticks=[0.5, 1, 2, 4, 8],
         format="%g",
     )
+    bar.minorticks_off()
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
