@@ -204,7 +204,7 @@ class Stage2Choices(Choices):
     learning_rate: float = 0.01
     weight_decay: float = 0.02
     prior: float | None = 30.0
-    """Number of labels at which the heads have half their weight beside the one-class score; None
+    """Labelled anomalies at which the heads have half their weight beside the prior score; None
     leaves the score to the heads alone, as the paper does."""
 
     def __post_init__(self) -> None:

@@ -52,19 +52,19 @@ class Detector(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), in standard
     deviations of the training normals'. The fused distance of the heads is added to it with a
-    weight that grows with the number n of labels, ``n / (n + prior)`` times ``GAIN``; with no
+    weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times ``GAIN``; with no
     label it is zero and the one-class score is returned exactly. Without a prior the fused
     distance alone is the score as soon as there is an anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
-        prior: Number of labels at which the heads have half their weight, or None.
+        prior: Number of labelled anomalies at which the heads have half their weight, or None.
 
     Attributes:
         mean: Mean of the one-class score of training normals.
         std: Its standard deviation.
-        labels: Number of labelled images that the heads were trained on.
+        labels: Number of labelled anomalies that the heads were trained on.
     """
 
     GAIN = 4.0
