@@ -52,8 +52,8 @@ class Detector(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), in standard
     deviations of the training normals'. The fused distance of the heads is added to it with a
-    weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times ``GAIN``; with no
-    label it is zero and the one-class score is returned exactly. Without a prior the fused
+    weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times ``GAIN``;
+    with none it is zero and the one-class score is returned exactly. Without a prior the fused
     distance alone is the score as soon as there is an anomalous label: the paper.
 
     Args:
