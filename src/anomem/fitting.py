@@ -20,7 +20,7 @@ from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
-from anomem.scoring import BATCH, digests, measure, measure_set
+from anomem.scoring import batches, digests, measure, measure_set
 from anomem.training.draws import seeded
 from anomem.training.losses import scale_weights
 from anomem.training.pseudo import pseudo_anomalies
@@ -190,12 +190,7 @@ def measure_labelled(
 
 def all_digests(images: ImageSet) -> Tensor:
     """Digest of each image of a set, at least one, (N,) int64."""
-    return torch.cat(
-        [
-            digests(images.take(torch.arange(start, min(start + BATCH, len(images)))))
-            for start in range(0, len(images), BATCH)
-        ]
-    )
+    return torch.cat([digests(batch) for _, batch in batches(images)])
 
 
 def _measure_pseudo(
@@ -204,9 +199,9 @@ def _measure_pseudo(
     if not config.pseudo.kinds:
         return None
     parts = []
-    for start in range(0, len(normals), BATCH):
-        batch = to_float(normals.take(torch.arange(start, min(start + BATCH, len(normals)))))
-        altered = pseudo_anomalies(batch, config.pseudo.kinds, seeded(seed + 3, start))
+    for start, batch in batches(normals):
+        generator = seeded(seed + 3, start)
+        altered = pseudo_anomalies(to_float(batch), config.pseudo.kinds, generator)
         parts.append(measure(network, altered))
     return Measured.joined(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +58,17 @@ def measure_set(
 ) -> Measured:
     """Measure all images of a set, at least one."""
     parts = []
-    for start in range(0, len(images), BATCH):
-        indices = torch.arange(start, min(start + BATCH, len(images)))
-        parts.append(measure(network, images.take(indices)))
+    for start, batch in batches(images):
+        parts.append(measure(network, batch))
         if progress:
-            progress(int(indices[-1]) + 1, len(images))
+            progress(start + len(batch), len(images))
     return Measured.joined(parts)
+
+
+def batches(images: ImageSet) -> Iterator[tuple[int, Tensor]]:
+    """All images of a set in order, a batch at a time, with the index of its first."""
+    for start in range(0, len(images), BATCH):
+        yield start, images.take(torch.arange(start, min(start + BATCH, len(images))))
 
 
 def digests(images: Tensor) -> Tensor:

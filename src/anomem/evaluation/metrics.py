@@ -26,7 +26,7 @@ def detection_metrics(
     score = np.concatenate([normal, anomalous])
     false_rate, true_rate, _ = roc_curve(label, score, drop_intermediate=False)
     return {
-        "auroc": float(roc_auc_score(label, score)),
+        "auroc": auroc(normal, anomalous),
         "average_precision": float(average_precision_score(label, score)),
         "fpr_at_95_tpr": float(false_rate[np.argmax(true_rate >= 0.95)]),
         "f1": float(f1_score(label, score > threshold)),
