@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from anomem.training.views import resampled
+
 _TONES = ((0.5, 1.5), (0.8, 1.25))
 """Range of the contrast and of the brightness of a pasted patch, relative to its donor's."""
 
@@ -123,9 +125,4 @@ def _paste(
 def _shifted_and_zoomed(images: Tensor, generator: torch.Generator) -> Tensor:
     zoom = _uniform(images, generator, math.log(0.35), math.log(1.5)).exp().flatten()
     shift_x, shift_y = (_uniform(images, generator, -1.0, 1.0).flatten() for _ in range(2))
-    zero = torch.zeros_like(zoom)
-    affine = torch.stack(
-        [torch.stack([zoom, zero, shift_x], 1), torch.stack([zero, zoom, shift_y], 1)], 1
-    )
-    grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return resampled(images, zoom, zoom, shift_x, shift_y, padding="reflection")

@@ -53,12 +53,26 @@ def _crop_and_flip(images: Tensor, choices: ViewChoices, generator: torch.Genera
         width = width * (_uniform(images, generator, -1.0, 1.0).flatten() >= 0).float().mul(2).sub(
             1
         )
+    return resampled(images, width, height, centre_x, centre_y, padding="border")
+
+
+def resampled(
+    images: Tensor, width: Tensor, height: Tensor, x: Tensor, y: Tensor, *, padding: str
+) -> Tensor:
+    """A window of each image, brought to the size of the image.
+
+    Args:
+        images: (B, C, H, W).
+        width: Of each window, as a share of the image's, (B,); negative values flip.
+        height: The same for the height.
+        x: Centre of each window, (B,), from -1 (left) to 1 (right).
+        y: The same from top to bottom.
+        padding: What lies outside of the image, as ``grid_sample`` names it.
+    """
     zero = torch.zeros_like(width)
-    affine = torch.stack(
-        [torch.stack([width, zero, centre_x], 1), torch.stack([zero, height, centre_y], 1)], 1
-    )
+    affine = torch.stack([torch.stack([width, zero, x], 1), torch.stack([zero, height, y], 1)], 1)
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode=padding, align_corners=False)
 
 
 def _jitter(view: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
