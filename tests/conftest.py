@@ -47,7 +47,7 @@ def tiny() -> Config:
         encoder=EncoderChoices(width=8, stem_stride=1),
         memory=MemoryChoices(sizes=(16, 8), beta=10.0),
         loss=LossChoices(temperature=0.2, soft_class=100.0),
-        pseudo=PseudoChoices(kinds=("rotate", "cutpaste")),
+        pseudo=PseudoChoices(kinds=("rotate90", "cutpaste")),
         stage1=Stage1Choices(min_steps=40, max_steps=40, batch=32),
         stage2=Stage2Choices(hidden=16, steps=100),
     )
@@ -60,7 +60,7 @@ def hasty() -> Config:
         images=ImageChoices(size=(_SIDE, _SIDE)),
         encoder=EncoderChoices(width=4, stem_stride=2),
         memory=MemoryChoices(sizes=(8, 4)),
-        pseudo=PseudoChoices(kinds=("rotate",)),
+        pseudo=PseudoChoices(kinds=("rotate90", "rotate180")),
         stage1=Stage1Choices(min_steps=3, max_steps=3, batch=16),
         stage2=Stage2Choices(hidden=4, steps=5),
     )

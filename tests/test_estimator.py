@@ -25,6 +25,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "loss__temperature": 0.3,
     "loss__soft_class": 5.0,
     "loss__variance_weight": 0.1,
+    "loss__kind_weight": 0.3,
     "loss__sampling_ratios": (0.5, 0.5),
     "loss__scale_weights": "linear",
     "views__crop": 0.9,

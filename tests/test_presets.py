@@ -137,7 +137,7 @@ def test_file_that_does_not_fit(mapping: dict[str, Any], message: str) -> None:
         (LossChoices, {"sampling_ratios": ()}, "in .0, 1., one a scale"),
         (ViewChoices, {"crop": 0}, "crop"),
         (ViewChoices, {"noise": 1.5}, "noise is 1.5"),
-        (PseudoChoices, {"kinds": ("swirl",)}, "from rotate, cutpaste, cutpaste_scar, noise"),
+        (PseudoChoices, {"kinds": ("swirl",)}, "from rotate90, rotate180"),
         (PseudoChoices, {"share": 0}, "above 0"),
         (Stage1Choices, {"epochs": 0}, "above 0"),
         (Stage1Choices, {"batch": 1}, "at least 2"),

@@ -16,9 +16,11 @@ from anomem.arguments import (
     Evaluate,
     Fit,
     Info,
+    OneVsAll,
     Score,
     parse,
 )
+from anomem.bench import one_vs_all
 from anomem.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -190,6 +192,7 @@ COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "score": (Score, score),
     "evaluate": (Evaluate, evaluate),
     "info": (Info, info),
+    "bench one-vs-all": (OneVsAll, one_vs_all),
 }
 
 
@@ -199,6 +202,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     0 on success, 1 on an error, 2 on a wrong command line, 130 when interrupted from the keyboard.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["bench"]:
+        words[:2] = [" ".join(words[:2])]
     if not words or words[0] not in COMMANDS:
         _overview(words)
     kind, command = COMMANDS[words[0]]
@@ -226,7 +231,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _overview(words: Sequence[str]) -> None:
-    lines = [f"  {name:<9} {command.__doc__}" for name, (_, command) in COMMANDS.items()]
+    lines = [f"  {name:<17} {command.__doc__}" for name, (_, command) in COMMANDS.items()]
     text = "\n".join(
         [
             "usage: anomem COMMAND [--help] ...",

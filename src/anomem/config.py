@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-PseudoKind = Literal["rotate", "cutpaste", "cutpaste_scar", "noise"]
+PseudoKind = Literal["rotate90", "rotate180", "rotate270", "cutpaste", "cutpaste_scar", "noise"]
 LambdaForm = Literal["exponential", "linear"]
 
 
@@ -42,7 +42,8 @@ class EncoderChoices(Choices):
     name: str = "resnet18"
     """Any timm model that supports features_only."""
     width: int | None = None
-    """Channels of the first stage of a ResNet (its stem keeps 64); None keeps the model's."""
+    """Channels of the first stage of a ResNet, and of a stem shrunk by ``stem_stride`` (others keep
+    64); None keeps the model's."""
     stem_stride: Literal[1, 2] | None = None
     """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem.
 
@@ -98,6 +99,8 @@ class LossChoices(Choices):
     """
     variance_weight: float = 0.05
     """lambda_V of the variance loss."""
+    kind_weight: float = 0.0
+    """Weight of telling apart normals, each kind of pseudo-anomaly, and labelled anomalies."""
     sampling_ratios: tuple[float, ...] = (0.3, 1.0)
     """Share of the places of each scale's map that enter the loss at a step."""
     scale_weights: LambdaForm = "exponential"
@@ -105,7 +108,7 @@ class LossChoices(Choices):
 
     def __post_init__(self) -> None:
         self._require(self.temperature > 0, "temperature", "above 0")
-        for name in ("soft_class", "variance_weight"):
+        for name in ("soft_class", "variance_weight", "kind_weight"):
             self._require(getattr(self, name) >= 0, name, "0 or above")
         ratios = self.sampling_ratios
         self._require(

@@ -19,7 +19,7 @@ from anomem import fitting, saved
 from anomem.calibration import hold_out, smallest_alpha, threshold
 from anomem.config import Config
 from anomem.data.joined import JoinedSource, check_labels
-from anomem.data.prepare import ImageShape, infer_shape, prepare
+from anomem.data.prepare import prepare
 from anomem.data.sources import FileSource, ImageSource, open_images
 from anomem.explanation import Explanation, explain
 from anomem.fine_tuning import LabelledImages, fine_tune
@@ -119,7 +119,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             _refuse_overlap(source, more)
             source = JoinedSource([source, more])
             label = np.concatenate([label, np.ones(len(more), dtype=np.int64)])
-        shape = _shape(config, source)
+        shape = fitting.image_shape(config, source)
         images = fitting.TrainingImages.of(
             prepare(source, shape, progress=_stage(progress, "reading")), label, split
         )
@@ -278,12 +278,6 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     def _train_detector(self) -> None:
         widths = self.network_.encoder.widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
-
-
-def _shape(config: Config, source: ImageSource) -> ImageShape:
-    inferred = infer_shape(source)
-    height, width = config.images.size or (inferred.height, inferred.width)
-    return ImageShape(config.images.channels or inferred.channels, height, width)
 
 
 def _refuse_overlap(normals: ImageSource, anomalies: ImageSource) -> None:

@@ -21,7 +21,8 @@ from anomem.fitting import (
 )
 from anomem.network.deviation import MultiScaleMemory
 from anomem.reserve import Labelled, Reserve
-from anomem.training.stage1 import ImageSet, Progress
+from anomem.training.batches import ImageSet
+from anomem.training.stage1 import Progress
 
 _FEWEST_HELD_OUT = 5
 

@@ -15,18 +15,21 @@ from torch import Tensor
 from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
-from anomem.data.shape import ImageShape
+from anomem.data.shape import ImageShape, infer_shape
+from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
 from anomem.scoring import batches, digests, measure, measure_set
+from anomem.training.batches import ImageSet
+from anomem.training.descent import Clock
 from anomem.training.draws import seeded
 from anomem.training.losses import scale_weights
 from anomem.training.pseudo import pseudo_anomalies
 from anomem.training.stage1 import (
-    ImageSet,
     Progress,
+    Stage1,
     Stage1State,
     resolve_steps,
     train_stage1,
@@ -49,6 +52,10 @@ class Chosen:
     def take(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) of indices into the chosen ones."""
         return self.images.take(self.indices[indices])
+
+    def all(self) -> Tensor:
+        """All of them, (N, C, H, W)."""
+        return self.take(torch.arange(len(self)))
 
     def spread(self, most: int) -> Chosen:
         """At most so many of them, evenly spaced."""
@@ -103,6 +110,13 @@ def make_fabric(device: str) -> Fabric:
     )
 
 
+def image_shape(config: Config, source: ImageSource) -> ImageShape:
+    """What all images are brought to: as chosen, or as the images suggest."""
+    inferred = infer_shape(source)
+    height, width = config.images.size or (inferred.height, inferred.width)
+    return ImageShape(config.images.channels or inferred.channels, height, width)
+
+
 def new_network(
     config: Config, shape: ImageShape, normals: Chosen, fabric: Fabric, seed: int
 ) -> MultiScaleMemory:
@@ -110,20 +124,39 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MultiScaleMemory(config, shape.channels)
-    sample = normals.spread(_NORMALISATION_SAMPLE)
-    pixels = to_float(sample.take(torch.arange(len(sample))))
-    network.encoder.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
-    network.encoder.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+    sample = normals.spread(_NORMALISATION_SAMPLE).all()
+    network.encoder.normalise_by(sample)
     network = network.to(fabric.device)
     try:
         with torch.no_grad():
-            network.eval().deviation_maps(pixels[:2].to(fabric.device))
+            network.eval().deviation_maps(to_float(sample[:2].to(fabric.device)))
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
             f"encoder {config.encoder.name!r} does not take images of {shape.height} x "
             f"{shape.width} pixels ({str(error).splitlines()[0]}); set images.size."
         ) from error
     return network
+
+
+def new_stage1(
+    network: MultiScaleMemory,
+    images: TrainingImages,
+    config: Config,
+    *,
+    fabric: Fabric,
+    seed: int,
+) -> Stage1:
+    """Stage 1 before its first step."""
+    return Stage1(
+        network,
+        images.normals,
+        images.anomalies if len(images.anomalies) else None,
+        config,
+        fabric=fabric,
+        steps=resolve_steps(config.stage1, len(images.normals)),
+        seed=seed,
+        clock=Clock(config.stage1.max_seconds),
+    )
 
 
 def run_stage1(
@@ -137,28 +170,18 @@ def run_stage1(
     progress: Progress | None = None,
 ) -> Stage1State:
     """Train encoder and memories, keeping the state in the checkpoint as it goes."""
-    steps = resolve_steps(config.stage1, len(images.normals))
+    stage1 = new_stage1(network, images, config, fabric=fabric, seed=seed)
     keeper = None
     if checkpoint is not None:
         run = {
             "config": asdict(config),
             "seed": seed,
-            "steps": steps,
+            "steps": stage1.steps,
             "images": [len(images.normals), len(images.anomalies)],
             "pixels": [f"{v:.5f}" for v in network.encoder.mean.flatten().tolist()],
         }
         keeper = Stage1File(checkpoint, run)
-    return train_stage1(
-        network,
-        images.normals,
-        images.anomalies if len(images.anomalies) else None,
-        config,
-        fabric=fabric,
-        steps=steps,
-        seed=seed,
-        keeper=keeper,
-        progress=progress,
-    )
+    return train_stage1(stage1, keeper=keeper, progress=progress)
 
 
 def fill_reserve(
@@ -201,7 +224,7 @@ def _measure_pseudo(
     parts = []
     for start, batch in batches(normals):
         generator = seeded(seed + 3, start)
-        altered = pseudo_anomalies(to_float(batch), config.pseudo.kinds, generator)
+        altered, _ = pseudo_anomalies(to_float(batch), config.pseudo.kinds, generator)
         parts.append(measure(network, altered))
     return Measured.joined(parts)
 

@@ -28,8 +28,8 @@ def default() -> Config:
     return Config(
         encoder=EncoderChoices(width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
-        loss=LossChoices(temperature=0.2, soft_class=100.0),
-        pseudo=PseudoChoices(kinds=("rotate",)),
+        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5),
+        pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
     )
 
 

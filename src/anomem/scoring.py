@@ -17,7 +17,8 @@ from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.reserve import Measured
-from anomem.training.stage1 import ImageSet, Progress
+from anomem.training.batches import ImageSet
+from anomem.training.stage1 import Progress
 
 BATCH = 256
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 _LIBRARIES = ("anomem", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
@@ -11,3 +13,14 @@ _LIBRARIES = ("anomem", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 def library_versions() -> dict[str, str]:
     """Version of Python and of each library that scores depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+
+
+def git_commit() -> str:
+    """Commit of the source that runs, with a plus where files differ from it; "" if unknown."""
+    where = Path(__file__).parent
+    command = ["git", "-C", str(where), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

@@ -17,13 +17,14 @@ from anomem.config import (
     Stage1Choices,
 )
 from anomem.network.deviation import MultiScaleMemory
-from anomem.training.stage1 import Stage1State, learning_rate, resolve_steps, train_stage1
+from anomem.training.descent import Clock
+from anomem.training.stage1 import Progress, Stage1, Stage1State, resolve_steps, train_stage1
 
 CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),
     memory=MemoryChoices(sizes=(8, 6), beta=10.0),
-    loss=LossChoices(temperature=0.2, soft_class=10.0),
-    pseudo=PseudoChoices(kinds=("rotate", "cutpaste")),
+    loss=LossChoices(temperature=0.2, soft_class=10.0, kind_weight=0.5),
+    pseudo=PseudoChoices(kinds=("rotate90", "cutpaste")),
     stage1=Stage1Choices(batch=24, learning_rate=0.05),
 )
 STEPS = 12
@@ -85,11 +86,14 @@ def train(
     anomalies: Digits | None = None,
     steps: int = STEPS,
     seed: int = 5,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
 ) -> Stage1State:
-    return train_stage1(
-        network, Digits(3), anomalies, config,
-        fabric=Fabric(accelerator="cpu", devices=1), steps=steps, seed=seed, keeper=keeper,
+    stage1 = Stage1(
+        network, Digits(3), anomalies, config, fabric=Fabric(accelerator="cpu", devices=1),
+        steps=steps, seed=seed, clock=clock or Clock(),
     )  # fmt: skip
+    return train_stage1(stage1, keeper=keeper, progress=progress)
 
 
 def test_training_reduces_the_loss() -> None:
@@ -155,18 +159,14 @@ def test_other_choices_train_too(config: Config) -> None:
     assert state.step == 3 and np.isfinite(state.loss)
 
 
-def test_cap_in_seconds_ends_the_training() -> None:
-    config = replace(CONFIG, stage1=replace(CONFIG.stage1, max_seconds=0.3))
-    state = train(network_of(), config=config, steps=100_000)
+def test_the_clock_ends_the_training() -> None:
+    state = train(network_of(), steps=100_000, clock=Clock(0.3))
     assert 1 <= state.step < 1000 and 0.3 <= state.seconds < 5
 
 
 def test_progress_is_told_after_every_step() -> None:
     told: list[tuple[int, int]] = []
-    train_stage1(
-        network_of(), Digits(3), None, CONFIG, fabric=Fabric(accelerator="cpu", devices=1),
-        steps=3, seed=0, progress=lambda done, steps: told.append((done, steps)),
-    )  # fmt: skip
+    train(network_of(), steps=3, progress=lambda done, steps: told.append((done, steps)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -174,22 +174,6 @@ def test_diverging_loss_names_the_learning_rate() -> None:
     config = replace(CONFIG, stage1=replace(CONFIG.stage1, learning_rate=1e30, warmup=0.0))
     with pytest.raises(FloatingPointError, match="lower stage1.learning_rate"):
         train(network_of(), config=config)
-
-
-def test_learning_rate_rises_then_falls_by_a_cosine() -> None:
-    choices = Stage1Choices(learning_rate=0.2, warmup=0.1)
-    rates = [learning_rate(choices, step / 1000) for step in range(1001)]
-    assert 0 < rates[0] < 0.01
-    assert rates[:100] == sorted(rates[:100])
-    assert rates[100:] == sorted(rates[100:], reverse=True)
-    assert rates[100] == max(rates) == pytest.approx(0.2)
-    assert rates[550] == pytest.approx(0.1)
-    assert rates[1000] == pytest.approx(0, abs=1e-12)
-    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.003
-
-
-def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
-    assert learning_rate(Stage1Choices(learning_rate=0.2, warmup=0.0), 0.0) == 0.2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ from anomem.network.memory import HopfieldMemory
 class MultiScaleMemory(nn.Module):
     """The encoder with the Hopfield memory of each of its scales: what stage 1 trains.
 
+    Beside the memories, a linear head a scale tells apart the kinds of images in a batch (normal,
+    labelled anomaly, each kind of pseudo-anomaly) where ``loss.kind_weight`` is above 0.
+
     Args:
         config: Choices of the encoder and of the memories.
         channels: Channels of the images, 1 or 3.
@@ -34,6 +37,10 @@ class MultiScaleMemory(nn.Module):
                 unit_norm=choices.unit_norm,
             )
             for size, width in zip(choices.sizes, self.encoder.widths, strict=True)
+        )
+        kinds = 2 + len(config.pseudo.kinds)
+        self.kind_heads = nn.ModuleList(
+            nn.Linear(width, kinds) for width in self.encoder.widths if config.loss.kind_weight > 0
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:

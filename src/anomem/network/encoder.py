@@ -44,7 +44,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = _backbone(choices, channels, initialise and choices.pretrained)
         if choices.stem_stride is not None:
-            _shrink_stem(self.backbone, choices.stem_stride, channels)
+            _shrink_stem(self.backbone, choices.stem_stride, channels, choices.width)
         if initialise and choices.weights is not None:
             _load_weights(self.backbone, choices.weights)
         self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
@@ -66,6 +66,13 @@ class Encoder(nn.Module):
             features if features.shape[1] == width else features.permute(0, 3, 1, 2)
             for features, width in zip(maps, self.widths, strict=True)
         ]
+
+    @torch.no_grad()
+    def normalise_by(self, images: Tensor) -> None:
+        """Take mean and standard deviation of the channels from images (N, C, H, W)."""
+        pixels = to_float(images)
+        self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
+        self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -101,13 +108,14 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
         ) from error
 
 
-def _shrink_stem(backbone: Any, stride: int, channels: int) -> None:
-    """Give small images a 3 x 3 stem without max-pooling."""
+def _shrink_stem(backbone: Any, stride: int, channels: int, width: int | None) -> None:
+    """Give small images a 3 x 3 stem without max-pooling, as wide as the first stage."""
     if hasattr(backbone, "conv1") and hasattr(backbone, "maxpool"):
-        width = backbone.bn1.num_features
-        backbone.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-        nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        width = width or backbone.bn1.num_features
+        backbone.conv1 = _convolution(channels, width, 3, stride)
         backbone.maxpool = nn.Identity()
+        if width != backbone.bn1.num_features:
+            _narrow_stem(backbone, width)
     elif hasattr(backbone, "conv_stem"):
         backbone.conv_stem.stride = (stride, stride)
     else:
@@ -115,6 +123,25 @@ def _shrink_stem(backbone: Any, stride: int, channels: int) -> None:
             f"encoder.stem_stride is {stride} but {type(backbone).__name__} has no stem that can "
             "be shrunk; leave it out."
         )
+
+
+def _narrow_stem(backbone: Any, width: int) -> None:
+    """Bring the layers that follow the first convolution to its width."""
+    backbone.bn1 = nn.BatchNorm2d(width)
+    block = backbone.layer1[0]
+    old = block.conv1
+    block.conv1 = _convolution(width, old.out_channels, old.kernel_size[0], old.stride[0])
+    if block.downsample is not None:
+        block.downsample[0] = _convolution(width, block.downsample[0].out_channels, 1, 1)
+    for info in backbone.feature_info.info:
+        if info["module"] in ("act1", "conv1", "bn1"):
+            info["num_chs"] = width
+
+
+def _convolution(channels: int, width: int, side: int, stride: int) -> nn.Conv2d:
+    made = nn.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    return made
 
 
 def _load_weights(backbone: nn.Module, file: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from anomem.network.memory import HopfieldMemory, gated_recollection
@@ -129,6 +129,30 @@ def multi_scale_loss(
         )
         spread = variance_loss(recollected[label == 0])
         total = total + weight * (contrast + variance_weight * spread)
+    return total
+
+
+def kind_loss(
+    maps: Sequence[Tensor], kind: Tensor, heads: Iterable[nn.Module], weights: Sequence[float]
+) -> Tensor:
+    """Cross-entropy of telling the kinds of images apart, at every scale.
+
+    After rotation prediction (Gidaris et al., ICLR 2018), with labelled anomalies as one more
+    kind: ``sum_s lambda_s CE(head_s(mean of z over its places), kind)``.
+
+    Args:
+        maps: Feature maps (B, C, H, W), shallow to deep.
+        kind: (B,), index of the kind of each image.
+        heads: One a scale, from (B, C) to logits.
+        weights: lambda of each scale.
+
+    Returns:
+        Scalar.
+    """
+    total = maps[0].new_zeros((), dtype=torch.float32)
+    for features, head, weight in zip(maps, heads, weights, strict=True):
+        logits = head(features.mean(dim=(2, 3)).float())
+        total = total + weight * functional.cross_entropy(logits, kind)
     return total
 
 

@@ -21,17 +21,19 @@ _TONES = ((0.5, 1.5), (0.8, 1.25))
 PseudoAnomaly = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def rotate(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn each image by 90, 180 or 270 degrees (stretched back where it is not square)."""
-    turns = torch.randint(1, 4, (len(images),), generator=generator, device=images.device)
-    result = torch.empty_like(images)
-    for turn in (1, 2, 3):
-        chosen = turns == turn
-        turned = torch.rot90(images[chosen], turn, dims=(2, 3))
-        if turned.shape[2:] != images.shape[2:]:
-            turned = functional.interpolate(turned, images.shape[2:], mode="bilinear")
-        result[chosen] = turned
-    return result
+def rotate90(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each image by a quarter (stretched back where it is not square)."""
+    return _turned(images, 1)
+
+
+def rotate180(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each image upside down."""
+    return _turned(images, 2)
+
+
+def rotate270(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn each image by three quarters (stretched back where it is not square)."""
+    return _turned(images, 3)
 
 
 def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -70,14 +72,18 @@ def noise(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 PSEUDO_ANOMALIES: dict[str, PseudoAnomaly] = {
-    "rotate": rotate,
+    "rotate90": rotate90,
+    "rotate180": rotate180,
+    "rotate270": rotate270,
     "cutpaste": cutpaste,
     "cutpaste_scar": cutpaste_scar,
     "noise": noise,
 }
 
 
-def pseudo_anomalies(images: Tensor, kinds: Sequence[str], generator: torch.Generator) -> Tensor:
+def pseudo_anomalies(
+    images: Tensor, kinds: Sequence[str], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Alter each image by one of the kinds, in equal shares.
 
     Args:
@@ -86,11 +92,19 @@ def pseudo_anomalies(images: Tensor, kinds: Sequence[str], generator: torch.Gene
         generator: On the device of the images.
 
     Returns:
-        (B, C, H, W), floats in [0, 1].
+        The altered images (B, C, H, W), floats in [0, 1], and for each the index of its kind (B,).
     """
     parts = images.tensor_split(len(kinds))
     made = [PSEUDO_ANOMALIES[k](p, generator) for k, p in zip(kinds, parts, strict=True) if len(p)]
-    return torch.cat(made)
+    sizes = torch.tensor([len(part) for part in parts])
+    return torch.cat(made), torch.arange(len(kinds)).repeat_interleave(sizes).to(images.device)
+
+
+def _turned(images: Tensor, quarters: int) -> Tensor:
+    turned = torch.rot90(images, quarters, dims=(2, 3))
+    if turned.shape[2:] != images.shape[2:]:
+        turned = functional.interpolate(turned, images.shape[2:], mode="bilinear")
+    return turned
 
 
 def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:

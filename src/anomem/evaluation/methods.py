@@ -1,0 +1,81 @@
+"""Methods of a benchmark, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from anomem.baselines.csi import CSI
+from anomem.baselines.deepsad import DeepSAD
+from anomem.baselines.elsa import Elsa
+from anomem.baselines.mhrot import MHRot
+from anomem.baselines.peer import Peer
+from anomem.baselines.simclr import SimCLR
+from anomem.baselines.supervised import Supervised
+from anomem.config import Config
+from anomem.evaluation.ours import Memory, Ours
+from anomem.evaluation.race import Contender
+from anomem.presets import default, resolve
+
+_UNBOUNDED = 10**9
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that can be trained.
+
+    Attributes:
+        make: From a device and a seed to the untrained method.
+        scores: Names of the scores that one training gives.
+        needs_anomalies: It cannot be trained on normals alone.
+    """
+
+    make: Callable[[str, int], Contender]
+    scores: tuple[str, ...]
+    needs_anomalies: bool = False
+
+
+def _until_the_clock_ends(config: Config) -> Config:
+    """The same with the encoder of ``default``, and as many steps as the clock allows."""
+    stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
+    return replace(config, encoder=default().encoder, stage1=stage1)
+
+
+def _ours(name: str, preset: str, memory: Memory = "learnt") -> Method:
+    def make(device: str, seed: int) -> Contender:
+        config = _until_the_clock_ends(resolve(preset))
+        return Ours(name, config, device=device, seed=seed, memory=memory)
+
+    return Method(make, (name,))
+
+
+def _peer(kind: type[Peer]) -> Method:
+    def make(device: str, seed: int) -> Contender:
+        return kind(_until_the_clock_ends(default()), device=device, seed=seed)
+
+    return Method(make, kind.score_names, kind.needs_anomalies)
+
+
+METHODS = {
+    "default": _ours("default", "default"),
+    "surface": _ours("surface", "surface"),
+    "paper": _ours("paper", "paper"),
+    "default-kmeans": _ours("default-kmeans", "default", "kmeans"),
+    "supervised": _peer(Supervised),
+    "simclr": _peer(SimCLR),
+    "mhrot": _peer(MHRot),
+    "csi": _peer(CSI),
+    "deepsad": _peer(DeepSAD),
+    "elsa": _peer(Elsa),
+}
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Refuse names that are not in :data:`METHODS`.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")

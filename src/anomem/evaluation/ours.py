@@ -1,0 +1,126 @@
+"""The detector as a contender: trained step by step, on the road of ``AnoMem.fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.cluster import MiniBatchKMeans
+from torch import Tensor
+
+from anomem import fitting
+from anomem.calibration import hold_out
+from anomem.config import Config
+from anomem.data.shape import ImageShape
+from anomem.network.deviation import MultiScaleMemory
+from anomem.network.encoder import to_float
+from anomem.network.memory import HopfieldMemory
+from anomem.scoring import batches, measure_set, score_measured
+from anomem.training.batches import ImageSet
+from anomem.training.descent import Clock
+
+Memory = Literal["learnt", "kmeans"]
+
+
+class Ours:
+    """The detector with a configuration.
+
+    Args:
+        name: Of its score.
+        config: Every choice.
+        device: As of :class:`~anomem.AnoMem`.
+        seed: Of every random draw.
+        memory: The learnt memory; or none while training, and k-means centroids of the features
+            of training normals in its place afterwards.
+    """
+
+    def __init__(
+        self, name: str, config: Config, *, device: str, seed: int, memory: Memory = "learnt"
+    ) -> None:
+        self.name, self.config, self.device = name, config, device
+        self.seed, self.memory = seed, memory
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        """Hold normals out, initialise and train stage 1."""
+        split = hold_out(len(normals), self.config.calibration.share, self.seed)
+        training, held_out = (fitting.Chosen(normals, torch.from_numpy(part)) for part in split)
+        labelled = anomalies or normals
+        count = 0 if anomalies is None else len(anomalies)
+        self.images = fitting.TrainingImages(
+            training, held_out, fitting.Chosen(labelled, torch.arange(count))
+        )
+        fabric = fitting.make_fabric(self.device)
+        self.network = fitting.new_network(
+            self.config, shape, self.images.normals, fabric, self.seed
+        )
+        if self.memory == "kmeans":
+            remove_memories(self.network)
+        stage1 = fitting.new_stage1(
+            self.network, self.images, self.config, fabric=fabric, seed=self.seed
+        )
+        stage1.clock = clock
+        yield from stage1
+
+    def finish(self) -> None:
+        """Fill the reserve and train stage 2."""
+        self.network.eval()
+        self.scored = self.network
+        if self.memory == "kmeans":
+            self.scored = with_centroids(self.network, self.images.normals, self.config, self.seed)
+        reserve = fitting.fill_reserve(self.scored, self.images, self.config, self.seed)
+        widths = self.network.encoder.widths
+        self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
+
+    def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
+        """The score of the detector."""
+        measured = measure_set(self.scored, images)
+        return {self.name: score_measured(self.detector, measured).numpy()}
+
+
+class NoMemory(HopfieldMemory):
+    """In place of the memory while training: every feature is its own recollection."""
+
+    def forward(self, query: Tensor) -> Tensor:
+        """The query, where the memory would compare it."""
+        return self.place(query.float())
+
+
+def remove_memories(network: MultiScaleMemory) -> None:
+    """Take the memories out of the network, keeping their sizes and retrieval."""
+    for index, memory in enumerate(list(network.scale_memories())):
+        network.memories[index] = _like(memory, NoMemory).requires_grad_(False)
+
+
+@torch.no_grad()
+def with_centroids(
+    network: MultiScaleMemory, normals: ImageSet, config: Config, seed: int
+) -> MultiScaleMemory:
+    """The network with memories whose prototypes are k-means centroids of features of normals."""
+    network.eval()
+    device = network.encoder.mean.device
+    parts = [
+        [features.cpu() for features in network(to_float(batch.to(device)))]
+        for _, batch in batches(normals)
+    ]
+    result = MultiScaleMemory(config, len(network.encoder.mean)).to(device).eval()
+    result.encoder = network.encoder
+    for index, memory in enumerate(list(network.scale_memories())):
+        features = torch.cat([part[index].permute(0, 2, 3, 1).flatten(0, 2) for part in parts])
+        places = memory.place(features)
+        means = MiniBatchKMeans(
+            len(memory.prototypes), random_state=seed, n_init=1, batch_size=4096
+        )
+        learnt = _like(memory, HopfieldMemory)
+        learnt.prototypes.copy_(torch.from_numpy(means.fit(places.numpy()).cluster_centers_))
+        result.memories[index] = learnt.to(device)
+    return result
+
+
+def _like(memory: HopfieldMemory, kind: type[HopfieldMemory]) -> HopfieldMemory:
+    size, channels = memory.prototypes.shape
+    return kind(size, channels, beta=memory.beta, steps=memory.steps, unit_norm=memory.unit_norm)

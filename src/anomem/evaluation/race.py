@@ -1,0 +1,149 @@
+"""Methods trained side by side on the same images, for the same seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.data.shape import ImageShape
+from anomem.training.batches import ImageSet
+from anomem.training.descent import Clock
+
+SLICE = 2.0
+"""Seconds a method trains before the next one has its turn."""
+MARKS = (0.25, 0.5)
+"""Shares of the budget at which a method is scored on its way."""
+
+Scores = dict[str, npt.NDArray[np.float32]]
+
+
+class Contender(Protocol):
+    """A method that is trained step by step, and can be scored between two steps."""
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        """Initialise and train, yielding the steps done after each step."""
+        ...
+
+    def finish(self) -> None:
+        """Make ready to score from where the training stands."""
+        ...
+
+    def scores(self, images: ImageSet) -> Scores:
+        """Scores (N,) of all images of a set, by the name of each score."""
+        ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """What all contenders of a race train on.
+
+    Attributes:
+        normals: Training normals.
+        anomalies: Labelled anomalies, or None.
+        shape: Of the images.
+        budget: Wall-clock seconds of a whole fit: initialisation, training and what follows it.
+    """
+
+    normals: ImageSet
+    anomalies: ImageSet | None
+    shape: ImageShape
+    budget: float
+
+
+@dataclass
+class Lane:
+    """One contender on its way.
+
+    Attributes:
+        contender: The method.
+        seconds: Wall-clock seconds its fit has taken.
+        steps: Steps done.
+        marks: What the judge said at each share of the budget; at 1 the fit is over.
+    """
+
+    contender: Contender
+    course: Course
+    judge: Callable[[Contender, float], dict[str, float]]
+    seconds: float = 0.0
+    steps: int = 0
+    marks: dict[float, dict[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        course = self.course
+        self._clock = Clock(course.budget)
+        self._walk = self.contender.begin(
+            course.normals, course.anomalies, course.shape, self._clock
+        )
+
+    def advance(self, seconds: float) -> bool:
+        """Train for so many seconds, or to the next mark; False where the fit is over.
+
+        Raises:
+            ValueError: The budget is over before the next mark.
+        """
+        mark = next((m for m in MARKS if m not in self.marks), None)
+        until = self.seconds + seconds
+        if mark is not None:
+            until = min(until, mark * self.course.budget)
+        begun, before = time.monotonic(), self.seconds
+        over = True
+        for steps in self._walk:
+            self.steps = steps
+            self.seconds = before + time.monotonic() - begun
+            if self.seconds >= until:
+                over = False
+                break
+        if over and mark is not None:
+            raise ValueError(
+                f"a budget of {self.course.budget:g} s leaves {type(self.contender).__name__} too "
+                "little time to train; raise it."
+            )
+        if over:
+            self.seconds = before + time.monotonic() - begun
+            self.seconds += self._finish()
+            self.marks[1.0] = self.judge(self.contender, 1.0)
+        elif mark is not None and self.seconds >= mark * self.course.budget:
+            # What follows the training takes from the budget what it took here.
+            outside = self.seconds - self._clock.spent + self._finish()
+            self._clock.limit = max(self.course.budget - outside, self._clock.spent)
+            self.marks[mark] = self.judge(self.contender, mark)
+        return not over
+
+    def _finish(self) -> float:
+        begun = time.monotonic()
+        self.contender.finish()
+        return time.monotonic() - begun
+
+
+def race(
+    contenders: Sequence[Contender],
+    course: Course,
+    judge: Callable[[Contender, float], dict[str, float]],
+    *,
+    slice_seconds: float = SLICE,
+) -> Iterator[Lane]:
+    """Train all contenders in turn, a slice each, so that a slow spell falls on all.
+
+    Args:
+        contenders: The methods.
+        course: What they train on.
+        judge: Measures a contender, made ready to score, at a share of the budget; the time it
+            takes is nobody's.
+        slice_seconds: Length of a turn.
+
+    Yields:
+        Each lane as its fit is over.
+    """
+    lanes = [Lane(contender, course, judge) for contender in contenders]
+    while lanes:
+        for lane in list(lanes):
+            if not lane.advance(slice_seconds):
+                lanes.remove(lane)
+                yield lane

@@ -1,0 +1,103 @@
+"""Stochastic gradient descent, step by step, in a number of steps or of seconds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from anomem.config import Stage1Choices
+
+
+@dataclass
+class Clock:
+    """Seconds spent in training, of those it may take.
+
+    It stands still between two steps, while whoever asked for the training looks at the network.
+
+    Attributes:
+        limit: Seconds after which training ends, None for no bound; may change on the way.
+        spent: Seconds spent.
+    """
+
+    limit: float | None = None
+    spent: float = 0.0
+
+    def share(self) -> float:
+        """Share of the limit that is spent, 0 without a limit."""
+        return 0.0 if self.limit is None else self.spent / self.limit
+
+
+def new_optimizer(network: nn.Module, choices: Stage1Choices) -> torch.optim.SGD:
+    """SGD with Nesterov momentum 0.9 over all parameters of the network."""
+    device = next(network.parameters()).device
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=choices.learning_rate,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=choices.weight_decay,
+        fused=device.type != "mps",
+    )
+
+
+def descend(
+    optimizer: torch.optim.Optimizer,
+    loss_at: Callable[[int], Tensor],
+    choices: Stage1Choices,
+    *,
+    fabric: Fabric,
+    steps: int,
+    clock: Clock,
+    first: int = 0,
+) -> Iterator[tuple[int, float]]:
+    """Minimise a loss, yielding after each step.
+
+    The learning rate follows :func:`learning_rate` over the steps, or over the limit of the clock
+    where that comes sooner.
+
+    Args:
+        optimizer: Set up by ``fabric``.
+        loss_at: The loss at a step, counted from 0.
+        choices: Of the learning rate.
+        fabric: Device and precision.
+        steps: Steps of the whole training.
+        clock: Counts the seconds, and may end the training before the last step.
+        first: Step to begin with.
+
+    Yields:
+        The steps done, and the last loss.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+    """
+    step = first
+    while (done := max(step / steps, clock.share())) < 1:
+        begun = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(choices, done)
+        loss = loss_at(step)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+        step += 1
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss of stage 1 became {value} at step {step}; lower stage1.learning_rate."
+            )
+        clock.spent += time.monotonic() - begun
+        yield step, value
+
+
+def learning_rate(choices: Stage1Choices, done: float) -> float:
+    """Learning rate when a share ``done`` in [0, 1] of the training is over."""
+    if done < choices.warmup:
+        return choices.learning_rate * (done + 1e-3) / (choices.warmup + 1e-3)
+    cosine = (done - choices.warmup) / (1 - choices.warmup)
+    return choices.learning_rate * 0.5 * (1 + math.cos(math.pi * cosine))

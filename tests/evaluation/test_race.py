@@ -1,0 +1,96 @@
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from anomem.data.prepare import ImageShape, PreparedImages
+from anomem.evaluation.race import Contender, Course, Lane, Scores, race
+from anomem.training.batches import ImageSet
+from anomem.training.descent import Clock
+
+NORMALS = PreparedImages(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+
+
+class Runner:
+    """A method whose steps take a given time."""
+
+    def __init__(self, diary: list[str], name: str, step: float, finish: float = 0.0) -> None:
+        self.diary, self.name, self.step_seconds, self.finish_seconds = diary, name, step, finish
+        self.finished = 0
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        steps = 0
+        while clock.share() < 1:
+            begun = time.monotonic()
+            time.sleep(self.step_seconds)
+            steps += 1
+            self.diary.append(self.name)
+            clock.spent += time.monotonic() - begun
+            yield steps
+
+    def finish(self) -> None:
+        time.sleep(self.finish_seconds)
+        self.finished += 1
+
+    def scores(self, images: ImageSet) -> Scores:
+        return {self.name: np.zeros(len(images), dtype=np.float32)}
+
+
+def course(budget: float) -> Course:
+    return Course(NORMALS, None, ImageShape(1, 8, 8), budget)
+
+
+def slow_judge(contender: Contender, share: float) -> dict[str, float]:
+    time.sleep(0.2)
+    return {"share": share}
+
+
+def test_contenders_take_turns_and_get_the_same_seconds() -> None:
+    diary: list[str] = []
+    runners = [Runner(diary, "fast", 0.005), Runner(diary, "slow", 0.02)]
+    lanes = list(race(runners, course(0.6), slow_judge, slice_seconds=0.1))
+    assert {lane.contender for lane in lanes} == set(runners)
+    for lane in lanes:
+        assert lane.seconds == pytest.approx(0.6, abs=0.06)
+        assert lane.marks == {m: {"share": m} for m in (0.25, 0.5, 1.0)}
+    turns = sum(a != b for a, b in zip(diary, diary[1:], strict=False))
+    assert turns >= 8
+    steps = {lane.contender: lane.steps for lane in lanes}
+    assert steps[runners[0]] > 2 * steps[runners[1]]
+
+
+def test_what_follows_the_training_is_in_the_budget() -> None:
+    runner = Runner([], "one", 0.005, finish=0.15)
+    (lane,) = race([runner], course(0.8), slow_judge)
+    assert lane.seconds == pytest.approx(0.8, abs=0.06)
+    assert runner.finished == 3
+
+
+def test_initialisation_is_in_the_budget() -> None:
+    class LateStarter(Runner):
+        def begin(
+            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+        ) -> Iterator[int]:
+            time.sleep(0.2)
+            yield from super().begin(normals, anomalies, shape, clock)
+
+    (lane,) = race([LateStarter([], "late", 0.005)], course(0.8), slow_judge)
+    assert lane.seconds == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_budget_that_finishing_takes_up_is_refused() -> None:
+    with pytest.raises(ValueError, match="a budget of 0.2 s leaves Runner too little time"):
+        list(race([Runner([], "one", 0.005, finish=0.2)], course(0.2), slow_judge))
+
+
+def test_a_mark_is_not_overrun_by_a_turn() -> None:
+    seen: dict[float, float] = {}
+    lane = Lane(Runner([], "one", 0.005), course(0.8), lambda c, share: {})
+    while lane.advance(10.0):
+        seen[max(lane.marks)] = lane.seconds
+    assert seen[0.25] == pytest.approx(0.2, abs=0.03)
+    assert seen[0.5] == pytest.approx(0.4, abs=0.03)
