@@ -43,6 +43,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "stage1__max_seconds": 60.0,
     "stage1__batch": 16,
     "stage1__anomaly_share": 0.25,
+    "stage1__averaging": 0.5,
     "stage1__learning_rate": 0.01,
     "stage1__warmup": 0.0,
     "stage1__weight_decay": 0.0,
@@ -52,6 +53,8 @@ OTHER_CHOICES: dict[str, Any] = {
     "stage2__learning_rate": 0.1,
     "stage2__weight_decay": 0.0,
     "stage2__prior": None,
+    "score__mirror": False,
+    "score__mahalanobis": False,
     "calibration__share": 0.3,
 }
 

@@ -85,6 +85,9 @@ def fit(arguments: Fit) -> Result:
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
         f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
     )
+    print("training normals that look least normal (score):")
+    for name, value in summary["least_normal"][:5]:
+        print(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), **summary}, 0
 
 
@@ -185,6 +188,8 @@ def info(arguments: Info) -> Result:
     return {**description, "bytes": size}, 0
 
 
+_NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
+
 COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "demo": (Demo, demo),
     "fit": (Fit, fit),
@@ -203,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["bench"]:
-        words[:2] = [" ".join(words[:2])]
+        words = [" ".join(words[:2]), *words[2:]] if words[1:2] not in _NO_PROTOCOL else ["--help"]
     if not words or words[0] not in COMMANDS:
         _overview(words)
     kind, command = COMMANDS[words[0]]

@@ -182,8 +182,14 @@ class Stage1Choices(Choices):
     warmup: float = 0.05
     """Share of the training over which the learning rate rises."""
     weight_decay: float = 5e-4
+    averaging: float = 0.0
+    """Share of the moving average of the weights that is kept at a step; 0 takes the last weights.
+
+    Early steps keep less, so that the average never reaches back to the start.
+    """
 
     def __post_init__(self) -> None:
+        self._require(0 <= self.averaging < 1, "averaging", "in [0, 1)")
         for name in ("epochs", "learning_rate"):
             self._require(getattr(self, name) > 0, name, "above 0")
         self._require(self.min_steps >= 1, "min_steps", "at least 1")
@@ -220,6 +226,16 @@ class Stage2Choices(Choices):
 
 
 @dataclass(frozen=True)
+class ScoreChoices(Choices):
+    """How the one-class score is made of an image's deviations."""
+
+    mirror: bool = False
+    """Average over the image and its mirror image, where views are flipped: two forward passes."""
+    mahalanobis: bool = False
+    """Add the Mahalanobis distance of the pooled deviations to the norms of Eq. 6."""
+
+
+@dataclass(frozen=True)
 class CalibrationChoices(Choices):
     """Normals held out from all training, on whose scores decisions rest."""
 
@@ -242,6 +258,7 @@ class Config(Choices):
     pseudo: PseudoChoices = field(default_factory=PseudoChoices)
     stage1: Stage1Choices = field(default_factory=Stage1Choices)
     stage2: Stage2Choices = field(default_factory=Stage2Choices)
+    score: ScoreChoices = field(default_factory=ScoreChoices)
     calibration: CalibrationChoices = field(default_factory=CalibrationChoices)
 
     def __post_init__(self) -> None:

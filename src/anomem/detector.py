@@ -23,6 +23,7 @@ from anomem.data.prepare import prepare
 from anomem.data.sources import FileSource, ImageSource, open_images
 from anomem.explanation import Explanation, explain
 from anomem.fine_tuning import LabelledImages, fine_tune
+from anomem.least_normal import least_normal
 from anomem.presets import changed, flat, resolve
 from anomem.scoring import Scores, score_measured, score_source
 from anomem.versions import library_versions
@@ -48,7 +49,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         network_: Encoder and memories.
         detector_: Heads and fusion.
         reserve_: What is kept of the images, to adapt and to calibrate.
-        summary_: Numbers of images, steps, seconds and loss of the training; library versions.
+        summary_: Numbers of images, steps, seconds and loss of the training; the training normals
+            that look least normal, with their scores; library versions.
     """
 
     def __init__(
@@ -137,6 +139,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         self.reserve_ = fitting.fill_reserve(network, images, config, self.seed)
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
         self._train_detector()
+        self.summary_["least_normal"] = least_normal(
+            network, self.detector_, images.normals, source.names
+        )
         return self
 
     def adapt(

@@ -13,9 +13,10 @@ from torch.nn import functional
 
 from anomem.data.shape import ImageShape, to_shape
 from anomem.data.sources import open_images
-from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
+from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
+from anomem.scoring import measure, score_measured
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,13 @@ def explain(
     device = network.encoder.mean.device
     prepared = to_float(to_shape(pixels, shape)[None].to(device))
     deviations = network.deviation_maps(prepared)
-    scores = one_class_scores(deviations)
+    measured = measure(network, prepared)
     names = scale_names(len(deviations))
     maps = _enlarged(deviations, pixels.shape[:2])
     multiples = [place / float(level) for place, level in zip(maps, usual, strict=True)]
-    score = detector(scores.cpu(), torch.cat(pooled(deviations), 1).half().cpu())
     return Explanation(
-        score=float(score),
-        scale_scores=dict(zip(names, scores[0].tolist(), strict=True)),
+        score=float(score_measured(detector, measured)),
+        scale_scores=dict(zip(names, measured.scores[0].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
         heat=np.average(multiples, axis=0, weights=detector.lambdas).astype(np.float32),
     )

@@ -229,15 +229,24 @@ def _measure_pseudo(
     return Measured.joined(parts)
 
 
+def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
+    """The detector before stage 2."""
+    return Detector(
+        Heads(widths, config.stage2.hidden),
+        scale_weights(len(widths), config.loss.scale_weights),
+        config.stage2.prior,
+        mahalanobis=config.score.mahalanobis,
+    )
+
+
 def train_detector(
     reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int
 ) -> Detector:
     """Stage 2: the detector that the reserve and its labels give."""
-    lambdas = scale_weights(len(widths), config.loss.scale_weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = Detector(Heads(widths, config.stage2.hidden), lambdas, config.stage2.prior)
-    detector.standardise(reserve.normals.scores)
+        detector = new_detector(widths, config)
+    detector.fit_normals(reserve.normals.scores, reserve.normals.pooled)
     labelled = reserve.labelled
     anomalous = labelled.label == 1
     if anomalous.any():

@@ -12,6 +12,7 @@ from anomem.config import (
     LossChoices,
     MemoryChoices,
     PseudoChoices,
+    ScoreChoices,
     Stage1Choices,
     Stage2Choices,
     ViewChoices,
@@ -30,6 +31,8 @@ def default() -> Config:
         memory=MemoryChoices(beta=10.0),
         loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
+        stage1=Stage1Choices(averaging=0.998),
+        score=ScoreChoices(mirror=True, mahalanobis=True),
     )
 
 

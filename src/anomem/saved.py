@@ -13,10 +13,8 @@ from anomem.checkpoint import ModelError, load_folder, prefixed, save_folder, un
 from anomem.config import Config
 from anomem.data.prepare import ImageShape
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.heads import Detector, Heads
 from anomem.presets import overlaid
 from anomem.reserve import Reserve
-from anomem.training.losses import scale_weights
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
@@ -59,7 +57,7 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model.shape_ = ImageShape(**description["shape"])
         model.network_ = _network(config, model.shape_, under("network", tensors))
         model.network_.to(place)
-        model.detector_ = _detector(config, model.network_.encoder.widths)
+        model.detector_ = fitting.new_detector(model.network_.encoder.widths, config).eval()
         model.detector_.load_state_dict(under("detector", tensors))
         model.reserve_ = Reserve.of(under("reserve", tensors))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -74,8 +72,3 @@ def _network(
     network = MultiScaleMemory(config, shape.channels, initialise=False)
     network.load_state_dict(weights)
     return network.to(memory_format=torch.channels_last).eval()
-
-
-def _detector(config: Config, widths: tuple[int, ...]) -> Detector:
-    lambdas = scale_weights(len(widths), config.loss.scale_weights)
-    return Detector(Heads(widths, config.stage2.hidden), lambdas, config.stage2.prior).eval()

@@ -1,4 +1,4 @@
-"""Images to measures to scores, batch by batch, one forward pass an image."""
+"""Images to measures to scores, batch by batch."""
 
 from __future__ import annotations
 
@@ -49,9 +49,12 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
     Returns:
         Scores and pooled deviations, on the CPU.
     """
-    device = network.encoder.mean.device
-    maps = network.deviation_maps(to_float(images.to(device)))
-    return Measured(one_class_scores(maps).cpu(), torch.cat(pooled(maps), 1).half().cpu())
+    pixels = to_float(images.to(network.encoder.mean.device))
+    passes = [pixels, pixels.flip(3)] if network.mirrored else [pixels]
+    maps = [network.deviation_maps(each) for each in passes]
+    scores = torch.stack([one_class_scores(each) for each in maps]).mean(dim=0)
+    averages = torch.stack([torch.cat(pooled(each), 1) for each in maps]).mean(dim=0)
+    return Measured(scores.cpu(), averages.half().cpu())
 
 
 def measure_set(

@@ -7,12 +7,12 @@ from anomem.network.heads import Detector, Heads, fuse
 LAMBDAS = (1.0, 2.0)
 
 
-def detector_of(prior: float | None = 30.0) -> Detector:
+def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Detector:
     torch.manual_seed(1)
-    detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior)
+    detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior, mahalanobis=mahalanobis)
     detector.heads.mean.normal_()
     detector.heads.std.uniform_(0.5, 2)
-    detector.standardise(torch.rand(50, 2) + 1)
+    detector.fit_normals(torch.rand(50, 2) + 1, torch.randn(50, 7))
     return detector.eval()
 
 
@@ -50,24 +50,47 @@ def test_float16_measures_are_read_in_float32() -> None:
 
 
 def test_one_class_score_is_in_standard_deviations_of_normals() -> None:
-    detector = detector_of()
-    normals = torch.rand(200, 2) * 3 + 4
-    detector.standardise(normals)
-    score = detector.one_class(normals)
+    detector = detector_of(mahalanobis=False)
+    scores, pooled = torch.rand(200, 2) * 3 + 4, torch.randn(200, 7)
+    detector.fit_normals(scores, pooled)
+    score = detector.one_class(scores, pooled)
     assert float(score.mean()) == pytest.approx(0, abs=1e-4)
     assert float(score.std()) == pytest.approx(1, rel=1e-4)
 
 
+def test_mahalanobis_distance_is_added_in_equal_parts() -> None:
+    detector, (scores, pooled) = detector_of(), images()
+    assert detector.mahalanobis is not None
+    norms, distances = fuse(scores, LAMBDAS), detector.mahalanobis(pooled)
+    for b in range(6):
+        parts = [
+            (float(value[b]) - float(detector.mean[i])) / float(detector.std[i])
+            for i, value in enumerate((norms, distances))
+        ]
+        expected = (sum(parts) - float(detector.mean[2])) / float(detector.std[2])
+        found = float(detector.one_class(scores, pooled)[b])
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_unseen_normals_have_a_score_near_zero_though_few_were_seen() -> None:
+    detector = detector_of()
+    generator = torch.Generator().manual_seed(4)
+    seen, unseen = torch.randn(2, 40, 7, generator=generator)
+    detector.fit_normals(torch.rand(40, 2, generator=generator), seen)
+    score = detector.one_class(torch.full((40, 2), 0.5), unseen)
+    assert abs(float(score.mean())) < 0.6
+
+
 def test_normals_that_are_all_alike_give_finite_scores() -> None:
     detector = detector_of()
-    detector.standardise(torch.ones(20, 2))
-    assert detector.one_class(torch.rand(4, 2)).isfinite().all()
+    detector.fit_normals(torch.ones(20, 2), torch.ones(20, 7))
+    assert detector.one_class(torch.rand(4, 2), torch.rand(4, 7)).isfinite().all()
 
 
 @pytest.mark.parametrize("prior", [30.0, None])
 def test_without_labels_the_score_is_exactly_the_one_class_score(prior: float | None) -> None:
     detector, (scores, pooled) = detector_of(prior), images()
-    assert torch.equal(detector(scores, pooled), detector.one_class(scores))
+    assert torch.equal(detector(scores, pooled), detector.one_class(scores, pooled))
 
 
 @pytest.mark.parametrize("labels", [1, 10, 30, 1000])
@@ -76,7 +99,7 @@ def test_heads_gain_weight_with_labels(labels: int) -> None:
     detector.labels.fill_(labels)
     for b in range(6):
         d1, d2 = detector.heads(pooled)[b].tolist()
-        prior = float(detector.one_class(scores)[b])
+        prior = float(detector.one_class(scores, pooled)[b])
         expected = prior + 4 * labels / (labels + 30) * (d1 + 2 * d2) / 3
         assert float(detector(scores, pooled)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
@@ -90,6 +113,6 @@ def test_without_a_prior_the_heads_alone_are_the_score() -> None:
 def test_state_holds_all_that_the_score_needs() -> None:
     detector, (scores, pooled) = detector_of(), images()
     detector.labels.fill_(7)
-    copy = Detector(Heads((3, 4), hidden=5), LAMBDAS, 30.0).eval()
+    copy = Detector(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
     assert torch.equal(copy(scores, pooled), detector(scores, pooled))

@@ -60,18 +60,17 @@ class Ours:
         )
         if self.memory == "kmeans":
             remove_memories(self.network)
-        stage1 = fitting.new_stage1(
+        self.stage1 = fitting.new_stage1(
             self.network, self.images, self.config, fabric=fabric, seed=self.seed
         )
-        stage1.clock = clock
-        yield from stage1
+        self.stage1.clock = clock
+        yield from self.stage1
 
     def finish(self) -> None:
         """Fill the reserve and train stage 2."""
-        self.network.eval()
-        self.scored = self.network
+        self.scored = self.stage1.trained()
         if self.memory == "kmeans":
-            self.scored = with_centroids(self.network, self.images.normals, self.config, self.seed)
+            self.scored = with_centroids(self.scored, self.images.normals, self.config, self.seed)
         reserve = fitting.fill_reserve(self.scored, self.images, self.config, self.seed)
         widths = self.network.encoder.widths
         self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)

@@ -22,6 +22,9 @@ class MultiScaleMemory(nn.Module):
         config: Choices of the encoder and of the memories.
         channels: Channels of the images, 1 or 3.
         initialise: See :class:`~anomem.network.encoder.Encoder`.
+
+    Attributes:
+        mirrored: An image is measured together with its mirror image.
     """
 
     def __init__(self, config: Config, channels: int = 3, *, initialise: bool = True) -> None:
@@ -38,6 +41,7 @@ class MultiScaleMemory(nn.Module):
             )
             for size, width in zip(choices.sizes, self.encoder.widths, strict=True)
         )
+        self.mirrored = config.score.mirror and config.views.flip
         kinds = 2 + len(config.pseudo.kinds)
         self.kind_heads = nn.ModuleList(
             nn.Linear(width, kinds) for width in self.encoder.widths if config.loss.kind_weight > 0

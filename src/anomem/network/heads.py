@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from anomem.network.mahalanobis import Mahalanobis
+
 
 class Heads(nn.Module):
     """A two-layer MLP a scale from the pooled deviation to a distance d (Eq. 7).
@@ -50,20 +52,23 @@ class Heads(nn.Module):
 class Detector(nn.Module):
     """One score from the scale scores and the heads.
 
-    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), in standard
-    deviations of the training normals'. The fused distance of the heads is added to it with a
-    weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times ``GAIN``;
-    with none it is zero and the one-class score is returned exactly. Without a prior the fused
-    distance alone is the score as soon as there is an anomalous label: the paper.
+    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), with the
+    Mahalanobis distance of the pooled deviations added in equal parts where it is asked for, in
+    standard deviations of the training normals'. The fused distance of the heads is added to it
+    with a weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times
+    ``GAIN``; with none it is zero and the one-class score is returned exactly. Without a prior the
+    fused distance alone is the score as soon as there is an anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
         prior: Number of labelled anomalies at which the heads have half their weight, or None.
+        mahalanobis: Take the Mahalanobis distance into the one-class score.
 
     Attributes:
-        mean: Mean of the one-class score of training normals.
-        std: Its standard deviation.
+        mean: Of training normals: mean of the fused scale score, of the Mahalanobis distance, and
+            of the sum of both in their standard deviations; (3,).
+        std: Their standard deviations.
         labels: Number of labelled anomalies that the heads were trained on.
     """
 
@@ -73,23 +78,51 @@ class Detector(nn.Module):
     std: Tensor
     labels: Tensor
 
-    def __init__(self, heads: Heads, lambdas: Sequence[float], prior: float | None) -> None:
+    def __init__(
+        self,
+        heads: Heads,
+        lambdas: Sequence[float],
+        prior: float | None,
+        *,
+        mahalanobis: bool = False,
+    ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
+        self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("std", torch.ones(3))
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def standardise(self, scores: Tensor) -> None:
-        """Take mean and standard deviation from the scale scores (N, S) of training normals."""
-        one_class = fuse(scores, self.lambdas)
-        self.mean.copy_(one_class.mean())
-        self.std.copy_(one_class.std().clamp(min=1e-8))
+    def fit_normals(self, scores: Tensor, pooled: Tensor) -> None:
+        """Learn what is usual from training normals.
 
-    def one_class(self, scores: Tensor) -> Tensor:
-        """The one-class score (B,) from scale scores (B, S)."""
-        return (fuse(scores, self.lambdas) - self.mean) / self.std
+        Args:
+            scores: Scale scores, (N, S), N at least 4.
+            pooled: Pooled deviations of all scales side by side, (N, sum C_s).
+        """
+        parts = [fuse(scores, self.lambdas)]
+        if self.mahalanobis is not None:
+            self.mahalanobis.fit(pooled)
+            parts.append(self.mahalanobis.of_unseen(pooled))
+        for index, part in enumerate(parts):
+            self._set_usual(index, part)
+        self._set_usual(2, self._sum(parts))
+
+    def one_class(self, scores: Tensor, pooled: Tensor) -> Tensor:
+        """The one-class score (B,) from scale scores (B, S) and pooled deviations."""
+        parts = [fuse(scores, self.lambdas)]
+        if self.mahalanobis is not None:
+            parts.append(self.mahalanobis(pooled))
+        return (self._sum(parts) - self.mean[2]) / self.std[2]
+
+    def _set_usual(self, index: int, values: Tensor) -> None:
+        self.mean[index] = values.mean()
+        self.std[index] = values.std().clamp(min=1e-8)
+
+    def _sum(self, parts: Sequence[Tensor]) -> Tensor:
+        standard = [(p - self.mean[i]) / self.std[i] for i, p in enumerate(parts)]
+        return torch.stack(standard).sum(dim=0)
 
     def forward(self, scores: Tensor, pooled: Tensor) -> Tensor:
         """The score.
@@ -103,12 +136,12 @@ class Detector(nn.Module):
         """
         labels = int(self.labels)
         if labels == 0:
-            return self.one_class(scores)
+            return self.one_class(scores, pooled)
         distance = fuse(self.heads(pooled), self.lambdas)
         if self.prior is None:
             return distance
         weight = self.GAIN * labels / (labels + self.prior)
-        return self.one_class(scores) + weight * distance
+        return self.one_class(scores, pooled) + weight * distance
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:

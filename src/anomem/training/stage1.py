@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anomem.config import Config, Stage1Choices
 from anomem.network.deviation import MultiScaleMemory
+from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
 from anomem.training.draws import seeded
@@ -87,6 +88,8 @@ class Stage1:
         )
         network.to(memory_format=torch.channels_last)
         self.module, self.optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
+        keep = config.stage1.averaging
+        self.average = WeightAverage(network, keep) if keep > 0 else None
         self.step, self.loss = 0, math.nan
         network.train()
 
@@ -102,6 +105,8 @@ class Stage1:
             first=self.step,
         )
         for self.step, self.loss in walk:
+            if self.average is not None:
+                self.average.update(self.step)
             yield self.step
             self.network.train()
 
@@ -112,6 +117,8 @@ class Stage1:
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
         return Stage1State(self.step, self.clock.spent, self.loss, tensors)
 
     def restore(self, state: Stage1State) -> None:
@@ -126,6 +133,15 @@ class Stage1:
                 # The fused optimiser reads memory in order, so the layouts must agree.
                 buffer = torch.empty_like(parameter, requires_grad=False)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
+        if self.average is not None:
+            for name, value in self.average.tensors.items():
+                value.copy_(tensors[f"average.{name}"])
+
+    def trained(self) -> MultiScaleMemory:
+        """The network as the training so far gives it, in evaluation mode; a copy if averaged."""
+        if self.average is None:
+            return self.network.eval()
+        return self.average.averaged(self.network)
 
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
@@ -159,7 +175,7 @@ def train_stage1(
     """Train to the end, keeping the state through crashes.
 
     Args:
-        stage1: The training; its network is left in evaluation mode.
+        stage1: The training; its network is left as trained, in evaluation mode.
         keeper: Saves the state as training goes and gives back that of an interrupted run.
         progress: Called with the steps done and the steps in all.
 
@@ -174,7 +190,9 @@ def train_stage1(
             progress(step, stage1.steps)
         if keeper:
             keeper.offer(stage1.state, last=False)
-    stage1.network.eval()
     if keeper:
         keeper.offer(stage1.state, last=True)
-    return stage1.state()
+    state = stage1.state()
+    stage1.network.load_state_dict(stage1.trained().state_dict())
+    stage1.network.eval()
+    return state

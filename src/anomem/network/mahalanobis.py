@@ -1,0 +1,54 @@
+"""How far an image is from the normals, in the metric of their own spread."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+
+class Mahalanobis(nn.Module):
+    """Mahalanobis distance of pooled deviations from those of normals (as SSD, ICLR 2021).
+
+    The norm of a deviation map weighs all channels alike; here each direction counts by how
+    little normals vary in it. The covariance is shrunk (Ledoit and Wolf, 2004), so that fewer
+    normals than channels do.
+
+    Args:
+        width: Channels of all scales side by side, sum C_s.
+
+    Attributes:
+        centre: Mean of the pooled deviations of normals, (sum C_s,).
+        whitening: Brings their spread to one in every direction, (sum C_s, sum C_s).
+    """
+
+    centre: Tensor
+    whitening: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("whitening", torch.eye(width))
+
+    def fit(self, pooled: Tensor) -> None:
+        """Take centre and spread from normals (N, sum C_s), N at least 2."""
+        values = pooled.double()
+        covariance, _ = ledoit_wolf(values.numpy())
+        spread, directions = torch.linalg.eigh(torch.from_numpy(covariance))
+        # Where all normals are alike nothing is known of the spread.
+        floor = spread.max().clamp(min=1e-12) * 1e-6
+        self.centre.copy_(values.mean(dim=0))
+        self.whitening.copy_(directions / spread.clamp(min=floor).sqrt())
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Distance (B,) of pooled deviations (B, sum C_s)."""
+        return torch.linalg.vector_norm((pooled.float() - self.centre) @ self.whitening, dim=1)
+
+    def of_unseen(self, pooled: Tensor) -> Tensor:
+        """Distances (N,) of normals, each half from a fit on the other: as unseen normals have."""
+        distances = torch.empty(len(pooled))
+        other = Mahalanobis(len(self.centre))
+        for half in (0, 1):
+            other.fit(pooled[1 - half :: 2])
+            distances[half::2] = other(pooled[half::2])
+        return distances
