@@ -54,6 +54,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "stage2__weight_decay": 0.0,
     "stage2__prior": None,
     "score__mirror": False,
+    "score__upside_down": False,
     "score__mahalanobis": False,
     "calibration__share": 0.3,
 }

@@ -1,5 +1,6 @@
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 
 from anomem import AnoMem, Config
@@ -21,7 +22,7 @@ def test_strangers_among_the_normals_are_listed(
         model.network_, model.detector_, Chosen(prepared, torch.arange(len(images))), names
     )
     assert {"image 5", "image 25", "image 45"} < {name for name, _ in listed}
-    scores = [score for _, score in listed]
+    scores = [float(score) for _, score in listed]
     assert len(listed) == 10 and scores == sorted(scores, reverse=True)
 
 
@@ -31,4 +32,4 @@ def test_fit_lists_training_images_by_name(
     listed = AnoMem(hasty, device="cpu").fit(digits["train"]).summary_["least_normal"]
     scores = AnoMem(hasty, device="cpu").fit(digits["train"]).decision_function(digits["train"])
     for name, score in listed:
-        assert abs(scores[int(name.removeprefix("image "))] - score) < 2e-3
+        assert scores[int(str(name).removeprefix("image "))] == pytest.approx(score, abs=2e-3)

@@ -1,6 +1,17 @@
 import torch
+from skimage import data
+from torch import Tensor
 
-from anomem.scoring import digests
+from anomem.config import (
+    Config,
+    EncoderChoices,
+    MemoryChoices,
+    PseudoChoices,
+    ScoreChoices,
+    ViewChoices,
+)
+from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
+from anomem.scoring import digests, measure
 
 
 def test_digest_is_the_same_at_either_depth() -> None:
@@ -8,3 +19,56 @@ def test_digest_is_the_same_at_either_depth() -> None:
     deep = (images.to(torch.int32) * 257).to(torch.uint16)
     assert torch.equal(digests(images), digests(deep))
     assert len(set(digests(images).tolist())) == 5 and bool((digests(images) >= 0).all())
+
+
+def network_of(*, mirror: bool, upside_down: bool) -> MultiScaleMemory:
+    torch.manual_seed(0)
+    config = Config(
+        encoder=EncoderChoices(width=4, stem_stride=2),
+        memory=MemoryChoices(sizes=(8, 4)),
+        pseudo=PseudoChoices(kinds=("rotate180",)),
+        score=ScoreChoices(mirror=mirror, upside_down=upside_down),
+    )
+    return MultiScaleMemory(config).eval()
+
+
+def crops() -> Tensor:
+    photograph = torch.from_numpy(data.astronaut()[:64, :96].copy()).permute(2, 0, 1)
+    return photograph.unfold(1, 32, 32).unfold(2, 32, 32).flatten(1, 2).transpose(0, 1)
+
+
+def test_one_pass_measures_the_image_alone() -> None:
+    network, images = network_of(mirror=False, upside_down=False), crops()
+    maps = network.deviation_maps(images.float() / 255)
+    measured = measure(network, images)
+    torch.testing.assert_close(measured.scores, one_class_scores(maps))
+    torch.testing.assert_close(measured.pooled, torch.cat(pooled(maps), 1).half())
+
+
+def test_an_image_and_its_mirror_image_measure_the_same() -> None:
+    network, images = network_of(mirror=True, upside_down=True), crops()
+    one, other = measure(network, images), measure(network, images.flip(3))
+    torch.testing.assert_close(one.scores, other.scores)
+    torch.testing.assert_close(one.pooled, other.pooled)
+    assert not torch.allclose(
+        measure(network_of(mirror=False, upside_down=False), images).scores, one.scores
+    )
+
+
+def test_turning_an_image_swaps_what_is_pooled_upright_and_upside_down() -> None:
+    network, images = network_of(mirror=False, upside_down=True), crops()
+    one, other = (
+        measure(network, each).pooled.split(network.pooled_widths, dim=1)
+        for each in (images, images.rot90(2, dims=(2, 3)))
+    )
+    for scale, turned in zip(one, other, strict=True):
+        upright, upside_down = scale.chunk(2, dim=1)
+        torch.testing.assert_close(torch.cat([upside_down, upright], 1), turned)
+
+
+def test_views_that_are_not_flipped_have_no_mirror_image() -> None:
+    config = Config(
+        views=ViewChoices(flip=False), score=ScoreChoices(mirror=True, upside_down=True)
+    )
+    network = MultiScaleMemory(config)
+    assert not network.mirrored and not network.upside_down

@@ -230,7 +230,10 @@ class ScoreChoices(Choices):
     """How the one-class score is made of an image's deviations."""
 
     mirror: bool = False
-    """Average over the image and its mirror image, where views are flipped: two forward passes."""
+    """Measure the mirror image too, where views are flipped: twice the forward passes."""
+    upside_down: bool = False
+    """Pool the deviations of the image turned by 180 degrees too, where that is a kind of
+    pseudo-anomaly: twice the forward passes."""
     mahalanobis: bool = False
     """Add the Mahalanobis distance of the pooled deviations to the norms of Eq. 6."""
 

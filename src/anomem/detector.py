@@ -281,7 +281,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         saved.save(self, Path(path))
 
     def _train_detector(self) -> None:
-        widths = self.network_.encoder.widths
+        widths = self.network_.pooled_widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
 
 

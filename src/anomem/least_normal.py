@@ -17,8 +17,8 @@ _MOST_MEASURED = 10_000
 
 def least_normal(
     network: MultiScaleMemory, detector: Detector, normals: Chosen, names: Sequence[str]
-) -> list[tuple[str, float]]:
-    """Names and scores of the ten normals with the highest scores, highest first.
+) -> list[list[str | float]]:
+    """Name and score of the ten normals with the highest scores, highest first.
 
     Of more than 10,000 normals, as many are looked at, evenly spaced.
 
@@ -32,4 +32,4 @@ def least_normal(
     scores = score_measured(detector, measure_set(network, looked_at)).numpy()
     highest = np.argsort(-scores, kind="stable")[:_LISTED]
     indices = looked_at.indices.numpy()
-    return [(names[indices[i]], round(float(scores[i]), 3)) for i in highest]
+    return [[names[indices[i]], round(float(scores[i]), 3)] for i in highest]

@@ -22,17 +22,20 @@ from anomem.config import (
 def default() -> Config:
     """What is best today in minutes on two cores, from scratch, at 32 to 64 pixels.
 
-    A ResNet-18 of width 16 with a small stem, retrieval on the unit sphere, rotated
-    pseudo-anomalies, normals as softly one positive class, balanced draws of labelled anomalies.
+    A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
+    normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
+    scale tells apart; balanced draws of labelled anomalies; deviation norms and Mahalanobis
+    distance, of the image upright and upside down, each with its mirror image (four forward
+    passes). How it was found: docs/recipe.md.
     Made for objects that have an upright; see :func:`surface` for the others.
     """
     return Config(
-        encoder=EncoderChoices(width=16, stem_stride=2),
+        encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
         loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
-        stage1=Stage1Choices(averaging=0.998),
-        score=ScoreChoices(mirror=True, mahalanobis=True),
+        stage1=Stage1Choices(averaging=0.99),
+        score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),
     )
 
 

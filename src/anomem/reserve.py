@@ -17,7 +17,8 @@ class Measured:
 
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
-        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16.
+        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16; those of a scale
+            are of the image upright and, where that is measured, upside down.
     """
 
     scores: Tensor

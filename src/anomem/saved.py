@@ -57,7 +57,7 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model.shape_ = ImageShape(**description["shape"])
         model.network_ = _network(config, model.shape_, under("network", tensors))
         model.network_.to(place)
-        model.detector_ = fitting.new_detector(model.network_.encoder.widths, config).eval()
+        model.detector_ = fitting.new_detector(model.network_.pooled_widths, config).eval()
         model.detector_.load_state_dict(under("detector", tensors))
         model.reserve_ = Reserve.of(under("reserve", tensors))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -50,11 +50,20 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
         Scores and pooled deviations, on the CPU.
     """
     pixels = to_float(images.to(network.encoder.mean.device))
+    scores, averages = _with_mirror_image(network, pixels)
+    if network.upside_down:
+        _, turned = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
+        averages = [torch.cat(both, 1) for both in zip(averages, turned, strict=True)]
+    return Measured(scores.cpu(), torch.cat(averages, 1).half().cpu())
+
+
+def _with_mirror_image(network: MultiScaleMemory, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Scale scores (B, S) and pooled deviations of each scale."""
     passes = [pixels, pixels.flip(3)] if network.mirrored else [pixels]
     maps = [network.deviation_maps(each) for each in passes]
     scores = torch.stack([one_class_scores(each) for each in maps]).mean(dim=0)
-    averages = torch.stack([torch.cat(pooled(each), 1) for each in maps]).mean(dim=0)
-    return Measured(scores.cpu(), averages.half().cpu())
+    scales = zip(*(pooled(each) for each in maps), strict=True)
+    return scores, [torch.stack(scale).mean(dim=0) for scale in scales]
 
 
 def measure_set(

@@ -72,7 +72,7 @@ class Ours:
         if self.memory == "kmeans":
             self.scored = with_centroids(self.scored, self.images.normals, self.config, self.seed)
         reserve = fitting.fill_reserve(self.scored, self.images, self.config, self.seed)
-        widths = self.network.encoder.widths
+        widths = self.network.pooled_widths
         self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:

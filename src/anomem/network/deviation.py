@@ -25,6 +25,7 @@ class MultiScaleMemory(nn.Module):
 
     Attributes:
         mirrored: An image is measured together with its mirror image.
+        upside_down: An image is measured upside down too.
     """
 
     def __init__(self, config: Config, channels: int = 3, *, initialise: bool = True) -> None:
@@ -42,6 +43,7 @@ class MultiScaleMemory(nn.Module):
             for size, width in zip(choices.sizes, self.encoder.widths, strict=True)
         )
         self.mirrored = config.score.mirror and config.views.flip
+        self.upside_down = config.score.upside_down and "rotate180" in config.pseudo.kinds
         kinds = 2 + len(config.pseudo.kinds)
         self.kind_heads = nn.ModuleList(
             nn.Linear(width, kinds) for width in self.encoder.widths if config.loss.kind_weight > 0
@@ -51,6 +53,12 @@ class MultiScaleMemory(nn.Module):
         """Feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
         maps: list[Tensor] = self.encoder(images)
         return maps
+
+    @property
+    def pooled_widths(self) -> tuple[int, ...]:
+        """Length of what is pooled of the deviations at each scale."""
+        turns = 2 if self.upside_down else 1
+        return tuple(turns * width for width in self.encoder.widths)
 
     def scale_memories(self) -> Iterator[HopfieldMemory]:
         """The memories, shallow to deep."""

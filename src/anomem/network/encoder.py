@@ -131,8 +131,9 @@ def _narrow_stem(backbone: Any, width: int) -> None:
     block = backbone.layer1[0]
     old = block.conv1
     block.conv1 = _convolution(width, old.out_channels, old.kernel_size[0], old.stride[0])
-    if block.downsample is not None:
-        block.downsample[0] = _convolution(width, block.downsample[0].out_channels, 1, 1)
+    for index, layer in enumerate(block.downsample or ()):
+        if isinstance(layer, nn.Conv2d):
+            block.downsample[index] = _convolution(width, layer.out_channels, 1, 1)
     for info in backbone.feature_info.info:
         if info["module"] in ("act1", "conv1", "bn1"):
             info["num_chs"] = width

@@ -14,7 +14,7 @@ class Heads(nn.Module):
     """A two-layer MLP a scale from the pooled deviation to a distance d (Eq. 7).
 
     Args:
-        widths: Channels C_s of each scale.
+        widths: Length C_s of what is pooled at each scale.
         hidden: Width of the hidden layer (ReLU).
 
     Attributes:
