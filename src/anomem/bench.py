@@ -11,7 +11,8 @@ from anomem.arguments import OneVsAll
 def one_vs_all(arguments: OneVsAll) -> tuple[dict[str, Any], int]:
     """Compare methods, each class of a data set normal in turn."""
     from anomem.evaluation.one_vs_all import Plan, run_plan
-    from anomem.evaluation.results import as_csv, markdown_table, read
+    from anomem.evaluation.results import as_csv, read
+    from anomem.evaluation.tables import markdown_table
     from anomem.report.curves import auroc_against_gamma, auroc_against_seconds
 
     if arguments.draws < 1 or not arguments.budget_seconds > 0:
@@ -31,10 +32,11 @@ def one_vs_all(arguments: OneVsAll) -> tuple[dict[str, Any], int]:
         budget=arguments.budget_seconds,
         on=arguments.on,
         contamination=arguments.contamination,
+        device=arguments.device,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = arguments.out / "runs.jsonl"
-    for run in run_plan(plan, results, arguments.device):
+    for run in run_plan(plan, results):
         print(
             f"{run.normal}, gamma {run.gamma:g} ({run.anomaly_classes}), draw {run.draw}: "
             f"{run.method} {100 * run.auroc:.1f} in {run.seconds:.0f} s, {run.steps} steps",

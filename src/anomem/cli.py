@@ -60,6 +60,7 @@ def fit(arguments: Fit) -> Result:
     from anomem.data.listing import groups_by_pattern
     from anomem.data.sources import open_images
     from anomem.detector import AnoMem
+    from anomem.least_normal import least_normal
 
     check_writable(arguments.out)
     out = arguments.out.resolve()
@@ -77,8 +78,9 @@ def fit(arguments: Fit) -> Result:
             checkpoint=checkpoint,
             progress=progress,
         )
-    model.save(arguments.out)
-    checkpoint.unlink(missing_ok=True)
+        model.save(arguments.out)
+        checkpoint.unlink(missing_ok=True)
+        strangers = least_normal(model, source, progress=progress)
     summary = model.summary_
     print(
         f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
@@ -86,9 +88,9 @@ def fit(arguments: Fit) -> Result:
         f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
     )
     print("training normals that look least normal (score):")
-    for name, value in summary["least_normal"][:5]:
+    for name, value in strangers[:5]:
         print(f"  {name} ({value:.1f})")
-    return {"model": str(arguments.out), **summary}, 0
+    return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
 
 
 def adapt(arguments: Adapt) -> Result:
@@ -223,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(json.dumps({"error": message}))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("anomem: interrupted (a fit goes on with --resume).", file=sys.stderr)
+        print("anomem: interrupted (fit goes on with --resume, bench by itself).", file=sys.stderr)
         sys.exit(130)
     if arguments.json:
         print(json.dumps(result))

@@ -23,7 +23,6 @@ from anomem.data.prepare import prepare
 from anomem.data.sources import FileSource, ImageSource, open_images
 from anomem.explanation import Explanation, explain
 from anomem.fine_tuning import LabelledImages, fine_tune
-from anomem.least_normal import least_normal
 from anomem.presets import changed, flat, resolve
 from anomem.scoring import Scores, score_measured, score_source
 from anomem.versions import library_versions
@@ -49,8 +48,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         network_: Encoder and memories.
         detector_: Heads and fusion.
         reserve_: What is kept of the images, to adapt and to calibrate.
-        summary_: Numbers of images, steps, seconds and loss of the training; the training normals
-            that look least normal, with their scores; library versions.
+        summary_: Numbers of images, steps, seconds and loss of the training; library versions.
     """
 
     def __init__(
@@ -139,9 +137,6 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         self.reserve_ = fitting.fill_reserve(network, images, config, self.seed)
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
         self._train_detector()
-        self.summary_["least_normal"] = least_normal(
-            network, self.detector_, images.normals, source.names
-        )
         return self
 
     def adapt(
@@ -216,7 +211,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     ) -> npt.NDArray[np.float32]:
         """Anomaly score of each image, (N,) float32, higher is more anomalous.
 
-        Without labels 0 is the mean of the training normals and 1 their standard deviation; the
+        Without labels 0 is about the mean of normals and 1 about their standard deviation; the
         heads add to it.
 
         Raises:

@@ -24,6 +24,7 @@ from anomem.reserve import Labelled, Reserve
 from anomem.training.batches import ImageSet
 from anomem.training.stage1 import Progress
 
+_FEWEST_TRAINED_ON = 4
 _FEWEST_HELD_OUT = 5
 
 
@@ -76,7 +77,7 @@ def fine_tune(
         )
     known = torch.isin(all_digests(normals), reserve.held_out_digest)
     least = min(len(reserve.held_out), _FEWEST_HELD_OUT)
-    if int(known.sum()) < least or int((~known).sum()) < 2:
+    if int(known.sum()) < least or int((~known).sum()) < _FEWEST_TRAINED_ON:
         raise ValueError(
             f"{int(known.sum())} of the {len(normals)} normals were held out by the fit, where at "
             f"least {least} and not all should be; give the normals of the fit, and new ones."

@@ -36,7 +36,7 @@ from anomem.training.stage1 import (
 )
 from anomem.training.stage2 import train_stage2
 
-_NORMALISATION_SAMPLE = 2000
+NORMALISATION_SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MultiScaleMemory(config, shape.channels)
-    sample = normals.spread(_NORMALISATION_SAMPLE).all()
+    sample = normals.spread(NORMALISATION_SAMPLE).all()
     network.encoder.normalise_by(sample)
     network = network.to(fabric.device)
     try:

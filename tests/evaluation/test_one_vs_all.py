@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomem.config import ViewChoices
 from anomem.data.named import load_named
 from anomem.evaluation.methods import METHODS
-from anomem.evaluation.one_vs_all import Cell, Plan, cells, run_plan, split_of
+from anomem.evaluation.one_vs_all import Cell, Plan, cells, keys_of, run_plan, split_of
 from anomem.evaluation.results import read
 
 
@@ -14,7 +15,8 @@ from anomem.evaluation.results import read
 def plan(digits_as_cifar10: Path) -> Plan:
     return Plan(
         data="cifar10", path=digits_as_cifar10, classes=("airplane",), gammas=(0.0, 0.1),
-        draws=1, anomaly_classes="all", methods=("default", "simclr", "supervised"), budget=1.0,
+        draws=1, anomaly_classes="all", methods=("default", "simclr", "supervised"), budget=1.5,
+        device="cpu",
     )  # fmt: skip
 
 
@@ -24,21 +26,21 @@ def images_of(array: np.ndarray) -> set[bytes]:
 
 def test_every_run_is_a_line_and_is_run_once(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
-    runs = list(run_plan(plan, results, "cpu"))
+    runs = list(run_plan(plan, results))
     assert read(results) == runs
     simclr = {"simclr-knn", "simclr-kmeans", "simclr-mahalanobis"}
     assert {r.method for r in runs if r.gamma == 0} == {"default"} | simclr
     assert {r.method for r in runs if r.gamma == 0.1} == {"default", "supervised"} | simclr
     assert all(0 <= r.auroc <= 1 and 0 < r.auroc_quarter < 1 and r.steps > 0 for r in runs)
     assert all(r.test_images == 597 for r in runs)
-    assert not list(run_plan(plan, results, "cpu"))
+    assert not list(run_plan(plan, results))
 
 
 def test_a_stopped_bench_goes_on_where_it_stopped(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
     plan = replace(plan, gammas=(0.0,), methods=("default", "deepsad"), budget=0.5)
-    first = next(run_plan(plan, results, "cpu"))
-    rest = list(run_plan(plan, results, "cpu"))
+    first = next(run_plan(plan, results))
+    rest = list(run_plan(plan, results))
     assert [first, *rest] == read(results)
     assert {run.method for run in read(results)} == {"default", "deepsad"} and len(rest) == 1
 
@@ -106,10 +108,20 @@ def test_classes_and_gammas_cross(plan: Plan) -> None:
         cells(replace(plan, classes=("cow",)), ("airplane", "cat"))
 
 
+def test_other_choices_are_another_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell("cat", 0.0, "all", 0)
+    before = keys_of(plan, cell, "deepsad")
+    assert keys_of(plan, cell, "deepsad") == before
+    method = METHODS["deepsad"]
+    other = replace(method.config, views=ViewChoices(crop=0.9))
+    monkeypatch.setitem(METHODS, "deepsad", replace(method, config=other))
+    assert not keys_of(plan, cell, "deepsad") & before
+
+
 def test_unknown_method(plan: Plan, tmp_path: Path) -> None:
     wrong = replace(plan, methods=("default", "magic"))
     with pytest.raises(ValueError, match="there is no method 'magic'; choose from default"):
-        list(run_plan(wrong, tmp_path / "runs.jsonl", "cpu"))
+        list(run_plan(wrong, tmp_path / "runs.jsonl"))
 
 
 BUDGETS = {"paper": 10.0, "default-kmeans": 6.0}
@@ -118,6 +130,6 @@ BUDGETS = {"paper": 10.0, "default-kmeans": 6.0}
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs(plan: Plan, tmp_path: Path, name: str) -> None:
     one = replace(plan, gammas=(0.1,), methods=(name,), budget=BUDGETS.get(name, 1.5))
-    runs = list(run_plan(one, tmp_path / "runs.jsonl", "cpu"))
+    runs = list(run_plan(one, tmp_path / "runs.jsonl"))
     assert {run.method for run in runs} == set(METHODS[name].scores)
     assert all(np.isfinite(run.auroc) for run in runs)

@@ -82,9 +82,11 @@ def test_initialisation_is_in_the_budget() -> None:
     assert lane.seconds == pytest.approx(0.8, abs=0.06)
 
 
-def test_a_budget_that_finishing_takes_up_is_refused() -> None:
-    with pytest.raises(ValueError, match="a budget of 0.2 s leaves Runner too little time"):
-        list(race([Runner([], "one", 0.005, finish=0.2)], course(0.2), slow_judge))
+def test_a_contender_that_fails_does_not_stop_the_others() -> None:
+    runners = [Runner([], "one", 0.005, finish=0.2), Runner([], "two", 0.005)]
+    failed, done = race(runners, course(0.2), slow_judge)
+    assert "a budget of 0.2 s leaves Runner too little time" in str(failed.failure)
+    assert done.failure is None and 1.0 in done.marks
 
 
 def test_a_mark_is_not_overrun_by_a_turn() -> None:

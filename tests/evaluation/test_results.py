@@ -16,10 +16,10 @@ from anomem.evaluation.results import (
     append,
     as_csv,
     by_setting,
-    markdown_table,
     mean_auroc,
     read,
 )
+from anomem.evaluation.tables import markdown_table
 
 RUN = Run(
     protocol="one-vs-all",
@@ -30,6 +30,8 @@ RUN = Run(
     anomaly_classes="all",
     draw=0,
     budget=300.0,
+    device="cpu",
+    config="0badcafe",
     seconds=298.7,
     steps=3375,
     auroc=0.95,
@@ -136,7 +138,10 @@ def test_a_run_that_is_no_number_is_not_written(tmp_path: Path) -> None:
 def test_the_key_tells_whether_a_run_was_done(tmp_path: Path) -> None:
     append(tmp_path / "runs.jsonl", RUN)
     done = {run.key for run in read(tmp_path / "runs.jsonl")}
-    assert Key("one-vs-all", "digits", "default", "zero", 0.05, "all", 0, 300) in done
+    assert (
+        Key("one-vs-all", "digits", "default", "zero", 0.05, "all", 0, 300, "cpu", "0badcafe")
+        in done
+    )
     assert replace(RUN, auroc=0.1, seconds=1.0, commit="other").key in done
     others: list[dict[str, Any]] = [
         {"protocol": "ood"},
@@ -146,6 +151,8 @@ def test_the_key_tells_whether_a_run_was_done(tmp_path: Path) -> None:
         {"gamma": 0.1},
         {"anomaly_classes": "one"},
         {"draw": 1},
+        {"device": "cuda"},
+        {"config": "600dcafe"},
         {"budget": 10.0},
     ]
     for other in others:

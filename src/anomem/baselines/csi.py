@@ -26,9 +26,9 @@ class CSI(Peer):
     sections 2 and 3.2: the score joins, over four rotations, the cosine to the nearest training
     normal times the norm of the projection, and the logit of the right rotation, each divided by
     its mean over the training normals. Departures from the official code: a step takes the first
-    half of the normals of its batch, which under four rotations and two views are as many images
-    as other methods take; views are the detector's; the ensemble of ten random crops at test time
-    is the image and its mirror image. Labelled anomalies are not used.
+    half of the normals of its batch, under four rotations and two views; views are the detector's;
+    the ensemble of ten random crops at test time is the image and its mirror image, as for all
+    peers. Labelled anomalies are not used.
 
     Attributes:
         directions_: Projections of the training normals at unit norm, (4, N, 128), by rotation.
@@ -86,7 +86,7 @@ class CSI(Peer):
         self.balance_ = torch.stack([projection.norm(dim=2).mean(dim=1), logit.mean(dim=1)])
 
     def measured(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Means over an image and its mirror image, under each rotation.
+        """Measure images under each rotation.
 
         Args:
             images: (B, C, H, W) in [0, 1].
@@ -96,14 +96,9 @@ class CSI(Peer):
         """
         projections, logits = [], []
         for turn in range(ROTATIONS):
-            features = torch.stack(
-                [
-                    self.network_(torch.rot90(image, turn, dims=(2, 3)))
-                    for image in (images, images.flip(3))
-                ]
-            )
-            projections.append(self.head("projection")(features).mean(dim=0))
-            logits.append(self.head("rotation")(features).mean(dim=0)[:, turn])
+            features = self.network_(torch.rot90(images, turn, dims=(2, 3))).float()
+            projections.append(self.head("projection")(features))
+            logits.append(self.head("rotation")(features)[:, turn])
         return torch.stack(projections), torch.stack(logits)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomem.baselines.peer import Peer
 from anomem.config import Config
+from anomem.training.batches import ImageSet
 from anomem.training.views import random_view
 
 _DIMENSIONS = 32
@@ -60,6 +61,9 @@ class DeepSAD(Peer):
     one view of each image, and with the detector's optimiser in place of Adam, at a tenth of its
     learning rate, as squared distances have no bound and diverge at the whole of it; there are no
     unlabelled images, as all training images are normal.
+
+    Attributes:
+        centre_: Centre of the hypersphere, (32,).
     """
 
     score_names = ("deepsad",)
@@ -79,9 +83,9 @@ class DeepSAD(Peer):
         """Squared distance of normals, inverse squared distance of anomalies."""
         sphere = self._sphere()
         if sphere.centre.isnan().any():
-            self.network_.eval()
+            # Before training, only the statistics of a batch tell what normalised features are.
             sphere.place(self.features(self._normals).to(sphere.centre.device))
-            self.network_.train()
+            self.centre_ = sphere.centre.clone()
         return semi_supervised_loss(
             sphere(network(random_view(images, config.views, generator)).float()), label
         )
@@ -89,6 +93,10 @@ class DeepSAD(Peer):
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Squared distance from the centre."""
         return {"deepsad": self._sphere()(self.network_(images).float()).cpu()}
+
+    def settle(self, normals: ImageSet) -> None:
+        """Put the centre, which is no weight to be averaged, where it was."""
+        self._sphere().centre.copy_(self.centre_)
 
     def _choices(self) -> Config:
         config = super()._choices()

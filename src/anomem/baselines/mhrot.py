@@ -11,6 +11,8 @@ from anomem.config import Config
 from anomem.training.views import random_view
 
 _TURNS, _SHIFTS = 4, 3
+_COPIES = [*((turn, 0, 0) for turn in range(_TURNS)), (0, 1, 0), (0, 2, 0), (0, 0, 1), (0, 0, 2)]
+"""Rotation and shifts of each copy that is scored."""
 
 
 class MHRot(Peer):
@@ -18,10 +20,10 @@ class MHRot(Peer):
 
     "Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty", section 4.2:
     one head for four rotations and one for three shifts along each axis; the score is minus the
-    sum of the log-probabilities of what was done. Departures from the official code: each image
+    mean of the log-probabilities of what was done. Departures from the official code: each image
     of the batch enters a step under its four rotations, with one random shift each; views are the
-    detector's; at test time twelve altered copies are scored (four rotations, and eight further
-    shifts) in place of all 36 combinations. Labelled anomalies are not used.
+    detector's; at test time eight copies are scored (four rotations, four shifts) in place of all
+    36 combinations. Labelled anomalies are not used.
     """
 
     score_names = ("mhrot",)
@@ -60,17 +62,15 @@ class MHRot(Peer):
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Minus the mean log-probability of what was done to twelve copies of each image."""
+        """Minus the mean log-probability of what was done to eight copies of each image."""
         total = torch.zeros(len(images), device=images.device)
-        altered = [(turn, 0, 0) for turn in range(_TURNS)]
-        altered += [(0, d, r) for d in range(_SHIFTS) for r in range(_SHIFTS) if d or r]
-        for turn, down, right in altered:
+        for turn, down, right in _COPIES:
             copies = torch.rot90(images, turn, dims=(2, 3))
             same = torch.ones(len(images), dtype=torch.int64, device=images.device)
             logits = self._logits(self.network_(shifted(copies, down * same, right * same)))
             for name, target in (("turn", turn), ("down", down), ("right", right)):
                 total -= logits[name].log_softmax(dim=1)[:, target]
-        return {"mhrot": (total / len(altered)).cpu()}
+        return {"mhrot": (total / len(_COPIES)).cpu()}
 
     def _logits(self, features: Tensor) -> dict[str, Tensor]:
         return {name: self.head(name)(features.float()) for name in ("turn", "down", "right")}

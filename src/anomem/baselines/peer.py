@@ -1,4 +1,4 @@
-"""What all peers share: encoder, views, batches, optimiser and face are those of the detector."""
+"""What all peers share with the detector: encoder, views, batches, optimiser, averaging, face."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from anomem.config import Config, PseudoChoices
 from anomem.data.prepare import prepare
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
-from anomem.fitting import image_shape, make_fabric
+from anomem.fitting import NORMALISATION_SAMPLE, Chosen, image_shape, make_fabric
 from anomem.network.encoder import Encoder, to_float
 from anomem.presets import resolve
 from anomem.scoring import batches
+from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
 from anomem.training.draws import seeded
 from anomem.training.stage1 import resolve_steps
-
-_NORMALISATION_SAMPLE = 2000
 
 
 class PeerNetwork(nn.Module):
@@ -112,36 +111,55 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
             torch.manual_seed(self.seed)
             encoder = Encoder(config.encoder, shape.channels)
             network = PeerNetwork(encoder, self.heads(encoder.widths[-1]))
-        spread = torch.linspace(0, len(normals) - 1, min(len(normals), _NORMALISATION_SAMPLE))
-        encoder.normalise_by(normals.take(spread.round().long()))
+        everything = Chosen(normals, torch.arange(len(normals)))
+        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
         network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network_, self.shape_, self._normals = network, shape, normals
+        self._average = WeightAverage(network, config.stage1.averaging)
         module, optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
         drawn = Batches(
             normals, anomalies, config.stage1, PseudoChoices(), self.seed, fabric.device
         )
 
         def loss_at(step: int) -> Tensor:
-            network.train()
+            self.network_ = network.train()
             self.done_ = max(step / steps, clock.share())
             generator = seeded(self.seed, step, fabric.device)
             images, label = drawn.at(step, generator)
             return self.loss(module, images, label, config, generator)
 
         steps = resolve_steps(config.stage1, len(normals))
-        walk = descend(optimizer, loss_at, config.stage1, fabric=fabric, steps=steps, clock=clock)
+        walk = descend(
+            optimizer,
+            loss_at,
+            config.stage1,
+            fabric=fabric,
+            steps=steps,
+            clock=clock,
+            after=self._average.update,
+        )
         for step, _ in walk:
             yield step
 
     def finish(self) -> None:
-        """Make what scoring needs from the network as it is."""
-        self.network_.eval()
+        """Take the averaged weights, and make what scoring needs from them."""
+        self.network_ = self._average.averaged(self.network_)
         self.settle(self._normals)
 
     @torch.inference_mode()
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
-        """Scores (N,) of all images of a set, by the name of each score the peer has."""
-        parts = [self.score(to_float(batch.to(self._device()))) for _, batch in batches(images)]
+        """Scores (N,) of all images of a set, by the name of each score the peer has.
+
+        Where the detector measures the mirror image too, a score is the mean of both.
+        """
+        config = self._choices()
+        parts = []
+        for _, batch in batches(images):
+            pixels = to_float(batch.to(self._device()))
+            passes = [self.score(pixels)]
+            if config.score.mirror and config.views.flip:
+                passes.append(self.score(pixels.flip(3)))
+            parts.append({n: torch.stack([p[n] for p in passes]).mean(0) for n in passes[0]})
         return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
     @abstractmethod

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from anomem.baselines.csi import CSI
 from anomem.baselines.deepsad import DeepSAD
@@ -25,14 +27,22 @@ class Method:
     """A method that can be trained.
 
     Attributes:
-        make: From a device and a seed to the untrained method.
+        config: Every choice.
+        new: From the choices, a device and a seed to the untrained method.
         scores: Names of the scores that one training gives.
         needs_anomalies: It cannot be trained on normals alone.
     """
 
-    make: Callable[[str, int], Contender]
+    config: Config
+    new: Callable[[Config, str, int], Contender]
     scores: tuple[str, ...]
     needs_anomalies: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that tell its choices from others."""
+        choices = json.dumps(asdict(self.config), sort_keys=True)
+        return hashlib.blake2b(choices.encode(), digest_size=4).hexdigest()
 
 
 def _until_the_clock_ends(config: Config) -> Config:
@@ -42,18 +52,26 @@ def _until_the_clock_ends(config: Config) -> Config:
 
 
 def _ours(name: str, preset: str, memory: Memory = "learnt") -> Method:
-    def make(device: str, seed: int) -> Contender:
-        config = _until_the_clock_ends(resolve(preset))
+    def new(config: Config, device: str, seed: int) -> Contender:
         return Ours(name, config, device=device, seed=seed, memory=memory)
 
-    return Method(make, (name,))
+    return Method(_until_the_clock_ends(resolve(preset)), new, (name,))
 
 
 def _peer(kind: type[Peer]) -> Method:
-    def make(device: str, seed: int) -> Contender:
-        return kind(_until_the_clock_ends(default()), device=device, seed=seed)
+    def new(config: Config, device: str, seed: int) -> Contender:
+        return kind(config, device=device, seed=seed)
 
-    return Method(make, kind.score_names, kind.needs_anomalies)
+    ours = Config()
+    config = replace(
+        _until_the_clock_ends(default()),
+        memory=ours.memory,
+        loss=ours.loss,
+        pseudo=ours.pseudo,
+        stage2=ours.stage2,
+        calibration=ours.calibration,
+    )
+    return Method(config, new, kind.score_names, kind.needs_anomalies)
 
 
 METHODS = {

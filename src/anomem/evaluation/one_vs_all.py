@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from anomem.evaluation.methods import METHODS, check_methods
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.race import Contender, Course, Lane, race
 from anomem.evaluation.results import Key, Run, append, read
+from anomem.fitting import make_fabric
 from anomem.versions import git_commit, library_versions
 
 AnomalyClasses = Literal["all", "one"]
@@ -44,6 +46,7 @@ class Plan:
         budget: Wall-clock seconds of a whole fit.
         on: Measure on the test images, or on a validation split cut from the training images.
         contamination: Share of unlabelled anomalies among the normals, in [0, 1).
+        device: As of :class:`~anomem.AnoMem`.
     """
 
     data: str
@@ -56,12 +59,13 @@ class Plan:
     budget: float
     on: On = "test"
     contamination: float = 0.0
+    device: str = "auto"
 
     @property
     def title(self) -> str:
         """The data set, and what was done to it."""
         on = "" if self.on == "test" else f" ({self.on})"
-        spoilt = f", {self.contamination:.0%} of the normals anomalous"
+        spoilt = f", {100 * self.contamination:.4g}% of the normals anomalous"
         return f"{self.data}{on}{spoilt if self.contamination else ''}"
 
 
@@ -92,7 +96,7 @@ class Split:
     test_label: npt.NDArray[np.int64]
 
 
-def run_plan(plan: Plan, results: Path, device: str) -> Iterator[Run]:
+def run_plan(plan: Plan, results: Path) -> Iterator[Run]:
     """Run what the results do not hold yet, appending each run to them as it ends.
 
     Yields:
@@ -108,7 +112,7 @@ def run_plan(plan: Plan, results: Path, device: str) -> Iterator[Run]:
         missing = [name for name in methods_of(plan, cell) if not keys_of(plan, cell, name) <= done]
         if missing:
             split = split_of(cell, train, test, plan.on, plan.contamination)
-            for run in run_cell(plan, cell, split, missing, device):
+            for run in run_cell(plan, cell, split, missing):
                 append(results, run)
                 yield run
 
@@ -146,9 +150,9 @@ def split_of(
         others = rng.choice(others, 1)
     held_out = round(_VALIDATION[0] * len(normals)) if on == "validation" else 0
     normals, held = normals[held_out:], normals[:held_out]
-    count = round(cell.gamma / (1 - cell.gamma) * len(normals))
-    pool = rng.permutation(np.flatnonzero(np.isin(train.label, others)))
     hidden = round(contamination / (1 - contamination) * len(normals))
+    count = round(cell.gamma / (1 - cell.gamma) * (len(normals) + hidden))
+    pool = rng.permutation(np.flatnonzero(np.isin(train.label, others)))
     if count + hidden > len(pool):
         raise ValueError(
             f"gamma {cell.gamma:g} and contamination {contamination:g} take {count + hidden} "
@@ -176,10 +180,10 @@ def methods_of(plan: Plan, cell: Cell) -> list[str]:
 
 def keys_of(plan: Plan, cell: Cell, method: str) -> set[Key]:
     """Keys of the runs that a method gives on a cell."""
-    return {key_of(plan, cell, score) for score in METHODS[method].scores}
+    return {key_of(plan, cell, method, score) for score in METHODS[method].scores}
 
 
-def key_of(plan: Plan, cell: Cell, score: str) -> Key:
+def key_of(plan: Plan, cell: Cell, method: str, score: str) -> Key:
     """What tells a run from all others."""
     return Key(
         protocol="one-vs-all",
@@ -190,13 +194,17 @@ def key_of(plan: Plan, cell: Cell, score: str) -> Key:
         anomaly_classes=cell.anomaly_classes,
         draw=cell.draw,
         budget=plan.budget,
+        device=make_fabric(plan.device).device.type,
+        config=METHODS[method].digest,
     )
 
 
-def run_cell(
-    plan: Plan, cell: Cell, split: Split, methods: Sequence[str], device: str
-) -> Iterator[Run]:
-    """Train methods side by side on a cell, and measure them."""
+def run_cell(plan: Plan, cell: Cell, split: Split, methods: Sequence[str]) -> Iterator[Run]:
+    """Train methods side by side on a cell, and measure them.
+
+    Warns:
+        UserWarning: A method failed; the others go on.
+    """
     source = open_images(split.normals)
     shape = infer_shape(source)
     course = Course(
@@ -214,10 +222,16 @@ def run_cell(
         scores = contender.scores(images)
         return {name: auroc(s[truth == 0], s[truth == 1]) for name, s in scores.items()}
 
-    contenders = [METHODS[name].make(device, cell.draw) for name in methods]
-    for lane in race(contenders, course, judge):
-        for score in lane.marks[1.0]:
-            yield run_of(key_of(plan, cell, score), lane, len(label))
+    contenders = {
+        METHODS[name].new(METHODS[name].config, plan.device, cell.draw): name for name in methods
+    }
+    for lane in race(list(contenders), course, judge):
+        method = contenders[lane.contender]
+        if lane.failure:
+            warnings.warn(f"{method} on {cell.normal} failed: {lane.failure}", stacklevel=2)
+            continue
+        for score in METHODS[method].scores:
+            yield run_of(key_of(plan, cell, method, score), lane, len(label))
 
 
 def run_of(key: Key, lane: Lane, test_images: int) -> Run:

@@ -65,6 +65,7 @@ class Lane:
         contender: The method.
         seconds: Wall-clock seconds its fit has taken.
         steps: Steps done.
+        failure: Why the fit could not end, None if it could.
         marks: What the judge said at each share of the budget; at 1 the fit is over.
     """
 
@@ -73,6 +74,7 @@ class Lane:
     judge: Callable[[Contender, float], dict[str, float]]
     seconds: float = 0.0
     steps: int = 0
+    failure: str | None = None
     marks: dict[float, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,11 +141,15 @@ def race(
         slice_seconds: Length of a turn.
 
     Yields:
-        Each lane as its fit is over.
+        Each lane as its fit is over, or has failed.
     """
     lanes = [Lane(contender, course, judge) for contender in contenders]
     while lanes:
         for lane in list(lanes):
-            if not lane.advance(slice_seconds):
+            try:
+                on_its_way = lane.advance(slice_seconds)
+            except (ArithmeticError, ValueError, RuntimeError) as error:
+                lane.failure, on_its_way = str(error), False
+            if not on_its_way:
                 lanes.remove(lane)
                 yield lane

@@ -54,7 +54,7 @@ class Detector(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), with the
     Mahalanobis distance of the pooled deviations added in equal parts where it is asked for, in
-    standard deviations of the training normals'. The fused distance of the heads is added to it
+    standard deviations of normals. The fused distance of the heads is added to it
     with a weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times
     ``GAIN``; with none it is zero and the one-class score is returned exactly. Without a prior the
     fused distance alone is the score as soon as there is an anomalous label: the paper.
@@ -66,8 +66,8 @@ class Detector(nn.Module):
         mahalanobis: Take the Mahalanobis distance into the one-class score.
 
     Attributes:
-        mean: Of training normals: mean of the fused scale score, of the Mahalanobis distance, and
-            of the sum of both in their standard deviations; (3,).
+        mean: Of normals: mean of the fused scale score, of the Mahalanobis distance as unseen
+            normals have it, and of the sum of both in their standard deviations; (3,).
         std: Their standard deviations.
         labels: Number of labelled anomalies that the heads were trained on.
     """

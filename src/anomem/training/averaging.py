@@ -1,4 +1,4 @@
-"""The moving average of a network's weights, which stands in for a falling learning rate."""
+"""The moving average of a network's weights, which is good before the learning rate has fallen."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class WeightAverage:
 
     Args:
         network: Whose weights are averaged.
-        keep: Share of the average kept at a step, in [0, 1); step t keeps at most
-            ``(1 + t) / (10 + t)``, so that early averages follow the weights.
+        keep: Share of the average kept at a step, in [0, 1), 0 being the weights as they are; step
+            t keeps at most ``(1 + t) / (10 + t)``, so that early averages follow the weights.
     """
 
     def __init__(self, network: nn.Module, keep: float) -> None:

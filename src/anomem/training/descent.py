@@ -55,6 +55,7 @@ def descend(
     steps: int,
     clock: Clock,
     first: int = 0,
+    after: Callable[[int], None] = lambda step: None,
 ) -> Iterator[tuple[int, float]]:
     """Minimise a loss, yielding after each step.
 
@@ -69,6 +70,7 @@ def descend(
         steps: Steps of the whole training.
         clock: Counts the seconds, and may end the training before the last step.
         first: Step to begin with.
+        after: Called with the steps done after each; its time counts.
 
     Yields:
         The steps done, and the last loss.
@@ -91,6 +93,7 @@ def descend(
             raise FloatingPointError(
                 f"the loss of stage 1 became {value} at step {step}; lower stage1.learning_rate."
             )
+        after(step)
         clock.spent += time.monotonic() - begun
         yield step, value
 

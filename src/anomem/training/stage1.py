@@ -88,8 +88,7 @@ class Stage1:
         )
         network.to(memory_format=torch.channels_last)
         self.module, self.optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
-        keep = config.stage1.averaging
-        self.average = WeightAverage(network, keep) if keep > 0 else None
+        self.average = WeightAverage(network, config.stage1.averaging)
         self.step, self.loss = 0, math.nan
         network.train()
 
@@ -103,10 +102,9 @@ class Stage1:
             steps=self.steps,
             clock=self.clock,
             first=self.step,
+            after=self.average.update,
         )
         for self.step, self.loss in walk:
-            if self.average is not None:
-                self.average.update(self.step)
             yield self.step
             self.network.train()
 
@@ -117,8 +115,7 @@ class Stage1:
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
         return Stage1State(self.step, self.clock.spent, self.loss, tensors)
 
     def restore(self, state: Stage1State) -> None:
@@ -133,14 +130,11 @@ class Stage1:
                 # The fused optimiser reads memory in order, so the layouts must agree.
                 buffer = torch.empty_like(parameter, requires_grad=False)
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
-        if self.average is not None:
-            for name, value in self.average.tensors.items():
-                value.copy_(tensors[f"average.{name}"])
+        for name, value in self.average.tensors.items():
+            value.copy_(tensors[f"average.{name}"])
 
     def trained(self) -> MultiScaleMemory:
-        """The network as the training so far gives it, in evaluation mode; a copy if averaged."""
-        if self.average is None:
-            return self.network.eval()
+        """A copy of the network with averaged weights, in evaluation mode."""
         return self.average.averaged(self.network)
 
     def _loss_at(self, step: int) -> Tensor:
@@ -180,7 +174,7 @@ def train_stage1(
         progress: Called with the steps done and the steps in all.
 
     Returns:
-        The state at the end.
+        The state at the end, without its tensors.
     """
     kept = keeper.load() if keeper else None
     if kept is not None:
@@ -192,7 +186,6 @@ def train_stage1(
             keeper.offer(stage1.state, last=False)
     if keeper:
         keeper.offer(stage1.state, last=True)
-    state = stage1.state()
     stage1.network.load_state_dict(stage1.trained().state_dict())
     stage1.network.eval()
-    return state
+    return Stage1State(stage1.step, stage1.clock.spent, stage1.loss, {})
