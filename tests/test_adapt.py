@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anomem import AnoMem, load
+from anomem import AnoMem, Config, load
 from anomem.evaluation.metrics import auroc
 from anomem.presets import default
 
@@ -53,6 +53,18 @@ def test_a_label_given_again_replaces_the_older(model: AnoMem, digits: Digits) -
     np.testing.assert_array_equal(
         model.decision_function(digits["normal"]), once.decision_function(digits["normal"])
     )
+
+
+def test_labels_of_the_fit_speak_through_stage_1(tiny: Config, digits: Digits) -> None:
+    """The evidence of its heads is in the score, and does not make it worse."""
+    told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
+    fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:60])
+    assert int(fitted.detector_.learnt) == fitted.reserve_.learnt == 60
+    normal, anomalous = digits["normal"], digits["anomalous"][60:]
+    with_evidence = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
+    fitted.detector_.labels.zero_()
+    without = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
+    assert with_evidence > without - 0.01
 
 
 def test_labels_of_the_fit_can_be_taken_back_too(model: AnoMem, digits: Digits) -> None:

@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 from anomem import AnoMem, Config, load
 from anomem.data.shape import ImageShape, batch_to_shape
 from anomem.evaluation.metrics import auroc
+from anomem.network.measured import Measured
 from anomem.presets import default
-from anomem.reserve import Measured
 from anomem.scoring import digests, measure, score_measured
 
 Digits = dict[str, npt.NDArray[np.uint8]]

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomem.reserve import Labelled, Measured, Reserve
+from anomem.network.measured import Measured
+from anomem.reserve import Labelled, Reserve
 
 
 def measured(count: int, first: int = 0) -> Measured:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
-    return Measured(scores, scores[:, :1].repeat(1, 5).half())
+    return Measured(scores, scores[:, :1].repeat(1, 5).half(), -scores)
 
 
 def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
@@ -30,23 +31,12 @@ def reserve_of() -> Reserve:
         held_out_digest=torch.arange(4),
         pseudo=measured(0),
         labelled=labelled([5, -6], [1, 0], 20),
+        learnt=1,
     )
 
 
 def rows(of: Measured) -> list[float]:
     return of.scores[:, 0].tolist()
-
-
-def test_chosen_by_index_and_by_mask() -> None:
-    some = measured(4)
-    assert rows(some.at(torch.tensor([3, 1]))) == [3, 1]
-    assert rows(some.at(torch.tensor([True, False, False, True]))) == [0, 3]
-    assert some.at(torch.tensor([2])).pooled.tolist() == [[2.0] * 5]
-
-
-def test_sets_are_joined_in_order() -> None:
-    joined = Measured.joined([measured(2), measured(0), measured(3, 7)])
-    assert rows(joined) == [0, 1, 7, 8, 9] and len(joined.pooled) == 5
 
 
 label_lists = st.lists(st.tuples(st.integers(-5, 5), st.sampled_from([-1, 0, 1])), max_size=12)
@@ -77,7 +67,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 11
+    assert len(tensors) == 16
     again = Reserve.of(tensors).tensors()
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():

@@ -20,7 +20,8 @@ from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector, Heads
-from anomem.reserve import MOST_KEPT, Labelled, Measured, Reserve
+from anomem.network.measured import Measured
+from anomem.reserve import MOST_KEPT, Labelled, Reserve
 from anomem.scoring import batches, digests, measure, measure_set
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
@@ -199,6 +200,7 @@ def fill_reserve(
         labelled=Labelled.none(normal).updated(
             measure_labelled(network, images.anomalies, anomalous, normal)
         ),
+        learnt=len(images.anomalies),
     )
 
 
@@ -246,11 +248,12 @@ def train_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = new_detector(widths, config)
-    detector.fit_normals(reserve.normals.scores, reserve.normals.pooled)
+    detector.fit_normals(reserve.normals)
     labelled = reserve.labelled
     anomalous = labelled.label == 1
     if anomalous.any():
         detector.labels.fill_(int(anomalous.sum()))
+        detector.learnt.fill_(reserve.learnt if config.loss.kind_weight > 0 else 0)
         train_stage2(
             detector.heads,
             torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),

@@ -8,35 +8,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from anomem.network.measured import Measured
+
 MOST_KEPT = 1000
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The deviations of N images, reduced to what the detector reads.
-
-    Attributes:
-        scores: One-class score of each scale, (N, S) float32.
-        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16; those of a scale
-            are of the image upright and, where that is measured, upside down.
-    """
-
-    scores: Tensor
-    pooled: Tensor
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def at(self, indices: Tensor) -> Measured:
-        """The images of some indices, or of a mask."""
-        return Measured(self.scores[indices], self.pooled[indices])
-
-    @staticmethod
-    def joined(parts: list[Measured]) -> Measured:
-        """Several sets as one."""
-        return Measured(
-            torch.cat([part.scores for part in parts]), torch.cat([part.pooled for part in parts])
-        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +60,7 @@ class Reserve:
         held_out_digest: (N,) int64, by which they are known again.
         pseudo: Pseudo-anomalies made of training normals, at most 1,000; may be empty.
         labelled: All labelled images.
+        learnt: Number of labelled anomalies that stage 1 learnt from.
     """
 
     normals: Measured
@@ -93,6 +68,7 @@ class Reserve:
     held_out_digest: Tensor
     pseudo: Measured
     labelled: Labelled
+    learnt: int
 
     def calibrating(self) -> Measured:
         """Held-out normals that nobody has labelled since: those on which decisions rest."""
@@ -108,6 +84,7 @@ class Reserve:
             "held_out.digest": self.held_out_digest,
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
+            "learnt": torch.tensor(self.learnt),
         }
         for name, measured in self._parts():
             named |= {f"{name}.{f.name}": getattr(measured, f.name) for f in fields(measured)}
@@ -118,7 +95,7 @@ class Reserve:
         """The reserve from its tensors."""
 
         def measured(name: str) -> Measured:
-            return Measured(tensors[f"{name}.scores"], tensors[f"{name}.pooled"])
+            return Measured(*(tensors[f"{name}.{field.name}"] for field in fields(Measured)))
 
         labelled = Labelled(
             measured("labelled"), tensors["labelled.label"], tensors["labelled.digest"]
@@ -129,6 +106,7 @@ class Reserve:
             tensors["held_out.digest"],
             measured("pseudo"),
             labelled,
+            int(tensors["learnt"]),
         )
 
     def _parts(self) -> Iterator[tuple[str, Measured]]:

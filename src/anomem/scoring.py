@@ -16,7 +16,7 @@ from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
-from anomem.reserve import Measured
+from anomem.network.measured import Measured
 from anomem.training.batches import ImageSet
 from anomem.training.stage1 import Progress
 
@@ -50,20 +50,24 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
         Scores and pooled deviations, on the CPU.
     """
     pixels = to_float(images.to(network.encoder.mean.device))
-    scores, averages = _with_mirror_image(network, pixels)
+    scores, averages, evidence = _with_mirror_image(network, pixels)
     if network.upside_down:
-        _, turned = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
+        _, turned, _ = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
         averages = [torch.cat(both, 1) for both in zip(averages, turned, strict=True)]
-    return Measured(scores.cpu(), torch.cat(averages, 1).half().cpu())
+    return Measured(scores.cpu(), torch.cat(averages, 1).half().cpu(), evidence.cpu())
 
 
-def _with_mirror_image(network: MultiScaleMemory, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Scale scores (B, S) and pooled deviations of each scale."""
+def _with_mirror_image(
+    network: MultiScaleMemory, pixels: Tensor
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Scale scores (B, S), pooled deviations of each scale, and evidence (B, S)."""
     passes = [pixels, pixels.flip(3)] if network.mirrored else [pixels]
-    maps = [network.deviation_maps(each) for each in passes]
-    scores = torch.stack([one_class_scores(each) for each in maps]).mean(dim=0)
-    scales = zip(*(pooled(each) for each in maps), strict=True)
-    return scores, [torch.stack(scale).mean(dim=0) for scale in scales]
+    features = [network(each) for each in passes]
+    deviations = [network.deviations_of(maps) for maps in features]
+    scores = torch.stack([one_class_scores(each) for each in deviations]).mean(dim=0)
+    evidence = torch.stack([network.evidence_of(maps) for maps in features]).mean(dim=0)
+    scales = zip(*(pooled(each) for each in deviations), strict=True)
+    return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
 
 
 def measure_set(
@@ -104,7 +108,7 @@ def digests(images: Tensor) -> Tensor:
 @torch.inference_mode()
 def score_measured(detector: Detector, measured: Measured) -> Tensor:
     """Score (N,) of measured images."""
-    score: Tensor = detector(measured.scores, measured.pooled)
+    score: Tensor = detector(measured)
     return score
 
 

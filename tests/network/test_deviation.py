@@ -1,17 +1,20 @@
 import pytest
 import torch
 
-from anomem.config import Config, EncoderChoices, LossChoices, MemoryChoices
+from anomem.config import Config, EncoderChoices, LossChoices, MemoryChoices, PseudoChoices
 from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
 
 
-def network_of(*, unit_norm: bool = True, scales: tuple[int, ...] = (3, 4)) -> MultiScaleMemory:
+def network_of(
+    *, unit_norm: bool = True, scales: tuple[int, ...] = (3, 4), kind_weight: float = 0.5
+) -> MultiScaleMemory:
     torch.manual_seed(0)
     return MultiScaleMemory(
         Config(
             encoder=EncoderChoices(width=4, stem_stride=1, scales=scales),
             memory=MemoryChoices(sizes=(6, 5, 4)[: len(scales)], unit_norm=unit_norm),
-            loss=LossChoices(sampling_ratios=(1.0,) * len(scales)),
+            loss=LossChoices(sampling_ratios=(1.0,) * len(scales), kind_weight=kind_weight),
+            pseudo=PseudoChoices(kinds=("rotate90", "noise")),
         )
     )
 
@@ -64,3 +67,22 @@ def test_repeating_the_places_leaves_the_score() -> None:
     tiled = deviation.repeat(1, 1, 2, 3)
     torch.testing.assert_close(one_class_scores([deviation]), one_class_scores([tiled]))
     torch.testing.assert_close(pooled([deviation]), pooled([tiled]))
+
+
+def test_evidence_is_the_log_odds_of_an_anomaly_against_a_normal() -> None:
+    network = network_of().eval().requires_grad_(False)
+    maps = network(torch.rand(3, 3, 16, 16))
+    evidence = network.evidence_of(maps)
+    assert evidence.shape == (3, 2)
+    for s, (features, head) in enumerate(zip(maps, network.kind_heads, strict=True)):
+        for b in range(3):
+            shares = head(features[b].mean(dim=(1, 2))).softmax(dim=0)
+            assert len(shares) == 4
+            expected = float(shares[1].log() - shares[0].log())
+            assert float(evidence[b, s]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_without_heads_of_the_kinds_there_is_no_evidence() -> None:
+    network = network_of(kind_weight=0.0).eval()
+    assert len(network.kind_heads) == 0
+    assert network.evidence_of(network(torch.rand(3, 3, 16, 16))).tolist() == [[0.0] * 2] * 3

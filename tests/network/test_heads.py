@@ -1,8 +1,8 @@
 import pytest
 import torch
-from torch import Tensor
 
 from anomem.network.heads import Detector, Heads, fuse
+from anomem.network.measured import Measured
 
 LAMBDAS = (1.0, 2.0)
 
@@ -12,13 +12,17 @@ def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Detecto
     detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior, mahalanobis=mahalanobis)
     detector.heads.mean.normal_()
     detector.heads.std.uniform_(0.5, 2)
-    detector.fit_normals(torch.rand(50, 2) + 1, torch.randn(50, 7))
+    detector.fit_normals(Measured(torch.rand(50, 2) + 1, torch.randn(50, 7), torch.zeros(50, 2)))
     return detector.eval()
 
 
-def images() -> tuple[Tensor, Tensor]:
+def images() -> Measured:
     generator = torch.Generator().manual_seed(2)
-    return torch.rand(6, 2, generator=generator), torch.randn(6, 7, generator=generator)
+    return Measured(
+        torch.rand(6, 2, generator=generator),
+        torch.randn(6, 7, generator=generator),
+        torch.randn(6, 2, generator=generator),
+    )
 
 
 def test_fusion_is_the_weighted_mean() -> None:
@@ -29,7 +33,7 @@ def test_fusion_is_the_weighted_mean() -> None:
 
 
 def test_each_head_sees_its_own_scale_standardised() -> None:
-    heads, (_, pooled) = detector_of().heads, images()
+    heads, pooled = detector_of().heads, images().pooled
     distance = heads(pooled)
     assert distance.shape == (6, 2)
     for b in range(6):
@@ -43,7 +47,7 @@ def test_each_head_sees_its_own_scale_standardised() -> None:
 
 
 def test_float16_measures_are_read_in_float32() -> None:
-    heads, (_, pooled) = detector_of().heads, images()
+    heads, pooled = detector_of().heads, images().pooled
     half = pooled.half()
     assert heads(half).dtype == torch.float32
     torch.testing.assert_close(heads(half), heads(half.float()))
@@ -51,24 +55,24 @@ def test_float16_measures_are_read_in_float32() -> None:
 
 def test_one_class_score_is_in_standard_deviations_of_normals() -> None:
     detector = detector_of(mahalanobis=False)
-    scores, pooled = torch.rand(200, 2) * 3 + 4, torch.randn(200, 7)
-    detector.fit_normals(scores, pooled)
-    score = detector.one_class(scores, pooled)
+    normals = Measured(torch.rand(200, 2) * 3 + 4, torch.randn(200, 7), torch.zeros(200, 2))
+    detector.fit_normals(normals)
+    score = detector.one_class(normals)
     assert float(score.mean()) == pytest.approx(0, abs=1e-4)
     assert float(score.std()) == pytest.approx(1, rel=1e-4)
 
 
 def test_mahalanobis_distance_is_added_in_equal_parts() -> None:
-    detector, (scores, pooled) = detector_of(), images()
+    detector, measured = detector_of(), images()
     assert detector.mahalanobis is not None
-    norms, distances = fuse(scores, LAMBDAS), detector.mahalanobis(pooled)
+    norms, distances = fuse(measured.scores, LAMBDAS), detector.mahalanobis(measured.pooled)
     for b in range(6):
         parts = [
             (float(value[b]) - float(detector.mean[i])) / float(detector.std[i])
             for i, value in enumerate((norms, distances))
         ]
         expected = (sum(parts) - float(detector.mean[2])) / float(detector.std[2])
-        found = float(detector.one_class(scores, pooled)[b])
+        found = float(detector.one_class(measured)[b])
         assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -76,43 +80,61 @@ def test_unseen_normals_have_a_score_near_zero_though_few_were_seen() -> None:
     detector = detector_of()
     generator = torch.Generator().manual_seed(4)
     seen, unseen = torch.randn(2, 40, 7, generator=generator)
-    detector.fit_normals(torch.rand(40, 2, generator=generator), seen)
-    score = detector.one_class(torch.full((40, 2), 0.5), unseen)
+    scores, none = torch.rand(2, 40, 2, generator=generator), torch.zeros(40, 2)
+    detector.fit_normals(Measured(scores[0], seen, none))
+    score = detector.one_class(Measured(scores[1], unseen, none))
     assert abs(float(score.mean())) < 0.6
 
 
 def test_normals_that_are_all_alike_give_finite_scores() -> None:
     detector = detector_of()
-    detector.fit_normals(torch.ones(20, 2), torch.ones(20, 7))
-    assert detector.one_class(torch.rand(4, 2), torch.rand(4, 7)).isfinite().all()
+    detector.fit_normals(Measured(torch.ones(20, 2), torch.ones(20, 7), torch.zeros(20, 2)))
+    others = Measured(torch.rand(4, 2), torch.rand(4, 7), torch.zeros(4, 2))
+    assert detector.one_class(others).isfinite().all()
 
 
 @pytest.mark.parametrize("prior", [30.0, None])
 def test_without_labels_the_score_is_exactly_the_one_class_score(prior: float | None) -> None:
-    detector, (scores, pooled) = detector_of(prior), images()
-    assert torch.equal(detector(scores, pooled), detector.one_class(scores, pooled))
+    detector, measured = detector_of(prior), images()
+    assert torch.equal(detector(measured), detector.one_class(measured))
 
 
 @pytest.mark.parametrize("labels", [1, 10, 30, 1000])
 def test_heads_gain_weight_with_labels(labels: int) -> None:
-    detector, (scores, pooled) = detector_of(), images()
+    detector, measured = detector_of(), images()
     detector.labels.fill_(labels)
     for b in range(6):
-        d1, d2 = detector.heads(pooled)[b].tolist()
-        prior = float(detector.one_class(scores, pooled)[b])
+        d1, d2 = detector.heads(measured.pooled)[b].tolist()
+        prior = float(detector.one_class(measured)[b])
         expected = prior + 4 * labels / (labels + 30) * (d1 + 2 * d2) / 3
-        assert float(detector(scores, pooled)[b].detach()) == pytest.approx(expected, abs=1e-4)
+        assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("labels", "learnt"), [(5, 5), (40, 30), (3, 10)])
+def test_labels_that_stage_1_learnt_from_add_its_evidence(labels: int, learnt: int) -> None:
+    detector, measured = detector_of(), images()
+    detector.labels.fill_(labels)
+    detector.learnt.fill_(learnt)
+    known = min(labels, learnt)
+    since = labels - known
+    for b in range(6):
+        d1, d2 = detector.heads(measured.pooled)[b].tolist()
+        e1, e2 = measured.evidence[b].tolist()
+        expected = float(detector.one_class(measured)[b])
+        expected += known / (known + 30) * (e1 + 2 * e2) / 3
+        expected += 4 * since / (since + 30) * (d1 + 2 * d2) / 3
+        assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_a_prior_the_heads_alone_are_the_score() -> None:
-    detector, (scores, pooled) = detector_of(None), images()
+    detector, measured = detector_of(None), images()
     detector.labels.fill_(3)
-    torch.testing.assert_close(detector(scores, pooled), fuse(detector.heads(pooled), LAMBDAS))
+    torch.testing.assert_close(detector(measured), fuse(detector.heads(measured.pooled), LAMBDAS))
 
 
 def test_state_holds_all_that_the_score_needs() -> None:
-    detector, (scores, pooled) = detector_of(), images()
+    detector, measured = detector_of(), images()
     detector.labels.fill_(7)
     copy = Detector(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
-    assert torch.equal(copy(scores, pooled), detector(scores, pooled))
+    assert torch.equal(copy(measured), detector(measured))

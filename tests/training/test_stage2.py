@@ -4,6 +4,7 @@ from torch import Tensor
 
 from anomem.config import Stage2Choices
 from anomem.network.heads import Detector, Heads
+from anomem.network.measured import Measured
 from anomem.training.losses import double_hinge
 from anomem.training.stage2 import train_stage2
 
@@ -126,8 +127,8 @@ def test_detector_without_labels_returns_exactly_the_one_class_score() -> None:
     heads = heads_of()
     train_stage2(heads, NORMALS, ANOMALIES, PSEUDO, CHOICES)
     detector = Detector(heads, (1.0, 2.0), prior=30.0).eval()
-    scores = torch.rand(200, 2)
-    detector.fit_normals(scores, NORMALS)
-    assert torch.equal(detector(scores, NORMALS), detector.one_class(scores, NORMALS))
+    normals = Measured(torch.rand(len(NORMALS), 2), NORMALS, torch.zeros(len(NORMALS), 2))
+    detector.fit_normals(normals)
+    assert torch.equal(detector(normals), detector.one_class(normals))
     detector.labels.fill_(20)
-    assert not torch.equal(detector(scores, NORMALS), detector.one_class(scores, NORMALS))
+    assert not torch.equal(detector(normals), detector.one_class(normals))

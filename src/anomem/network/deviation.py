@@ -68,10 +68,24 @@ class MultiScaleMemory(nn.Module):
 
     def deviation_maps(self, images: Tensor) -> list[Tensor]:
         """Deviation map of each scale (Eq. 5), (B, C_s, H_s, W_s) in float32."""
+        return self.deviations_of(self(images))
+
+    def deviations_of(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Deviation maps of feature maps."""
         return [
             memory.deviation(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            for memory, features in zip(self.scale_memories(), self(images), strict=True)
+            for memory, features in zip(self.scale_memories(), maps, strict=True)
         ]
+
+    def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
+        """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""
+        if len(self.kind_heads) == 0:
+            return torch.zeros(len(maps[0]), len(maps), device=maps[0].device)
+        logits = [
+            head(features.mean(dim=(2, 3)).float())
+            for head, features in zip(self.kind_heads, maps, strict=True)
+        ]
+        return torch.stack([logit[:, 1] - logit[:, 0] for logit in logits], 1)
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomem.network.mahalanobis import Mahalanobis
+from anomem.network.measured import Measured
 
 
 class Heads(nn.Module):
@@ -54,10 +55,11 @@ class Detector(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), with the
     Mahalanobis distance of the pooled deviations added in equal parts where it is asked for, in
-    standard deviations of normals. The fused distance of the heads is added to it
-    with a weight that grows with the number n of labelled anomalies, ``n / (n + prior)`` times
-    ``GAIN``; with none it is zero and the one-class score is returned exactly. Without a prior the
-    fused distance alone is the score as soon as there is an anomalous label: the paper.
+    standard deviations of normals. Labelled anomalies that stage 1 learnt from add the evidence of
+    its heads, with a weight that grows with their number n, ``n / (n + prior)``; those labelled
+    since add the fused distance of the heads of stage 2, with ``n / (n + prior)`` times ``GAIN``.
+    With no label the one-class score is returned exactly. Without a prior the fused distance alone
+    is the score as soon as there is an anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -70,6 +72,7 @@ class Detector(nn.Module):
             normals have it, and of the sum of both in their standard deviations; (3,).
         std: Their standard deviations.
         labels: Number of labelled anomalies that the heads were trained on.
+        learnt: Number of labelled anomalies that stage 1 learnt from.
     """
 
     GAIN = 4.0
@@ -77,6 +80,7 @@ class Detector(nn.Module):
     mean: Tensor
     std: Tensor
     labels: Tensor
+    learnt: Tensor
 
     def __init__(
         self,
@@ -92,29 +96,41 @@ class Detector(nn.Module):
         self.register_buffer("mean", torch.zeros(3))
         self.register_buffer("std", torch.ones(3))
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def fit_normals(self, scores: Tensor, pooled: Tensor) -> None:
-        """Learn what is usual from training normals.
-
-        Args:
-            scores: Scale scores, (N, S), N at least 4.
-            pooled: Pooled deviations of all scales side by side, (N, sum C_s).
-        """
-        parts = [fuse(scores, self.lambdas)]
+    def fit_normals(self, normals: Measured) -> None:
+        """Learn what is usual from training normals, at least 4."""
+        parts = [fuse(normals.scores, self.lambdas)]
         if self.mahalanobis is not None:
-            self.mahalanobis.fit(pooled)
-            parts.append(self.mahalanobis.of_unseen(pooled))
+            self.mahalanobis.fit(normals.pooled)
+            parts.append(self.mahalanobis.of_unseen(normals.pooled))
         for index, part in enumerate(parts):
             self._set_usual(index, part)
         self._set_usual(2, self._sum(parts))
 
-    def one_class(self, scores: Tensor, pooled: Tensor) -> Tensor:
-        """The one-class score (B,) from scale scores (B, S) and pooled deviations."""
-        parts = [fuse(scores, self.lambdas)]
+    def one_class(self, measured: Measured) -> Tensor:
+        """The one-class score (B,)."""
+        parts = [fuse(measured.scores, self.lambdas)]
         if self.mahalanobis is not None:
-            parts.append(self.mahalanobis(pooled))
+            parts.append(self.mahalanobis(measured.pooled))
         return (self._sum(parts) - self.mean[2]) / self.std[2]
+
+    def forward(self, measured: Measured) -> Tensor:
+        """The score (B,), higher is more anomalous."""
+        labels = int(self.labels)
+        if labels == 0:
+            return self.one_class(measured)
+        distance = fuse(self.heads(measured.pooled), self.lambdas)
+        if self.prior is None:
+            return distance
+        learnt = min(labels, int(self.learnt))
+        evidence = fuse(measured.evidence, self.lambdas)
+        return (
+            self.one_class(measured)
+            + learnt / (learnt + self.prior) * evidence
+            + self.GAIN * (labels - learnt) / (labels - learnt + self.prior) * distance
+        )
 
     def _set_usual(self, index: int, values: Tensor) -> None:
         self.mean[index] = values.mean()
@@ -123,25 +139,6 @@ class Detector(nn.Module):
     def _sum(self, parts: Sequence[Tensor]) -> Tensor:
         standard = [(p - self.mean[i]) / self.std[i] for i, p in enumerate(parts)]
         return torch.stack(standard).sum(dim=0)
-
-    def forward(self, scores: Tensor, pooled: Tensor) -> Tensor:
-        """The score.
-
-        Args:
-            scores: One-class score of each scale, (B, S).
-            pooled: Pooled deviations of all scales side by side, (B, sum C_s).
-
-        Returns:
-            (B,), higher is more anomalous.
-        """
-        labels = int(self.labels)
-        if labels == 0:
-            return self.one_class(scores, pooled)
-        distance = fuse(self.heads(pooled), self.lambdas)
-        if self.prior is None:
-            return distance
-        weight = self.GAIN * labels / (labels + self.prior)
-        return self.one_class(scores, pooled) + weight * distance
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:
