@@ -43,11 +43,12 @@ def one_vs_all(arguments: OneVsAll) -> tuple[dict[str, Any], int]:
             file=sys.stderr,
         )
     runs = read(results)
-    (arguments.out / "table.md").write_text(markdown_table(runs))
+    table = markdown_table(runs)
+    (arguments.out / "table.md").write_text(table)
     (arguments.out / "runs.csv").write_text(as_csv(runs))
     auroc_against_gamma(runs, arguments.out / "auroc-gamma.png")
     auroc_against_seconds(runs, arguments.out / "auroc-seconds.png")
-    print(markdown_table(runs))
+    print(table)
     return {"out": str(arguments.out), "runs": len(runs)}, 0
 
 

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from anomem.baselines.csi import CSI, ROTATIONS, TEMPERATURE, rotated, rotation_of
 from anomem.config import Config
+from anomem.fitting import Chosen
 from anomem.network.encoder import to_float
-from anomem.scoring import BATCH
+from anomem.scoring import batches
 from anomem.training.batches import ImageSet
 from anomem.training.draws import seeded
 from anomem.training.views import random_view
@@ -84,10 +85,10 @@ class Elsa(CSI):
         training = self.network_.training
         self.network_.eval()
         device = self._device()
-        chosen = torch.linspace(0, len(normals) - 1, min(len(normals), _CLUSTERED)).round().long()
+        chosen = Chosen(normals, torch.arange(len(normals))).spread(_CLUSTERED)
         points = []
-        for part in chosen.split(BATCH):
-            images = to_float(normals.take(part).to(device))
+        for _, batch in batches(chosen):
+            images = to_float(batch.to(device))
             for turn in range(ROTATIONS):
                 features = self.network_(torch.rot90(images, turn, dims=(2, 3)))
                 points.append(self.head("projection")(features))

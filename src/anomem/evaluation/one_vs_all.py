@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 
 from anomem.data.named import NamedImages, load_named
-from anomem.data.prepare import PreparedImages, infer_shape, prepare
+from anomem.data.prepare import infer_shape, prepare
 from anomem.data.sources import open_images
 from anomem.evaluation.methods import METHODS, check_methods
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.race import Contender, Course, Lane, race
 from anomem.evaluation.results import Key, Run, append, read
-from anomem.fitting import make_fabric
+from anomem.fitting import Chosen, make_fabric
 from anomem.versions import git_commit, library_versions
 
 AnomalyClasses = Literal["all", "one"]
@@ -214,11 +214,10 @@ def run_cell(plan: Plan, cell: Cell, split: Split, methods: Sequence[str]) -> It
         plan.budget,
     )
     test, label = prepare(open_images(split.test), shape), torch.from_numpy(split.test_label)
-    spread = torch.linspace(0, len(label) - 1, min(len(label), _ON_THE_WAY)).round().long()
-    few = PreparedImages(test.take(spread))
+    few = Chosen(test, torch.arange(len(label))).spread(_ON_THE_WAY)
 
     def judge(contender: Contender, share: float) -> dict[str, float]:
-        images, truth = (test, label) if share == 1 else (few, label[spread])
+        images, truth = (test, label) if share == 1 else (few, label[few.indices])
         scores = contender.scores(images)
         return {name: auroc(s[truth == 0], s[truth == 1]) for name, s in scores.items()}
 
