@@ -38,7 +38,9 @@ def test_preset_by_name_and_configuration_as_it_is() -> None:
     assert resolve("default") == presets.default()
     config = Config(stage1=Stage1Choices(epochs=3))
     assert resolve(config) is config
-    with pytest.raises(ValueError, match="no preset 'fast'; choose from default, surface, paper"):
+    with pytest.raises(
+        ValueError, match="no preset 'fast'; choose from default, surface, pretrained, paper"
+    ):
         resolve("fast")
 
 

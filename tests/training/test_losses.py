@@ -1,18 +1,20 @@
 import math
 from fractions import Fraction
 from itertools import product
+from statistics import fmean
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomem.network.memory import HopfieldMemory, gated_recollection
 from anomem.training.losses import (
     contrasted_memory_loss,
     double_hinge,
     multi_scale_loss,
+    patch_loss,
     scale_weights,
     variance_loss,
 )
@@ -50,6 +52,28 @@ def soft_class_loss(
             positive += soft_class / len(others) * log_share(rows, i, j, tau)
         losses.append(-positive / (1 + soft_class))
     return sum(losses) / len(losses)
+
+
+def test_patch_loss_weighs_places_of_patches_as_much_as_all_others() -> None:
+    torch.manual_seed(0)
+    maps = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)]
+    heads = [nn.Conv2d(3, 1, 1), nn.Conv2d(5, 1, 1)]
+    patch = torch.zeros(2, 1, 8, 8)
+    patch[1, 0, :5, :2] = 1
+    expected = 0.0
+    for features, head, weight in zip(maps, heads, (1.0, 2.0), strict=True):
+        side = 8 // features.shape[2]
+        inside, outside = [], []
+        for b, i, j in product(range(2), *(range(n) for n in features.shape[2:])):
+            cell = patch[b, 0, side * i : side * (i + 1), side * j : side * (j + 1)]
+            logit = float(head(features)[b, 0, i, j].detach())
+            if float(cell.mean()) > 0.1:
+                inside.append(math.log1p(math.exp(-logit)))
+            else:
+                outside.append(math.log1p(math.exp(logit)))
+        expected += weight * (fmean(inside) + fmean(outside)) / 2
+    found = patch_loss(maps, patch, heads, (1.0, 2.0))
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 @given(

@@ -12,6 +12,7 @@ from anomem.training.pseudo import (
     cutpaste,
     cutpaste_scar,
     noise,
+    patched,
     pseudo_anomalies,
     rotate90,
     rotate180,
@@ -97,6 +98,14 @@ def test_cutpaste_changes_one_rectangle_taken_from_another_image(
         assert 0 < box <= size[0] * size[1]
         torch.testing.assert_close(pasted, pasted[:1].expand_as(pasted))
         assert 0.79 * donor <= float(pasted[0]) <= min(1.26 * donor, 1)
+
+
+def test_where_a_patch_is_told() -> None:
+    images = flats(5)
+    altered, patch = patched(images, seeded(3))
+    assert patch.shape == images.shape
+    assert torch.equal(altered != images, patch == 1)
+    assert torch.equal(cutpaste(images, seeded(3)), altered)
 
 
 def test_patches_differ_from_their_donor_in_contrast_and_sharpness() -> None:

@@ -23,7 +23,7 @@ from anomem.training.stage1 import Progress, Stage1, Stage1State, resolve_steps,
 CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),
     memory=MemoryChoices(sizes=(8, 6), beta=10.0),
-    loss=LossChoices(temperature=0.2, soft_class=10.0, kind_weight=0.5),
+    loss=LossChoices(temperature=0.2, soft_class=10.0, kind_weight=0.5, patch_weight=0.5),
     pseudo=PseudoChoices(kinds=("rotate90", "cutpaste")),
     stage1=Stage1Choices(batch=24, learning_rate=0.05, averaging=0.5),
 )
@@ -105,6 +105,15 @@ def test_training_reduces_the_loss() -> None:
     assert state.step == 60 and state.seconds > 0 and not network.training
     for name, value in network.named_parameters():
         assert not torch.equal(value, before[name]), name
+
+
+def test_frozen_encoder_stays_as_it_is_while_memories_learn() -> None:
+    config = replace(CONFIG, encoder=replace(CONFIG.encoder, frozen=True))
+    network = network_of(config)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train(network, config=config, steps=3)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("encoder."), name
 
 
 @pytest.mark.parametrize("cut", [1, 7, STEPS - 1, STEPS])

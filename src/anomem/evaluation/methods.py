@@ -79,6 +79,7 @@ METHODS = {
     "surface": _ours("surface", "surface"),
     "paper": _ours("paper", "paper"),
     "default-kmeans": _ours("default-kmeans", "default", "kmeans"),
+    "default-no-memory": _ours("default-no-memory", "default", "mean"),
     "supervised": _peer(Supervised),
     "simclr": _peer(SimCLR),
     "mhrot": _peer(MHRot),

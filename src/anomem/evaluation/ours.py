@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from anomem.scoring import batches, measure_set, score_measured
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
 
-Memory = Literal["learnt", "kmeans"]
+Memory = Literal["learnt", "kmeans", "mean"]
 
 
 class Ours:
@@ -33,8 +34,8 @@ class Ours:
         config: Every choice.
         device: As of :class:`~anomem.AnoMem`.
         seed: Of every random draw.
-        memory: The learnt memory; or none while training, and k-means centroids of the features
-            of training normals in its place afterwards.
+        memory: The learnt memory; or none while training, and in its place afterwards the k-means
+            centroids of the features of training normals, or their mean alone.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Ours:
         self.network = fitting.new_network(
             self.config, shape, self.images.normals, fabric, self.seed
         )
-        if self.memory == "kmeans":
+        if self.memory != "learnt":
             remove_memories(self.network)
         self.stage1 = fitting.new_stage1(
             self.network, self.images, self.config, fabric=fabric, seed=self.seed
@@ -69,8 +70,13 @@ class Ours:
     def finish(self) -> None:
         """Fill the reserve and train stage 2."""
         self.scored = self.stage1.trained()
-        if self.memory == "kmeans":
-            self.scored = with_centroids(self.scored, self.images.normals, self.config, self.seed)
+        if self.memory != "learnt":
+            sizes = self.config.memory.sizes
+            if self.memory == "mean":
+                sizes = (1,) * len(sizes)
+            self.scored = with_centroids(
+                self.scored, self.images.normals, self.config, self.seed, sizes
+            )
         reserve = fitting.fill_reserve(self.scored, self.images, self.config, self.seed)
         widths = self.network.pooled_widths
         self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
@@ -92,34 +98,48 @@ class NoMemory(HopfieldMemory):
 def remove_memories(network: MultiScaleMemory) -> None:
     """Take the memories out of the network, keeping their sizes and retrieval."""
     for index, memory in enumerate(list(network.scale_memories())):
-        network.memories[index] = _like(memory, NoMemory).requires_grad_(False)
+        network.memories[index] = _like(memory, NoMemory, 1).requires_grad_(False)
 
 
 @torch.no_grad()
 def with_centroids(
-    network: MultiScaleMemory, normals: ImageSet, config: Config, seed: int
+    network: MultiScaleMemory,
+    normals: ImageSet,
+    config: Config,
+    seed: int,
+    sizes: Sequence[int],
 ) -> MultiScaleMemory:
-    """The network with memories whose prototypes are k-means centroids of features of normals."""
+    """The network with memories of k-means centroids of features of normals.
+
+    Args:
+        network: Left as it is.
+        normals: Training normals.
+        config: That of the network.
+        seed: Of the clustering.
+        sizes: Number of centroids of each scale; 1 leaves the mean, which is to have no memory.
+    """
     network.eval()
     device = network.encoder.mean.device
     parts = [
         [features.cpu() for features in network(to_float(batch.to(device)))]
         for _, batch in batches(normals)
     ]
-    result = MultiScaleMemory(config, len(network.encoder.mean)).to(device).eval()
-    result.encoder = network.encoder
+    result = copy.deepcopy(network)
     for index, memory in enumerate(list(network.scale_memories())):
         features = torch.cat([part[index].permute(0, 2, 3, 1).flatten(0, 2) for part in parts])
         places = memory.place(features)
-        means = MiniBatchKMeans(
-            len(memory.prototypes), random_state=seed, n_init=1, batch_size=4096
-        )
-        learnt = _like(memory, HopfieldMemory)
+        means = MiniBatchKMeans(sizes[index], random_state=seed, n_init=1, batch_size=4096)
+        learnt = _like(memory, HopfieldMemory, sizes[index])
         learnt.prototypes.copy_(torch.from_numpy(means.fit(places.numpy()).cluster_centers_))
         result.memories[index] = learnt.to(device)
     return result
 
 
-def _like(memory: HopfieldMemory, kind: type[HopfieldMemory]) -> HopfieldMemory:
-    size, channels = memory.prototypes.shape
-    return kind(size, channels, beta=memory.beta, steps=memory.steps, unit_norm=memory.unit_norm)
+def _like(memory: HopfieldMemory, kind: type[HopfieldMemory], size: int) -> HopfieldMemory:
+    return kind(
+        size,
+        memory.prototypes.shape[1],
+        beta=memory.beta,
+        steps=memory.steps,
+        unit_norm=memory.unit_norm,
+    )

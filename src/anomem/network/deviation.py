@@ -15,8 +15,9 @@ from anomem.network.memory import HopfieldMemory
 class MultiScaleMemory(nn.Module):
     """The encoder with the Hopfield memory of each of its scales: what stage 1 trains.
 
-    Beside the memories, a linear head a scale tells apart the kinds of images in a batch (normal,
-    labelled anomaly, each kind of pseudo-anomaly) where ``loss.kind_weight`` is above 0.
+    Beside the memories, linear heads at every scale tell apart the kinds of images in a batch
+    (normal, labelled anomaly, each kind of pseudo-anomaly) where ``loss.kind_weight`` is above 0,
+    and the places of a pasted patch from all others where ``loss.patch_weight`` is.
 
     Args:
         config: Choices of the encoder and of the memories.
@@ -26,6 +27,7 @@ class MultiScaleMemory(nn.Module):
     Attributes:
         mirrored: An image is measured together with its mirror image.
         upside_down: An image is measured upside down too.
+        with_spread: Of deviations, the standard deviation over places is pooled beside the mean.
     """
 
     def __init__(self, config: Config, channels: int = 3, *, initialise: bool = True) -> None:
@@ -44,9 +46,13 @@ class MultiScaleMemory(nn.Module):
         )
         self.mirrored = config.score.mirror and config.views.flip
         self.upside_down = config.score.upside_down and "rotate180" in config.pseudo.kinds
+        self.with_spread = config.score.mahalanobis
         kinds = 2 + len(config.pseudo.kinds)
         self.kind_heads = nn.ModuleList(
             nn.Linear(width, kinds) for width in self.encoder.widths if config.loss.kind_weight > 0
+        )
+        self.patch_heads = nn.ModuleList(
+            nn.Conv2d(width, 1, 1) for width in self.encoder.widths if config.loss.patch_weight > 0
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -57,8 +63,20 @@ class MultiScaleMemory(nn.Module):
     @property
     def pooled_widths(self) -> tuple[int, ...]:
         """Length of what is pooled of the deviations at each scale."""
-        turns = 2 if self.upside_down else 1
-        return tuple(turns * width for width in self.encoder.widths)
+        parts = (2 if self.upside_down else 1) * (2 if self.with_spread else 1)
+        return tuple(parts * width for width in self.encoder.widths)
+
+    def pooled(self, deviations: Sequence[Tensor]) -> list[Tensor]:
+        """What each deviation map (B, C_s, H_s, W_s) is over its places: phi of Eq. 7.
+
+        Returns:
+            One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it.
+        """
+        pools = [deviation.mean(dim=(2, 3)) for deviation in deviations]
+        if not self.with_spread:
+            return pools
+        spreads = [deviation.std(dim=(2, 3), correction=0) for deviation in deviations]
+        return [torch.cat(both, 1) for both in zip(pools, spreads, strict=True)]
 
     def scale_memories(self) -> Iterator[HopfieldMemory]:
         """The memories, shallow to deep."""
@@ -106,8 +124,3 @@ def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
 def place_norms(deviation: Tensor) -> Tensor:
     """L2 norm of a deviation map (B, C, H, W) at each place, (B, H, W)."""
     return torch.linalg.vector_norm(deviation, dim=1)
-
-
-def pooled(deviations: Sequence[Tensor]) -> list[Tensor]:
-    """Average of each deviation map over its places: phi of Eq. 7, one (B, C_s) a scale."""
-    return [deviation.mean(dim=(2, 3)) for deviation in deviations]

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
-
-_UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError, AttributeError)
+from anomem.network.weights import load_weights
 
 
 class Encoder(nn.Module):
@@ -46,10 +41,14 @@ class Encoder(nn.Module):
         if choices.stem_stride is not None:
             _shrink_stem(self.backbone, choices.stem_stride, channels, choices.width)
         if initialise and choices.weights is not None:
-            _load_weights(self.backbone, choices.weights)
+            load_weights(self.backbone, choices.weights)
         self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.pretrained = choices.pretrained or choices.weights is not None
+        self.frozen = choices.frozen
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
+        if self.frozen:
+            self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps, shallow to deep.
@@ -67,9 +66,21 @@ class Encoder(nn.Module):
             for features, width in zip(maps, self.widths, strict=True)
         ]
 
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; a frozen encoder stays as it is."""
+        return super().train(mode and not self.frozen)
+
     @torch.no_grad()
     def normalise_by(self, images: Tensor) -> None:
-        """Take mean and standard deviation of the channels from images (N, C, H, W)."""
+        """Take mean and standard deviation of the channels from images (N, C, H, W).
+
+        A pretrained encoder takes those that it was trained with in their place.
+        """
+        if self.pretrained:
+            for buffer, name in ((self.mean, "mean"), (self.std, "std")):
+                values = torch.tensor(self.backbone.pretrained_cfg[name]).view(-1, 1, 1)
+                buffer.copy_(values if len(buffer) == len(values) else values.mean())
+            return
         pixels = to_float(images)
         self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
         self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
@@ -143,33 +154,3 @@ def _convolution(channels: int, width: int, side: int, stride: int) -> nn.Conv2d
     made = nn.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
     return made
-
-
-def _load_weights(backbone: nn.Module, file: str) -> None:
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"{file}: no such file of weights; correct encoder.weights.")
-    weights = _read_weights(path)
-    own = backbone.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
-    learnt = [k for k in own if not k.endswith("num_batches_tracked")]
-    missing = [k for k in learnt if k not in fitting]
-    if len(missing) > len(learnt) // 10:
-        raise ValueError(
-            f"{file}: {len(missing)} of {len(learnt)} tensors of the encoder are missing or of "
-            f"another shape (first: {missing[0]}); give weights of the same model."
-        )
-    backbone.load_state_dict(fitting, strict=False)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, by name."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        return {k: v for k, v in weights.items() if isinstance(v, Tensor)}
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"{path}: neither safetensors nor a plain state dict; export the weights again as one."
-        ) from error

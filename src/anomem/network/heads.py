@@ -53,24 +53,23 @@ class Heads(nn.Module):
 class Detector(nn.Module):
     """One score from the scale scores and the heads.
 
-    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), with the
-    Mahalanobis distance of the pooled deviations added in equal parts where it is asked for, in
-    standard deviations of normals. Labelled anomalies that stage 1 learnt from add the evidence of
-    its heads, with a weight that grows with their number n, ``n / (n + prior)``; those labelled
-    since add the fused distance of the heads of stage 2, with ``n / (n + prior)`` times ``GAIN``.
-    With no label the one-class score is returned exactly. Without a prior the fused distance alone
-    is the score as soon as there is an anomalous label: the paper.
+    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
+    the Mahalanobis distance of the pooled deviations, in standard deviations of normals. Labelled
+    anomalies that stage 1 learnt from add the evidence of its heads, with a weight that grows with
+    their number n, ``n / (n + prior)``; those labelled since add the fused distance of the heads
+    of stage 2, with ``n / (n + prior)`` times ``GAIN``. With no label the one-class score is
+    returned exactly. Without a prior the fused distance alone is the score as soon as there is an
+    anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
         prior: Number of labelled anomalies at which the heads have half their weight, or None.
-        mahalanobis: Take the Mahalanobis distance into the one-class score.
+        mahalanobis: Take the Mahalanobis distance in place of the scale scores.
 
     Attributes:
-        mean: Of normals: mean of the fused scale score, of the Mahalanobis distance as unseen
-            normals have it, and of the sum of both in their standard deviations; (3,).
-        std: Their standard deviations.
+        mean: Mean of that score over normals, for the Mahalanobis distance as unseen ones have it.
+        std: Its standard deviation.
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
     """
@@ -93,28 +92,29 @@ class Detector(nn.Module):
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
         self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
-        self.register_buffer("mean", torch.zeros(3))
-        self.register_buffer("std", torch.ones(3))
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def fit_normals(self, normals: Measured) -> None:
         """Learn what is usual from training normals, at least 4."""
-        parts = [fuse(normals.scores, self.lambdas)]
-        if self.mahalanobis is not None:
+        if self.mahalanobis is None:
+            usual = fuse(normals.scores, self.lambdas)
+        else:
             self.mahalanobis.fit(normals.pooled)
-            parts.append(self.mahalanobis.of_unseen(normals.pooled))
-        for index, part in enumerate(parts):
-            self._set_usual(index, part)
-        self._set_usual(2, self._sum(parts))
+            usual = self.mahalanobis.of_unseen(normals.pooled)
+        self.mean.copy_(usual.mean())
+        self.std.copy_(usual.std().clamp(min=1e-8))
 
     def one_class(self, measured: Measured) -> Tensor:
         """The one-class score (B,)."""
-        parts = [fuse(measured.scores, self.lambdas)]
-        if self.mahalanobis is not None:
-            parts.append(self.mahalanobis(measured.pooled))
-        return (self._sum(parts) - self.mean[2]) / self.std[2]
+        if self.mahalanobis is None:
+            score = fuse(measured.scores, self.lambdas)
+        else:
+            score = self.mahalanobis(measured.pooled)
+        return (score - self.mean) / self.std
 
     def forward(self, measured: Measured) -> Tensor:
         """The score (B,), higher is more anomalous."""
@@ -131,14 +131,6 @@ class Detector(nn.Module):
             + learnt / (learnt + self.prior) * evidence
             + self.GAIN * (labels - learnt) / (labels - learnt + self.prior) * distance
         )
-
-    def _set_usual(self, index: int, values: Tensor) -> None:
-        self.mean[index] = values.mean()
-        self.std[index] = values.std().clamp(min=1e-8)
-
-    def _sum(self, parts: Sequence[Tensor]) -> Tensor:
-        standard = [(p - self.mean[i]) / self.std[i] for i, p in enumerate(parts)]
-        return torch.stack(standard).sum(dim=0)
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:

@@ -15,7 +15,8 @@ class Measured:
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
         pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16; those of a scale
-            are of the image upright and, where that is measured, upside down.
+            are mean and, where it is pooled, standard deviation over places, of the image upright
+            and, where that is measured, upside down.
         evidence: At each scale the log-odds of a labelled anomaly against a normal, as the heads of
             stage 1 tell them apart, (N, S) float32; 0 without such heads.
     """

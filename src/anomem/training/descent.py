@@ -34,10 +34,10 @@ class Clock:
 
 
 def new_optimizer(network: nn.Module, choices: Stage1Choices) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9 over all parameters of the network."""
+    """SGD with Nesterov momentum 0.9 over all parameters of the network that are not frozen."""
     device = next(network.parameters()).device
     return torch.optim.SGD(
-        network.parameters(),
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
         lr=choices.learning_rate,
         momentum=0.9,
         nesterov=True,

@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from anomem.network.memory import HopfieldMemory, gated_recollection
 
+_COVERED = 0.1
+"""Share of a place from which on a patch is to be told there."""
+
 
 def contrasted_memory_loss(
     recollected: Tensor,
@@ -153,6 +156,36 @@ def kind_loss(
     for features, head, weight in zip(maps, heads, weights, strict=True):
         logits = head(features.mean(dim=(2, 3)).float())
         total = total + weight * functional.cross_entropy(logits, kind)
+    return total
+
+
+def patch_loss(
+    maps: Sequence[Tensor], patch: Tensor, heads: Iterable[nn.Module], weights: Sequence[float]
+) -> Tensor:
+    """Binary cross-entropy of telling the places of pasted patches from all others, at every scale.
+
+    ``sum_s lambda_s BCE(head_s(z), patch over more than a tenth of the place)``; the places of
+    patches together weigh as much as all others.
+
+    Args:
+        maps: Feature maps (B, C, H, W), shallow to deep.
+        patch: (B, 1, height, width) at the size of the images, 1 inside a patch, else 0.
+        heads: One a scale, from (B, C, H, W) to logits (B, 1, H, W).
+        weights: lambda of each scale.
+
+    Returns:
+        Scalar.
+    """
+    total = maps[0].new_zeros((), dtype=torch.float32)
+    for features, head, weight in zip(maps, heads, weights, strict=True):
+        covered = functional.adaptive_avg_pool2d(patch, tuple(features.shape[2:]))
+        target = (covered > _COVERED).float()
+        share = target.mean().clamp(0.01, 0.99)
+        balance = torch.where(target == 1, 0.5 / share, 0.5 / (1 - share))
+        logits = head(features).float()
+        total = total + weight * functional.binary_cross_entropy_with_logits(
+            logits, target, weight=balance
+        )
     return total
 
 

@@ -43,6 +43,11 @@ def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
     changed in size and tone. Where it covers the image, size and tone alone tell it from a normal
     one, which teaches the detector changes of style.
     """
+    return patched(images, generator)[0]
+
+
+def patched(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The images of :func:`cutpaste`, and where the patch is: (B, 1, H, W), 1 inside, else 0."""
     area = _uniform(images, generator, math.log(0.02), math.log(1.5)).exp()
     aspect = _uniform(images, generator, math.log(0.3), math.log(3.3)).exp().sqrt()
     return _paste(images, area.sqrt() * aspect, area.sqrt() / aspect, 0 * area, generator)
@@ -56,7 +61,7 @@ def cutpaste_scar(images: Tensor, generator: torch.Generator) -> Tensor:
     width = _uniform(images, generator, 0.03, 0.12)
     length = _uniform(images, generator, 0.15, 0.5)
     angle = _uniform(images, generator, -math.pi, math.pi)
-    return _paste(images, length, width, angle, generator)
+    return _paste(images, length, width, angle, generator)[0]
 
 
 def noise(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,7 +120,7 @@ def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float
 
 def _paste(
     images: Tensor, width: Tensor, height: Tensor, angle: Tensor, generator: torch.Generator
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's.
 
     The donor is shifted, enlarged up to three times or shrunk by a third, and changed in
@@ -128,12 +133,12 @@ def _paste(
     to_x = x - _uniform(images, generator, 0.1, 0.9)
     along = to_x * angle.cos() + to_y * angle.sin()
     across = to_y * angle.cos() - to_x * angle.sin()
-    inside = (along.abs() < width / 2) & (across.abs() < height / 2)
+    inside = ((along.abs() < width / 2) & (across.abs() < height / 2)).unsqueeze(1)
     donors = _shifted_and_zoomed(images.roll(1, dims=0), generator)
     mean = donors.mean(dim=(2, 3), keepdim=True)
     contrast, tint = (_uniform(images, generator, *r).unsqueeze(1) for r in _TONES)
     donors = torch.lerp(mean, donors, contrast) * tint
-    return torch.where(inside.unsqueeze(1), donors.clamp(0, 1), images)
+    return torch.where(inside, donors.clamp(0, 1), images), inside.float()
 
 
 def _shifted_and_zoomed(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,8 @@ from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
 from anomem.training.draws import seeded
-from anomem.training.losses import kind_loss, multi_scale_loss, scale_weights
+from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
+from anomem.training.pseudo import patched
 from anomem.training.views import random_view
 
 Progress = Callable[[int, int], None]
@@ -140,14 +141,17 @@ class Stage1:
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
         images, kind = self.batches.at(step, generator)
-        views = torch.cat([random_view(images, self.config.views, generator) for _ in range(2)])
-        maps = self.module(views)
-        pairs = [features.chunk(2) for features in maps]
+        first, second = (random_view(images, self.config.views, generator) for _ in range(2))
+        normals = first[kind == 0]
+        altered, patch = self._patched(normals, generator)
+        maps = self.module(torch.cat([first, second, altered]))
+        sizes = [len(images), len(images), len(altered)]
+        ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
         loss = self.config.loss
         weights = scale_weights(len(maps), loss.scale_weights)
         total = multi_scale_loss(
-            [first for first, _ in pairs],
-            [second for _, second in pairs],
+            ones,
+            twos,
             (kind > 0).long(),
             list(self.network.scale_memories()),
             sampling_ratios=loss.sampling_ratios,
@@ -158,9 +162,21 @@ class Stage1:
             generator=seeded(self.seed + 2, step),
         )
         if loss.kind_weight > 0:
-            kinds = kind_loss(maps, kind.repeat(2), self.network.kind_heads, weights)
+            both = [features[: 2 * len(images)] for features in maps]
+            kinds = kind_loss(both, kind.repeat(2), self.network.kind_heads, weights)
             total = total + loss.kind_weight * kinds
+        if loss.patch_weight > 0:
+            seen = [torch.cat([o[kind == 0], w]) for o, w in zip(ones, with_patch, strict=True)]
+            where = torch.cat([torch.zeros_like(normals[:, :1]), patch])
+            places = patch_loss(seen, where, self.network.patch_heads, weights)
+            total = total + loss.patch_weight * places
         return total
+
+    def _patched(self, normals: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Some of the normals with a pasted patch, and where it is; none where nothing is asked."""
+        if self.config.loss.patch_weight == 0:
+            return normals[:0], normals[:0, :1]
+        return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], generator)
 
 
 def train_stage1(
