@@ -15,7 +15,7 @@ from anomem.evaluation.results import read
 def plan(digits_as_cifar10: Path) -> Plan:
     return Plan(
         data="cifar10", path=digits_as_cifar10, classes=("airplane",), gammas=(0.0, 0.1),
-        draws=1, anomaly_classes="all", methods=("default", "simclr", "supervised"), budget=1.5,
+        draws=1, anomaly_classes="all", methods=("default", "simclr", "supervised"), budget=2.5,
         device="cpu",
     )  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_every_run_is_a_line_and_is_run_once(plan: Plan, tmp_path: Path) -> None
 
 def test_a_stopped_bench_goes_on_where_it_stopped(plan: Plan, tmp_path: Path) -> None:
     results = tmp_path / "runs.jsonl"
-    plan = replace(plan, gammas=(0.0,), methods=("default", "deepsad"), budget=4.0)
+    plan = replace(plan, gammas=(0.0,), methods=("default", "deepsad"), budget=3.0)
     first = next(run_plan(plan, results))
     rest = list(run_plan(plan, results))
     assert [first, *rest] == read(results)
@@ -124,7 +124,7 @@ def test_unknown_method(plan: Plan, tmp_path: Path) -> None:
         list(run_plan(wrong, tmp_path / "runs.jsonl"))
 
 
-BUDGETS = {"paper": 10.0, "default": 4.0, "default-kmeans": 8.0, "default-no-memory": 8.0}
+BUDGETS = {"paper": 10.0, "default": 3.0, "default-kmeans": 8.0, "default-no-memory": 6.0}
 
 
 @pytest.mark.parametrize("name", METHODS)

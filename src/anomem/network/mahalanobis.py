@@ -34,11 +34,13 @@ class Mahalanobis(nn.Module):
         """Take centre and spread from normals (N, sum C_s), N at least 2."""
         values = pooled.double()
         covariance, _ = ledoit_wolf(values.numpy())
-        spread, directions = torch.linalg.eigh(torch.from_numpy(covariance))
+        spread = torch.from_numpy(covariance)
         # Where all normals are alike nothing is known of the spread.
-        floor = spread.max().clamp(min=1e-12) * 1e-6
+        spread.diagonal().add_(spread.diagonal().max().clamp(min=1e-12) * 1e-6)
         self.centre.copy_(values.mean(dim=0))
-        self.whitening.copy_(directions / spread.clamp(min=floor).sqrt())
+        factor = torch.linalg.cholesky(spread)
+        unit = torch.eye(len(factor), dtype=factor.dtype)
+        self.whitening.copy_(torch.linalg.solve_triangular(factor, unit, upper=False).T)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Distance (B,) of pooled deviations (B, sum C_s)."""
