@@ -60,7 +60,7 @@ def surface() -> Config:
 def pretrained() -> Config:
     """Frozen ImageNet features of an EfficientNet-lite0 at 128 pixels, for ``anomem[pretrained]``.
 
-    Only the memories are trained, on views that are not cropped; scores are those of the default.
+    Only the memories and the heads on them are trained; the score is that of the default.
     """
     ours = default()
     return replace(
@@ -70,7 +70,7 @@ def pretrained() -> Config:
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),
         loss=replace(ours.loss, patch_weight=0.0),
-        stage1=replace(ours.stage1, max_steps=300),
+        stage1=replace(ours.stage1, min_steps=100, max_steps=100),
     )
 
 
