@@ -132,8 +132,8 @@ class OneVsAll(Common):
     anomaly_classes: Literal["all", "one"] = "all"
     """Draw the labelled anomalies from all other classes, or from a single one."""
     methods: str = "default"
-    """Names separated by commas: default, surface, paper, default-kmeans, supervised, simclr,
-    mhrot, csi, deepsad, elsa."""
+    """Names separated by commas: default, surface, paper, default-kmeans, default-no-memory,
+    supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
     budget_seconds: float = 120.0
     """Wall-clock seconds of each fit, all of it included."""
     contamination: float = 0.0

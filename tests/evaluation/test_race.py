@@ -1,5 +1,5 @@
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -49,10 +49,14 @@ def slow_judge(contender: Contender, share: float) -> dict[str, float]:
     return {"share": share}
 
 
+def lanes_of(runners: Sequence[Contender], budget: float) -> list[Lane]:
+    return [Lane(runner, course(budget), slow_judge) for runner in runners]
+
+
 def test_contenders_take_turns_and_get_the_same_seconds() -> None:
     diary: list[str] = []
     runners = [Runner(diary, "fast", 0.005), Runner(diary, "slow", 0.02)]
-    lanes = list(race(runners, course(0.6), slow_judge, slice_seconds=0.1))
+    lanes = list(race(lanes_of(runners, 0.6), slice_seconds=0.1))
     assert {lane.contender for lane in lanes} == set(runners)
     for lane in lanes:
         assert lane.seconds == pytest.approx(0.6, abs=0.06)
@@ -65,7 +69,7 @@ def test_contenders_take_turns_and_get_the_same_seconds() -> None:
 
 def test_what_follows_the_training_is_in_the_budget() -> None:
     runner = Runner([], "one", 0.005, finish=0.15)
-    (lane,) = race([runner], course(0.8), slow_judge)
+    (lane,) = race(lanes_of([runner], 0.8))
     assert lane.seconds == pytest.approx(0.8, abs=0.06)
     assert runner.finished == 3
 
@@ -78,13 +82,13 @@ def test_initialisation_is_in_the_budget() -> None:
             time.sleep(0.2)
             yield from super().begin(normals, anomalies, shape, clock)
 
-    (lane,) = race([LateStarter([], "late", 0.005)], course(0.8), slow_judge)
+    (lane,) = race(lanes_of([LateStarter([], "late", 0.005)], 0.8))
     assert lane.seconds == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_contender_that_fails_does_not_stop_the_others() -> None:
     runners = [Runner([], "one", 0.005, finish=0.2), Runner([], "two", 0.005)]
-    failed, done = race(runners, course(0.2), slow_judge)
+    failed, done = race(lanes_of(runners, 0.2))
     assert "a budget of 0.2 s leaves Runner too little time" in str(failed.failure)
     assert done.failure is None and 1.0 in done.marks
 
@@ -96,3 +100,15 @@ def test_a_mark_is_not_overrun_by_a_turn() -> None:
         seen[max(lane.marks)] = lane.seconds
     assert seen[0.25] == pytest.approx(0.2, abs=0.03)
     assert seen[0.5] == pytest.approx(0.4, abs=0.03)
+
+
+def test_who_ends_before_a_mark_is_there_what_it_is_at_its_end() -> None:
+    class Sprinter(Runner):
+        def begin(
+            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+        ) -> Iterator[int]:
+            return iter(())
+
+    (lane,) = race(lanes_of([Sprinter([], "quick", 0.0)], 5.0))
+    assert lane.seconds < 1 and lane.steps == 0
+    assert lane.marks == {share: {"share": 1.0} for share in (0.25, 0.5, 1.0)}

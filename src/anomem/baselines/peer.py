@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning_fabric import Fabric
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -106,15 +107,8 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         """
         if self.needs_anomalies and anomalies is None:
             raise ValueError(f"{type(self).__name__} learns from labelled anomalies; give some.")
-        config, fabric = self._choices(), make_fabric(self.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encoder = Encoder(config.encoder, shape.channels)
-            network = PeerNetwork(encoder, self.heads(encoder.widths[-1]))
-        everything = Chosen(normals, torch.arange(len(normals)))
-        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
-        network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network_, self.shape_, self._normals = network, shape, normals
+        config = self._choices()
+        fabric, network = self.start(normals, shape)
         self._average = WeightAverage(network, config.stage1.averaging)
         module, optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
         drawn = Batches(
@@ -140,6 +134,19 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         )
         for step, _ in walk:
             yield step
+
+    def start(self, normals: ImageSet, shape: ImageShape) -> tuple[Fabric, PeerNetwork]:
+        """The network before its first step, and where it is trained."""
+        config, fabric = self._choices(), make_fabric(self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encoder = Encoder(config.encoder, shape.channels)
+            network = PeerNetwork(encoder, self.heads(encoder.widths[-1]))
+        everything = Chosen(normals, torch.arange(len(normals)))
+        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
+        network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network_, self.shape_, self._normals = network, shape, normals
+        return fabric, network
 
     def finish(self) -> None:
         """Take the averaged weights, and make what scoring needs from them."""

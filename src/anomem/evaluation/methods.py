@@ -11,13 +11,14 @@ from anomem.baselines.csi import CSI
 from anomem.baselines.deepsad import DeepSAD
 from anomem.baselines.elsa import Elsa
 from anomem.baselines.mhrot import MHRot
+from anomem.baselines.neighbours import Neighbours
 from anomem.baselines.peer import Peer
 from anomem.baselines.simclr import SimCLR
 from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.evaluation.ours import Memory, Ours
 from anomem.evaluation.race import Contender
-from anomem.presets import default, resolve
+from anomem.presets import default, paper, pretrained, surface
 
 _UNBOUNDED = 10**9
 
@@ -51,20 +52,21 @@ def _until_the_clock_ends(config: Config) -> Config:
     return replace(config, encoder=default().encoder, stage1=stage1)
 
 
-def _ours(name: str, preset: str, memory: Memory = "learnt") -> Method:
+def _ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
     def new(config: Config, device: str, seed: int) -> Contender:
         return Ours(name, config, device=device, seed=seed, memory=memory)
 
-    return Method(_until_the_clock_ends(resolve(preset)), new, (name,))
+    return Method(config, new, (name,))
 
 
-def _peer(kind: type[Peer]) -> Method:
+def _peer(kind: type[Peer], config: Config) -> Method:
     def new(config: Config, device: str, seed: int) -> Contender:
         return kind(config, device=device, seed=seed)
 
     ours = Config()
+    # What is the detector's own does not make a peer another one.
     config = replace(
-        _until_the_clock_ends(default()),
+        config,
         memory=ours.memory,
         loss=ours.loss,
         pseudo=ours.pseudo,
@@ -74,18 +76,22 @@ def _peer(kind: type[Peer]) -> Method:
     return Method(config, new, kind.score_names, kind.needs_anomalies)
 
 
+_DEFAULT = _until_the_clock_ends(default())
+
 METHODS = {
-    "default": _ours("default", "default"),
-    "surface": _ours("surface", "surface"),
-    "paper": _ours("paper", "paper"),
-    "default-kmeans": _ours("default-kmeans", "default", "kmeans"),
-    "default-no-memory": _ours("default-no-memory", "default", "mean"),
-    "supervised": _peer(Supervised),
-    "simclr": _peer(SimCLR),
-    "mhrot": _peer(MHRot),
-    "csi": _peer(CSI),
-    "deepsad": _peer(DeepSAD),
-    "elsa": _peer(Elsa),
+    "default": _ours("default", _DEFAULT),
+    "surface": _ours("surface", _until_the_clock_ends(surface())),
+    "paper": _ours("paper", _until_the_clock_ends(paper())),
+    "default-kmeans": _ours("default-kmeans", _DEFAULT, "kmeans"),
+    "default-no-memory": _ours("default-no-memory", _DEFAULT, "mean"),
+    "supervised": _peer(Supervised, _DEFAULT),
+    "simclr": _peer(SimCLR, _DEFAULT),
+    "mhrot": _peer(MHRot, _DEFAULT),
+    "csi": _peer(CSI, _DEFAULT),
+    "deepsad": _peer(DeepSAD, _DEFAULT),
+    "elsa": _peer(Elsa, _DEFAULT),
+    "pretrained": _ours("pretrained", pretrained()),
+    "neighbours": _peer(Neighbours, pretrained()),
 }
 
 

@@ -11,15 +11,18 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from anomem.config import Config
 from anomem.data.named import NamedImages, load_named
-from anomem.data.prepare import infer_shape, prepare
+from anomem.data.prepare import prepare
 from anomem.data.sources import open_images
 from anomem.evaluation.methods import METHODS, check_methods
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.race import Contender, Course, Lane, race
 from anomem.evaluation.results import Key, Run, append, read
-from anomem.fitting import Chosen, make_fabric
+from anomem.fitting import Chosen, image_shape, make_fabric
+from anomem.training.batches import ImageSet
 from anomem.versions import git_commit, library_versions
 
 AnomalyClasses = Literal["all", "one"]
@@ -199,38 +202,69 @@ def key_of(plan: Plan, cell: Cell, method: str, score: str) -> Key:
     )
 
 
+@dataclass(frozen=True)
+class Exam:
+    """The images of a cell, brought to the size that some methods ask for.
+
+    Attributes:
+        course: To train on.
+        test: To measure on.
+        label: Of each test image, 0 normal, 1 anomalous.
+    """
+
+    course: Course
+    test: ImageSet
+    label: Tensor
+
+    @staticmethod
+    def of(split: Split, config: Config, budget: float) -> Exam:
+        """Prepare the images of a split."""
+        source = open_images(split.normals)
+        shape = image_shape(config, source)
+        labelled = open_images(split.anomalies) if len(split.anomalies) else None
+        return Exam(
+            Course(
+                prepare(source, shape),
+                None if labelled is None else prepare(labelled, shape),
+                shape,
+                budget,
+            ),
+            prepare(open_images(split.test), shape),
+            torch.from_numpy(split.test_label),
+        )
+
+    def judge(self, contender: Contender, share: float) -> dict[str, float]:
+        """AUROC of each score, before the end of the budget on some of the test images."""
+        chosen = Chosen(self.test, torch.arange(len(self.label)))
+        images = chosen if share == 1 else chosen.spread(_ON_THE_WAY)
+        truth = self.label[images.indices]
+        scores = contender.scores(images)
+        return {name: auroc(s[truth == 0], s[truth == 1]) for name, s in scores.items()}
+
+
 def run_cell(plan: Plan, cell: Cell, split: Split, methods: Sequence[str]) -> Iterator[Run]:
     """Train methods side by side on a cell, and measure them.
 
     Warns:
         UserWarning: A method failed; the others go on.
     """
-    source = open_images(split.normals)
-    shape = infer_shape(source)
-    course = Course(
-        prepare(source, shape),
-        prepare(open_images(split.anomalies), shape) if len(split.anomalies) else None,
-        shape,
-        plan.budget,
-    )
-    test, label = prepare(open_images(split.test), shape), torch.from_numpy(split.test_label)
-    few = Chosen(test, torch.arange(len(label))).spread(_ON_THE_WAY)
-
-    def judge(contender: Contender, share: float) -> dict[str, float]:
-        images, truth = (test, label) if share == 1 else (few, label[few.indices])
-        scores = contender.scores(images)
-        return {name: auroc(s[truth == 0], s[truth == 1]) for name, s in scores.items()}
-
-    contenders = {
-        METHODS[name].new(METHODS[name].config, plan.device, cell.draw): name for name in methods
-    }
-    for lane in race(list(contenders), course, judge):
+    contenders: dict[Contender, str] = {}
+    lanes = []
+    exams: dict[tuple[int, int] | None, Exam] = {}
+    for name in methods:
+        config = METHODS[name].config
+        size = config.images.size
+        exam = exams[size] = exams.get(size) or Exam.of(split, config, plan.budget)
+        contender = METHODS[name].new(config, plan.device, cell.draw)
+        contenders[contender] = name
+        lanes.append(Lane(contender, exam.course, exam.judge))
+    for lane in race(lanes):
         method = contenders[lane.contender]
         if lane.failure:
             warnings.warn(f"{method} on {cell.normal} failed: {lane.failure}", stacklevel=2)
             continue
         for score in METHODS[method].scores:
-            yield run_of(key_of(plan, cell, method, score), lane, len(label))
+            yield run_of(key_of(plan, cell, method, score), lane, len(split.test_label))
 
 
 def run_of(key: Key, lane: Lane, test_images: int) -> Run:

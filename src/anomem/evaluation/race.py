@@ -42,7 +42,7 @@ class Contender(Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """What all contenders of a race train on.
+    """What a contender of a race trains on.
 
     Attributes:
         normals: Training normals.
@@ -63,6 +63,9 @@ class Lane:
 
     Attributes:
         contender: The method.
+        course: What it trains on.
+        judge: Measures it, made ready to score, at a share of the budget; the time that takes is
+            nobody's.
         seconds: Wall-clock seconds its fit has taken.
         steps: Steps done.
         failure: Why the fit could not end, None if it could.
@@ -102,7 +105,7 @@ class Lane:
             if self.seconds >= until:
                 over = False
                 break
-        if over and mark is not None:
+        if over and mark is not None and self._clock.share() >= 1:
             raise ValueError(
                 f"a budget of {self.course.budget:g} s leaves {type(self.contender).__name__} too "
                 "little time to train; raise it."
@@ -110,7 +113,10 @@ class Lane:
         if over:
             self.seconds = before + time.monotonic() - begun
             self.seconds += self._finish()
-            self.marks[1.0] = self.judge(self.contender, 1.0)
+            end = self.judge(self.contender, 1.0)
+            # Who needs no more time is at every later mark what it is at its end.
+            rest = {m: end for m in MARKS if m not in self.marks}
+            self.marks |= rest | {1.0: end}
         elif mark is not None and self.seconds >= mark * self.course.budget:
             # What follows the training takes from the budget what it took here.
             outside = self.seconds - self._clock.spent + self._finish()
@@ -124,32 +130,23 @@ class Lane:
         return time.monotonic() - begun
 
 
-def race(
-    contenders: Sequence[Contender],
-    course: Course,
-    judge: Callable[[Contender, float], dict[str, float]],
-    *,
-    slice_seconds: float = SLICE,
-) -> Iterator[Lane]:
+def race(lanes: Sequence[Lane], *, slice_seconds: float = SLICE) -> Iterator[Lane]:
     """Train all contenders in turn, a slice each, so that a slow spell falls on all.
 
     Args:
-        contenders: The methods.
-        course: What they train on.
-        judge: Measures a contender, made ready to score, at a share of the budget; the time it
-            takes is nobody's.
+        lanes: The methods at their start.
         slice_seconds: Length of a turn.
 
     Yields:
         Each lane as its fit is over, or has failed.
     """
-    lanes = [Lane(contender, course, judge) for contender in contenders]
-    while lanes:
-        for lane in list(lanes):
+    running = list(lanes)
+    while running:
+        for lane in list(running):
             try:
                 on_its_way = lane.advance(slice_seconds)
             except (ArithmeticError, ValueError, RuntimeError) as error:
                 lane.failure, on_its_way = str(error), False
             if not on_its_way:
-                lanes.remove(lane)
+                running.remove(lane)
                 yield lane

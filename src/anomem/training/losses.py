@@ -178,7 +178,8 @@ def patch_loss(
     """
     total = maps[0].new_zeros((), dtype=torch.float32)
     for features, head, weight in zip(maps, heads, weights, strict=True):
-        covered = functional.adaptive_avg_pool2d(patch, tuple(features.shape[2:]))
+        height, width = features.shape[2:]
+        covered = functional.adaptive_avg_pool2d(patch, (height, width))
         target = (covered > _COVERED).float()
         share = target.mean().clamp(0.01, 0.99)
         balance = torch.where(target == 1, 0.5 / share, 0.5 / (1 - share))

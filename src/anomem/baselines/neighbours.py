@@ -1,0 +1,82 @@
+"""Nearest neighbours on the features of an encoder that is not trained further."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from anomem.baselines.peer import Peer
+from anomem.config import Config
+from anomem.data.shape import ImageShape
+from anomem.network.encoder import to_float
+from anomem.scoring import batches
+from anomem.training.batches import ImageSet
+from anomem.training.descent import Clock
+
+_NEIGHBOURS = 5
+
+
+class Neighbours(Peer):
+    """Cosine to the five nearest training normals, on features pooled from every scale.
+
+    The plain use of a pretrained encoder (as DN2, Bergman et al., 2020). The score is minus the
+    mean cosine to the normals; with labelled anomalies, the mean cosine to the five nearest of
+    them is added.
+    """
+
+    score_names = ("neighbours",)
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        """Take the encoder as it is; there is no step."""
+        self.start(normals, shape)
+        self._anomalies = anomalies
+        yield from ()
+
+    def finish(self) -> None:
+        """Keep the features of all training images."""
+        self.network_.eval()
+        self.normal_ = self._directions(self._normals)
+        self.anomalous_ = None if self._anomalies is None else self._directions(self._anomalies)
+
+    def heads(self, width: int) -> dict[str, nn.Module]:
+        """None."""
+        return {}
+
+    def loss(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        label: Tensor,
+        config: Config,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """None: nothing is trained."""
+        raise NotImplementedError
+
+    def score(self, images: Tensor) -> dict[str, Tensor]:
+        """Likeness to anomalies, if there are any, minus likeness to normals."""
+        directions = self._direction(images)
+        score = -nearest(directions, self.normal_)
+        if self.anomalous_ is not None:
+            score = score + nearest(directions, self.anomalous_)
+        return {"neighbours": score}
+
+    @torch.inference_mode()
+    def _directions(self, images: ImageSet) -> Tensor:
+        device = self._device()
+        return torch.cat([self._direction(to_float(b.to(device))) for _, b in batches(images)])
+
+    def _direction(self, images: Tensor) -> Tensor:
+        maps = self.network_.encoder(images)
+        return normalize(torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1), dim=1).cpu()
+
+
+def nearest(directions: Tensor, known: Tensor) -> Tensor:
+    """Mean cosine (B,) of unit vectors (B, C) to the five nearest of others (N, C), N above 0."""
+    cosine = directions @ known.T
+    return cosine.topk(min(_NEIGHBOURS, len(known)), dim=1).values.mean(dim=1)
