@@ -124,10 +124,21 @@ def test_unknown_method(plan: Plan, tmp_path: Path) -> None:
         list(run_plan(wrong, tmp_path / "runs.jsonl"))
 
 
-BUDGETS = {"paper": 10.0, "default": 3.0, "default-kmeans": 8.0, "default-no-memory": 6.0}
+BUDGETS = {
+    "paper": 10.0,
+    "default": 3.0,
+    "default-kmeans": 8.0,
+    "default-no-memory": 6.0,
+    "pretrained": 60.0,
+}
 
 
-@pytest.mark.parametrize("name", METHODS)
+SLOW = {"pretrained"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in METHODS]
+)
 def test_every_method_runs(plan: Plan, tmp_path: Path, name: str) -> None:
     one = replace(plan, gammas=(0.1,), methods=(name,), budget=BUDGETS.get(name, 1.5))
     runs = list(run_plan(one, tmp_path / "runs.jsonl"))
