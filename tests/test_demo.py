@@ -26,6 +26,6 @@ def test_demo_keeps_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["auroc_one_class"] >= 0.95
     assert min(told["by_kind"].values()) >= 0.85
-    assert told["auroc_adapted"] >= told["auroc_rest_one_class"] - 0.005
+    assert told["auroc_adapted"] >= told["auroc_rest_one_class"]
     assert told["knn_thumbnails"] < told["auroc_one_class"] - 0.1
     assert told["seconds"] < 180

@@ -39,7 +39,7 @@ def test_preset_by_name_and_configuration_as_it_is() -> None:
     config = Config(stage1=Stage1Choices(epochs=3))
     assert resolve(config) is config
     with pytest.raises(
-        ValueError, match="no preset 'fast'; choose from default, surface, pretrained, paper"
+        ValueError, match="no preset 'fast'; choose from default, pretrained, paper"
     ):
         resolve("fast")
 

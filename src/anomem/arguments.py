@@ -47,7 +47,7 @@ class Fit(Common):
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
     preset: str = "default"
-    """Choices to start from: default (objects), surface (textures, parts), pretrained or paper."""
+    """Choices to start from: default, pretrained or paper."""
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     group: str | None = None
@@ -132,7 +132,7 @@ class OneVsAll(Common):
     anomaly_classes: Literal["all", "one"] = "all"
     """Draw the labelled anomalies from all other classes, or from a single one."""
     methods: str = "default"
-    """Names separated by commas: default, surface, paper, default-kmeans, default-no-memory,
+    """Names separated by commas: default, paper, default-kmeans, default-no-memory,
     supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
     budget_seconds: float = 120.0
     """Wall-clock seconds of each fit, all of it included."""

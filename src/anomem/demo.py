@@ -14,7 +14,6 @@ from anomem.config import Config
 from anomem.data.demo import DemoImages, demo_images, thumbnail_auroc
 from anomem.detector import AnoMem, StageProgress
 from anomem.evaluation.metrics import auroc
-from anomem.presets import surface
 from anomem.report.heat import Row, save_table
 
 LABELS = 10
@@ -65,14 +64,14 @@ def run_demo(
 
     Args:
         out: Folder for the model and the picture.
-        config: Choices; None takes the preset "surface".
+        config: Choices; None takes the default.
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
         progress: Called as ``progress(stage, done, total)``.
     """
     begun = time.monotonic()
     images = demo_images(seed)
-    detector = AnoMem(config or surface(), device=device, seed=seed)
+    detector = AnoMem(config or "default", device=device, seed=seed)
     detector.fit(images.train, progress=progress)
     normal, before = _scores(detector, images)
     labelled = _draw_labels(images, seed)

@@ -28,7 +28,6 @@ def default() -> Config:
     scale tells apart; pasted patches, found place by place; balanced draws of labelled anomalies;
     the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
     down, each with its mirror image (four forward passes). How it was found: docs/recipe.md.
-    Made for objects that have an upright; see :func:`surface` for the others.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
@@ -37,23 +36,6 @@ def default() -> Config:
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(averaging=0.99),
         score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),
-    )
-
-
-def surface() -> Config:
-    """The default for textures and parts, whose anomalies are local defects and changes of style.
-
-    Pseudo-anomalies are pasted patches, and the views change little, as views teach the detector
-    to overlook what they change.
-    """
-    ours = default()
-    return replace(
-        ours,
-        loss=replace(ours.loss, patch_weight=0.0),
-        views=ViewChoices(
-            crop=0.8, brightness=0.1, contrast=0.0, saturation=0.1, blur=0.0, noise=0.0
-        ),
-        pseudo=PseudoChoices(kinds=("cutpaste",)),
     )
 
 
@@ -106,7 +88,6 @@ def paper() -> Config:
 
 PRESETS = {
     "default": default,
-    "surface": surface,
     "pretrained": pretrained,
     "paper": paper,
 }

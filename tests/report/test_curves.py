@@ -123,7 +123,7 @@ def test_budgets_have_panels_of_their_own() -> None:
 
 
 def test_pictures_grow_with_their_panels_and_show_each_method(tmp_path: Path) -> None:
-    methods = ["default", "surface", "paper", *(f"peer {number}" for number in range(9))]
+    methods = ["default", "pretrained", "paper", *(f"peer {number}" for number in range(9))]
     runs = some_runs(*methods)
     sizes, colours = {}, {}
     for name, draw in (("gamma", auroc_against_gamma), ("seconds", auroc_against_seconds)):

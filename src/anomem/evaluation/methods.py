@@ -18,7 +18,7 @@ from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.evaluation.ours import Memory, Ours
 from anomem.evaluation.race import Contender
-from anomem.presets import default, paper, pretrained, surface
+from anomem.presets import default, paper, pretrained
 
 _UNBOUNDED = 10**9
 
@@ -80,7 +80,6 @@ _DEFAULT = _until_the_clock_ends(default())
 
 METHODS = {
     "default": _ours("default", _DEFAULT),
-    "surface": _ours("surface", _until_the_clock_ends(surface())),
     "paper": _ours("paper", _until_the_clock_ends(paper())),
     "default-kmeans": _ours("default-kmeans", _DEFAULT, "kmeans"),
     "default-no-memory": _ours("default-no-memory", _DEFAULT, "mean"),

@@ -23,7 +23,7 @@ from anomem.evaluation.results import (
     normals_of,
 )
 
-_OURS = {"default": ("#D55E00", "o"), "surface": ("#0072B2", "s"), "paper": ("#009E73", "D")}
+_OURS = {"default": ("#D55E00", "o"), "pretrained": ("#0072B2", "s"), "paper": ("#009E73", "D")}
 # Okabe and Ito's colours, which the colour-blind can tell apart; grey in place of yellow.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#CC79A7", "#888888")
 _MARKERS = "^vXP<>*hp"
