@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomem.config import ViewChoices
+from anomem.config import Config, ViewChoices
 from anomem.data.named import load_named
 from anomem.evaluation.methods import METHODS
 from anomem.evaluation.one_vs_all import Cell, Plan, cells, keys_of, run_plan, split_of
 from anomem.evaluation.results import read
+from anomem.presets import changed, flat
 
 
 @pytest.fixture
@@ -116,6 +117,14 @@ def test_other_choices_are_another_run(plan: Plan, monkeypatch: pytest.MonkeyPat
     other = replace(method.config, views=ViewChoices(crop=0.9))
     monkeypatch.setitem(METHODS, "deepsad", replace(method, config=other))
     assert not keys_of(plan, cell, "deepsad") & before
+
+
+def test_digest_is_of_the_choices_that_are_not_the_plain_ones() -> None:
+    method = METHODS["deepsad"]
+    choices = {k: v for k, v in flat(method.config).items() if v != flat(Config())[k]}
+    same = replace(method, config=changed(Config(), choices))
+    other = replace(method, config=changed(method.config, {"views__crop": 0.9}))
+    assert same.digest == method.digest != other.digest
 
 
 def test_unknown_method(plan: Plan, tmp_path: Path) -> None:

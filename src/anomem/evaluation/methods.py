@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from anomem.baselines.csi import CSI
 from anomem.baselines.deepsad import DeepSAD
@@ -18,7 +18,7 @@ from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.evaluation.ours import Memory, Ours
 from anomem.evaluation.race import Contender
-from anomem.presets import default, paper, pretrained
+from anomem.presets import default, flat, paper, pretrained
 
 _UNBOUNDED = 10**9
 
@@ -41,8 +41,13 @@ class Method:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that tell its choices from others."""
-        choices = json.dumps(asdict(self.config), sort_keys=True)
+        """Eight hexadecimal digits that tell its choices from others.
+
+        Of those that differ from the plain ones, so that a choice added later changes no digest.
+        """
+        plain = flat(Config())
+        chosen = {k: v for k, v in flat(self.config).items() if v != plain[k]}
+        choices = json.dumps(chosen, sort_keys=True)
         return hashlib.blake2b(choices.encode(), digest_size=4).hexdigest()
 
 
