@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.baselines.peer import Peer
+from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.network.encoder import to_float
 from anomem.scoring import batches
@@ -19,7 +19,7 @@ TEMPERATURE = 0.5
 _PROJECTED = 128
 
 
-class CSI(Peer):
+class CSI(TrainedPeer):
     """SimCLR whose negatives include rotated copies, and a classifier of the rotations.
 
     "CSI: Novelty Detection via Contrastive Learning on Distributionally Shifted Instances",

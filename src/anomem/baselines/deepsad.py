@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from anomem.baselines.peer import Peer
+from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.batches import ImageSet
 from anomem.training.views import random_view
@@ -52,7 +52,7 @@ class Hypersphere(nn.Module):
         self.centre.copy_(torch.where(mean.abs() < _LEAST_COORDINATE, away, mean))
 
 
-class DeepSAD(Peer):
+class DeepSAD(TrainedPeer):
     """Pull normals to a centre, push labelled anomalies from it; the score is the distance.
 
     "Deep Semi-Supervised Anomaly Detection" (Ruff et al., ICLR 2020), with eta = 1; without

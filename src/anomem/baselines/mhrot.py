@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.baselines.peer import Peer
+from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.views import random_view
 
@@ -15,7 +15,7 @@ _COPIES = [*((turn, 0, 0) for turn in range(_TURNS)), (0, 1, 0), (0, 2, 0), (0, 
 """Rotation and shifts of each copy that is scored."""
 
 
-class MHRot(Peer):
+class MHRot(TrainedPeer):
     """Heads predict the rotation and the translations of an image; anomalies are hard to predict.
 
     "Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty", section 4.2:

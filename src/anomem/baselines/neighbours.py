@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from anomem.baselines.peer import Peer
-from anomem.config import Config
+from anomem.baselines.peer import Peer, PeerNetwork
 from anomem.data.shape import ImageShape
-from anomem.network.encoder import to_float
-from anomem.scoring import batches
+from anomem.network.encoder import Encoder
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
 
 _NEIGHBOURS = 5
+
+
+class EveryScale(PeerNetwork):
+    """An encoder whose feature maps are all averaged over their places."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, sum C_s) of images (B, C, H, W) in [0, 1]."""
+        return torch.cat([features.mean(dim=(2, 3)) for features in self.encoder(images)], dim=1)
 
 
 class Neighbours(Peer):
@@ -43,37 +49,20 @@ class Neighbours(Peer):
         self.normal_ = self._directions(self._normals)
         self.anomalous_ = None if self._anomalies is None else self._directions(self._anomalies)
 
-    def heads(self, width: int) -> dict[str, nn.Module]:
-        """None."""
-        return {}
-
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """None: nothing is trained."""
-        raise NotImplementedError
+    def new_network(self, encoder: Encoder) -> PeerNetwork:
+        """The encoder, pooled at every scale."""
+        return EveryScale(encoder, {})
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Likeness to anomalies, if there are any, minus likeness to normals."""
-        directions = self._direction(images)
+        directions = normalize(self.network_(images).cpu(), dim=1)
         score = -nearest(directions, self.normal_)
         if self.anomalous_ is not None:
             score = score + nearest(directions, self.anomalous_)
         return {"neighbours": score}
 
-    @torch.inference_mode()
     def _directions(self, images: ImageSet) -> Tensor:
-        device = self._device()
-        return torch.cat([self._direction(to_float(b.to(device))) for _, b in batches(images)])
-
-    def _direction(self, images: Tensor) -> Tensor:
-        maps = self.network_.encoder(images)
-        return normalize(torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1), dim=1).cpu()
+        return normalize(self.features(images), dim=1)
 
 
 def nearest(directions: Tensor, known: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class PeerNetwork(nn.Module):
 
 
 class Peer(BaseEstimator, ABC):  # type: ignore[misc]
-    """A method of the literature on the encoder, views, batches and optimiser of the detector.
+    """A method of the literature on the encoder of the detector.
 
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`; what is the detector's own
@@ -61,7 +61,6 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         needs_anomalies: It cannot be trained on normals alone.
         network_: Encoder and heads.
         shape_: Channels, height and width that images are brought to.
-        done_: Share of the training, in [0, 1), that was over when its last step began.
     """
 
     score_names: ClassVar[tuple[str, ...]]
@@ -91,6 +90,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         scores = self.scores(prepare(open_images(X), self.shape_))
         return scores[self.score_names[0]]
 
+    @abstractmethod
     def begin(
         self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
     ) -> Iterator[int]:
@@ -105,6 +105,73 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         Raises:
             ValueError: The peer cannot be trained without anomalies.
         """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Make ready to score from where the training stands."""
+
+    def new_network(self, encoder: Encoder) -> PeerNetwork:
+        """The network with an encoder, before its first step."""
+        return PeerNetwork(encoder, {})
+
+    def start(self, normals: ImageSet, shape: ImageShape) -> tuple[Fabric, PeerNetwork]:
+        """The network before its first step, and where it is trained."""
+        config, fabric = self._choices(), make_fabric(self.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encoder = Encoder(config.encoder, shape.channels)
+            network = self.new_network(encoder)
+        everything = Chosen(normals, torch.arange(len(normals)))
+        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
+        network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network_, self.shape_, self._normals = network, shape, normals
+        return fabric, network
+
+    @torch.inference_mode()
+    def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
+        """Scores (N,) of all images of a set, by the name of each score the peer has.
+
+        Where the detector measures the mirror image too, a score is the mean of both.
+        """
+        config = self._choices()
+        parts = []
+        for _, batch in batches(images):
+            pixels = to_float(batch.to(self._device()))
+            passes = [self.score(pixels)]
+            if config.score.mirror and config.views.flip:
+                passes.append(self.score(pixels.flip(3)))
+            parts.append({n: torch.stack([p[n] for p in passes]).mean(0) for n in passes[0]})
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+    @abstractmethod
+    def score(self, images: Tensor) -> dict[str, Tensor]:
+        """Scores (B,) on the CPU, by name, of images (B, C, H, W) in [0, 1]."""
+
+    @torch.inference_mode()
+    def features(self, images: ImageSet) -> Tensor:
+        """Features (N, C) of all images of a set, on the CPU."""
+        device = self._device()
+        parts = [self.network_(to_float(batch.to(device))).cpu() for _, batch in batches(images)]
+        return torch.cat(parts)
+
+    def _device(self) -> torch.device:
+        return self.network_.encoder.mean.device
+
+    def _choices(self) -> Config:
+        return resolve(self.config)
+
+
+class TrainedPeer(Peer):
+    """A peer that is trained, on the views, batches and optimiser of the detector.
+
+    Attributes:
+        done_: Share of the training, in [0, 1), that was over when its last step began.
+    """
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        """As of :meth:`Peer.begin`."""
         if self.needs_anomalies and anomalies is None:
             raise ValueError(f"{type(self).__name__} learns from labelled anomalies; give some.")
         config = self._choices()
@@ -135,39 +202,14 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         for step, _ in walk:
             yield step
 
-    def start(self, normals: ImageSet, shape: ImageShape) -> tuple[Fabric, PeerNetwork]:
-        """The network before its first step, and where it is trained."""
-        config, fabric = self._choices(), make_fabric(self.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encoder = Encoder(config.encoder, shape.channels)
-            network = PeerNetwork(encoder, self.heads(encoder.widths[-1]))
-        everything = Chosen(normals, torch.arange(len(normals)))
-        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
-        network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network_, self.shape_, self._normals = network, shape, normals
-        return fabric, network
+    def new_network(self, encoder: Encoder) -> PeerNetwork:
+        """The network with an encoder and new heads."""
+        return PeerNetwork(encoder, self.heads(encoder.widths[-1]))
 
     def finish(self) -> None:
         """Take the averaged weights, and make what scoring needs from them."""
         self.network_ = self._average.averaged(self.network_)
         self.settle(self._normals)
-
-    @torch.inference_mode()
-    def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
-        """Scores (N,) of all images of a set, by the name of each score the peer has.
-
-        Where the detector measures the mirror image too, a score is the mean of both.
-        """
-        config = self._choices()
-        parts = []
-        for _, batch in batches(images):
-            pixels = to_float(batch.to(self._device()))
-            passes = [self.score(pixels)]
-            if config.score.mirror and config.views.flip:
-                passes.append(self.score(pixels.flip(3)))
-            parts.append({n: torch.stack([p[n] for p in passes]).mean(0) for n in passes[0]})
-        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
     @abstractmethod
     def heads(self, width: int) -> dict[str, nn.Module]:
@@ -192,26 +234,9 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
             generator: Of random draws, on the device of the images.
         """
 
-    @abstractmethod
-    def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Scores (B,) on the CPU, by name, of images (B, C, H, W) in [0, 1]."""
-
     def settle(self, normals: ImageSet) -> None:
         """Measure the training normals after the training, where scores need it."""
-
-    @torch.inference_mode()
-    def features(self, images: ImageSet) -> Tensor:
-        """Features (N, C) of all images of a set, on the CPU."""
-        device = self._device()
-        parts = [self.network_(to_float(batch.to(device))).cpu() for _, batch in batches(images)]
-        return torch.cat(parts)
 
     def head(self, name: str) -> nn.Module:
         """One of the heads."""
         return self.network_.heads[name]
-
-    def _device(self) -> torch.device:
-        return self.network_.encoder.mean.device
-
-    def _choices(self) -> Config:
-        return resolve(self.config)

@@ -10,7 +10,8 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from anomem.baselines.peer import Peer
+from anomem.baselines.neighbours import nearest
+from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.batches import ImageSet
 from anomem.training.losses import contrasted_memory_loss
@@ -19,10 +20,9 @@ from anomem.training.views import random_view
 _TEMPERATURE = 0.5
 _PROJECTED = 128
 _CLUSTERS = 10
-_NEIGHBOURS = 5
 
 
-class SimCLR(Peer):
+class SimCLR(TrainedPeer):
     """Contrast two views of each normal; score by where an image lies among the normals.
 
     Training is "A Simple Framework for Contrastive Learning of Visual Representations" (Chen et
@@ -84,11 +84,10 @@ class SimCLR(Peer):
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """The three scores, that of the nearest neighbours first."""
         unit = normalize(self.network_(images).float().cpu(), dim=1)
-        nearest = (unit @ self.bank_.T).topk(min(_NEIGHBOURS, len(self.bank_)), dim=1).values
         double = unit.double()
         offset = double - self.mean_
         return {
-            "simclr-knn": 1 - nearest.mean(dim=1),
+            "simclr-knn": 1 - nearest(unit, self.bank_),
             "simclr-kmeans": (1 - (double @ self.centroids_.T).amax(dim=1)).float(),
             "simclr-mahalanobis": ((offset @ self.precision_) * offset).sum(dim=1).float(),
         }

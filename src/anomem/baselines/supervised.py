@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.baselines.peer import Peer
+from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.views import random_view
 
 
-class Supervised(Peer):
+class Supervised(TrainedPeer):
     """A linear head on the features tells labelled anomalies from normals.
 
     The supervised rival of "Deep Semi-Supervised Anomaly Detection" (Ruff et al., ICLR 2020), whose
