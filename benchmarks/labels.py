@@ -6,8 +6,8 @@ A draw is a training of the one-class detector and an order of the anomalies of 
 of which the first n are labelled. The ways: stage 2 alone on the frozen encoder (``adapt``),
 fine-tuning of encoder and memories (``adapt`` at depth "encoder"), training anew with the labels
 (``fit``), and a plain balanced classifier. Each training has the same seconds; adapting comes on
-top of them. Measured on 2,000 test images. Every figure is appended to ``labels.jsonl`` as it is
-measured, so that a killed benchmark goes on; the figure is drawn at the end.
+top of them. Measured on 2,000 test images. Every value is appended to the results of its class and
+seconds as it is measured, so that a killed benchmark goes on; the figure is drawn at the end.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from __future__ import annotations
 import copy
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score
 
 from anomem import AnoMem
 from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.data.named import load_named
 from anomem.evaluation.methods import METHODS
+from anomem.evaluation.metrics import auroc
 from anomem.evaluation.one_vs_all import Cell, Split, split_of
 
 LABELS = (0, 1, 2, 5, 10, 50, 250)
@@ -65,62 +69,71 @@ class Figures:
 def main(choices: Figures) -> None:
     """Measure what is missing, and draw the figure."""
     choices.out.mkdir(parents=True, exist_ok=True)
-    results = choices.out / "labels.jsonl"
-    lines = (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    )
+    results = choices.out / f"labels-{choices.normal}-{choices.seconds:g}s.jsonl"
+    lines = []
+    if results.exists():
+        lines = [json.loads(line) for line in results.read_text().splitlines()]
     train, test = load_named("cifar10", choices.path)
-    known = {(line["way"], line["labels"], line["draw"]) for line in lines}
+    normals = int((train.label == train.classes.index(choices.normal)).sum())
+    # As many anomalies as the most labels; fewer labels are the first of them.
+    gamma = LABELS[-1] / (LABELS[-1] + normals)
     for draw in range(choices.draws):
-        wanted = {(way, n, draw) for way in WAYS for n in LABELS if n or way != "plain classifier"}
-        if wanted <= known:
-            continue
-        # The most labels of one draw, in an order of which each number of labels takes the first.
-        gamma = max(LABELS) / (
-            max(LABELS) + int((train.label == train.classes.index(choices.normal)).sum())
-        )
         split = split_of(Cell(choices.normal, gamma, "all", draw), train, test, "test")
-        for way, labels, auroc in measured(split, choices.seconds, draw):
-            if (way, labels, draw) not in known:
-                line = {
-                    "normal": choices.normal,
-                    "seconds": choices.seconds,
-                    "way": way,
-                    "labels": labels,
-                    "draw": draw,
-                    "auroc": round(auroc, 5),
-                }
-                lines.append(line)
-                with results.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(f"draw {draw}: {way}, {labels} labels: {100 * auroc:.1f}")
-    draw_figure(lines, choices)
+        known = {(line["way"], line["labels"]) for line in lines if line["draw"] == draw}
+        for way, labels, value in measured(split, choices.seconds, draw, known):
+            line = {"way": way, "labels": labels, "draw": draw, "auroc": round(value, 5)}
+            lines.append(line)
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(f"draw {draw}: {way}, {labels} labels: {100 * value:.1f}")
+    draw_figure(lines, choices, results.with_suffix(".png"))
 
 
-def measured(split: Split, seconds: float, draw: int) -> Iterator[tuple[str, int, float]]:
-    """AUROC of every way and number of labels of a draw."""
+def measured(
+    split: Split, seconds: float, draw: int, known: set[tuple[str, int]]
+) -> Iterator[tuple[str, int, float]]:
+    """AUROC of every way and number of labels of a draw that is not known yet."""
     few = np.linspace(0, len(split.test) - 1, TESTED).round().astype(int)
     test, truth = split.test[few], split.test_label[few]
+    ways = learners(split, seconds, draw)
+    for labels, (way, learn) in product(LABELS, ways.items()):
+        if (way, labels) in known or (labels == 0 and way == "plain classifier"):
+            continue
+        scores = learn(split.anomalies[:labels]).decision_function(test)
+        yield way, labels, auroc(scores[truth == 0], scores[truth == 1])
 
-    def auroc(detector: AnoMem | Supervised) -> float:
-        return float(roc_auc_score(truth, detector.decision_function(test)))
 
-    one_class = AnoMem(_in_time("default", seconds), seed=draw).fit(split.normals)
-    before = auroc(one_class)
-    for way in list(WAYS)[:3]:
-        yield way, 0, before
-    for labels in LABELS[1:]:
-        anomalies = split.anomalies[:labels]
-        label = np.ones(labels, dtype=np.int64)
-        heads = copy.deepcopy(one_class).adapt(anomalies, label)
-        yield "stage 2 alone", labels, auroc(heads)
-        tuned = copy.deepcopy(one_class)
-        tuned.adapt(anomalies, label, depth="encoder", normal=split.normals)
-        yield "fine-tuning", labels, auroc(tuned)
-        anew = AnoMem(_in_time("default", seconds), seed=draw)
-        yield "training anew", labels, auroc(anew.fit(split.normals, anomalies=anomalies))
+def learners(
+    split: Split, seconds: float, draw: int
+) -> dict[str, Callable[[npt.NDArray[np.uint8]], AnoMem | Supervised]]:
+    """From labelled anomalies to a detector, by the name of the way."""
+
+    @cache
+    def one_class() -> AnoMem:
+        return AnoMem(_in_time("default", seconds), seed=draw).fit(split.normals)
+
+    def adapted(anomalies: npt.NDArray[np.uint8], **depth: Any) -> AnoMem:
+        if len(anomalies) == 0:
+            return one_class()
+        label = np.ones(len(anomalies), dtype=np.int64)
+        return copy.deepcopy(one_class()).adapt(anomalies, label, **depth)
+
+    def anew(anomalies: npt.NDArray[np.uint8]) -> AnoMem:
+        if len(anomalies) == 0:
+            return one_class()
+        detector = AnoMem(_in_time("default", seconds), seed=draw)
+        return detector.fit(split.normals, anomalies=anomalies)
+
+    def classifier(anomalies: npt.NDArray[np.uint8]) -> Supervised:
         plain = Supervised(_in_time("supervised", seconds), seed=draw)
-        yield "plain classifier", labels, auroc(plain.fit(split.normals, anomalies=anomalies))
+        return plain.fit(split.normals, anomalies=anomalies)
+
+    return {
+        "stage 2 alone": adapted,
+        "fine-tuning": partial(adapted, depth="encoder", normal=split.normals),
+        "training anew": anew,
+        "plain classifier": classifier,
+    }
 
 
 def _in_time(method: str, seconds: float) -> Config:
@@ -128,7 +141,7 @@ def _in_time(method: str, seconds: float) -> Config:
     return replace(config, stage1=replace(config.stage1, max_seconds=seconds))
 
 
-def draw_figure(lines: list[dict[str, object]], choices: Figures) -> None:
+def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> None:
     """Mean over the draws of each way, with the band from the lowest to the highest draw."""
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -137,7 +150,7 @@ def draw_figure(lines: list[dict[str, object]], choices: Figures) -> None:
         found: defaultdict[int, list[float]] = defaultdict(list)
         for line in lines:
             if line["way"] == way:
-                found[int(str(line["labels"]))].append(100 * float(str(line["auroc"])))
+                found[line["labels"]].append(100 * line["auroc"])
         counts = sorted(found)
         where = [LABELS.index(count) for count in counts]
         axes.plot(where, [fmean(found[n]) for n in counts], color=colour, marker=marker, label=way)
@@ -153,7 +166,7 @@ def draw_figure(lines: list[dict[str, object]], choices: Figures) -> None:
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(choices.out / f"labels-{choices.normal}.png", dpi=120)
+    figure.savefig(file, dpi=120)
 
 
 if __name__ == "__main__":
