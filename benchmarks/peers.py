@@ -1,0 +1,95 @@
+"""Tuning of the peers: AUROC on validation images for a few learning rates and batches of each.
+
+    python benchmarks/peers.py --path DIR --normal horse --seconds 60 --out DIR
+
+The peers take batch, learning rate and views from the detector; this asks whether they would do
+better with their own. The trials of a peer are trained side by side, on training images alone, and
+measured on others that are cut from them; each is appended to the results as it ends, so that a
+killed benchmark goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from anomem.config import Config
+from anomem.data.named import load_named
+from anomem.evaluation.methods import METHODS
+from anomem.evaluation.one_vs_all import Cell, Exam, split_of
+from anomem.evaluation.race import Contender, Lane, race
+
+GAMMA = {"mhrot": 0.0, "csi": 0.0, "simclr": 0.0, "supervised": 0.05, "deepsad": 0.05, "elsa": 0.05}
+"""Share of labelled anomalies that each peer is tuned at."""
+Trial = dict[str, float]
+TRIALS: tuple[Trial, ...] = (
+    {},
+    {"learning_rate": 0.03},
+    {"learning_rate": 0.3},
+    {"batch": 64},
+    {"batch": 128},
+)
+"""Choices of stage 1 that differ from those of ``default``."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What is tried.
+
+    Attributes:
+        path: Where CIFAR-10 lies.
+        out: Folder of the results.
+        normal: Name of the normal class.
+        seconds: Wall-clock seconds of a fit.
+        peers: Names of the peers, separated by commas.
+    """
+
+    path: Path
+    out: Path
+    normal: str = "horse"
+    seconds: float = 60.0
+    peers: str = ",".join(GAMMA)
+
+
+def main(choices: Trials) -> None:
+    """Run what the results do not hold yet."""
+    choices.out.mkdir(parents=True, exist_ok=True)
+    results = choices.out / f"peers-{choices.normal}-{choices.seconds:g}s.jsonl"
+    lines = results.read_text().splitlines() if results.exists() else []
+    known = [json.loads(line) for line in lines]
+    train, test = load_named("cifar10", choices.path)
+    for peer in choices.peers.split(","):
+        over = [line["trial"] for line in known if line["peer"] == peer]
+        missing = [trial for trial in TRIALS if trial not in over]
+        cell = Cell(choices.normal, GAMMA[peer], "all", 0)
+        split = split_of(cell, train, test, "validation")
+        exam = Exam.of(split, METHODS[peer].config, choices.seconds)
+        for line in tried(peer, missing, exam):
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+
+
+def tried(peer: str, trials: Sequence[Trial], exam: Exam) -> Iterator[dict[str, Any]]:
+    """The result of each trial of a peer, as it ends."""
+    method = METHODS[peer]
+    contenders: dict[Contender, Trial] = {}
+    for trial in trials:
+        contenders[method.new(changed(method.config, trial), "auto", 0)] = trial
+    for lane in race([Lane(contender, exam.course, exam.judge) for contender in contenders]):
+        line = {"peer": peer, "trial": contenders[lane.contender], "steps": lane.steps}
+        yield line | ({"failure": lane.failure} if lane.failure else lane.marks[1.0])
+
+
+def changed(config: Config, trial: Trial) -> Config:
+    """The choices with those of a trial laid over stage 1."""
+    return replace(config, stage1=replace(config.stage1, **trial))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Trials))
