@@ -21,8 +21,9 @@ import tyro
 from anomem.config import Config
 from anomem.data.named import load_named
 from anomem.evaluation.methods import METHODS
-from anomem.evaluation.one_vs_all import Cell, Exam, split_of
-from anomem.evaluation.race import Contender, Lane, race
+from anomem.evaluation.one_vs_all import OneVsAll
+from anomem.evaluation.race import Contender, Judgement, Lane, race
+from anomem.evaluation.split import Cell, Exam
 
 GAMMA = {"mhrot": 0.0, "csi": 0.0, "simclr": 0.0, "supervised": 0.05, "deepsad": 0.05, "elsa": 0.05}
 """Share of labelled anomalies that each peer is tuned at."""
@@ -62,28 +63,37 @@ def main(choices: Trials) -> None:
     results = choices.out / f"peers-{choices.normal}-{choices.seconds:g}s.jsonl"
     lines = results.read_text().splitlines() if results.exists() else []
     known = [json.loads(line) for line in lines]
-    train, test = load_named("cifar10", choices.path)
+    protocol = OneVsAll("cifar10", load_named("cifar10", choices.path), on="validation")
     for peer in choices.peers.split(","):
         over = [line["trial"] for line in known if line["peer"] == peer]
         missing = [trial for trial in TRIALS if trial not in over]
-        cell = Cell(choices.normal, GAMMA[peer], "all", 0)
-        split = split_of(cell, train, test, "validation")
+        split = protocol.split(Cell(choices.normal, GAMMA[peer], "all", 0))
         exam = Exam.of(split, METHODS[peer].config, choices.seconds)
-        for line in tried(peer, missing, exam):
+        for line in tried(peer, missing, exam, protocol):
             with results.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(line, flush=True)
 
 
-def tried(peer: str, trials: Sequence[Trial], exam: Exam) -> Iterator[dict[str, Any]]:
+def tried(
+    peer: str, trials: Sequence[Trial], exam: Exam, protocol: OneVsAll
+) -> Iterator[dict[str, Any]]:
     """The result of each trial of a peer, as it ends."""
     method = METHODS[peer]
     contenders: dict[Contender, Trial] = {}
     for trial in trials:
         contenders[method.new(changed(method.config, trial), "auto", 0)] = trial
-    for lane in race([Lane(contender, exam.course, exam.judge) for contender in contenders]):
+
+    def judge(contender: Contender, share: float) -> Judgement:
+        return protocol.judge(contender, exam)
+
+    for lane in race([Lane(contender, exam.course, judge) for contender in contenders]):
         line = {"peer": peer, "trial": contenders[lane.contender], "steps": lane.steps}
-        yield line | ({"failure": lane.failure} if lane.failure else lane.marks[1.0])
+        if lane.failure:
+            yield line | {"failure": lane.failure}
+        else:
+            scores = lane.marks[1.0]
+            yield line | {score: tests[""].measures["auroc"] for score, tests in scores.items()}
 
 
 def changed(config: Config, trial: Trial) -> Config:

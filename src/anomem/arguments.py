@@ -115,35 +115,6 @@ class Info(Common):
     """Folder of the model."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OneVsAll(Common):
-    """Compare methods, each class of a data set normal in turn; goes on where it was stopped."""
-
-    data: str = "cifar10"
-    """Name of the data set."""
-    path: Path
-    """Where it lies: Parquet files or the official archive."""
-    classes: str = ""
-    """Normal classes, by name, separated by commas; all if empty."""
-    gammas: str = "0"
-    """Shares of labelled anomalies in the training set, separated by commas."""
-    draws: int = 1
-    """Random draws of the anomalies and of everything else."""
-    anomaly_classes: Literal["all", "one"] = "all"
-    """Draw the labelled anomalies from all other classes, or from a single one."""
-    methods: str = "default"
-    """Names separated by commas: default, paper, default-kmeans, default-no-memory,
-    supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
-    budget_seconds: float = 120.0
-    """Wall-clock seconds of each fit, all of it included."""
-    contamination: float = 0.0
-    """Share of unlabelled anomalies among the normals."""
-    on: Literal["test", "validation"] = "test"
-    """Measure on the test images, or (to tune) on a split cut from the training images."""
-    out: Path
-    """Folder for the results, the tables and the figures."""
-
-
 Kind = TypeVar("Kind", bound=Common)
 
 

@@ -16,11 +16,10 @@ from anomem.arguments import (
     Evaluate,
     Fit,
     Info,
-    OneVsAll,
     Score,
     parse,
 )
-from anomem.bench import one_vs_all
+from anomem.bench.commands import PROTOCOLS
 from anomem.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "score": (Score, score),
     "evaluate": (Evaluate, evaluate),
     "info": (Info, info),
-    "bench one-vs-all": (OneVsAll, one_vs_all),
+    **PROTOCOLS,
 }
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from skimage import data
 
-from anomem.data.decode import ImageError, decode, pil_to_array
+from anomem.data.decode import decode, pil_to_array
+from anomem.data.opening import ImageError
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:96, 160:288]
 # What each format can hold.

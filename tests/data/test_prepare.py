@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from anomem.data.decode import ImageError
+from anomem.data.opening import ImageError
 from anomem.data.prepare import ImageShape, PreparedImages, StreamedImages, prepare, read, to_shape
 from anomem.data.sources import open_images
 

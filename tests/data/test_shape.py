@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from anomem.data.decode import ImageError
+from anomem.data.opening import ImageError
 from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import open_images
 

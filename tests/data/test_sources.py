@@ -14,7 +14,7 @@ from skimage import data
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from anomem.data.decode import ImageError
+from anomem.data.opening import ImageError
 from anomem.data.sources import ArraySource, FileSource, ImageSource, open_images
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:24, 160:192]

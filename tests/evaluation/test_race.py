@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from anomem.data.prepare import ImageShape, PreparedImages
-from anomem.evaluation.race import Contender, Course, Lane, Scores, race
+from anomem.evaluation.race import Contender, Course, Judgement, Lane, Measured, Scores, race
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
 
@@ -39,14 +39,25 @@ class Runner:
     def scores(self, images: ImageSet) -> Scores:
         return {self.name: np.zeros(len(images), dtype=np.float32)}
 
+    def features(self, images: ImageSet) -> torch.Tensor:
+        return torch.zeros(len(images), 1)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return (self.name,)
+
 
 def course(budget: float) -> Course:
     return Course(NORMALS, None, ImageShape(1, 8, 8), budget)
 
 
-def slow_judge(contender: Contender, share: float) -> dict[str, float]:
+def judged(share: float) -> Judgement:
+    return {"share": {"": Measured({"share": share}, 1)}}
+
+
+def slow_judge(contender: Contender, share: float) -> Judgement:
     time.sleep(0.2)
-    return {"share": share}
+    return judged(share)
 
 
 def lanes_of(runners: Sequence[Contender], budget: float) -> list[Lane]:
@@ -60,7 +71,7 @@ def test_contenders_take_turns_and_get_the_same_seconds() -> None:
     assert {lane.contender for lane in lanes} == set(runners)
     for lane in lanes:
         assert lane.seconds == pytest.approx(0.6, abs=0.06)
-        assert lane.marks == {m: {"share": m} for m in (0.25, 0.5, 1.0)}
+        assert lane.marks == {m: judged(m) for m in (0.25, 0.5, 1.0)}
     turns = sum(a != b for a, b in zip(diary, diary[1:], strict=False))
     assert turns >= 8
     steps = {lane.contender: lane.steps for lane in lanes}
@@ -111,4 +122,4 @@ def test_who_ends_before_a_mark_is_there_what_it_is_at_its_end() -> None:
 
     (lane,) = race(lanes_of([Sprinter([], "quick", 0.0)], 5.0))
     assert lane.seconds < 1 and lane.steps == 0
-    assert lane.marks == {share: {"share": 1.0} for share in (0.25, 0.5, 1.0)}
+    assert lane.marks == {share: judged(1.0) for share in (0.25, 0.5, 1.0)}

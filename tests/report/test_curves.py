@@ -19,6 +19,7 @@ RUN = Run(
     data="digits",
     method="default",
     normal="zero",
+    against="",
     gamma=0.0,
     anomaly_classes="all",
     draw=0,
@@ -27,16 +28,14 @@ RUN = Run(
     config="0badcafe",
     seconds=59.0,
     steps=700,
-    auroc=0.95,
-    auroc_half=0.9,
-    auroc_quarter=0.8,
+    measures={"auroc": 0.95, "auroc_half": 0.9, "auroc_quarter": 0.8},
     test_images=797,
     threads=1,
     commit="0123abc",
     versions={"torch": "2.6.0"},
 )
-ALL = "digits, one-vs-all, 60 s, 2 normal classes\nanomalies of all other classes"
-ONE = "digits, one-vs-all, 60 s, 2 normal classes\nanomalies of one other class"
+ALL = "digits, one-vs-all, 60 s, mean of 2 columns\nanomalies of all other classes"
+ONE = "digits, one-vs-all, 60 s, mean of 2 columns\nanomalies of one other class"
 
 
 def some_runs(*methods: str) -> list[Run]:
@@ -52,9 +51,11 @@ def some_runs(*methods: str) -> list[Run]:
             gamma=gamma,
             anomaly_classes=kind,
             draw=draw,
-            auroc=float(rng.uniform(0.8, 1.0)),
-            auroc_half=float(rng.uniform(0.7, 0.8)),
-            auroc_quarter=float(rng.uniform(0.6, 0.7)),
+            measures={
+                "auroc": float(rng.uniform(0.8, 1.0)),
+                "auroc_half": float(rng.uniform(0.7, 0.8)),
+                "auroc_quarter": float(rng.uniform(0.6, 0.7)),
+            },
         )
         for gamma, kind, draws in kinds
         for method in methods
@@ -67,7 +68,7 @@ def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float | None]:
     """Mean over draws and classes, and the deviation over draws of the mean over classes."""
     chosen = [run for run in runs if all(getattr(run, k) == v for k, v in wanted.items())]
     of_draw = [
-        sum(run.auroc for run in chosen if run.draw == draw) / 2
+        sum(run.measures["auroc"] for run in chosen if run.draw == draw) / 2
         for draw in sorted({run.draw for run in chosen})
     ]
     mean = sum(of_draw) / len(of_draw)
@@ -90,7 +91,7 @@ def test_lines_against_gamma_are_means_over_classes_and_draws() -> None:
 
 
 def test_all_points_against_gamma_are_of_the_same_classes() -> None:
-    runs = [*some_runs("default", "peer"), replace(RUN, normal="two", auroc=0.1)]
+    runs = [*some_runs("default", "peer"), replace(RUN, normal="two", measures={"auroc": 0.1})]
     assert lines_against_gamma(runs) == lines_against_gamma(runs[:-1])
     without = [run for run in runs if (run.method, run.normal) != ("peer", "one") or not run.gamma]
     panels = lines_against_gamma(without)
@@ -110,9 +111,9 @@ def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget() -> None:
     assert [point.x for point in points] == [15, 30, 60]
     assert [point.mean for point in points] == pytest.approx(
         [
-            np.mean([run.auroc_quarter for run in at_zero]),
-            np.mean([run.auroc_half for run in at_zero]),
-            np.mean([run.auroc for run in at_zero]),
+            np.mean([run.measures["auroc_quarter"] for run in at_zero]),
+            np.mean([run.measures["auroc_half"] for run in at_zero]),
+            np.mean([run.measures["auroc"] for run in at_zero]),
         ]
     )
 

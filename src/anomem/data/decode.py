@@ -1,7 +1,6 @@
 """One file to one array: every format and bit depth, and a clear word for every bad file."""
 
-import os
-import stat
+import io
 import struct
 import warnings
 from contextlib import suppress
@@ -14,6 +13,8 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image, ImageFile, PngImagePlugin
 
+from anomem.data.opening import AGAIN, ImageError, one_line, open_file
+
 # All of Pillow's rasters that cameras, scanners and exporters write. Others are left out on
 # purpose: EPS, for one, starts an interpreter.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -22,32 +23,12 @@ _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 # How Pillow unpacks 16-bit PNG by colour type: the high bytes, then the low bytes of RGB and RGBA;
 # the two bytes of grey and the two of alpha together, as if they were RGBA of 8 bits.
 _PNG_RAW_MODES = {2: ("RGB;16B", "RGB;16L"), 4: ("RGBA",), 6: ("RGBA;16B", "RGBA;16L")}
-_AGAIN = "remove it or export it again"
 _DEPTHS = "convert it to 8 or 16 bits (uint8 or uint16)"
 
 _SILENCE = Lock()
 
 # Pillow loads its format plugins at the first use, which is not thread safe: do it here, once.
 Image.init()
-
-
-class ImageError(ValueError):
-    """An image that cannot be read; the message is one sentence that says what to do.
-
-    Attributes:
-        name: the file, or "image 3".
-        reason: what is wrong with it.
-        mend: what to do about it.
-    """
-
-    def __init__(self, name: str, reason: str, mend: str) -> None:
-        """Keep the three parts, so that many errors can be told in one sentence."""
-        super().__init__(name, reason, mend)
-        self.name, self.reason, self.mend = name, reason, mend
-
-    def __str__(self) -> str:
-        """The sentence: name, reason and mend."""
-        return f"{self.name}: {self.reason}; {self.mend}."
 
 
 def decode(path: Path) -> npt.NDArray[Any]:
@@ -66,14 +47,24 @@ def decode(path: Path) -> npt.NDArray[Any]:
         ImageError: the file is missing, unreadable, not an image, damaged, too large (more than
             twice ``PIL.Image.MAX_IMAGE_PIXELS``) or of another pixel type.
     """
-    name = str(path)
-    with _open_file(Path(path)) as file:
-        try:
-            return _decode(file, name)
-        except ImageError:
-            raise
-        except Exception as error:
-            raise _damaged(name, error) from error
+    with open_file(Path(path)) as file:
+        return _told(file, str(path))
+
+
+def decode_bytes(content: bytes, name: str) -> npt.NDArray[Any]:
+    """Read an encoded image in memory, as :func:`decode` reads a file.
+
+    Args:
+        content: what a file would hold.
+        name: what to call it in an error.
+
+    Returns:
+        As of :func:`decode`.
+
+    Raises:
+        ImageError: as of :func:`decode`.
+    """
+    return _told(io.BytesIO(content), name)
 
 
 def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
@@ -92,7 +83,7 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
     try:
         image.load()
         if 0 in image.size:
-            raise ImageError(name, f"the image has no pixels (size {image.size})", _AGAIN)
+            raise ImageError(name, f"the image has no pixels (size {image.size})", AGAIN)
         return _turn(_pixels(image, name), _orientation(image))
     except ImageError:
         raise
@@ -100,29 +91,14 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
         raise _damaged(name, error) from error
 
 
-def _open_file(path: Path) -> BinaryIO:
-    name = str(path)
+def _told(file: BinaryIO, name: str) -> npt.NDArray[Any]:
+    """Decode, and tell what is wrong in one kind of error."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(name, "this is a folder, not an image", "give the files in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(name, "this is a device or a pipe", "give a regular file")
-        if status.st_size == 0:
-            raise ImageError(name, "the file is empty (0 bytes)", _AGAIN)
-        return path.open("rb")
+        return _decode(file, name)
     except ImageError:
         raise
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            reason = f"the link points to {os.readlink(path)}, which does not exist"
-            raise ImageError(name, reason, "restore that file or remove the link") from error
-        raise ImageError(name, "there is no such file", "check the path") from error
-    except PermissionError as error:
-        raise ImageError(name, "permission denied", "let this user read the file") from error
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = f"the file cannot be opened ({_one_line(error)})"
-        raise ImageError(name, reason, "check the path") from error
+    except Exception as error:
+        raise _damaged(name, error) from error
 
 
 def _decode(file: BinaryIO, name: str) -> npt.NDArray[Any]:
@@ -211,7 +187,7 @@ def _deep_tiff(file: BinaryIO, name: str) -> npt.NDArray[Any] | None:
         raise ImageError(name, reason, "convert it to 16-bit RGB")
     ends = [at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if max(ends, default=0) > tiff.filehandle.size:  # tifffile would fill up with zeros
-        raise ImageError(name, "the image data is cut short", _AGAIN)
+        raise ImageError(name, "the image data is cut short", AGAIN)
     try:
         pixels = page.asarray()
     except ValueError as error:
@@ -222,7 +198,7 @@ def _deep_tiff(file: BinaryIO, name: str) -> npt.NDArray[Any] | None:
     if page.axes.startswith("S"):
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim != 3 or pixels.size == 0:
-        raise ImageError(name, f"the image has no rows and columns ({page.axes})", _AGAIN)
+        raise ImageError(name, f"the image has no rows and columns ({page.axes})", AGAIN)
     pixels = pixels.astype(np.uint16)
     if page.samplesperpixel in (2, 4):
         # Extra sample 2 is plain alpha. Premultiplied or unknown ones are dropped.
@@ -278,9 +254,4 @@ def _turn(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
-    return ImageError(name, f"the image is damaged or cut short ({_one_line(error)})", _AGAIN)
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:120].rstrip(". ") if lines else type(error).__name__
+    return ImageError(name, f"the image is damaged or cut short ({one_line(error)})", AGAIN)

@@ -1,4 +1,4 @@
-"""Several sources as one, and the labels that go with images."""
+"""Several sources as one, some images of a source, and the labels that go with images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomem.data.sources import ImageSource
+from anomem.data.sources import ArraySource, ImageSource
 
 
 class JoinedSource(ImageSource):
@@ -25,6 +25,35 @@ class JoinedSource(ImageSource):
         place = range(len(self))[index]
         which = int(np.searchsorted(self._starts, place, side="right")) - 1
         return self._sources[which][place - int(self._starts[which])]
+
+
+class ChosenSource(ImageSource):
+    """Some images of a source."""
+
+    def __init__(self, source: ImageSource, indices: npt.NDArray[np.int64]) -> None:
+        """Keep the source and the indices; nothing is read yet."""
+        self._source, self._indices = source, indices
+        self.names = [source.names[index] for index in indices]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Read one image."""
+        return self._source[int(self._indices[index])]
+
+    def encoded(self, index: int) -> bytes | None:
+        """As of the source."""
+        return self._source.encoded(int(self._indices[index]))
+
+
+def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:
+    """Some images of a source, in the order of their indices; those of an array are an array.
+
+    Args:
+        source: N images.
+        indices: (M,), M at least 1.
+    """
+    if isinstance(source, ArraySource):
+        return ArraySource(source.array[indices])
+    return ChosenSource(source, indices)
 
 
 def check_labels(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.data.decode import ImageError
+from anomem.data.opening import ImageError
 from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import ArraySource, ImageSource
 

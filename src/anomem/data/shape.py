@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomem.data.decode import ImageError
+from anomem.data.opening import ImageError
 from anomem.data.sources import ImageSource
 
 _BLOCK = 2**24  # values

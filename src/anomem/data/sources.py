@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from anomem.data.decode import ImageError, decode, pil_to_array
+from anomem.data.decode import decode, decode_bytes, pil_to_array
 from anomem.data.listing import list_images
+from anomem.data.opening import ImageError
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
 
@@ -43,6 +44,10 @@ class ImageSource(ABC):
             IndexError: there is no such image.
         """
 
+    def encoded(self, index: int) -> bytes | None:
+        """One image as its file holds it; None where there is no file."""
+        return None
+
 
 class FileSource(ImageSource):
     """Image files."""
@@ -55,6 +60,27 @@ class FileSource(ImageSource):
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """Decode one file."""
         return decode(self._paths[index])
+
+    def encoded(self, index: int) -> bytes:
+        """The content of one file."""
+        return self._paths[index].read_bytes()
+
+
+class EncodedSource(ImageSource):
+    """Encoded images in memory, such as the cells of a table."""
+
+    def __init__(self, contents: Sequence[bytes | None], names: Sequence[str]) -> None:
+        """Keep what N files would hold; None is an image that is missing."""
+        self._contents = list(contents)
+        self.names = list(names)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Decode one image."""
+        return decode_bytes(self._contents[index] or b"", self.names[index])
+
+    def encoded(self, index: int) -> bytes | None:
+        """What the file of one image would hold."""
+        return self._contents[index]
 
 
 class ArraySource(ImageSource):

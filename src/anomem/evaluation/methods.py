@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from anomem.baselines.csi import CSI
 from anomem.baselines.deepsad import DeepSAD
@@ -18,7 +19,7 @@ from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.evaluation.ours import Memory, Ours
 from anomem.evaluation.race import Contender
-from anomem.presets import default, flat, paper, pretrained
+from anomem.presets import changed, default, flat, paper, pretrained, resolve
 
 _UNBOUNDED = 10**9
 
@@ -99,8 +100,8 @@ METHODS = {
 }
 
 
-def check_methods(names: Sequence[str]) -> None:
-    """Refuse names that are not in :data:`METHODS`.
+def methods_named(names: Sequence[str]) -> dict[str, Method]:
+    """Methods of :data:`METHODS`, by name.
 
     Raises:
         ValueError: There is no such method.
@@ -108,3 +109,17 @@ def check_methods(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    return {name: METHODS[name] for name in names}
+
+
+def variant(base: str, name: str, choices: Mapping[str, Any], memory: Memory = "learnt") -> Method:
+    """A method of ours with some choices changed.
+
+    Args:
+        base: Preset that it starts from, "default" or "paper".
+        name: Of the variant.
+        choices: By path, as :func:`~anomem.presets.flat` gives them.
+        memory: What stands in place of the learnt memory.
+    """
+    config = changed(_until_the_clock_ends(resolve(base)), choices)
+    return _ours(f"{base}, {name}", config, memory)

@@ -41,7 +41,7 @@ class Ours:
     def __init__(
         self, name: str, config: Config, *, device: str, seed: int, memory: Memory = "learnt"
     ) -> None:
-        self.name, self.config, self.device = name, config, device
+        self.score_names, self.config, self.device = (name,), config, device
         self.seed, self.memory = seed, memory
 
     def begin(
@@ -84,7 +84,15 @@ class Ours:
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
         """The score of the detector."""
         measured = measure_set(self.scored, images)
-        return {self.name: score_measured(self.detector, measured).numpy()}
+        return {self.score_names[0]: score_measured(self.detector, measured).numpy()}
+
+    @torch.inference_mode()
+    def features(self, images: ImageSet) -> Tensor:
+        """Features (N, C) of the encoder: its last map, averaged over its places, on the CPU."""
+        encoder = self.scored.encoder
+        device = encoder.mean.device
+        parts = [encoder(to_float(b.to(device)))[-1].mean(dim=(2, 3)) for _, b in batches(images)]
+        return torch.cat(parts).float().cpu()
 
 
 class NoMemory(HopfieldMemory):

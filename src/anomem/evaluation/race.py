@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from anomem.data.shape import ImageShape
 from anomem.training.batches import ImageSet
@@ -22,8 +23,32 @@ MARKS = (0.25, 0.5)
 Scores = dict[str, npt.NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a score is worth on a test.
+
+    Attributes:
+        measures: By name, in [0, 1].
+        images: Number of images measured on.
+    """
+
+    measures: dict[str, float]
+    images: int
+
+
+Judgement = dict[str, dict[str, Measured]]
+"""By score, and by test."""
+
+
 class Contender(Protocol):
-    """A method that is trained step by step, and can be scored between two steps."""
+    """A method that is trained step by step, and can be scored between two steps.
+
+    Attributes:
+        score_names: Names of its scores.
+    """
+
+    @property
+    def score_names(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def begin(
         self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
@@ -37,6 +62,10 @@ class Contender(Protocol):
 
     def scores(self, images: ImageSet) -> Scores:
         """Scores (N,) of all images of a set, by the name of each score."""
+        ...
+
+    def features(self, images: ImageSet) -> Tensor:
+        """Features (N, C) of all images of a set, the last map averaged over its places."""
         ...
 
 
@@ -74,11 +103,11 @@ class Lane:
 
     contender: Contender
     course: Course
-    judge: Callable[[Contender, float], dict[str, float]]
+    judge: Callable[[Contender, float], Judgement]
     seconds: float = 0.0
     steps: int = 0
     failure: str | None = None
-    marks: dict[float, dict[str, float]] = field(default_factory=dict)
+    marks: dict[float, Judgement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         course = self.course

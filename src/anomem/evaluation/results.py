@@ -10,46 +10,59 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+AnomalyClasses = Literal["all", "one", "seen"]
 
-class Key(NamedTuple):
-    """What tells a run from all others; the attributes are those of :class:`Run`."""
+
+@dataclass(frozen=True)
+class Key:
+    """What tells a run from all others.
+
+    Attributes:
+        protocol: Such as "one-vs-all".
+        data: Name of the data set, and what was done to it.
+        method: Name of the method.
+        normal: Name of the normal class, "all" where all classes are.
+        against: What the anomalies of the test are, where they are not all other classes.
+        gamma: Share of anomalies in the training set, in [0, 1).
+        anomaly_classes: The training anomalies are of all other classes, of one of them, or of
+            all but what is tested against.
+        draw: Number of the random draw of the training set.
+        budget: Wall-clock seconds that a fit may take, from images in memory to ready to score.
+        device: Such as "cpu".
+        config: Digest of every choice of the method.
+    """
 
     protocol: str
     data: str
     method: str
     normal: str
+    against: str
     gamma: float
-    anomaly_classes: Literal["all", "one"]
+    anomaly_classes: AnomalyClasses
     draw: int
     budget: float
     device: str
     config: str
 
+    @property
+    def column(self) -> str:
+        """Where the run stands in a table: the test it was put to, or its normal class."""
+        return self.against or self.normal
+
 
 @dataclass(frozen=True)
-class Run:
-    """One method, trained once on one training set and measured.
+class Run(Key):
+    """One method, trained once on one training set and measured on one test.
 
     Attributes:
-        protocol: Such as "one-vs-all".
-        data: Name of the data set.
-        method: Name of the method.
-        normal: Name of the normal class.
-        gamma: Share of anomalies in the training set, in [0, 1).
-        anomaly_classes: The anomalies are drawn from all other classes, or from one of them.
-        draw: Number of the random draw of the training set.
-        budget: Wall-clock seconds that a fit may take, from images in memory to ready to score.
-        device: Such as "cpu".
-        config: Digest of every choice of the method.
-        seconds: Wall-clock seconds that it took.
+        seconds: Wall-clock seconds that the fit took.
         steps: Training steps in that time.
-        auroc: In [0, 1], as are the next two.
-        auroc_half: On the way, at half of the budget, on at most 2,000 test images.
-        auroc_quarter: The same at a quarter of the budget.
+        measures: By name, in [0, 1]: ``auroc`` and others; ``auroc_quarter`` and ``auroc_half``
+            were measured on the way, at these shares of the budget, on at most 2,000 test images.
         test_images: Number of images measured on.
         threads: Number of threads computed on.
         commit: Of the code.
@@ -58,21 +71,9 @@ class Run:
 
     __pydantic_config__ = {"extra": "forbid", "strict": True}
 
-    protocol: str
-    data: str
-    method: str
-    normal: str
-    gamma: float
-    anomaly_classes: Literal["all", "one"]
-    draw: int
-    budget: float
-    device: str
-    config: str
     seconds: float
     steps: int
-    auroc: float
-    auroc_half: float
-    auroc_quarter: float
+    measures: dict[str, float]
     test_images: int
     threads: int
     commit: str
@@ -81,7 +82,7 @@ class Run:
     @property
     def key(self) -> Key:
         """What tells this run from all others."""
-        return Key(*(getattr(self, name) for name in Key._fields))
+        return Key(*(getattr(self, field.name) for field in fields(Key)))
 
 
 class Setting(NamedTuple):
@@ -90,7 +91,7 @@ class Setting(NamedTuple):
     protocol: str
     data: str
     budget: float
-    anomaly_classes: Literal["none", "all", "one"]
+    anomaly_classes: Literal["none", "all", "one", "seen"]
     gamma: float
 
     @property
@@ -110,11 +111,11 @@ ANOMALIES = {
     "none": "no labelled anomaly",
     "all": "anomalies of all other classes",
     "one": "anomalies of one other class",
+    "seen": "anomalies of all kinds but the one tested",
 }
 """What the anomaly classes of a setting mean, in words."""
 Cells = dict[tuple[str, int], Run]
-"""Runs of one method, by normal class and draw."""
-Measure = Literal["auroc", "auroc_half", "auroc_quarter"]
+"""Runs of one method, by column and draw."""
 
 _RUN = TypeAdapter(Run)
 
@@ -177,10 +178,18 @@ def _run(line: bytes, file: Path, number: int) -> Run:
 def as_csv(runs: Iterable[Run]) -> str:
     """Runs as CSV, a line each below the names of the columns; versions are JSON."""
     text = io.StringIO()
-    rows = csv.DictWriter(text, [field.name for field in fields(Run)], lineterminator="\n")
+    flat = [_flat(run) for run in runs]
+    columns = dict.fromkeys(name for row in flat for name in row)
+    rows = csv.DictWriter(text, list(columns), lineterminator="\n")
     rows.writeheader()
-    rows.writerows(asdict(run) | {"versions": json.dumps(run.versions)} for run in runs)
+    rows.writerows(flat)
     return text.getvalue()
+
+
+def _flat(run: Run) -> dict[str, Any]:
+    row = asdict(run)
+    versions = json.dumps(row.pop("versions"))
+    return row | row.pop("measures") | {"versions": versions}
 
 
 def by_setting(runs: Iterable[Run]) -> dict[Setting, dict[str, Cells]]:
@@ -190,38 +199,41 @@ def by_setting(runs: Iterable[Run]) -> dict[Setting, dict[str, Cells]]:
         classes = run.anomaly_classes if run.gamma else "none"
         setting = Setting(run.protocol, run.data, run.budget, classes, run.gamma)
         cells = settings.setdefault(setting, {}).setdefault(run.method, {})
-        cells[run.normal, run.draw] = run
+        cells[run.column, run.draw] = run
     order = list(ANOMALIES)
     return {s: settings[s] for s in sorted(settings, key=lambda s: (*s[:3], order.index(s[3]), s))}
 
 
-def normals_of(methods: Mapping[str, Cells]) -> list[str]:
-    """Normal classes of a setting, sorted."""
-    return sorted({normal for cells in methods.values() for normal, _ in cells})
+def columns_of(methods: Mapping[str, Cells]) -> list[str]:
+    """Columns of a setting, normal classes or tests, sorted."""
+    return sorted({column for cells in methods.values() for column, _ in cells})
 
 
-def mean_auroc(cells: Cells, normals: Sequence[str], measure: Measure = "auroc") -> Mean | None:
-    """Mean over normal classes of the means over their draws.
+def mean_of(cells: Cells, columns: Sequence[str], measure: str = "auroc") -> Mean | None:
+    """Mean of a measure over columns of the means over their draws.
 
     Args:
         cells: Runs of a method.
-        normals: The classes.
-        measure: At the end, or earlier.
+        columns: Normal classes or tests.
+        measure: Name of the measure.
 
     Returns:
-        In [0, 1], with the standard deviation of the mean over classes over those draws that have
-        every class; None without classes, or if one has no run, as a mean over the easier ones
-        would mislead.
+        In [0, 1], with the standard deviation of the mean over columns over those draws that have
+        every column; None without columns, or if one has no run with that measure, as a mean over
+        the easier ones would mislead.
     """
-    of_class = [
-        [getattr(run, measure) for (name, _), run in cells.items() if name == normal]
-        for normal in normals
-    ]
-    if not of_class or not all(of_class):
+    values = {cell: run.measures[measure] for cell, run in cells.items() if measure in run.measures}
+    of_column = [[v for (name, _), v in values.items() if name == column] for column in columns]
+    if not of_column or not all(of_column):
         return None
-    draws = {draw for _, draw in cells}
-    whole = [draw for draw in draws if all((normal, draw) in cells for normal in normals)]
-    of_draw = [fmean(getattr(cells[name, draw], measure) for name in normals) for draw in whole]
+    draws = {draw for _, draw in values}
+    whole = [draw for draw in draws if all((column, draw) in values for column in columns)]
+    of_draw = [fmean(values[column, draw] for column in columns) for draw in whole]
     return Mean(
-        fmean(fmean(values) for values in of_class), stdev(of_draw) if len(of_draw) > 1 else None
+        fmean(fmean(values) for values in of_column), stdev(of_draw) if len(of_draw) > 1 else None
     )
+
+
+def merged(files: Sequence[Path]) -> list[Run]:
+    """Runs of several files, each key once; a later run replaces an earlier one of its key."""
+    return list({run.key: run for file in files for run in read(file)}.values())

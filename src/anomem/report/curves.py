@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 
 from anomem.evaluation.results import (
     ANOMALIES,
+    Cells,
     Mean,
-    Measure,
     Run,
     Setting,
     by_setting,
-    mean_auroc,
-    normals_of,
+    columns_of,
+    mean_of,
 )
 
 _OURS = {"default": ("#D55E00", "o"), "pretrained": ("#0072B2", "s"), "paper": ("#009E73", "D")}
@@ -28,7 +28,7 @@ _OURS = {"default": ("#D55E00", "o"), "pretrained": ("#0072B2", "s"), "paper": (
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#CC79A7", "#888888")
 _MARKERS = "^vXP<>*hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)))
-_MEASURES: dict[float, Measure] = {0.25: "auroc_quarter", 0.5: "auroc_half", 1.0: "auroc"}
+_SHARES = {0.25: "_quarter", 0.5: "_half", 1.0: ""}
 _MOST_COLUMNS = 4
 
 
@@ -59,12 +59,12 @@ def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
     panels = {}
     for _, group in groupby(by_setting(runs).items(), lambda item: item[0][:3]):
         settings = dict(group)
-        normals = sorted(set.intersection(*(set(normals_of(m)) for m in settings.values())))
+        columns = sorted(set.intersection(*(set(columns_of(m)) for m in settings.values())))
         kinds = {setting.anomaly_classes for setting in settings}
         for kind in sorted(kinds - {"none"}) or ["none"]:
-            title = f"{_source(next(iter(settings)), normals)}\n{ANOMALIES[kind]}"
+            title = f"{_source(next(iter(settings)), columns)}\n{ANOMALIES[kind]}"
             panels[title] = _lines(
-                (setting.gamma, method, mean_auroc(cells, normals))
+                (setting.gamma, method, _mean(cells, columns))
                 for setting, methods in settings.items()
                 if setting.anomaly_classes in ("none", kind)
                 for method, cells in methods.items()
@@ -76,11 +76,11 @@ def lines_against_seconds(runs: Iterable[Run]) -> dict[str, Lines]:
     """Lines by title of a panel, one for each setting: at 1/4, 1/2 and the whole of the budget."""
     panels = {}
     for setting, methods in by_setting(runs).items():
-        normals = normals_of(methods)
-        panels[f"{_source(setting, normals)}\n{setting.title}"] = _lines(
-            (share * setting.budget, method, mean_auroc(cells, normals, measure))
+        columns = columns_of(methods)
+        panels[f"{_source(setting, columns)}\n{setting.title}"] = _lines(
+            (share * setting.budget, method, _mean(cells, columns, suffix))
             for method, cells in methods.items()
-            for share, measure in _MEASURES.items()
+            for share, suffix in _SHARES.items()
         )
     return panels
 
@@ -110,9 +110,13 @@ def auroc_against_seconds(runs: Sequence[Run], file: Path) -> None:
     _save(figure, file)
 
 
-def _source(setting: Setting, normals: Sequence[str]) -> str:
-    classes = f"{len(normals)} normal class{'es' * (len(normals) != 1)}"
-    return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {classes}"
+def _mean(cells: Cells, columns: Sequence[str], suffix: str = "") -> Mean | None:
+    return mean_of(cells, columns, f"auroc{suffix}") or mean_of(cells, columns, f"accuracy{suffix}")
+
+
+def _source(setting: Setting, columns: Sequence[str]) -> str:
+    count = f"mean of {len(columns)} column{'s' * (len(columns) != 1)}"
+    return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {count}"
 
 
 def _lines(points: Iterable[tuple[float, str, Mean | None]]) -> Lines:
@@ -142,7 +146,7 @@ def _panels(panels: Mapping[str, Lines], label: str) -> tuple[Figure, list[Any]]
         for method in sorted(lines, key=list(styles).index, reverse=True):  # the first on top
             _draw(axes, method, lines[method], styles[method])
     for axes in grid[::columns]:
-        axes.set_ylabel("mean AUROC in %", fontsize=9)
+        axes.set_ylabel("mean AUROC, or accuracy, in %", fontsize=9)
     handles = {h.get_label(): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
     shown = [handles[method] for method in styles if method in handles]
     figure.legend(handles=shown, loc="outside right upper", fontsize=9, handlelength=3.2)

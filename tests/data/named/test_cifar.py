@@ -12,11 +12,12 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 from skimage import data
-from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
+from torchvision.datasets import CIFAR10, CIFAR100  # type: ignore[import-untyped]
 
-from anomem.data.named import load_named
+from anomem.data.named import Part, Parts, load_named
+from anomem.data.named.cifar import SUPERCLASSES
 
-CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
+CIFAR = Path(__file__).parents[4] / "shared" / "data" / "cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Images = npt.NDArray[np.uint8]
@@ -42,6 +43,15 @@ def write_parquet(
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     columns = {"image": pa.array(column, kind), "label": pa.array(label, pa.int32()), **more}
     pyarrow.parquet.write_table(pa.table(columns), file)
+
+
+def both(parts: Parts) -> tuple[Part, Part]:
+    assert parts.train is not None
+    return parts.train, parts.test
+
+
+def pixels(part: Part) -> Images:
+    return np.stack([part.images[row] for row in range(len(part))])
 
 
 @pytest.fixture
@@ -89,10 +99,10 @@ def official_file(official_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_parquet_files_give_images_labels_and_classes(
     parquet_folder: Path, photographs: Images
 ) -> None:
-    train, test = load_named("cifar10", parquet_folder)
-    np.testing.assert_array_equal(train.images, photographs[:8])
-    np.testing.assert_array_equal(test.images, photographs[8:])
-    assert train.images.dtype == np.uint8 and train.label.dtype == np.int64
+    train, test = both(load_named("cifar10", parquet_folder))
+    np.testing.assert_array_equal(pixels(train), photographs[:8])
+    np.testing.assert_array_equal(pixels(test), photographs[8:])
+    assert train.label.dtype == np.int64
     assert train.label.tolist() == list(range(8)) and test.label.tolist() == [8, 9, 0, 3]
     assert train.classes == test.classes == CLASSES
 
@@ -107,9 +117,9 @@ def test_the_official_archive_is_read_in_each_form(
         "file": official_file,
         "its folder": official_file.parent,
     }[given]
-    train, test = load_named("cifar10", path)
-    np.testing.assert_array_equal(train.images, photographs[:10])
-    np.testing.assert_array_equal(test.images, photographs[10:])
+    train, test = both(load_named("cifar10", path))
+    np.testing.assert_array_equal(pixels(train), photographs[:10])
+    np.testing.assert_array_equal(pixels(test), photographs[10:])
     assert train.label.tolist() == [0, 9, 1, 8, 2, 7, 3, 6, 4, 5] and test.label.tolist() == [5, 4]
     assert train.label.dtype == np.int64 and train.classes == test.classes == CLASSES
 
@@ -118,7 +128,7 @@ def test_the_official_folder_may_be_the_working_folder(
     official_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(official_folder)
-    assert len(load_named("cifar10", Path("."))[0].images) == 10
+    assert len(load_named("cifar10", Path(".")).test) == 2
 
 
 @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
@@ -140,62 +150,58 @@ def test_an_archive_of_another_checksum_is_refused(official_file: Path) -> None:
         load_named("cifar10", official_file)
 
 
-def test_unknown_names_and_missing_files_are_told(parquet_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'cifar11' is no data set .* give one of: cifar10\.$"):
-        load_named("cifar11", parquet_folder)
-    for path in (tmp_path / "absent", CIFAR.parents[1]):
-        with pytest.raises(ValueError, match=r"holds no CIFAR-10; give a folder with .*\.$"):
-            load_named("cifar10", path)
-    (parquet_folder / "test.parquet").unlink()
-    with pytest.raises(ValueError, match=r"test\.parquet is missing; put it beside"):
-        load_named("cifar10", parquet_folder)
-    (parquet_folder / "test.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"test\.parquet is no Parquet file that can be read"):
-        load_named("cifar10", parquet_folder)
+def test_missing_files_are_told_with_where_to_get_them(tmp_path: Path) -> None:
+    for name, archive in (("cifar10", "cifar-10-python"), ("cifar100-fine", "cifar-100-python")):
+        for path in (tmp_path / "absent", tmp_path):
+            with pytest.raises(
+                ValueError, match=rf"holds no CIFAR.* or with {archive}.*, which ht"
+            ):
+                load_named(name, path)
 
 
-def test_wrong_columns_are_told(parquet_folder: Path) -> None:
-    columns = {"img": ["a.png"], "label": [3]}
-    pyarrow.parquet.write_table(pa.table(columns), parquet_folder / "train.parquet")
-    with pytest.raises(ValueError, match=r"has the columns img \(string\), label \(int64\); give"):
-        load_named("cifar10", parquet_folder)
+def test_superclasses_hold_each_class_once() -> None:
+    classes = [name for words in SUPERCLASSES.values() for name in words.split()]
+    assert len(SUPERCLASSES) == 20 and len(set(classes)) == len(classes) == 100
 
 
-@pytest.mark.parametrize("label", [10, -1, None])
-def test_labels_out_of_range_are_told(
-    label: int | None, parquet_folder: Path, photographs: Images
-) -> None:
-    write_parquet(parquet_folder / "train.parquet", photographs[:2], [0, label])
-    with pytest.raises(ValueError, match=rf"row 1 has the label {label}; give 0 to 9\.$"):
-        load_named("cifar10", parquet_folder)
+@pytest.fixture
+def official_cifar100(photographs: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four images in the layout of the official archive of CIFAR-100."""
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    names = sorted(name for words in SUPERCLASSES.values() for name in words.split())
+
+    def write(name: str, content: object) -> str:
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    for part, (first, fine) in {"train": (0, [2, 99]), "test": (2, [0, 51])}.items():
+        data = photographs[first : first + 2].transpose(0, 3, 1, 2).reshape(2, -1)
+        digest = write(part, {"data": data, "fine_labels": fine})
+        monkeypatch.setattr(CIFAR100, f"{part}_list", [[part, digest]])
+    meta = write("meta", {"fine_label_names": names})
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": meta})
+    return folder
 
 
-def test_classes_in_another_order_are_told(parquet_folder: Path, photographs: Images) -> None:
-    names = ["airplane", "cat"]
-    write_parquet(parquet_folder / "train.parquet", photographs[:2], [0, 5], label_name=names)
-    with pytest.raises(ValueError, match=r"row 1 names its label 5 'cat', but that is 'dog'; "):
-        load_named("cifar10", parquet_folder)
+def test_cifar100_has_superclasses_or_classes(official_cifar100: Path) -> None:
+    fine, coarse = (load_named(name, official_cifar100) for name in ("cifar100-fine", "cifar100"))
+    assert fine.train is not None and coarse.train is not None
+    assert len(fine.test.classes) == 100 and len(coarse.test.classes) == 20
 
+    def named(part: Part) -> list[str]:
+        return [part.classes[label] for label in part.label]
 
-def test_images_of_another_size_or_damaged_are_told(
-    parquet_folder: Path, photographs: Images
-) -> None:
-    file = parquet_folder / "train.parquet"
-    write_parquet(file, [photographs[0], photographs[1][:16]], [0, 1])
-    with pytest.raises(ValueError, match=r"row 1 is 32 x 16 pixels; give images of 32 x 32\.$"):
-        load_named("cifar10", parquet_folder)
-    for damaged in (png(photographs[0])[:200], b"%!PS-Adobe-3.0 EPSF-3.0", None):
-        columns = {"image": [{"bytes": damaged}], "label": [0]}
-        pyarrow.parquet.write_table(pa.table(columns), file)
-        with pytest.raises(ValueError, match=r"row 0 holds no image that can be read; export"):
-            load_named("cifar10", parquet_folder)
+    assert (named(fine.train), named(fine.test)) == (["baby", "worm"], ["apple", "mushroom"])
+    assert named(coarse.train) == ["people", "non-insect invertebrates"]
+    assert named(coarse.test) == ["fruit and vegetables"] * 2
 
 
 @pytest.mark.skipif(not CIFAR.is_dir(), reason="CIFAR-10 is not beside the repository")
 def test_the_real_test_images(tmp_path: Path) -> None:
     for name in ("train.parquet", "test.parquet"):
         (tmp_path / name).symlink_to(CIFAR / "test.parquet")
-    _, test = load_named("cifar10", tmp_path)
-    assert test.images.shape == (10_000, 32, 32, 3)
+    test = load_named("cifar10", tmp_path).test
+    assert len(test) == 10_000 and test.images[0].shape == (32, 32, 3)
     assert np.bincount(test.label).tolist() == [1000] * 10
-    assert 100 < test.images.mean() < 140
+    assert 100 < np.mean([test.images[row].mean() for row in range(0, 10_000, 50)]) < 140

@@ -1,0 +1,1 @@
+"""The commands ``anomem bench``: the protocols of the paper, on any methods."""

@@ -1,0 +1,79 @@
+"""What made the results of a folder: commands, versions, seeds, commit and hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from anomem.versions import git_commit, library_versions
+
+if TYPE_CHECKING:
+    from anomem.evaluation.runner import BenchProtocol, Entry
+
+_NAME = "manifest.json"
+
+
+def note_call(out: Path, protocol: BenchProtocol, entry: Entry) -> None:
+    """Add this call to the manifest of a folder."""
+    call = {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "protocol": protocol.name,
+        "data": protocol.title,
+        "seeds": sorted({cell.draw for cell in protocol.cells()}),
+        "methods": {name: method.digest for name, method in entry.methods.items()},
+        "budget_seconds": entry.budget,
+        "shard": "/".join(map(str, entry.shard)),
+        "commit": git_commit(),
+        "versions": library_versions(),
+        "hardware": hardware(),
+    }
+    _write(out, [*_calls(out), call])
+
+
+def join_manifests(folders: Sequence[Path], out: Path) -> None:
+    """Write the calls of several folders as those of one."""
+    _write(out, [call for folder in folders for call in _calls(folder)])
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores that may be used, memory in GiB, threads and GPU."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(pages / 2**30, 1),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _calls(folder: Path) -> list[dict[str, Any]]:
+    file = folder / _NAME
+    calls: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    return calls
+
+
+def _write(out: Path, calls: list[dict[str, Any]]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    fresh = out / f"{_NAME}.new"
+    fresh.write_text(json.dumps(calls, indent=1) + "\n")
+    fresh.replace(out / _NAME)

@@ -1,0 +1,38 @@
+"""A picture of prototypes among test samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from anomem.evaluation.prototypes import Layout
+
+_STYLES = (
+    ("normal test images", "#0072B2", ".", 12, 0.45),
+    ("anomalous test images", "#D55E00", "x", 12, 0.45),
+    ("prototypes", "#000000", "*", 40, 0.9),
+)
+
+
+def draw_prototypes(layout: Layout, title: str, file: Path) -> None:
+    """Write a PNG, a panel for each scale."""
+    scales = len(layout.points)
+    figure = Figure(figsize=(4.6 * scales, 4.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, scales, squeeze=False)[0]
+    for scale, (axes, points, kinds) in enumerate(
+        zip(grid, layout.points, layout.kinds, strict=True), start=1
+    ):
+        for kind, (label, colour, marker, size, alpha) in enumerate(_STYLES):
+            x, y = points[kinds == kind].T
+            axes.scatter(x, y, c=colour, marker=marker, s=size, alpha=alpha, linewidths=0.8,
+                         label=label)  # fmt: skip
+        axes.set_title(f"scale {scale}, {layout.counts[scale - 1]} prototypes", fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.suptitle(title, fontsize=11)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=130)

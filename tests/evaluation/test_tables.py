@@ -1,0 +1,197 @@
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from anomem.evaluation.results import Run
+from anomem.evaluation.tables import csv_table, markdown_table
+
+RUN = Run(
+    protocol="one-vs-all",
+    data="digits",
+    method="default",
+    normal="zero",
+    against="",
+    gamma=0.05,
+    anomaly_classes="all",
+    draw=0,
+    budget=300.0,
+    device="cpu",
+    config="0badcafe",
+    seconds=298.7,
+    steps=3375,
+    measures={"auroc": 0.95, "auroc_half": 0.9, "auroc_quarter": 0.8},
+    test_images=797,
+    threads=1,
+    commit="0123abc",
+    versions={"python": "3.11.9", "torch": "2.6.0"},
+)
+
+
+@pytest.fixture
+def runs() -> list[Run]:
+    """Three methods on three classes in two draws, two gammas; "late" lacks one class."""
+    rng = np.random.default_rng(0)
+    return [
+        replace(
+            RUN,
+            method=method,
+            normal=normal,
+            gamma=gamma,
+            draw=draw,
+            measures={
+                "auroc": round(float(rng.uniform(0.6, 0.99)), 2),
+                "auroc_half": float(rng.uniform(0.6, 0.9)),
+                "auroc_quarter": float(rng.uniform(0.5, 0.8)),
+            },
+        )
+        for gamma in (0.05, 0.0)
+        for method in ("default", "peer", "late")
+        for normal in ("zero", "one", "two")
+        for draw in (0, 1)
+        if (method, normal) != ("late", "two") and (method, draw, gamma) != ("peer", 1, 0.0)
+    ]
+
+
+def slow_cell(runs: list[Run], **wanted: object) -> str:
+    """Mean ± std in % of the runs with these attributes, empty if there are none."""
+    values = [
+        100 * run.measures["auroc"]
+        for run in runs
+        if all(getattr(run, k) == v for k, v in wanted.items())
+    ]
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return f"{mean:.1f}"
+    std = (sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    return f"{mean:.1f} ± {std:.1f}"
+
+
+def mean_in_percent(runs: list[Run], measure: str = "auroc") -> float:
+    return 100 * sum(run.measures[measure] for run in runs) / len(runs)
+
+
+def slow_rank(runs: list[Run], method: str) -> float:
+    """Mean over classes and draws of the place among default and peer, where both have a run."""
+    auroc = {(run.method, run.normal, run.draw): run.measures["auroc"] for run in runs}
+    ranks = []
+    for (name, normal, draw), own in auroc.items():
+        other = auroc.get(("peer" if method == "default" else "default", normal, draw))
+        if name == method and other is not None:
+            ranks.append(1 + (other > own) + 0.5 * (other == own))
+    return sum(ranks) / len(ranks)
+
+
+def parsed(table: str) -> dict[str, dict[str, str]]:
+    """Cells by method and column, in the order of the table."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    head, _, *rows = [line for line in lines if line]
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def without_bold(table: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {m: {k: v.replace("*", "") for k, v in row.items()} for m, row in table.items()}
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.05])
+def test_the_table_is_what_a_slow_calculation_gives(runs: list[Run], gamma: float) -> None:
+    runs = [run for run in runs if run.gamma == gamma]
+    table = without_bold(parsed(markdown_table(runs)))
+    for method, row in table.items():
+        assert list(row) == ["one", "two", "zero", "mean", "rank", "1/4", "1/2"]
+        for normal in ("zero", "one", "two"):
+            assert row[normal] == slow_cell(runs, method=method, normal=normal)
+    for method in ("default", "peer"):
+        own = [run for run in runs if run.method == method]
+        draws = sorted({run.draw for run in own})
+        of_draw = [mean_in_percent([r for r in own if r.draw == draw]) for draw in draws]
+        mean, *std = table[method]["mean"].split(" ± ")
+        assert mean == f"{np.mean(of_draw):.1f}"
+        assert std == ([f"{np.std(of_draw, ddof=1):.1f}"] if len(draws) > 1 else [])
+        assert table[method]["rank"] == f"{slow_rank(runs, method):.1f}"
+        assert (
+            table[method]["1/4"]
+            == f"{100 * np.mean([run.measures['auroc_quarter'] for run in own]):.1f}"
+        )
+        assert (
+            table[method]["1/2"]
+            == f"{100 * np.mean([run.measures['auroc_half'] for run in own]):.1f}"
+        )
+    assert [table["late"][name] for name in ("two", "mean", "rank", "1/4", "1/2")] == [""] * 5
+
+
+def test_rows_are_sorted_by_mean_and_the_best_of_each_column_is_bold(runs: list[Run]) -> None:
+    for gamma in (0.0, 0.05):
+        table = parsed(markdown_table([run for run in runs if run.gamma == gamma]))
+        means = [float(row["mean"].split(" ")[0].strip("*")) for row in list(table.values())[:2]]
+        assert means == sorted(means, reverse=True) and list(table)[2] == "late"
+        for column in ("one", "two", "zero", "mean", "rank", "1/4", "1/2"):
+            shown = {m: row[column].split(" ")[0] for m, row in table.items() if row[column]}
+            values = {m: float(text.strip("*")) for m, text in shown.items()}
+            best = min(values.values()) if column == "rank" else max(values.values())
+            assert all(text.startswith("**") == (values[m] == best) for m, text in shown.items()), (
+                column
+            )
+
+
+def test_equals_share_their_rank_and_are_both_bold() -> None:
+    table = parsed(markdown_table([RUN, replace(RUN, method="peer", measures={"auroc": 0.95001})]))
+    assert table["default"]["zero"] == table["peer"]["zero"] == "**95.0**"
+    table = parsed(markdown_table([RUN, replace(RUN, method="peer")]))
+    assert table["default"]["rank"] == table["peer"]["rank"] == "**1.5**"
+
+
+def test_a_table_for_each_setting_says_what_it_shows(runs: list[Run]) -> None:
+    of_one = [replace(run, anomaly_classes="one") for run in runs]
+    text = markdown_table([*runs, *of_one])
+    captions = [line for line in text.splitlines() if line.startswith("**")]
+    assert [caption.split(".** ")[0] for caption in captions] == [
+        "**digits, one-vs-all, gamma 0, no labelled anomaly",
+        "**digits, one-vs-all, gamma 0.05, anomalies of all other classes",
+        "**digits, one-vs-all, gamma 0.05, anomalies of one other class",
+    ]
+    assert "(n = 1 to 2), 300 s a fit" in captions[0] and "(n = 2)" in captions[1]
+
+
+def test_published_figures_stand_beside_the_mean() -> None:
+    run = replace(RUN, data="cifar10", gamma=0.0, measures={"auroc": 0.932})
+    text = markdown_table([run, replace(run, method="mhrot"), replace(run, method="unheard of")])
+    table = parsed(text)
+    assert table["default"]["published"] == "91.5"
+    assert table["default"]["fewer errors"] == f"{100 * (93.2 - 91.5) / (100 - 91.5):.1f}"
+    assert table["mhrot"]["published"] == "89.5"
+    assert table["unheard of"]["published"] == table["unheard of"]["fewer errors"] == ""
+    assert "Published: the figures of the paper" in text
+    assert "published" not in markdown_table([RUN])
+
+
+def test_other_measures_follow_and_of_errors_the_least_is_bold() -> None:
+    measures = {"auroc": 0.9, "fpr95": 0.3, "aupr_in": 0.8}
+    run = replace(RUN, against="svhn", measures=measures)
+    other = replace(run, method="peer", measures=measures | {"fpr95": 0.2, "aupr_in": 0.7})
+    table = parsed(markdown_table([run, other]))
+    assert list(table["default"]) == ["svhn", "mean", "rank", "AUPR in", "FPR95"]
+    assert (table["default"]["FPR95"], table["peer"]["FPR95"]) == ("30.0", "**20.0**")
+    assert (table["default"]["AUPR in"], table["peer"]["AUPR in"]) == ("**80.0**", "70.0")
+
+
+def test_accuracy_takes_the_place_of_auroc() -> None:
+    text = markdown_table([replace(RUN, measures={"accuracy": 0.42, "accuracy_half": 0.4})])
+    assert "accuracy in %" in text and parsed(text)["default"]["mean"] == "**42.0**"
+    assert parsed(text)["default"]["1/2"] == "**40.0**"
+
+
+def test_csv_has_a_line_for_each_figure(runs: list[Run]) -> None:
+    lines = list(csv.DictReader(io.StringIO(csv_table(runs))))
+    (mean,) = [
+        line for line in lines
+        if (line["method"], line["gamma"], line["column"]) == ("default", "0.0", "mean")
+    ]  # fmt: skip
+    own = [run for run in runs if run.method == "default" and run.gamma == 0]
+    assert float(mean["value"]) == pytest.approx(mean_in_percent(own), abs=1e-3)
+    assert {line["column"] for line in lines} >= {"zero", "one", "two", "mean", "rank", "1/4"}
