@@ -12,7 +12,7 @@ from anomem.evaluation.methods import Method
 from anomem.evaluation.ours import Ours
 from anomem.training.descent import Clock
 
-SHAPE = ImageShape(1, 16, 16)
+SHAPE = ImageShape(1, 32, 32)  # at which each sampling ratio is another number of places
 
 
 def trained_weights(method: Method, images: PreparedImages) -> str:
@@ -33,7 +33,8 @@ def trained_weights(method: Method, images: PreparedImages) -> str:
 def test_each_setting_changes_the_trained_weights(
     name: str, base: str, digits: dict[str, npt.NDArray[np.uint8]]
 ) -> None:
-    images = PreparedImages(torch.from_numpy(digits["train"][:40, None]))
+    large = digits["train"][:24].repeat(2, axis=1).repeat(2, axis=2)
+    images = PreparedImages(torch.from_numpy(large[:, None]))
     methods = variants(name, base)
     if base == "paper":
         methods = {name: _smaller(method) for name, method in methods.items()}

@@ -126,3 +126,13 @@ class MergeArguments(Common):
     """Folders of results; where two hold the same run, the later one counts."""
     out: Path
     """Folder for the joined results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataArguments(Common):
+    """Download a data set whose owner allows it, checked; for others, say where it is."""
+
+    name: Positional[str]
+    """cifar10, cifar100, svhn, cub200 or visa."""
+    out: Path
+    """Folder for its files."""

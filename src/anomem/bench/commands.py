@@ -12,6 +12,7 @@ from anomem.bench.arguments import (
     AblationArguments,
     Bench,
     CrossTypeArguments,
+    DataArguments,
     LinearArguments,
     MergeArguments,
     OneVsAllArguments,
@@ -167,6 +168,15 @@ def merge(arguments: MergeArguments) -> Result:
     return _show(arguments.out)
 
 
+def data(arguments: DataArguments) -> Result:
+    """Download a data set whose owner allows it, checked; for others, say where it is."""
+    from anomem.data.named.download import download
+
+    download(arguments.name, arguments.out)
+    print(f"{arguments.name} is in {arguments.out}")
+    return {"out": str(arguments.out)}, 0
+
+
 PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "bench one-vs-all": (OneVsAllArguments, one_vs_all),
     "bench ood": (OodArguments, ood),
@@ -175,6 +185,7 @@ PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "bench ablation": (AblationArguments, ablation),
     "bench prototypes": (PrototypesArguments, prototypes),
     "bench merge": (MergeArguments, merge),
+    "bench data": (DataArguments, data),
 }
 
 

@@ -79,7 +79,7 @@ def _sampling_ratio(config: Config) -> list[Variant]:
     *early, last = config.loss.sampling_ratios
     return [
         (f"r {ratio:g}", {"loss__sampling_ratios": (*(ratio for _ in early), last)}, "learnt")
-        for ratio in (0.05, 0.1, 0.3, 0.6, 1.0)
+        for ratio in (0.07, 0.15, 0.3, 0.6, 1.0)
     ]
 
 

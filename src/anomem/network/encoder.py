@@ -122,10 +122,12 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
 def _shrink_stem(backbone: Any, stride: int, channels: int, width: int | None) -> None:
     """Give small images a 3 x 3 stem without max-pooling, as wide as the first stage."""
     if hasattr(backbone, "conv1") and hasattr(backbone, "maxpool"):
-        width = width or backbone.bn1.num_features
+        stem = backbone.bn1.num_features
+        # A first block without a projection adds what it was given to what it makes of it.
+        width = stem if width is None or backbone.layer1[0].downsample is None else width
         backbone.conv1 = _convolution(channels, width, 3, stride)
         backbone.maxpool = nn.Identity()
-        if width != backbone.bn1.num_features:
+        if width != stem:
             _narrow_stem(backbone, width)
     elif hasattr(backbone, "conv_stem"):
         backbone.conv_stem.stride = (stride, stride)
