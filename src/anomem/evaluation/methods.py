@@ -65,17 +65,21 @@ def _ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
     return Method(config, new, (name,))
 
 
-def _peer(kind: type[Peer], config: Config) -> Method:
+def _peer(kind: type[Peer], config: Config, learning_rate: float | None = None) -> Method:
     def new(config: Config, device: str, seed: int) -> Contender:
         return kind(config, device=device, seed=seed)
 
     ours = Config()
+    stage1 = config.stage1
+    if learning_rate is not None:
+        stage1 = replace(stage1, learning_rate=learning_rate)
     # What is the detector's own does not make a peer another one.
     config = replace(
         config,
         memory=ours.memory,
         loss=ours.loss,
         pseudo=ours.pseudo,
+        stage1=stage1,
         stage2=ours.stage2,
         calibration=ours.calibration,
     )
@@ -89,9 +93,9 @@ METHODS = {
     "paper": _ours("paper", _until_the_clock_ends(paper())),
     "default-kmeans": _ours("default-kmeans", _DEFAULT, "kmeans"),
     "default-no-memory": _ours("default-no-memory", _DEFAULT, "mean"),
-    "supervised": _peer(Supervised, _DEFAULT),
+    "supervised": _peer(Supervised, _DEFAULT, learning_rate=0.3),
     "simclr": _peer(SimCLR, _DEFAULT),
-    "mhrot": _peer(MHRot, _DEFAULT),
+    "mhrot": _peer(MHRot, _DEFAULT, learning_rate=0.3),
     "csi": _peer(CSI, _DEFAULT),
     "deepsad": _peer(DeepSAD, _DEFAULT),
     "elsa": _peer(Elsa, _DEFAULT),
