@@ -19,7 +19,7 @@ def protocol(digits_as_cifar10: Path) -> OneVsAll:
     return OneVsAll("cifar10", load_named("cifar10", digits_as_cifar10), ("airplane",), (0.0, 0.1))
 
 
-def entry(*names: str, budget: float = 2.5) -> Entry:
+def entry(*names: str, budget: float = 4.0) -> Entry:
     return Entry(methods_named(names), budget, "cpu")
 
 
