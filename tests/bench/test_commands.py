@@ -26,7 +26,7 @@ def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
 ) -> None:
     out = tmp_path / "out"
     words = "--classes airplane --methods default,deepsad --budget-seconds 1.5 --json"
-    assert bench("one-vs-all", f"--path {digits_as_cifar10} --out {out}", words) == 0
+    assert bench("one-vs-all", f"--data cifar10:{digits_as_cifar10} --out {out}", words) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out.splitlines()[-1]) == {"out": str(out), "runs": 2}
     assert "airplane, gamma 0 (all), draw 0: deepsad auroc" in shown.err
@@ -69,7 +69,7 @@ def test_cross_type_ood_linear_and_ablation_run(
     ) == 0  # fmt: skip
     runs = {name: read(tmp_path / name / "runs.jsonl") for name in "abcd"}
     assert [run.against for run in runs["a"]] == ["bright", "dark", "all kinds", "dark"]
-    assert [run.against for run in runs["b"]] == ["folder"]
+    assert [run.against for run in runs["b"]] == [f"folder {tiles.name}"]
     assert "accuracy" in runs["c"][0].measures
     assert [run.method for run in runs["d"]] == [
         f"default, r {ratio}" for ratio in ("0.07", "0.15", "0.3", "0.6", "1")
@@ -78,13 +78,16 @@ def test_cross_type_ood_linear_and_ablation_run(
 
 
 def test_prototypes_are_drawn(digits_as_cifar10: Path, tmp_path: Path) -> None:
-    where = f"--path {digits_as_cifar10} --normal cat --out {tmp_path / 'p.png'}"
-    assert bench("prototypes", where, "--samples 10 --budget-seconds 1") == 0
-    assert (tmp_path / "p.png").is_file()
+    where = f"--data cifar10:{digits_as_cifar10} --out {tmp_path / 'p'}"
+    assert bench("prototypes", where, "--normal cat --samples 10 --budget-seconds 1") == 0
+    made = {file.name for file in (tmp_path / "p").iterdir()}
+    assert made == {"prototypes.png", "prototypes.csv", "manifest.json"}
+    assert bench("prototypes", where, "--normal cow") == 1
 
 
 def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
-    words = f"--path {digits_as_cifar10} --classes cat,dog --methods deepsad --budget-seconds 1"
+    words = "--classes cat,dog --methods deepsad --budget-seconds 1"
+    words = f"--data cifar10:{digits_as_cifar10} {words}"
     for part in (1, 2):
         assert bench("one-vs-all", words, f"--shard {part}/2 --out {tmp_path / str(part)}") == 0
     assert bench("merge", f"{tmp_path / '1'} {tmp_path / '2'} --out {tmp_path / 'all'}") == 0
@@ -106,6 +109,7 @@ def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
         ("one-vs-all --contamination 1", "contamination is 1.0"),
         ("one-vs-all --methods magic", "there is no method 'magic'"),
         ("one-vs-all --data mars", "'mars' is no data set known by name"),
+        ("ablation variance-weight --classes cat", "variance-weight is measured by linear evalu"),
         ("one-vs-all --shard 3/2", "shard is '3/2'; give a part and their number, as 2/3"),
         ("ood --against mars:there", "'mars' is no data set known by name"),
         ("ood --against svhn", "svhn needs a place; give it as svhn:PATH"),
@@ -117,7 +121,8 @@ def test_wrong_words_are_told_in_a_sentence(
     words: str, told: str, tmp_path: Path, digits_as_cifar10: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert bench(words, f"--path {digits_as_cifar10} --out {tmp_path / 'out'}") == 1
+    data = "" if "--data" in words else "--data cifar10"
+    assert bench(words, f"{data} --path {digits_as_cifar10} --out {tmp_path / 'out'}") == 1
     assert told in capsys.readouterr().err
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from anomem.data.named import Part, Parts, load_named
 from anomem.data.sources import ArraySource, ImageSource
 from anomem.evaluation.cross_type import CrossType
-from anomem.evaluation.methods import methods_named
+from anomem.evaluation.methods import METHODS, methods_named
 from anomem.evaluation.metrics import attack_metrics, auroc
 from anomem.evaluation.runner import Entry, run_protocol
 from anomem.evaluation.split import Cell, Exam
@@ -66,9 +67,25 @@ def test_the_unseen_kind_and_the_test_are_never_trained_on(protocol: CrossType) 
 def test_gamma_is_the_share_of_anomalies_to_the_image(protocol: CrossType) -> None:
     split = protocol.split(Cell("good", 0.1, "seen", 0, "dark"))
     count = len(images_of(split.anomalies))
-    assert count == round(0.1 * (count + len(split.normals))) == 6
-    with pytest.raises(ValueError, match=r"^gamma 0.5 takes 54 anomalies of other kinds than 'da"):
+    assert count == round(0.1 * (count + len(split.normals))) == 5
+    with pytest.raises(ValueError, match=r"^gamma 0.5 takes 41 anomalies of other kinds than 'da"):
         protocol.split(Cell("good", 0.5, "seen", 0, "dark"))
+
+
+def test_subjects_of_the_threshold_are_not_trained_on(protocol: CrossType) -> None:
+    train = part([60], 0)
+    group = tuple(str(row // 6) for row in range(60))
+    parts = Parts(replace(train, group=group), protocol.parts.test)
+    split = replace(protocol, parts=parts).split(protocol.cells()[0])
+    subject = dict(zip([train.images[r].tobytes() for r in range(60)], group, strict=True))
+    kept = {subject[image] for image in images_of(split.development)}
+    assert kept and not kept & {subject[image] for image in images_of(split.normals)}
+
+
+def test_a_set_without_a_normal_class_is_told(protocol: CrossType) -> None:
+    test = replace(protocol.parts.test, classes=("airplane", "bird", "cat", "dog"))
+    with pytest.raises(ValueError, match="first class of made is 'airplane'; cross-type needs a n"):
+        replace(protocol, parts=replace(protocol.parts, test=test)).cells()
 
 
 def test_anomalies_of_the_training_part_come_first(protocol: CrossType) -> None:
@@ -84,22 +101,21 @@ class Brightness:
     score_names = ("brightness",)
 
     def scores(self, images):  # type: ignore[no-untyped-def]
-        import torch
-
         pixels = images.take(torch.arange(len(images))).float()
         return {"brightness": pixels.mean(dim=(1, 2, 3)).numpy()}
 
 
 def test_thresholds_come_from_the_development_normals(protocol: CrossType) -> None:
-    from anomem.evaluation.methods import METHODS
-
     split = protocol.split(protocol.cells()[0])
     exam = Exam.of(split, METHODS["deepsad"].config, 1.0)
     contender = Brightness()
     judged = protocol.judge(contender, exam)["brightness"]  # type: ignore[arg-type]
     normal = contender.scores(exam.test_normals)["brightness"]
     kinds = {k: contender.scores(v)["brightness"] for k, v in exam.test_anomalies.items()}
-    threshold = float(max(contender.scores(exam.development)["brightness"]))  # of six, 95%
+    assert exam.development is not None
+    development = contender.scores(exam.development)["brightness"]
+    threshold = float(max(development))  # of nineteen, above which there may be 5%
+    assert len(development) == 19
     for kind, scores in kinds.items():
         expected = attack_metrics(normal, {kind: scores}, threshold)
         assert judged[kind].measures == expected | {"auroc": auroc(normal, scores)}

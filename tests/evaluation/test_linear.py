@@ -10,14 +10,14 @@ from anomem.data.named import load_named
 from anomem.evaluation.linear import Linear
 from anomem.evaluation.methods import METHODS, methods_named
 from anomem.evaluation.runner import Entry, run_protocol
-from anomem.evaluation.split import Exam
+from anomem.evaluation.split import Caps, Exam
 from anomem.training.batches import ImageSet
 
 
 @pytest.fixture
 def protocol(digits_as_cifar10: Path) -> Linear:
     parts = load_named("cifar10", digits_as_cifar10)
-    return Linear("digits", parts, most_normals=300, most_tested=200)
+    return Linear("digits", parts, caps=Caps(300, 200))
 
 
 class Pixels:
@@ -43,6 +43,13 @@ def test_accuracy_is_that_of_a_logistic_regression(protocol: Linear, most: int |
     places = np.linspace(0, 199, most or 200).round().astype(int)
     assert judged.measures["accuracy"] == np.mean(told == split.labels[1][places])
     assert judged.images == len(places) and judged.measures["accuracy"] > 0.4
+
+
+def test_no_test_image_is_trained_on(protocol: Linear) -> None:
+    split = protocol.split(protocol.cells()[0])
+    trained = {split.normals[row].tobytes() for row in range(len(split.normals))}
+    tested = {split.test_normals[row].tobytes() for row in range(len(split.test_normals))}
+    assert len(trained) > 200 and not trained & tested
 
 
 def test_a_method_without_labels_has_an_accuracy(protocol: Linear, tmp_path: Path) -> None:

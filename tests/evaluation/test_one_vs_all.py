@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomem.data.named import load_named
+from anomem.data.named import Parts, load_named
 from anomem.data.sources import ImageSource
 from anomem.evaluation.one_vs_all import OneVsAll, trained
-from anomem.evaluation.split import Cell
+from anomem.evaluation.split import Caps, Cell
 
 
 @pytest.fixture
@@ -76,18 +76,35 @@ def test_classes_and_gammas_cross(protocol: OneVsAll) -> None:
     assert len(listed) == 8
     assert {cell.anomaly_classes for cell in listed if cell.gamma == 0} == {"all"}
     assert len(replace(both, classes=()).cells()) == 40
-    with pytest.raises(ValueError, match="there is no class 'cow'; choose from airplane"):
+    with pytest.raises(
+        ValueError, match="there is no class 'cow' to train and to test on; choo"
+    ):
         replace(protocol, classes=("cow",)).cells()
 
 
 def test_caps_keep_gamma_and_take_some_of_the_test(protocol: OneVsAll) -> None:
-    capped = replace(protocol, most_normals=40, most_tested=25)
+    capped = replace(protocol, caps=Caps(40, 25))
     split = capped.split(Cell("cat", 0.2, "all", 0))
     assert len(split.normals) == 40 and len(images_of(split.anomalies)) == 10
     assert len(split.test_normals) == len(split.test_anomalies[""]) == 25
     whole = protocol.split(Cell("cat", 0.2, "all", 0))
     assert set(images_of(split.test_anomalies[""])) <= set(images_of(whole.test_anomalies[""]))
+    again = capped.split(Cell("cat", 0.2, "all", 1))
+    assert images_of(again.test_normals) == images_of(split.test_normals)  # whatever the draw
     assert capped.title == "cifar10, at most 40 normals, at most 25 tested of each kind"
+
+
+def test_a_gamma_of_less_than_one_anomaly_is_told(protocol: OneVsAll) -> None:
+    few = replace(protocol, caps=Caps(normals=30))
+    with pytest.raises(ValueError, match=r"^gamma 0.01 beside 30 normals is less than one anomaly"):
+        few.split(Cell("cat", 0.01, "all", 0))
+
+
+def test_only_classes_to_train_and_to_test_on_are_normal_in_turn(protocol: OneVsAll) -> None:
+    train = trained("cifar10", protocol.parts)
+    some = Parts(train.choose(np.flatnonzero(train.label < 3)), protocol.parts.test)
+    cells = replace(protocol, parts=some, classes=(), gammas=(0.0,)).cells()
+    assert [cell.normal for cell in cells] == ["airplane", "automobile", "bird"]
 
 
 def test_too_few_anomalies_and_a_set_without_training_images_are_told(protocol: OneVsAll) -> None:

@@ -1,31 +1,32 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from anomem import AnoMem
+from anomem.config import Config
 from anomem.data.named import load_named
+from anomem.evaluation.one_vs_all import OneVsAll
 from anomem.evaluation.prototypes import prototypes_among_samples
-from anomem.report.prototypes import draw_prototypes
+from anomem.evaluation.split import Caps, Cell
+from anomem.report.prototypes import draw_prototypes, write_prototypes
 
 
-def test_prototypes_lie_among_samples(digits_as_cifar10: Path, tmp_path: Path) -> None:
-    layout = prototypes_among_samples(
-        load_named("cifar10", digits_as_cifar10),
-        "airplane", preset="default", seconds=1.0, samples=20, seed=0, device="cpu",
-    )  # fmt: skip
-    assert layout.counts == [512, 256]
+def test_prototypes_lie_among_samples(
+    hasty: Config, digits_as_cifar10: Path, tmp_path: Path
+) -> None:
+    parts = load_named("cifar10", digits_as_cifar10)
+    protocol = OneVsAll("digits", parts, caps=Caps(normals=40, tested=20))
+    split = protocol.split(Cell("cat", 0.0, "all", 0))
+    layout = prototypes_among_samples(AnoMem(hasty, device="cpu").fit(split.normals), split)
+    assert layout.counts == [8, 4]
     for points, kinds in zip(layout.points, layout.kinds, strict=True):
         assert points.shape == (len(kinds), 2) and np.isfinite(points).all()
-        assert (kinds == 0).sum() == (kinds == 1).sum() > 20
+        assert (kinds == 0).sum() == (kinds == 1).sum() >= 20
     draw_prototypes(layout, "digits", tmp_path / "new" / "prototypes.png")
     with Image.open(tmp_path / "new" / "prototypes.png") as picture:
         assert picture.width > picture.height
-
-
-def test_an_unknown_class_is_told(digits_as_cifar10: Path) -> None:
-    with pytest.raises(ValueError, match="there is no class 'cow'"):
-        prototypes_among_samples(
-            load_named("cifar10", digits_as_cifar10),
-            "cow", preset="default", seconds=1.0, samples=20, seed=0, device="cpu",
-        )  # fmt: skip
+    write_prototypes(layout, tmp_path / "prototypes.csv")
+    lines = (tmp_path / "prototypes.csv").read_text().splitlines()
+    assert lines[0] == "scale,kind,x,y" and lines[-1].startswith("2,prototypes,")
+    assert len(lines) == 1 + sum(map(len, layout.kinds))

@@ -89,7 +89,11 @@ def slow_rank(runs: list[Run], method: str) -> float:
 
 def parsed(table: str) -> dict[str, dict[str, str]]:
     """Cells by method and column, in the order of the table."""
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if line.startswith("|")
+    ]
     head, _, *rows = [line for line in lines if line]
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
@@ -162,27 +166,48 @@ def test_published_figures_stand_beside_the_mean() -> None:
     run = replace(RUN, data="cifar10", gamma=0.0, measures={"auroc": 0.932})
     text = markdown_table([run, replace(run, method="mhrot"), replace(run, method="unheard of")])
     table = parsed(text)
-    assert table["default"]["published"] == "91.5"
     assert table["default"]["fewer errors"] == f"{100 * (93.2 - 91.5) / (100 - 91.5):.1f}"
-    assert table["mhrot"]["published"] == "89.5"
-    assert table["unheard of"]["published"] == table["unheard of"]["fewer errors"] == ""
-    assert "Published: the figures of the paper" in text
-    assert "published" not in markdown_table([RUN])
+    assert table["mhrot"]["fewer errors"] == f"{100 * (93.2 - 89.5) / (100 - 89.5):.1f}"
+    assert table["unheard of"]["fewer errors"] == ""
+    assert {k: v for k, v in table["*GOAD, published*"].items() if v} == {"mean": "88.2"}
+    assert "Published: in the paper" in text
+    assert "ublished" not in markdown_table([RUN])
+
+
+def test_published_figures_of_tests_stand_in_their_columns() -> None:
+    run = replace(RUN, protocol="ood", data="cifar10", gamma=0.0, measures={"auroc": 0.99})
+    runs = [replace(run, against=name) for name in ("svhn", "svhn, re-encoded")]
+    table = parsed(markdown_table(runs))
+    assert table["*CSI, published*"]["svhn"] == "99.8"
+    assert table["*CSI, published*"]["svhn, re-encoded"] == table["*CSI, published*"]["mean"] == ""
+    assert table["default"]["fewer errors"] == f"{100 * (99 - 99.2) / (100 - 99.2):.1f}"
+
+
+def test_all_kinds_together_are_not_in_the_mean_over_kinds() -> None:
+    runs = [
+        replace(RUN, against=name, measures={"auroc": value})
+        for name, value in (("print", 0.8), ("mask", 0.9), ("all kinds", 0.6))
+    ]
+    table = parsed(markdown_table(runs))
+    assert table["default"]["all kinds"] == "**60.0**" and table["default"]["mean"] == "**85.0**"
 
 
 def test_other_measures_follow_and_of_errors_the_least_is_bold() -> None:
     measures = {"auroc": 0.9, "fpr95": 0.3, "aupr_in": 0.8}
     run = replace(RUN, against="svhn", measures=measures)
     other = replace(run, method="peer", measures=measures | {"fpr95": 0.2, "aupr_in": 0.7})
-    table = parsed(markdown_table([run, other]))
-    assert list(table["default"]) == ["svhn", "mean", "rank", "AUPR in", "FPR95"]
-    assert (table["default"]["FPR95"], table["peer"]["FPR95"]) == ("30.0", "**20.0**")
-    assert (table["default"]["AUPR in"], table["peer"]["AUPR in"]) == ("**80.0**", "70.0")
+    text = markdown_table([run, other])
+    first, positive, errors = (parsed(part) for part in text.split("\n\n**"))
+    assert list(first["default"]) == ["svhn", "mean", "rank"]
+    assert "AUPR, normals positive in %" in text and "False positive rate at 95%" in text
+    assert (positive["default"]["svhn"], positive["peer"]["svhn"]) == ("**80.0**", "70.0")
+    assert (errors["default"]["mean"], errors["peer"]["mean"]) == ("30.0", "**20.0**")
+    assert list(errors) == ["peer", "default"]
 
 
 def test_accuracy_takes_the_place_of_auroc() -> None:
     text = markdown_table([replace(RUN, measures={"accuracy": 0.42, "accuracy_half": 0.4})])
-    assert "accuracy in %" in text and parsed(text)["default"]["mean"] == "**42.0**"
+    assert "Accuracy in %" in text and parsed(text)["default"]["mean"] == "**42.0**"
     assert parsed(text)["default"]["1/2"] == "**40.0**"
 
 

@@ -15,7 +15,7 @@ from anomem.arguments import Common
 class Bench(Common):
     """Of every protocol; a stopped bench goes on when it is called again."""
 
-    data: str = "cifar10"
+    data: str
     """Name of the data set, or NAME:PATH."""
     path: Path | None = None
     """Where it lies, if not said with the name."""
@@ -100,7 +100,7 @@ class AblationArguments(Bench):
 class PrototypesArguments(Common):
     """Draw prototypes among test samples by t-SNE (Figure 5 of the paper)."""
 
-    data: str = "cifar10"
+    data: str
     """Name of the data set, or NAME:PATH."""
     path: Path | None = None
     """Where it lies, if not said with the name."""
@@ -115,7 +115,7 @@ class PrototypesArguments(Common):
     seed: int = 0
     """Of the training and of the layout."""
     out: Path
-    """Picture to write, .png."""
+    """Folder for the picture, the points and the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,13 @@ from anomem.bench.arguments import (
     OodArguments,
     PrototypesArguments,
 )
+from anomem.bench.words import place, shard, shares, words
 
 if TYPE_CHECKING:
     from anomem.data.named import Parts
     from anomem.evaluation.methods import Method
     from anomem.evaluation.runner import BenchProtocol
+    from anomem.evaluation.split import Caps
 
 Result = tuple[dict[str, Any], int]
 
@@ -37,34 +39,36 @@ def one_vs_all(arguments: OneVsAllArguments) -> Result:
         raise ValueError(
             f"contamination is {arguments.contamination}; give a share from 0 to below 1."
         )
-    gammas, methods = _shares(arguments.gammas), methods_named(_words(arguments.methods))
+    gammas, methods = shares(arguments.gammas), methods_named(words(arguments.methods))
     name, parts = _data(arguments)
     protocol = OneVsAll(
         name,
         parts,
-        classes=_words(arguments.classes),
+        classes=words(arguments.classes),
         gammas=gammas,
         draws=arguments.draws,
         anomaly_classes=arguments.anomaly_classes,
         on=arguments.on,
         contamination=arguments.contamination,
-        most_normals=arguments.most_normals,
-        most_tested=arguments.most_tested,
+        caps=_caps(arguments),
     )
     return _run(protocol, methods, arguments)
 
 
 def ood(arguments: OodArguments) -> Result:
     """Compare methods, a whole data set normal and others out of distribution."""
-    from anomem.data.named import load_named
+    from anomem.data.named import called_of, load_named
     from anomem.evaluation.methods import methods_named
     from anomem.evaluation.ood import Ood
 
-    methods = methods_named(_words(arguments.methods))
+    methods = methods_named(words(arguments.methods))
     others = {}
-    for word in _words(arguments.against):
-        name, path = _place(word, None)
-        others[name] = load_named(name, path).test.images
+    for word in words(arguments.against):
+        name, path = place(word, None)
+        called = called_of(name, path)
+        if called in others:
+            raise ValueError(f"{called} is given twice; rename one of their folders.")
+        others[called] = load_named(name, path).test.images
     if not others:
         raise ValueError("against is empty; give other data sets, as svhn:PATH.")
     name, parts = _data(arguments)
@@ -73,8 +77,7 @@ def ood(arguments: OodArguments) -> Result:
         parts,
         others,
         draws=arguments.draws,
-        most_normals=arguments.most_normals,
-        most_tested=arguments.most_tested,
+        caps=_caps(arguments),
     )
     return _run(protocol, methods, arguments)
 
@@ -84,16 +87,15 @@ def cross_type(arguments: CrossTypeArguments) -> Result:
     from anomem.evaluation.cross_type import CrossType
     from anomem.evaluation.methods import methods_named
 
-    gammas, methods = _shares(arguments.gammas), methods_named(_words(arguments.methods))
+    gammas, methods = shares(arguments.gammas), methods_named(words(arguments.methods))
     name, parts = _data(arguments)
     protocol = CrossType(
         name,
         parts,
         gammas=gammas,
         draws=arguments.draws,
-        kinds=_words(arguments.kinds),
-        most_normals=arguments.most_normals,
-        most_tested=arguments.most_tested,
+        kinds=words(arguments.kinds),
+        caps=_caps(arguments),
     )
     return _run(protocol, methods, arguments)
 
@@ -103,7 +105,7 @@ def linear(arguments: LinearArguments) -> Result:
     from anomem.evaluation.linear import Linear
     from anomem.evaluation.methods import methods_named
 
-    methods = methods_named(_words(arguments.methods))
+    methods = methods_named(words(arguments.methods))
     return _run(_linear(arguments, Linear.name), methods, arguments)
 
 
@@ -115,17 +117,21 @@ def ablation(arguments: AblationArguments) -> Result:
     methods = variants(arguments.name, arguments.base)
     title = f"ablation {arguments.name}"
     if ABLATIONS[arguments.name].by == "linear":
+        if arguments.classes or arguments.gammas != "0":
+            raise ValueError(
+                f"{arguments.name} is measured by linear evaluation of all classes; leave classes "
+                "and gammas out."
+            )
         return _run(_linear(arguments, title), methods, arguments)
-    gammas = _shares(arguments.gammas)
+    gammas = shares(arguments.gammas)
     name, parts = _data(arguments)
     protocol = OneVsAll(
         name,
         parts,
-        classes=_words(arguments.classes),
+        classes=words(arguments.classes),
         gammas=gammas,
         draws=arguments.draws,
-        most_normals=arguments.most_normals,
-        most_tested=arguments.most_tested,
+        caps=_caps(arguments),
         name=title,
     )
     return _run(protocol, methods, arguments)
@@ -133,23 +139,35 @@ def ablation(arguments: AblationArguments) -> Result:
 
 def prototypes(arguments: PrototypesArguments) -> Result:
     """Draw prototypes among test samples by t-SNE (Figure 5 of the paper)."""
-    from anomem.data.named import load_named
-    from anomem.evaluation.prototypes import prototypes_among_samples
-    from anomem.report.prototypes import draw_prototypes
+    from dataclasses import replace
 
-    name, path = _place(arguments.data, arguments.path)
-    layout = prototypes_among_samples(
-        load_named(name, path),
-        arguments.normal,
-        preset=arguments.preset,
-        seconds=arguments.budget_seconds,
-        samples=arguments.samples,
-        seed=arguments.seed,
-        device=arguments.device,
-    )
-    draw_prototypes(layout, f"{name}, {arguments.normal} normal", arguments.out)
-    print(arguments.out)
-    return {"out": str(arguments.out), "prototypes": layout.counts}, 0
+    from anomem import AnoMem
+    from anomem.evaluation.manifest import note_call
+    from anomem.evaluation.methods import until_the_clock_ends
+    from anomem.evaluation.one_vs_all import OneVsAll
+    from anomem.evaluation.prototypes import prototypes_among_samples
+    from anomem.evaluation.split import Caps, Cell
+    from anomem.presets import resolve
+    from anomem.report.prototypes import draw_prototypes, write_prototypes
+
+    called, parts = _data(arguments)
+    protocol = OneVsAll(called, parts, (arguments.normal,), caps=Caps(tested=arguments.samples))
+    protocol.cells()  # tells whether there is such a class
+    split = protocol.split(Cell(arguments.normal, 0.0, "all", arguments.seed))
+    config = until_the_clock_ends(resolve(arguments.preset))
+    stage1 = replace(config.stage1, max_seconds=arguments.budget_seconds)
+    model = AnoMem(
+        replace(config, stage1=stage1), device=arguments.device, seed=arguments.seed
+    ).fit(split.normals)
+    layout = prototypes_among_samples(model, split)
+    out = arguments.out
+    title = f"{called}, {arguments.normal} normal"
+    note_call(out, protocol="prototypes", data=title, seeds=[arguments.seed],
+              preset=arguments.preset, budget_seconds=arguments.budget_seconds)  # fmt: skip
+    draw_prototypes(layout, title, out / "prototypes.png")
+    write_prototypes(layout, out / "prototypes.csv")
+    print(out / "prototypes.png")
+    return {"out": str(out), "prototypes": layout.counts}, 0
 
 
 def merge(arguments: MergeArguments) -> Result:
@@ -162,7 +180,9 @@ def merge(arguments: MergeArguments) -> Result:
     target = arguments.out / "runs.jsonl"
     if target.exists():
         raise ValueError(f"{target} exists; give another folder, or delete it.")
-    for run in merged([folder / "runs.jsonl" for folder in arguments.folders]):
+    # A shard of few cells may be empty.
+    files = [f for folder in arguments.folders if (f := folder / "runs.jsonl").exists()]
+    for run in merged(files):
         append(target, run)
     join_manifests(arguments.folders, arguments.out)
     return _show(arguments.out)
@@ -197,8 +217,7 @@ def _linear(arguments: Bench, title: str) -> BenchProtocol:
         name,
         parts,
         draws=arguments.draws,
-        most_normals=arguments.most_normals,
-        most_tested=arguments.most_tested,
+        caps=_caps(arguments),
         name=title,
     )
 
@@ -209,9 +228,17 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
 
     if arguments.draws < 1 or not arguments.budget_seconds > 0:
         raise ValueError("draws and budget-seconds must be above 0; correct them.")
-    entry = Entry(methods, arguments.budget_seconds, arguments.device, _shard(arguments.shard))
+    entry = Entry(methods, arguments.budget_seconds, arguments.device, shard(arguments.shard))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    note_call(arguments.out, protocol, entry)
+    note_call(
+        arguments.out,
+        protocol=protocol.name,
+        data=protocol.title,
+        seeds=sorted({cell.draw for cell in protocol.cells()}),
+        methods={name: method.digest for name, method in methods.items()},
+        budget_seconds=entry.budget,
+        shard=arguments.shard,
+    )
     for run in run_protocol(protocol, entry, arguments.out / "runs.jsonl"):
         against = f" against {run.against}" if run.against else ""
         measures = ", ".join(
@@ -231,12 +258,13 @@ def _show(out: Path) -> Result:
     """Tables and figures of the results in a folder."""
     from anomem.evaluation.results import as_csv, read
     from anomem.evaluation.tables import csv_table, markdown_table
-    from anomem.report.ablation import draw_ablation
+    from anomem.report.ablation import draw_ablations
     from anomem.report.curves import auroc_against_gamma, auroc_against_seconds
 
     results = out / "runs.jsonl"
     if not results.exists():
-        raise ValueError(f"{results} does not exist, as no run was made; give a smaller shard.")
+        print(f"{out}: no run; the shard is empty, or no method could be trained.", file=sys.stderr)
+        return {"out": str(out), "runs": 0}, 1
     runs = read(results)
     table = markdown_table(runs)
     (out / "table.md").write_text(table)
@@ -244,40 +272,20 @@ def _show(out: Path) -> Result:
     (out / "runs.csv").write_text(as_csv(runs))
     auroc_against_gamma(runs, out / "against-gamma.png")
     auroc_against_seconds(runs, out / "against-seconds.png")
-    draw_ablation(runs, out / "against-choice.png")
+    draw_ablations(runs, out / "against-choice.png")
     print(table)
     return {"out": str(out), "runs": len(runs)}, 0
 
 
-def _data(arguments: Bench) -> tuple[str, Parts]:
-    from anomem.data.named import load_named
+def _data(arguments: Bench | PrototypesArguments) -> tuple[str, Parts]:
+    """The data set, and what it is called in results."""
+    from anomem.data.named import called_of, load_named
 
-    name, path = _place(arguments.data, arguments.path)
-    return name, load_named(name, path)
-
-
-def _place(word: str, path: Path | None) -> tuple[str, Path | None]:
-    """Name and place of a data set, given as NAME or NAME:PATH."""
-    name, colon, place = word.partition(":")
-    return name, Path(place) if colon else path
+    name, path = place(arguments.data, arguments.path)
+    return called_of(name, path), load_named(name, path)
 
 
-def _shard(text: str) -> tuple[int, int]:
-    part, slash, parts = text.partition("/")
-    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise ValueError(f"shard is {text!r}; give a part and their number, as 2/3.")
-    return int(part), int(parts)
+def _caps(arguments: Bench) -> Caps:
+    from anomem.evaluation.split import Caps
 
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        shares = tuple(float(word) for word in _words(text))
-    except ValueError:
-        shares = (-1.0,)
-    if not shares or not all(0 <= share < 1 for share in shares):
-        raise ValueError(f"gammas is {text!r}; give numbers from 0 to below 1, as in 0,0.05.")
-    return shares
+    return Caps(arguments.most_normals, arguments.most_tested)

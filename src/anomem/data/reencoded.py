@@ -15,6 +15,8 @@ from anomem.data.decode import decode_bytes
 from anomem.data.shape import ImageShape, to_shape
 from anomem.data.sources import ImageSource
 
+_JPEG = b"\xff\xd8\xff"
+
 
 @dataclass(frozen=True)
 class Jpeg:
@@ -32,13 +34,11 @@ class Jpeg:
 def jpeg_of(source: ImageSource) -> Jpeg | None:
     """How the first image of a source is encoded; None where it is no JPEG file."""
     content = source.encoded(0)
-    if content is None:
+    if content is None or not content.startswith(_JPEG):
         return None
-    with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP", "TIFF", "BMP")) as image:
-        if not isinstance(image, JpegImageFile):
-            return None
-        return Jpeg({key: list(table) for key, table in image.quantization.items()},
-                    get_sampling(image))  # fmt: skip
+    with JpegImageFile(io.BytesIO(content)) as image:
+        tables = {key: list(table) for key, table in image.quantization.items()}
+        return Jpeg(tables, get_sampling(image))
 
 
 class ReencodedSource(ImageSource):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anomem.config import Config
-from anomem.evaluation.methods import METHODS, Method, variant
+from anomem.evaluation.methods import Method, until_the_clock_ends, variant
 from anomem.evaluation.ours import Memory
+from anomem.presets import resolve
 
 By = Literal["one-vs-all", "linear"]
 Variant = tuple[str, dict[str, Any], Memory]
@@ -20,12 +21,10 @@ class Ablation:
     """One choice, and the values it takes.
 
     Attributes:
-        where: Table or figure of the paper.
         variants: From the choices they are made of.
         by: Protocol that measures them.
     """
 
-    where: str
     variants: Callable[[Config], list[Variant]]
     by: By = "one-vs-all"
 
@@ -103,31 +102,27 @@ def _scale_weights(config: Config) -> list[Variant]:
 
 
 def _backbone(config: Config) -> list[Variant]:
-    small = config.encoder.stem_stride
-    return [
-        (
-            name,
-            {"encoder__name": name, "encoder__width": width, "encoder__stem_stride": small},
-            "learnt",
-        )
-        for name, width in (
-            ("resnet10t", config.encoder.width),
-            ("resnet18", config.encoder.width),
-            ("resnet50", config.encoder.width),
-            ("efficientnet_b0", None),
-        )
+    encoder = config.encoder
+    residual = [
+        (name, {"encoder__name": name}, "learnt") for name in ("resnet10t", "resnet18", "resnet50")
     ]
+    # An EfficientNet halves the size once more than a ResNet with a small stem does.
+    efficient = {
+        "encoder__name": "efficientnet_b0", "encoder__width": None,
+        "encoder__stem_stride": encoder.stem_stride and 1,
+    }  # fmt: skip
+    return [*residual, ("efficientnet_b0", efficient, "learnt")]
 
 
 ABLATIONS = {
-    "memory": Ablation("Table 5", _memory_and_scales),
-    "memory-linear": Ablation("Table 4", _linear_memory_and_scales, by="linear"),
-    "last-size": Ablation("Figure 3", _last_size),
-    "earlier-size": Ablation("Figure 3", _early_size),
-    "sampling-ratio": Ablation("Figure 4", _sampling_ratio),
-    "variance-weight": Ablation("Table 6", _variance_weight, by="linear"),
-    "scale-weights": Ablation("Table 7", _scale_weights),
-    "backbone": Ablation("Appendix B", _backbone),
+    "memory": Ablation(_memory_and_scales),
+    "memory-linear": Ablation(_linear_memory_and_scales, by="linear"),
+    "last-size": Ablation(_last_size),
+    "earlier-size": Ablation(_early_size),
+    "sampling-ratio": Ablation(_sampling_ratio),
+    "variance-weight": Ablation(_variance_weight, by="linear"),
+    "scale-weights": Ablation(_scale_weights),
+    "backbone": Ablation(_backbone),
 }
 
 
@@ -143,5 +138,5 @@ def variants(name: str, base: str) -> dict[str, Method]:
     """
     if name not in ABLATIONS:
         raise ValueError(f"there is no ablation {name!r}; choose from {', '.join(ABLATIONS)}.")
-    made = ABLATIONS[name].variants(METHODS[base].config)
+    made = ABLATIONS[name].variants(until_the_clock_ends(resolve(base)))
     return {f"{base}, {v}": variant(base, v, choices, memory) for v, choices, memory in made}

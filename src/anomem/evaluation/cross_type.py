@@ -7,18 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from anomem.calibration import hold_out
 from anomem.data.named import Parts
-from anomem.data.named.parts import Part
+from anomem.data.named.parts import NORMAL, Part
 from anomem.evaluation.metrics import attack_metrics, auroc
 from anomem.evaluation.one_vs_all import trained
 from anomem.evaluation.race import Contender, Judgement, Measured
-from anomem.evaluation.split import Cell, Exam, Split, anomaly_count
+from anomem.evaluation.results import EVERY_KIND
+from anomem.evaluation.split import Caps, Cell, Exam, Split, anomaly_count
 
-EVERY_KIND = "all kinds"
 DEVELOPMENT = 0.1
 """Share of the training normals that is kept to find the threshold."""
 ALPHA = 0.05
-"""Share of those normals that the threshold calls attacks."""
+"""Largest share of those normals above the threshold."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class CrossType:
     """Training on normals and all kinds of anomaly but one, which is tested against.
 
     At gamma 0 no anomaly is trained on, and the test is against each kind and against all.
-    Thresholds come from a tenth of the training normals, which no method sees.
+    Thresholds come from a tenth of the training normals, at least 19, which no method sees and
+    whose subjects are not among those trained on.
 
     Attributes:
         data: Name of the data set, whose first class is the normal one.
@@ -35,8 +37,7 @@ class CrossType:
         gammas: Shares of anomalies in the training set, in [0, 1).
         draws: Random draws; the draw is the seed of the training too.
         kinds: Kinds of anomaly that are left out in turn; none for all.
-        most_normals: Most training normals; None for all.
-        most_tested: Most test images of each kind and of the normals; None for all.
+        caps: Most images.
         name: Of the protocol.
     """
 
@@ -45,28 +46,30 @@ class CrossType:
     gammas: tuple[float, ...] = (0.0, 0.05)
     draws: int = 1
     kinds: tuple[str, ...] = ()
-    most_normals: int | None = None
-    most_tested: int | None = None
+    caps: Caps = Caps()
     name: str = "cross-type"
 
     @property
     def title(self) -> str:
         """The data set, and what was done to it."""
-        most = f", at most {self.most_normals} normals" if self.most_normals else ""
-        tested = f", at most {self.most_tested} tested of each kind" if self.most_tested else ""
-        return self.data + most + tested
+        return self.caps.title(self.data)
 
     def cells(self) -> list[Cell]:
         """One training set at gamma 0, one for each kind that is left out at the others.
 
         Raises:
-            ValueError: There is no such kind.
+            ValueError: There is no such kind, or no normal class.
         """
+        normal = self.parts.test.classes[0]
+        if normal not in NORMAL:
+            raise ValueError(
+                f"the first class of {self.data} is {normal!r}; cross-type needs a normal one, "
+                f"named {', '.join(NORMAL)}."
+            )
         known = self._known()
         unknown = [kind for kind in self.kinds if kind not in known]
         if unknown:
             raise ValueError(f"there is no kind {unknown[0]!r}; choose from {', '.join(known)}.")
-        normal = self.parts.test.classes[0]
         return [
             Cell(normal, gamma, "seen" if gamma else "all", draw, kind)
             for draw in range(self.draws)
@@ -86,9 +89,8 @@ class CrossType:
         """
         train, test = trained(self.data, self.parts), self.parts.test
         rng = np.random.default_rng(cell.draw)
-        normals = rng.permutation(np.flatnonzero(train.label == 0))[: self.most_normals]
-        count = max(round(DEVELOPMENT * len(normals)), 1)
-        kept, normals = normals[:count], normals[count:]
+        good = train.choose(rng.permutation(np.flatnonzero(train.label == 0))[: self.caps.normals])
+        normals, kept = hold_out(len(good), DEVELOPMENT, cell.draw, good.group)
         seen = self._seen(cell.unseen)
         count = anomaly_count(cell.gamma, len(normals))
         if count > len(seen):
@@ -99,11 +101,11 @@ class CrossType:
         chosen = rng.permutation(len(seen))[:count]
         kinds = [cell.unseen] if cell.unseen else self._known()
         return Split(
-            train.choose(normals).images,
+            good.choose(normals).images,
             seen.choose(chosen).images if count else None,
-            test.choose(self._some(np.flatnonzero(test.label == 0))).images,
-            {kind: test.choose(self._some(self._of(test, kind))).images for kind in kinds},
-            train.choose(kept).images,
+            test.choose(self.caps.some(np.flatnonzero(test.label == 0))).images,
+            {kind: test.choose(self.caps.some(_of(test, kind))).images for kind in kinds},
+            good.choose(kept).images,
         )
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:
@@ -141,10 +143,6 @@ class CrossType:
         allowed = [place for place, name in enumerate(part.classes) if place and name != unseen]
         return part.choose(np.flatnonzero(np.isin(part.label, allowed)))
 
-    @staticmethod
-    def _of(part: Part, kind: str) -> npt.NDArray[np.int64]:
-        return np.flatnonzero(part.label == part.classes.index(kind))
 
-    def _some(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """At most so many of them, the same in every cell."""
-        return np.sort(np.random.default_rng(0).permutation(indices)[: self.most_tested])
+def _of(part: Part, kind: str) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(part.label == part.classes.index(kind))

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from anomem.data.named import Parts
 from anomem.evaluation.one_vs_all import trained
 from anomem.evaluation.race import Contender, Judgement, Measured
-from anomem.evaluation.split import Cell, Exam, Split, everything
+from anomem.evaluation.split import Caps, Cell, Exam, Split, everything
 
 _MOST_FITTED = 10_000
 """Training images that the classifier is fitted to."""
@@ -30,23 +30,20 @@ class Linear:
         data: Name of the data set.
         parts: Its images.
         draws: Seeds of the training.
-        most_normals: Most training images; None for all.
-        most_tested: Most test images; None for all.
+        caps: Most images; of all classes together to test on.
         name: Of the protocol.
     """
 
     data: str
     parts: Parts
     draws: int = 1
-    most_normals: int | None = None
-    most_tested: int | None = None
+    caps: Caps = Caps()
     name: str = "linear"
 
     @property
     def title(self) -> str:
         """The data set, and what was done to it."""
-        most = f", at most {self.most_normals} images" if self.most_normals else ""
-        return self.data + most + (f", {self.most_tested} tested" if self.most_tested else "")
+        return self.caps.title(self.data)
 
     def cells(self) -> list[Cell]:
         """One training set a draw."""
@@ -59,9 +56,8 @@ class Linear:
     def split(self, cell: Cell) -> Split:
         """Choose the images of a cell; all draws have the same test images."""
         train, test = trained(self.data, self.parts), self.parts.test
-        order = np.random.default_rng(cell.draw).permutation(len(train))[: self.most_normals]
-        some = np.sort(np.random.default_rng(0).permutation(len(test))[: self.most_tested])
-        fitted, tested = train.choose(order), test.choose(some)
+        order = np.random.default_rng(cell.draw).permutation(len(train))[: self.caps.normals]
+        fitted, tested = train.choose(order), test.choose(self.caps.some(np.arange(len(test))))
         return Split(fitted.images, None, tested.images, labels=(fitted.label, tested.label))
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:

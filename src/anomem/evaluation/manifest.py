@@ -10,29 +10,26 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from anomem.versions import git_commit, library_versions
 
-if TYPE_CHECKING:
-    from anomem.evaluation.runner import BenchProtocol, Entry
-
 _NAME = "manifest.json"
 
 
-def note_call(out: Path, protocol: BenchProtocol, entry: Entry) -> None:
-    """Add this call to the manifest of a folder."""
+def note_call(out: Path, **details: Any) -> None:
+    """Add this call to the manifest of a folder.
+
+    Args:
+        out: The folder.
+        details: What else made its results, such as protocol, data and seeds.
+    """
     call = {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "protocol": protocol.name,
-        "data": protocol.title,
-        "seeds": sorted({cell.draw for cell in protocol.cells()}),
-        "methods": {name: method.digest for name, method in entry.methods.items()},
-        "budget_seconds": entry.budget,
-        "shard": "/".join(map(str, entry.shard)),
+        **details,
         "commit": git_commit(),
         "versions": library_versions(),
         "hardware": hardware(),
@@ -50,11 +47,17 @@ def hardware() -> dict[str, Any]:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "memory_gib": round(pages / 2**30, 1),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _cores() -> int:
+    # Not every system tells which cores a process may use.
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _processor() -> str:

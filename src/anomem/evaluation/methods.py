@@ -52,7 +52,7 @@ class Method:
         return hashlib.blake2b(choices.encode(), digest_size=4).hexdigest()
 
 
-def _until_the_clock_ends(config: Config) -> Config:
+def until_the_clock_ends(config: Config) -> Config:
     """The same with the encoder of ``default``, and as many steps as the clock allows."""
     stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
     return replace(config, encoder=default().encoder, stage1=stage1)
@@ -86,11 +86,11 @@ def _peer(kind: type[Peer], config: Config, learning_rate: float | None = None) 
     return Method(config, new, kind.score_names, kind.needs_anomalies)
 
 
-_DEFAULT = _until_the_clock_ends(default())
+_DEFAULT = until_the_clock_ends(default())
 
 METHODS = {
     "default": _ours("default", _DEFAULT),
-    "paper": _ours("paper", _until_the_clock_ends(paper())),
+    "paper": _ours("paper", until_the_clock_ends(paper())),
     "default-kmeans": _ours("default-kmeans", _DEFAULT, "kmeans"),
     "default-no-memory": _ours("default-no-memory", _DEFAULT, "mean"),
     "supervised": _peer(Supervised, _DEFAULT, learning_rate=0.3),
@@ -125,5 +125,5 @@ def variant(base: str, name: str, choices: Mapping[str, Any], memory: Memory = "
         choices: By path, as :func:`~anomem.presets.flat` gives them.
         memory: What stands in place of the learnt memory.
     """
-    config = changed(_until_the_clock_ends(resolve(base)), choices)
+    config = changed(until_the_clock_ends(resolve(base)), choices)
     return _ours(f"{base}, {name}", config, memory)

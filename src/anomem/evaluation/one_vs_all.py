@@ -14,7 +14,7 @@ from anomem.evaluation.judging import judge_each_test
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.race import Contender, Judgement
 from anomem.evaluation.results import AnomalyClasses
-from anomem.evaluation.split import Cell, Exam, Split, anomaly_count
+from anomem.evaluation.split import Caps, Cell, Exam, Split, anomaly_count
 
 On = Literal["test", "validation"]
 Indices = npt.NDArray[np.int64]
@@ -36,8 +36,7 @@ class OneVsAll:
         anomaly_classes: Draw the anomalies from all other classes, or from one of them.
         on: Measure on the test images, or on a validation split cut from the training images.
         contamination: Share of unlabelled anomalies among the normals, in [0, 1).
-        most_normals: Most training normals of a cell, the first of the draw; None for all.
-        most_tested: Most test images of the normal class, and of all others; None for all.
+        caps: Most images.
         name: Of the protocol.
     """
 
@@ -49,21 +48,15 @@ class OneVsAll:
     anomaly_classes: AnomalyClasses = "all"
     on: On = "test"
     contamination: float = 0.0
-    most_normals: int | None = None
-    most_tested: int | None = None
+    caps: Caps = Caps()
     name: str = "one-vs-all"
 
     @property
     def title(self) -> str:
         """The data set, and what was done to it."""
-        parts = [self.data if self.on == "test" else f"{self.data} ({self.on})"]
-        if self.contamination:
-            parts.append(f"{100 * self.contamination:.4g}% of the normals anomalous")
-        if self.most_normals:
-            parts.append(f"at most {self.most_normals} normals")
-        if self.most_tested:
-            parts.append(f"at most {self.most_tested} tested of each kind")
-        return ", ".join(parts)
+        on = "" if self.on == "test" else f" ({self.on})"
+        spoilt = f", {100 * self.contamination:.4g}% of the normals anomalous"
+        return self.caps.title(f"{self.data}{on}{spoilt if self.contamination else ''}")
 
     def cells(self) -> list[Cell]:
         """All training sets, in the order in which they are run.
@@ -71,10 +64,15 @@ class OneVsAll:
         Raises:
             ValueError: There is no such class.
         """
-        known = trained(self.data, self.parts).classes
+        train = trained(self.data, self.parts)
+        both = np.intersect1d(train.label, self.parts.test.label)
+        known = tuple(train.classes[label] for label in both)
         unknown = [name for name in self.classes if name not in known]
         if unknown:
-            raise ValueError(f"there is no class {unknown[0]!r}; choose from {', '.join(known)}.")
+            raise ValueError(
+                f"there is no class {unknown[0]!r} to train and to test on; choose from "
+                f"{', '.join(known)}."
+            )
         return [
             Cell(normal, gamma, self.anomaly_classes if gamma else "all", draw)
             for draw in range(self.draws)
@@ -103,7 +101,7 @@ class OneVsAll:
         if cell.anomaly_classes == "one":
             others = rng.choice(others, 1)
         held_out = round(_VALIDATION[0] * len(normals)) if self.on == "validation" else 0
-        held, normals = normals[:held_out], normals[held_out:][: self.most_normals]
+        held, normals = normals[:held_out], normals[held_out:][: self.caps.normals]
         hidden = anomaly_count(self.contamination, len(normals))
         count = anomaly_count(cell.gamma, len(normals) + hidden)
         pool = rng.permutation(np.flatnonzero(np.isin(train.label, others)))
@@ -115,8 +113,7 @@ class OneVsAll:
         anomalies, unlabelled = pool[:count], pool[count : count + hidden]
         if self.on == "test":
             judged = [np.flatnonzero(test.label == own), np.flatnonzero(test.label != own)]
-            if self.most_tested:
-                judged = [np.sort(rng.permutation(part)[: self.most_tested]) for part in judged]
+            judged = [self.caps.some(part) for part in judged]
         else:
             rest = np.setdiff1d(np.flatnonzero(train.label != own), pool[: count + hidden])
             test, judged = train, [held, rng.permutation(rest)[: _VALIDATION[1]]]

@@ -17,9 +17,11 @@ from anomem.evaluation.judging import judge_each_test
 from anomem.evaluation.metrics import ood_metrics
 from anomem.evaluation.one_vs_all import trained
 from anomem.evaluation.race import Contender, Judgement
-from anomem.evaluation.split import Cell, Exam, Split
+from anomem.evaluation.split import Caps, Cell, Exam, Split
 
 RE_ENCODED = "re-encoded"
+_LONGEST = 2**16
+"""Bound on the side of a re-encoded image: none, so that size does not give it away either."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,7 @@ class Ood:
         parts: Its images.
         others: Test images of other data sets, by name.
         draws: Seeds of the training.
-        most_normals: Most training images; None for all.
-        most_tested: Most test images of each set; None for all.
+        caps: Most images.
         name: Of the protocol.
     """
 
@@ -44,16 +45,13 @@ class Ood:
     parts: Parts
     others: Mapping[str, ImageSource]
     draws: int = 1
-    most_normals: int | None = None
-    most_tested: int | None = None
+    caps: Caps = Caps()
     name: str = "ood"
 
     @property
     def title(self) -> str:
         """The data set, and what was done to it."""
-        most = f", at most {self.most_normals} normals" if self.most_normals else ""
-        tested = f", at most {self.most_tested} tested of each set" if self.most_tested else ""
-        return self.data + most + tested
+        return self.caps.title(self.data)
 
     def cells(self) -> list[Cell]:
         """One training set a draw."""
@@ -69,13 +67,13 @@ class Ood:
         """Choose the images of a cell; all draws have the same test images."""
         train, test = trained(self.data, self.parts), self.parts.test
         order = np.random.default_rng(cell.draw).permutation(len(train))
-        tests = {n: choose(images, self._some(len(images))) for n, images in self.others.items()}
+        tests = {name: choose(each, self._some(len(each))) for name, each in self.others.items()}
         if jpeg := jpeg_of(test.images):
-            shape = infer_shape(test.images)
+            shape = infer_shape(test.images, longest=_LONGEST)
             for name, images in list(tests.items()):
                 tests[f"{name}, {RE_ENCODED}"] = ReencodedSource(images, jpeg, shape)
         return Split(
-            train.choose(order[: self.most_normals]).images,
+            train.choose(order[: self.caps.normals]).images,
             None,
             test.choose(self._some(len(test))).images,
             tests,
@@ -86,5 +84,4 @@ class Ood:
         return judge_each_test(contender, exam, ood_metrics)
 
     def _some(self, count: int) -> npt.NDArray[np.int64]:
-        order = np.random.default_rng(0).permutation(count)
-        return np.sort(order[: self.most_tested])
+        return self.caps.some(np.arange(count))

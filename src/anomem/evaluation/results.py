@@ -91,6 +91,7 @@ class Setting(NamedTuple):
     protocol: str
     data: str
     budget: float
+    device: str
     anomaly_classes: Literal["none", "all", "one", "seen"]
     gamma: float
 
@@ -107,6 +108,8 @@ class Mean(NamedTuple):
     std: float | None
 
 
+EVERY_KIND = "all kinds"
+"""Column of a test against all kinds of anomaly together, beside tests against each of them."""
 ANOMALIES = {
     "none": "no labelled anomaly",
     "all": "anomalies of all other classes",
@@ -197,16 +200,21 @@ def by_setting(runs: Iterable[Run]) -> dict[Setting, dict[str, Cells]]:
     settings: dict[Setting, dict[str, Cells]] = {}
     for run in runs:
         classes = run.anomaly_classes if run.gamma else "none"
-        setting = Setting(run.protocol, run.data, run.budget, classes, run.gamma)
+        setting = Setting(run.protocol, run.data, run.budget, run.device, classes, run.gamma)
         cells = settings.setdefault(setting, {}).setdefault(run.method, {})
         cells[run.column, run.draw] = run
     order = list(ANOMALIES)
-    return {s: settings[s] for s in sorted(settings, key=lambda s: (*s[:3], order.index(s[3]), s))}
+    return {s: settings[s] for s in sorted(settings, key=lambda s: (*s[:4], order.index(s[4]), s))}
 
 
 def columns_of(methods: Mapping[str, Cells]) -> list[str]:
     """Columns of a setting, normal classes or tests, sorted."""
     return sorted({column for cells in methods.values() for column, _ in cells})
+
+
+def averaged(columns: Sequence[str]) -> list[str]:
+    """The columns that a mean is taken over: not that of all kinds beside each of them."""
+    return [name for name in columns if name != EVERY_KIND] or list(columns)
 
 
 def mean_of(cells: Cells, columns: Sequence[str], measure: str = "auroc") -> Mean | None:

@@ -76,8 +76,11 @@ def run_protocol(protocol: BenchProtocol, entry: Entry, results: Path) -> Iterat
     Yields:
         Each run.
 
+    Warns:
+        UserWarning: A training set cannot be made, or a method failed; the others go on.
+
     Raises:
-        ValueError: The data cannot be read.
+        ValueError: An image cannot be read.
     """
     done = {run.key for run in read(results)} if results.exists() else set()
     part, parts = entry.shard
@@ -87,10 +90,16 @@ def run_protocol(protocol: BenchProtocol, entry: Entry, results: Path) -> Iterat
             for name in methods_of(entry, cell)
             if not set(keys_of(protocol, entry, cell, name)) <= done
         ]
-        if missing:
-            for run in _run_cell(protocol, entry, cell, missing):
-                append(results, run)
-                yield run
+        if not missing:
+            continue
+        try:
+            split = protocol.split(cell)
+        except ValueError as error:
+            warnings.warn(f"{_name(cell)} is left out: {error}", stacklevel=2)
+            continue
+        for run in _run_cell(protocol, entry, cell, split, missing):
+            append(results, run)
+            yield run
 
 
 def methods_of(entry: Entry, cell: Cell) -> list[str]:
@@ -121,14 +130,9 @@ def keys_of(protocol: BenchProtocol, entry: Entry, cell: Cell, method: str) -> l
 
 
 def _run_cell(
-    protocol: BenchProtocol, entry: Entry, cell: Cell, methods: Sequence[str]
+    protocol: BenchProtocol, entry: Entry, cell: Cell, split: Split, methods: Sequence[str]
 ) -> Iterator[Run]:
-    """Train methods side by side on a cell, and measure them.
-
-    Warns:
-        UserWarning: A method failed; the others go on.
-    """
-    split = protocol.split(cell)
+    """Train methods side by side on a cell, and measure them."""
     contenders: dict[Contender, str] = {}
     lanes = []
     exams: dict[tuple[int, int] | None, Exam] = {}
@@ -142,10 +146,15 @@ def _run_cell(
     for lane in race(lanes):
         name = contenders[lane.contender]
         if lane.failure:
-            warnings.warn(f"{name} on {cell.normal} failed: {lane.failure}", stacklevel=2)
+            warnings.warn(f"{name} on {_name(cell)} failed: {lane.failure}", stacklevel=2)
             continue
         for key in keys_of(protocol, entry, cell, name):
             yield _run(key, lane)
+
+
+def _name(cell: Cell) -> str:
+    unseen = f" without {cell.unseen}" if cell.unseen else ""
+    return f"{cell.normal}{unseen}, gamma {cell.gamma:g}, draw {cell.draw}"
 
 
 def _judge(protocol: BenchProtocol, exam: Exam) -> Callable[[Contender, float], Judgement]:

@@ -19,6 +19,29 @@ from anomem.training.batches import ImageSet
 
 
 @dataclass(frozen=True)
+class Caps:
+    """Most images, so that a protocol also runs in minutes; None for all.
+
+    Attributes:
+        normals: To train on.
+        tested: Of each kind, to measure on; the same in every cell.
+    """
+
+    normals: int | None = None
+    tested: int | None = None
+
+    def title(self, data: str) -> str:
+        """The data set, and how few of its images are taken."""
+        most = f", at most {self.normals} normals" if self.normals else ""
+        tested = f", at most {self.tested} tested of each kind" if self.tested else ""
+        return data + most + tested
+
+    def some(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """At most so many of the indices of test images of a kind, sorted."""
+        return np.sort(np.random.default_rng(0).permutation(indices)[: self.tested])
+
+
+@dataclass(frozen=True)
 class Cell:
     """One training set.
 
@@ -108,5 +131,14 @@ def everything(images: ImageSet) -> Chosen:
 
 
 def anomaly_count(gamma: float, normals: int) -> int:
-    """Number of anomalies whose share beside so many normals is gamma, to the nearest image."""
-    return round(gamma / (1 - gamma) * normals)
+    """Number of anomalies whose share beside so many normals is gamma, to the nearest image.
+
+    Raises:
+        ValueError: Gamma is above 0, and that is none.
+    """
+    count = round(gamma / (1 - gamma) * normals)
+    if gamma > 0 and count == 0:
+        raise ValueError(
+            f"gamma {gamma:g} beside {normals} normals is less than one anomaly; raise it."
+        )
+    return count

@@ -11,25 +11,26 @@ from statistics import fmean
 
 from scipy.stats import rankdata
 
-from anomem.evaluation.published import error_reduction, published
+from anomem.evaluation.published import MEAN, counterpart, error_reduction, published
 from anomem.evaluation.results import (
     Cells,
     Mean,
     Run,
     Setting,
+    averaged,
     by_setting,
     columns_of,
     mean_of,
 )
 
 _MAIN = ("auroc", "accuracy")
-"""The measure of a table, the first that its runs have; all others follow as means."""
+"""The measure of the first table of a setting, the one of these that its runs have."""
 _NAMES = {
     "auroc": "AUROC",
-    "accuracy": "accuracy",
-    "aupr_out": "AUPR out",
-    "aupr_in": "AUPR in",
-    "fpr95": "FPR95",
+    "accuracy": "Accuracy",
+    "aupr_out": "AUPR, anomalies positive",
+    "aupr_in": "AUPR, normals positive",
+    "fpr95": "False positive rate at 95% of the normals",
     "apcer": "APCER",
     "bpcer": "BPCER",
     "acer": "ACER",
@@ -41,14 +42,15 @@ _ERRORS = ("fpr95", "apcer", "bpcer", "acer", "eer")
 
 @dataclass(frozen=True)
 class Table:
-    """The table of a setting.
+    """A measure of the runs of a setting.
 
     Attributes:
         setting: What its runs have in common.
-        measure: The main measure.
+        measure: Its name.
         draws: Least and most runs behind a figure.
         columns: From the head of a column to the figures in it, in % or ranks, by method.
         order: Methods, the best first.
+        published: Figures of the literature by method and by head.
     """
 
     setting: Setting
@@ -56,17 +58,22 @@ class Table:
     draws: tuple[int, int]
     columns: dict[str, dict[str, Mean]]
     order: tuple[str, ...]
+    published: dict[str, dict[str, float]]
 
 
 def tables(runs: Iterable[Run]) -> list[Table]:
-    """A table for each setting: rows methods; columns normal classes or tests, and their mean.
+    """Tables for each setting: rows methods; columns normal classes or tests, and their mean.
 
     Rows are sorted by the mean. A method without a run of every column has no mean and no rank.
     Ranks are taken among the others, in each pair of a column and a draw that all of them have.
-    Published figures stand beside the mean where there are any, with the share of the published
-    errors that ours does not make.
+    Published figures are rows of their own, and beside a method that has one stands the share of
+    the published errors that it does not make. Measures other than the main one have tables too.
     """
-    return [_table(setting, methods) for setting, methods in by_setting(runs).items()]
+    return [
+        table
+        for setting, methods in by_setting(runs).items()
+        for table in [_main_table(setting, methods), *_other_tables(setting, methods)]
+    ]
 
 
 def markdown_table(runs: Iterable[Run]) -> str:
@@ -78,39 +85,63 @@ def csv_table(runs: Iterable[Run]) -> str:
     """The tables as CSV, a line for each figure."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*Setting._fields, "method", "column", "value", "std"])
+    rows.writerow([*Setting._fields, "measure", "method", "column", "value", "std"])
     for table in tables(runs):
+        start = [*table.setting, table.measure]
         for method in table.order:
             for head, column in table.columns.items():
                 if mean := column.get(method):
                     std = "" if mean.std is None else f"{mean.std:.3f}"
-                    rows.writerow([*table.setting, method, head, f"{mean.value:.3f}", std])
+                    rows.writerow([*start, method, head, f"{mean.value:.3f}", std])
+        for method, figures in table.published.items():
+            for head, figure in figures.items():
+                rows.writerow([*start, f"{method}, published", head, figure, ""])
     return text.getvalue()
 
 
-def _table(setting: Setting, methods: Mapping[str, Cells]) -> Table:
+def _main_table(setting: Setting, methods: Mapping[str, Cells]) -> Table:
     names = columns_of(methods)
-    known = {name for cells in methods.values() for run in cells.values() for name in run.measures}
-    measure = next(name for name in _MAIN if name in known)
-    columns = {name: _percents(methods, [name], measure) for name in names}
-    columns["mean"] = means = _percents(methods, names, measure)
+    measure = next(name for name in _MAIN if name in _measures(methods))
+    columns = _by_column(methods, names, measure)
+    beside = published(setting.protocol, setting.data, setting.gamma)
+    means = columns[MEAN]
     columns["rank"] = _mean_ranks({m: methods[m] for m in means}, measure)
-    columns |= _published(setting, means, names)
-    for name, head in _NAMES.items():
-        if name in known and name != measure:
-            columns[head] = _percents(methods, names, name)
+    columns["fewer errors"] = _fewer_errors(columns, beside)
     for share, head in (("quarter", "1/4"), ("half", "1/2")):
-        early = _percents(methods, names, f"{measure}_{share}")
+        early = _percents(methods, averaged(names), f"{measure}_{share}")
         columns[head] = {m: Mean(mean.value, None) for m, mean in early.items()}
-    draws = Counter((method, name) for method, cells in methods.items() for name, _ in cells)
     order = sorted(methods, key=lambda m: (-means[m].value if m in means else 1.0, m))
-    return Table(
-        setting,
-        measure,
-        (min(draws.values()), max(draws.values())),
-        {head: column for head, column in columns.items() if column},
-        tuple(order),
-    )
+    shown = {head: column for head, column in columns.items() if column}
+    return Table(setting, measure, _draws(methods), shown, tuple(order), beside)
+
+
+def _other_tables(setting: Setting, methods: Mapping[str, Cells]) -> list[Table]:
+    names, known = columns_of(methods), _measures(methods)
+    found = []
+    for measure in _NAMES:
+        if measure in known and measure not in _MAIN:
+            columns = _by_column(methods, names, measure)
+            sign = 1 if measure in _ERRORS else -1
+            means = columns[MEAN]
+            order = sorted(methods, key=lambda m: (sign * means[m].value if m in means else 101, m))
+            found.append(Table(setting, measure, _draws(methods), columns, tuple(order), {}))
+    return found
+
+
+def _measures(methods: Mapping[str, Cells]) -> set[str]:
+    return {name for cells in methods.values() for run in cells.values() for name in run.measures}
+
+
+def _draws(methods: Mapping[str, Cells]) -> tuple[int, int]:
+    draws = Counter((method, name) for method, cells in methods.items() for name, _ in cells)
+    return min(draws.values()), max(draws.values())
+
+
+def _by_column(
+    methods: Mapping[str, Cells], names: Sequence[str], measure: str
+) -> dict[str, dict[str, Mean]]:
+    columns = {name: _percents(methods, [name], measure) for name in names}
+    return columns | {MEAN: _percents(methods, averaged(names), measure)}
 
 
 def _percents(methods: Mapping[str, Cells], names: Sequence[str], measure: str) -> dict[str, Mean]:
@@ -122,21 +153,19 @@ def _percents(methods: Mapping[str, Cells], names: Sequence[str], measure: str) 
     }
 
 
-def _published(
-    setting: Setting, means: Mapping[str, Mean], names: Sequence[str]
-) -> dict[str, dict[str, Mean]]:
-    figures = {
-        method: figure
-        for method in means
-        if (figure := published(setting.protocol, setting.data, setting.gamma, method, names))
-    }
-    return {
-        "published": {method: Mean(figure, None) for method, figure in figures.items()},
-        "fewer errors": {
-            method: Mean(100 * error_reduction(figure, means[method].value), None)
-            for method, figure in figures.items()
-        },
-    }
+def _fewer_errors(
+    columns: Mapping[str, Mapping[str, Mean]], beside: Mapping[str, Mapping[str, float]]
+) -> dict[str, Mean]:
+    """Against the published figures of the columns that both have, as means over them."""
+    fewer = {}
+    for method in columns[MEAN]:
+        figures = beside.get(counterpart(method), {})
+        shared = [head for head in figures if method in columns.get(head, {})]
+        if shared:
+            theirs = fmean(figures[head] for head in shared)
+            ours = fmean(columns[head][method].value for head in shared)
+            fewer[method] = Mean(100 * error_reduction(theirs, ours), None)
+    return fewer
 
 
 def _mean_ranks(methods: Mapping[str, Cells], measure: str) -> dict[str, Mean]:
@@ -155,37 +184,47 @@ def _mean_ranks(methods: Mapping[str, Cells], measure: str) -> dict[str, Mean]:
 
 
 def _markdown(table: Table) -> str:
-    texts = {head: _texts(head, column) for head, column in table.columns.items()}
+    less = table.measure in _ERRORS
+    texts = {head: _texts(column, less or head == "rank") for head, column in table.columns.items()}
+    if "fewer errors" in texts:
+        texts["fewer errors"] = {m: text.strip("*") for m, text in texts["fewer errors"].items()}
     rows = [["method", *texts], ["---", *["---:"] * len(texts)]]
     rows += [[m, *(column.get(m, "") for column in texts.values())] for m in table.order]
+    for method, figures in table.published.items():
+        shown = [f"{figures[head]:.1f}" if head in figures else "" for head in texts]
+        if any(shown):
+            rows.append([f"*{method}, published*", *shown])
     return "\n".join([_caption(table), "", *(f"| {' | '.join(r)} |" for r in rows)])
 
 
 def _caption(table: Table) -> str:
     setting, (least, most) = table.setting, table.draws
     count = f"{most}" if least == most else f"{least} to {most}"
-    beside = (
-        " Published: the figures of the paper, over all classes and at its own budget; fewer "
-        "errors: share of the published errors that are not made here."
-        if "published" in table.columns
-        else ""
-    )
-    return (
+    text = (
         f"**{setting.data}, {setting.protocol}, {setting.title}.** {_NAMES[table.measure]} in %, "
-        f"mean ± standard deviation over draws (n = {count}), {setting.budget:g} s a fit. Rank: "
-        "mean over columns and draws, 1 is best. 1/4, 1/2: the mean on the way through the same "
-        f"fits.{beside}"
+        f"mean ± standard deviation over draws (n = {count}), {setting.budget:g} s a fit on "
+        f"{setting.device}."
     )
+    if "rank" in table.columns:
+        text += (
+            " Rank: mean over columns and draws, 1 is best. 1/4, 1/2: the mean on the way through "
+            "the same fits."
+        )
+    if table.published:
+        text += (
+            " Published: in the paper, over all classes and at its own budget. Fewer errors: share "
+            "of the published errors that are not made here."
+        )
+    return text
 
 
-def _texts(head: str, column: Mapping[str, Mean]) -> dict[str, str]:
+def _texts(column: Mapping[str, Mean], less: bool) -> dict[str, str]:
     """Texts of a column; bold are all that read as the best does."""
-    less = head == "rank" or head in [_NAMES[name] for name in _ERRORS]
     best: Callable[[Iterable[float]], float] = min if less else max
-    top = f"{best(mean.value for mean in column.values()):.1f}"
+    top = f"{best(mean.value for mean in column.values()):.1f}" if column else ""
     texts = {}
     for method, mean in column.items():
         text = f"{mean.value:.1f}"
-        bold = f"**{text}**" if text == top and head not in ("published", "fewer errors") else text
+        bold = f"**{text}**" if text == top else text
         texts[method] = bold if mean.std is None else f"{bold} ± {mean.std:.1f}"
     return texts

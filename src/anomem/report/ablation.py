@@ -9,51 +9,54 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from anomem.evaluation.results import Mean, Run, by_setting, columns_of, mean_of
+from anomem.evaluation.results import Mean, Run, averaged, by_setting, columns_of, mean_of
 
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7")
 _MARKERS = "osD^v"
 _NUMBER = re.compile(r"(.*?) ([\d.]+)$")
 
-Curves = dict[str, list[tuple[float, Mean]]]
-"""By what they are of: the value of the choice, and the mean over columns and draws."""
+Points = list[tuple[float, Mean]]
+"""Value of the choice, and mean over columns and draws."""
 
 
-def curves_of(runs: Sequence[Run]) -> tuple[str, Curves]:
-    """Name of the choice and its curves, one a gamma; none where its values are no numbers."""
-    curves: Curves = {}
-    choice = ""
+def curves_of(runs: Sequence[Run]) -> dict[str, dict[str, Points]]:
+    """Curves of choices whose values are numbers, by choice and by setting."""
+    curves: dict[str, dict[str, Points]] = {}
     for setting, methods in by_setting(runs).items():
-        columns = columns_of(methods)
+        columns = averaged(columns_of(methods))
         for method, cells in methods.items():
             match = _NUMBER.match(method)
             mean = mean_of(cells, columns) or mean_of(cells, columns, "accuracy")
             if match and mean:
-                choice = match[1]
-                curves.setdefault(f"gamma {setting.gamma:g}", []).append((float(match[2]), mean))
-    return choice, {name: sorted(points) for name, points in curves.items()}
+                name = f"{setting.data}, {setting.budget:g} s, gamma {setting.gamma:g}"
+                own = curves.setdefault(match[1], {}).setdefault(name, [])
+                own.append((float(match[2]), mean))
+    return {
+        choice: {name: sorted(points) for name, points in lines.items()}
+        for choice, lines in curves.items()
+    }
 
 
-def draw_ablation(runs: Sequence[Run], file: Path) -> bool:
-    """Write a PNG of :func:`curves_of`; False where there is nothing to draw."""
-    choice, curves = curves_of(runs)
+def draw_ablations(runs: Sequence[Run], file: Path) -> None:
+    """Write a PNG of :func:`curves_of`, a panel for each choice; nothing where there is none."""
+    curves = curves_of(runs)
     if not curves:
-        return False
-    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+        return
+    figure = Figure(figsize=(5.2 * len(curves), 3.9), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for place, (name, points) in enumerate(curves.items()):
-        x = [value for value, _ in points]
-        y = [100 * mean.value for _, mean in points]
-        spread = [100 * (mean.std or 0.0) for _, mean in points]
-        axes.errorbar(x, y, spread, color=_COLOURS[place % 5], marker=_MARKERS[place % 5],
-                      capsize=3, label=name)  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xticks(x, [f"{value:g}" for value in x])
-    axes.minorticks_off()
-    axes.set_xlabel(choice)
-    axes.set_ylabel("AUROC, or accuracy, in %")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    grid = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (choice, lines) in zip(grid, curves.items(), strict=True):
+        for place, (name, points) in enumerate(lines.items()):
+            x = [value for value, _ in points]
+            y = [100 * mean.value for _, mean in points]
+            spread = [100 * (mean.std or 0.0) for _, mean in points]
+            axes.errorbar(x, y, spread, color=_COLOURS[place % len(_COLOURS)], capsize=3,
+                          marker=_MARKERS[place % len(_MARKERS)], label=name)  # fmt: skip
+            axes.set_xscale("log")
+            axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.minorticks_off()
+        axes.set_xlabel(choice)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    grid[0].set_ylabel("AUROC, or accuracy, in %")
     figure.savefig(file, dpi=130)
-    return True

@@ -18,6 +18,7 @@ from anomem.evaluation.results import (
     Mean,
     Run,
     Setting,
+    averaged,
     by_setting,
     columns_of,
     mean_of,
@@ -57,7 +58,7 @@ def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
     that have runs at every gamma; a method without one of these at a gamma has no point there.
     """
     panels = {}
-    for _, group in groupby(by_setting(runs).items(), lambda item: item[0][:3]):
+    for _, group in groupby(by_setting(runs).items(), lambda item: item[0][:4]):
         settings = dict(group)
         columns = sorted(set.intersection(*(set(columns_of(m)) for m in settings.values())))
         kinds = {setting.anomaly_classes for setting in settings}
@@ -111,12 +112,14 @@ def auroc_against_seconds(runs: Sequence[Run], file: Path) -> None:
 
 
 def _mean(cells: Cells, columns: Sequence[str], suffix: str = "") -> Mean | None:
-    return mean_of(cells, columns, f"auroc{suffix}") or mean_of(cells, columns, f"accuracy{suffix}")
+    names = averaged(columns)
+    return mean_of(cells, names, f"auroc{suffix}") or mean_of(cells, names, f"accuracy{suffix}")
 
 
 def _source(setting: Setting, columns: Sequence[str]) -> str:
-    count = f"mean of {len(columns)} column{'s' * (len(columns) != 1)}"
-    return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {count}"
+    count = len(averaged(columns))
+    mean = f"mean of {count} column{'s' * (count != 1)}"
+    return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {mean}"
 
 
 def _lines(points: Iterable[tuple[float, str, Mean | None]]) -> Lines:

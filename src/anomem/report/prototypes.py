@@ -1,7 +1,8 @@
-"""A picture of prototypes among test samples."""
+"""Prototypes among test samples, as a picture and as a table."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -36,3 +37,13 @@ def draw_prototypes(layout: Layout, title: str, file: Path) -> None:
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=130)
+
+
+def write_prototypes(layout: Layout, file: Path) -> None:
+    """Write a CSV: scale, kind, x and y of each point."""
+    with file.open("w", newline="") as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["scale", "kind", "x", "y"])
+        for scale, (points, kinds) in enumerate(zip(layout.points, layout.kinds, strict=True), 1):
+            for (x, y), kind in zip(points, kinds, strict=True):
+                rows.writerow([scale, _STYLES[kind][0], f"{x:.3f}", f"{y:.3f}"])

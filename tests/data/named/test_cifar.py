@@ -159,6 +159,13 @@ def test_missing_files_are_told_with_where_to_get_them(tmp_path: Path) -> None:
                 load_named(name, path)
 
 
+@pytest.fixture
+def ten(photographs: Images, tmp_path: Path) -> Path:
+    """A Parquet file of ten classes."""
+    write_parquet(tmp_path / "ten.parquet", photographs[:10], list(range(10)))
+    return tmp_path / "ten.parquet"
+
+
 def test_superclasses_hold_each_class_once() -> None:
     classes = [name for words in SUPERCLASSES.values() for name in words.split()]
     assert len(SUPERCLASSES) == 20 and len(set(classes)) == len(classes) == 100
@@ -184,7 +191,7 @@ def official_cifar100(photographs: Images, tmp_path: Path, monkeypatch: pytest.M
     return folder
 
 
-def test_cifar100_has_superclasses_or_classes(official_cifar100: Path) -> None:
+def test_cifar100_has_superclasses_or_classes(official_cifar100: Path, ten: Path) -> None:
     fine, coarse = (load_named(name, official_cifar100) for name in ("cifar100-fine", "cifar100"))
     assert fine.train is not None and coarse.train is not None
     assert len(fine.test.classes) == 100 and len(coarse.test.classes) == 20
@@ -193,6 +200,8 @@ def test_cifar100_has_superclasses_or_classes(official_cifar100: Path) -> None:
         return [part.classes[label] for label in part.label]
 
     assert (named(fine.train), named(fine.test)) == (["baby", "worm"], ["apple", "mushroom"])
+    with pytest.raises(ValueError, match="has 10 classes and not the 20 superclasses; for single"):
+        load_named("cifar100", ten)
     assert named(coarse.train) == ["people", "non-insect invertebrates"]
     assert named(coarse.test) == ["fruit and vegetables"] * 2
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomem.data.named import NAMED, load_named
+from anomem.data.named import NAMED, called_of, load_named
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
@@ -13,6 +13,12 @@ def test_unknown_names_and_missing_places_are_told(tmp_path: Path) -> None:
         load_named("cifar11", tmp_path)
     with pytest.raises(ValueError, match=r"svhn needs a place; give it as svhn:PATH"):
         load_named("svhn", None)
+
+
+def test_a_layout_is_called_by_its_place_too() -> None:
+    assert called_of("cifar10", Path("some/where")) == "cifar10"
+    assert called_of("mvtec_ad", Path("mvtec/bottle")) == "mvtec_ad bottle"
+    assert called_of("parquet", Path("some/faces.parquet")) == "parquet faces"
 
 
 def test_elpv_comes_from_its_package() -> None:

@@ -15,7 +15,7 @@ from anomem.data.named.svhn import svhn
 from anomem.data.named.visa import visa
 from anomem.data.named.wmca import wmca
 
-__all__ = ["NAMED", "Part", "Parts", "load_named"]
+__all__ = ["NAMED", "Part", "Parts", "called_of", "load_named"]
 
 NAMED: dict[str, Callable[[Path], Parts]] = {
     "cifar10": cifar10,
@@ -32,6 +32,15 @@ NAMED: dict[str, Callable[[Path], Parts]] = {
     "parquet": parquet,
 }
 """From the place of a data set to its parts, by its name."""
+
+
+_LAYOUTS = ("mvtec_ad", "visa", "folder", "parquet")
+"""Names of layouts rather than of sets."""
+
+
+def called_of(name: str, path: Path | None) -> str:
+    """What a data set is called in results: its name and, of a layout, that of its place too."""
+    return f"{name} {path.absolute().stem}" if path is not None and name in _LAYOUTS else name
 
 
 def load_named(name: str, path: Path | None) -> Parts:

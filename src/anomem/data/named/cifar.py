@@ -65,7 +65,13 @@ def cifar10(path: Path) -> Parts:
 def cifar100(path: Path) -> Parts:
     """The twenty superclasses; files as of :func:`cifar10`."""
     if _is_parquet(path):
-        return parquet(path)
+        parts = parquet(path)
+        if len(parts.test.classes) != len(SUPERCLASSES):
+            raise ValueError(
+                f"{path} has {len(parts.test.classes)} classes and not the "
+                f"{len(SUPERCLASSES)} superclasses; for single classes give cifar100-fine."
+            )
+        return parts
     fine = _official(CIFAR100, path)
     assert fine.train is not None
     return Parts(_superclasses(fine.train), _superclasses(fine.test))

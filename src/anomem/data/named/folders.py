@@ -13,7 +13,6 @@ from anomem.data.listing import list_images
 from anomem.data.named.parts import Part, Parts, first, part_of_files
 from anomem.data.sources import FileSource, ImageSource
 
-NORMAL = ("good", "normal", "ok")
 _CUB = "https://data.caltech.edu/records/65de6-vp158"
 _MVTEC = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 
@@ -28,11 +27,11 @@ def folder(path: Path) -> Parts:
         raise ValueError(f"{path} is no folder; give one with train and test in it.")
     if (path / "test").is_dir() or (path / "train").is_dir():
         found = {name: _classed(path / name) for name in ("train", "test")}
-        classes = first(NORMAL, [name for files in found.values() for _, name in files])
+        classes = first([name for files in found.values() for _, name in files])
         train, test = (part_of_files(files, classes) for files in found.values())
         return Parts(train, test)
     files = _classed(path)
-    return Parts(None, part_of_files(files, first(NORMAL, [name for _, name in files])))
+    return Parts(None, part_of_files(files, first([name for _, name in files])))
 
 
 def mvtec_ad(path: Path) -> Parts:

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from anomem.data.joined import choose
 from anomem.data.sources import FileSource, ImageSource
 
+NORMAL = ("good", "normal", "ok", "functional", "bona fide")
+"""What sets call their normal class."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -60,6 +63,6 @@ def part_of_files(files: Sequence[tuple[Path, str]], classes: Sequence[str]) -> 
     return Part(FileSource([file for file, _ in files]), label, tuple(classes))
 
 
-def first(normal: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """Names in alphabetical order, those of the normal class before all others."""
-    return tuple(sorted(set(names), key=lambda name: (name not in normal, name)))
+def first(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in alphabetical order, that of the normal class before all others."""
+    return tuple(sorted(set(names), key=lambda name: (name not in NORMAL, name)))

@@ -8,7 +8,6 @@ from pathlib import Path
 from anomem.data.named.parts import Parts, first, part_of_files
 
 _SOURCE = "https://github.com/amazon-science/spot-diff"
-_NORMAL = "normal"
 
 
 def visa(path: Path) -> Parts:
@@ -28,7 +27,7 @@ def visa(path: Path) -> Parts:
         rows = [row for row in csv.DictReader(file) if row.get("object") == path.name]
     if not rows:
         raise ValueError(f"{table} has no row of {path.name!r}; give the folder of an object.")
-    classes = first((_NORMAL,), [row["label"] for row in rows])
+    classes = first([row["label"] for row in rows])
     train, test = (
         part_of_files(
             [(path.parent / row["image"], row["label"]) for row in rows if row["split"] == split],

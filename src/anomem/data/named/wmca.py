@@ -35,7 +35,7 @@ def wmca(path: Path) -> Parts:
             "frames named as docs/protocols.md says."
         )
     files = {part: list_images(path / part) for part in ("train", "test")}
-    classes = first((_NORMAL,), [attack_of(file) for listed in files.values() for file in listed])
+    classes = first([attack_of(file) for listed in files.values() for file in listed])
     train, test = (_part(listed, classes) for listed in files.values())
     return Parts(train, test)
 
