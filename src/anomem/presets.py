@@ -32,7 +32,7 @@ def default() -> Config:
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
-        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5, patch_weight=0.5),
+        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5, patch_weight=1.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(averaging=0.99),
         score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),

@@ -54,7 +54,7 @@ def soft_class_loss(
     return sum(losses) / len(losses)
 
 
-def test_patch_loss_weighs_places_of_patches_as_much_as_all_others() -> None:
+def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others() -> None:
     torch.manual_seed(0)
     maps = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)]
     heads = [nn.Conv2d(3, 1, 1), nn.Conv2d(5, 1, 1)]
@@ -67,10 +67,9 @@ def test_patch_loss_weighs_places_of_patches_as_much_as_all_others() -> None:
         for b, i, j in product(range(2), *(range(n) for n in features.shape[2:])):
             cell = patch[b, 0, side * i : side * (i + 1), side * j : side * (j + 1)]
             logit = float(head(features)[b, 0, i, j].detach())
-            if float(cell.mean()) > 0.1:
-                inside.append(math.log1p(math.exp(-logit)))
-            else:
-                outside.append(math.log1p(math.exp(logit)))
+            is_patch = float(cell.mean()) > 0.1
+            right = 1 / (1 + math.exp(-logit if is_patch else logit))
+            (inside if is_patch else outside).append((1 - right) ** 2 * -math.log(right))
         expected += weight * (fmean(inside) + fmean(outside)) / 2
     found = patch_loss(maps, patch, heads, (1.0, 2.0))
     assert float(found.detach()) == pytest.approx(expected, rel=1e-5)

@@ -162,10 +162,12 @@ def kind_loss(
 def patch_loss(
     maps: Sequence[Tensor], patch: Tensor, heads: Iterable[nn.Module], weights: Sequence[float]
 ) -> Tensor:
-    """Binary cross-entropy of telling the places of pasted patches from all others, at every scale.
+    """Focal loss of telling the places of pasted patches from all others, at every scale.
 
-    ``sum_s lambda_s BCE(head_s(z), patch over more than a tenth of the place)``; the places of
-    patches together weigh as much as all others.
+    ``sum_s lambda_s mean_places (1 - p)^2 (-log p)``, p the probability of what the place is: a
+    patch, if one covers more than a tenth of it, or not (Lin et al., ICCV 2017). Patches that are
+    seen at once, as among images that have little in common, so weigh little; those that hide in
+    a surface weigh most. The places of patches together weigh as much as all others.
 
     Args:
         maps: Feature maps (B, C, H, W), shallow to deep.
@@ -183,10 +185,11 @@ def patch_loss(
         target = (covered > _COVERED).float()
         share = target.mean().clamp(0.01, 0.99)
         balance = torch.where(target == 1, 0.5 / share, 0.5 / (1 - share))
-        logits = head(features).float()
-        total = total + weight * functional.binary_cross_entropy_with_logits(
-            logits, target, weight=balance
+        surprise = functional.binary_cross_entropy_with_logits(
+            head(features).float(), target, reduction="none"
         )
+        unsure = 1 - torch.exp(-surprise)
+        total = total + weight * (balance * unsure**2 * surprise).mean()
     return total
 
 
