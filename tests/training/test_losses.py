@@ -63,7 +63,8 @@ def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others(
     expected = 0.0
     for features, head, weight in zip(maps, heads, (1.0, 2.0), strict=True):
         side = 8 // features.shape[2]
-        inside, outside = [], []
+        inside: list[float] = []
+        outside: list[float] = []
         for b, i, j in product(range(2), *(range(n) for n in features.shape[2:])):
             cell = patch[b, 0, side * i : side * (i + 1), side * j : side * (j + 1)]
             logit = float(head(features)[b, 0, i, j].detach())
