@@ -38,10 +38,10 @@ from anomem.data.sources import ImageSource
 from anomem.evaluation.methods import METHODS
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.one_vs_all import OneVsAll, trained
-from anomem.evaluation.split import Cell, Split
+from anomem.evaluation.split import Caps, Cell, Split
 
 LABELS = (0, 1, 2, 5, 10, 50, 250)
-TESTED = 2000
+TESTED = 1000
 WAYS = {
     "stage 2 alone": ("#0072B2", "s"),
     "fine-tuning": ("#009E73", "^"),
@@ -81,7 +81,7 @@ def main(choices: Figures) -> None:
     normals = int((train.label == train.classes.index(choices.normal)).sum())
     # As many anomalies as the most labels; fewer labels are the first of them.
     gamma = LABELS[-1] / (LABELS[-1] + normals)
-    protocol = OneVsAll("cifar10", parts, (choices.normal,), (gamma,), most_tested=TESTED // 2)
+    protocol = OneVsAll("cifar10", parts, (choices.normal,), (gamma,), caps=Caps(tested=TESTED))
     for draw in range(choices.draws):
         split = protocol.split(Cell(choices.normal, gamma, "all", draw))
         known = {(line["way"], line["labels"]) for line in lines if line["draw"] == draw}

@@ -11,8 +11,10 @@ from anomem.data.sources import ArraySource, ImageSource
 from anomem.evaluation.cross_type import CrossType
 from anomem.evaluation.methods import METHODS, methods_named
 from anomem.evaluation.metrics import attack_metrics, auroc
+from anomem.evaluation.race import Scores
 from anomem.evaluation.runner import Entry, run_protocol
 from anomem.evaluation.split import Cell, Exam
+from anomem.training.batches import ImageSet
 
 TILES = Path(__file__).parents[3] / "shared" / "data" / "magnetic_tile"
 KINDS = ("good", "bright", "dark", "noisy")
@@ -100,7 +102,7 @@ class Brightness:
 
     score_names = ("brightness",)
 
-    def scores(self, images):  # type: ignore[no-untyped-def]
+    def scores(self, images: ImageSet) -> Scores:
         pixels = images.take(torch.arange(len(images))).float()
         return {"brightness": pixels.mean(dim=(1, 2, 3)).numpy()}
 

@@ -6,7 +6,7 @@ import pytest
 
 from anomem.data.named import Parts, load_named
 from anomem.data.sources import ImageSource
-from anomem.evaluation.one_vs_all import OneVsAll, trained
+from anomem.evaluation.one_vs_all import On, OneVsAll, trained
 from anomem.evaluation.split import Caps, Cell
 
 
@@ -41,7 +41,7 @@ def test_anomalies_of_one_class_are_of_one_class(protocol: OneVsAll) -> None:
 
 
 @pytest.mark.parametrize("on", ["test", "validation"])
-def test_what_is_measured_on_is_not_trained_on(protocol: OneVsAll, on: str) -> None:
+def test_what_is_measured_on_is_not_trained_on(protocol: OneVsAll, on: On) -> None:
     split = replace(protocol, on=on).split(Cell("cat", 0.1, "all", 0))
     trained_on = {*images_of(split.normals), *images_of(split.anomalies)}
     measured = {*images_of(split.test_normals), *images_of(split.test_anomalies[""])}
@@ -76,9 +76,7 @@ def test_classes_and_gammas_cross(protocol: OneVsAll) -> None:
     assert len(listed) == 8
     assert {cell.anomaly_classes for cell in listed if cell.gamma == 0} == {"all"}
     assert len(replace(both, classes=()).cells()) == 40
-    with pytest.raises(
-        ValueError, match="there is no class 'cow' to train and to test on; choo"
-    ):
+    with pytest.raises(ValueError, match="there is no class 'cow' to train and to test on; choo"):
         replace(protocol, classes=("cow",)).cells()
 
 

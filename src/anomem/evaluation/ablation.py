@@ -103,7 +103,7 @@ def _scale_weights(config: Config) -> list[Variant]:
 
 def _backbone(config: Config) -> list[Variant]:
     encoder = config.encoder
-    residual = [
+    residual: list[Variant] = [
         (name, {"encoder__name": name}, "learnt") for name in ("resnet10t", "resnet18", "resnet50")
     ]
     # An EfficientNet halves the size once more than a ResNet with a small stem does.

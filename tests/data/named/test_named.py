@@ -26,8 +26,8 @@ def test_elpv_comes_from_its_package() -> None:
     assert parts.train is not None
     assert len(parts.train) + len(parts.test) == 2624
     assert parts.test.images[0].shape == (300, 300, 1)
-    shares = [np.bincount(part.label) / len(part) for part in (parts.train, parts.test)]
-    np.testing.assert_allclose(*shares, atol=0.002)
+    trained, tested = (np.bincount(part.label) / len(part) for part in (parts.train, parts.test))
+    np.testing.assert_allclose(trained, tested, atol=0.002)
     assert parts.test.classes[0] == "functional" and len(parts.test.classes) == 4
 
 
