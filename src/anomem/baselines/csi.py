@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomem.baselines.peer import TrainedPeer
+from anomem.baselines.simclr import projection_head
 from anomem.config import Config
 from anomem.network.encoder import to_float
 from anomem.scoring import batches
@@ -16,7 +17,6 @@ from anomem.training.views import random_view
 
 ROTATIONS = 4
 TEMPERATURE = 0.5
-_PROJECTED = 128
 
 
 class CSI(TrainedPeer):
@@ -39,8 +39,7 @@ class CSI(TrainedPeer):
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The projection of the contrast, and the classifier of rotations."""
-        project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PROJECTED))
-        return {"projection": project, "rotation": nn.Linear(width, ROTATIONS)}
+        return {"projection": projection_head(width), "rotation": nn.Linear(width, ROTATIONS)}
 
     def loss(
         self,

@@ -50,11 +50,7 @@ class SimCLR(TrainedPeer):
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The projection head, of two layers."""
-        return {
-            "projection": nn.Sequential(
-                nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PROJECTED)
-            )
-        }
+        return {"projection": projection_head(width)}
 
     def loss(
         self,
@@ -95,3 +91,8 @@ class SimCLR(TrainedPeer):
 
 def _tensor(values: Any) -> Tensor:
     return torch.from_numpy(values)
+
+
+def projection_head(width: int) -> nn.Module:
+    """A projection head of two layers, from features of so many channels to 128."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PROJECTED))
