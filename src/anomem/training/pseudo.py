@@ -37,11 +37,11 @@ def rotate270(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutpaste(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Paste a rectangle of another image of the batch, from 2% of the area to nearly all of it.
+    """Paste a rectangle of the image itself, from 2% of the area to nearly all of it.
 
-    After CutPaste (Li et al., CVPR 2021), with the patch taken from another normal image, and
-    changed in size and tone. Where it covers the image, size and tone alone tell it from a normal
-    one, which teaches the detector changes of style.
+    After CutPaste (Li et al., CVPR 2021), with the patch also changed in size and tone. Where it
+    covers the image, size and tone alone tell it from a normal one, which teaches the detector
+    changes of style.
     """
     return patched(images, generator)[0]
 
@@ -54,7 +54,7 @@ def patched(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]
 
 
 def cutpaste_scar(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Paste a long thin rectangle of another image of the batch, turned by a random angle.
+    """Paste a long thin rectangle of the image itself, turned by a random angle.
 
     After the scar variant of CutPaste (Li et al., CVPR 2021).
     """
@@ -121,7 +121,7 @@ def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float
 def _paste(
     images: Tensor, width: Tensor, height: Tensor, angle: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Paste turned rectangles of other images; sides (B, 1, 1) are shares of the image's.
+    """Paste turned rectangles of the images; sides (B, 1, 1) are shares of the image's.
 
     The donor is shifted, enlarged up to three times or shrunk by a third, and changed in
     brightness and contrast, so that a patch may also differ in sharpness and tone alone.
@@ -134,7 +134,7 @@ def _paste(
     along = to_x * angle.cos() + to_y * angle.sin()
     across = to_y * angle.cos() - to_x * angle.sin()
     inside = ((along.abs() < width / 2) & (across.abs() < height / 2)).unsqueeze(1)
-    donors = _shifted_and_zoomed(images.roll(1, dims=0), generator)
+    donors = _shifted_and_zoomed(images, generator)
     mean = donors.mean(dim=(2, 3), keepdim=True)
     contrast, tint = (_uniform(images, generator, *r).unsqueeze(1) for r in _TONES)
     donors = torch.lerp(mean, donors, contrast) * tint
