@@ -106,7 +106,9 @@ def test_fine_tuning_weighs_energy_and_rotations(
         if not anomalous:
             logits = elsa.head("rotation")(feature)
             entropies.append(-float(logits.log_softmax(dim=1)[0, turn]))
-    assert float(loss) == pytest.approx(highest**2 * np.mean(terms) + np.mean(entropies), rel=1e-3)
+    # Untrained, an anomaly is so near the floor that its distance from it has three digits left.
+    expected = highest**2 * np.mean(terms) + np.mean(entropies)
+    assert float(loss) == pytest.approx(expected, rel=1e-2)
 
 
 def test_looking_on_the_way_changes_nothing(
