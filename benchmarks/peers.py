@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from anomem.config import Config
 from anomem.data.named import load_named
 from anomem.evaluation.methods import METHODS
 from anomem.evaluation.one_vs_all import OneVsAll
 from anomem.evaluation.race import Contender, Judgement, Lane, race
 from anomem.evaluation.split import Cell, Exam
+from anomem.presets import changed
 
 GAMMA = {"mhrot": 0.0, "csi": 0.0, "simclr": 0.0, "supervised": 0.05, "deepsad": 0.05, "elsa": 0.05}
 """Share of labelled anomalies that each peer is tuned at."""
@@ -82,7 +82,8 @@ def tried(
     method = METHODS[peer]
     contenders: dict[Contender, Trial] = {}
     for trial in trials:
-        contenders[method.new(changed(method.config, trial), "auto", 0)] = trial
+        config = changed(method.config, {f"stage1__{name}": v for name, v in trial.items()})
+        contenders[method.new(config, "auto", 0)] = trial
 
     def judge(contender: Contender, share: float) -> Judgement:
         return protocol.judge(contender, exam)
@@ -94,11 +95,6 @@ def tried(
         else:
             scores = lane.marks[1.0]
             yield line | {score: tests[""].measures["auroc"] for score, tests in scores.items()}
-
-
-def changed(config: Config, trial: Trial) -> Config:
-    """The choices with those of a trial laid over stage 1."""
-    return replace(config, stage1=replace(config.stage1, **trial))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

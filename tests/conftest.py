@@ -21,6 +21,7 @@ from anomem.config import (
     Stage1Choices,
     Stage2Choices,
 )
+from anomem.evaluation.results import Run
 
 torch.set_num_threads(1)
 
@@ -116,3 +117,28 @@ def digits_as_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pa.table({"image": images, "label": digit[part]})
         parquet.write_table(table, folder / f"{name}.parquet")
     return folder
+
+
+@pytest.fixture
+def one_run() -> Run:
+    """A run to vary."""
+    return Run(
+        protocol="one-vs-all",
+        data="digits",
+        method="default",
+        normal="zero",
+        against="",
+        gamma=0.05,
+        anomaly_classes="all",
+        draw=0,
+        budget=300.0,
+        device="cpu",
+        config="0badcafe",
+        seconds=298.7,
+        steps=3375,
+        measures={"auroc": 0.95, "auroc_half": 0.9, "auroc_quarter": 0.8},
+        test_images=797,
+        threads=1,
+        commit="0123abc",
+        versions={"python": "3.11.9", "torch": "2.6.0"},
+    )

@@ -50,6 +50,11 @@ class Chosen:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @staticmethod
+    def of(images: ImageSet) -> Chosen:
+        """All images of a set, to choose from."""
+        return Chosen(images, torch.arange(len(images)))
+
     def take(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) of indices into the chosen ones."""
         return self.images.take(self.indices[indices])

@@ -25,7 +25,7 @@ def crops(count: int, seed: int) -> np.ndarray:
 @pytest.fixture
 def protocol(digits_as_cifar10: Path) -> Ood:
     parts = load_named("cifar10", digits_as_cifar10)
-    return Ood("digits", parts, {"cat": ArraySource(crops(30, 0))}, caps=Caps(60, 40))
+    return Ood("digits", parts, others={"cat": ArraySource(crops(30, 0))}, caps=Caps(60, 40))
 
 
 def test_all_classes_are_normal_and_each_other_set_is_a_test(protocol: Ood) -> None:

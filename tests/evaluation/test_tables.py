@@ -9,52 +9,6 @@ import pytest
 from anomem.evaluation.results import Run
 from anomem.evaluation.tables import csv_table, markdown_table
 
-RUN = Run(
-    protocol="one-vs-all",
-    data="digits",
-    method="default",
-    normal="zero",
-    against="",
-    gamma=0.05,
-    anomaly_classes="all",
-    draw=0,
-    budget=300.0,
-    device="cpu",
-    config="0badcafe",
-    seconds=298.7,
-    steps=3375,
-    measures={"auroc": 0.95, "auroc_half": 0.9, "auroc_quarter": 0.8},
-    test_images=797,
-    threads=1,
-    commit="0123abc",
-    versions={"python": "3.11.9", "torch": "2.6.0"},
-)
-
-
-@pytest.fixture
-def runs() -> list[Run]:
-    """Three methods on three classes in two draws, two gammas; "late" lacks one class."""
-    rng = np.random.default_rng(0)
-    return [
-        replace(
-            RUN,
-            method=method,
-            normal=normal,
-            gamma=gamma,
-            draw=draw,
-            measures={
-                "auroc": round(float(rng.uniform(0.6, 0.99)), 2),
-                "auroc_half": float(rng.uniform(0.6, 0.9)),
-                "auroc_quarter": float(rng.uniform(0.5, 0.8)),
-            },
-        )
-        for gamma in (0.05, 0.0)
-        for method in ("default", "peer", "late")
-        for normal in ("zero", "one", "two")
-        for draw in (0, 1)
-        if (method, normal) != ("late", "two") and (method, draw, gamma) != ("peer", 1, 0.0)
-    ]
-
 
 def slow_cell(runs: list[Run], **wanted: object) -> str:
     """Mean ± std in % of the runs with these attributes, empty if there are none."""
@@ -143,10 +97,12 @@ def test_rows_are_sorted_by_mean_and_the_best_of_each_column_is_bold(runs: list[
             )
 
 
-def test_equals_share_their_rank_and_are_both_bold() -> None:
-    table = parsed(markdown_table([RUN, replace(RUN, method="peer", measures={"auroc": 0.95001})]))
+def test_equals_share_their_rank_and_are_both_bold(one_run: Run) -> None:
+    table = parsed(
+        markdown_table([one_run, replace(one_run, method="peer", measures={"auroc": 0.95001})])
+    )
     assert table["default"]["zero"] == table["peer"]["zero"] == "**95.0**"
-    table = parsed(markdown_table([RUN, replace(RUN, method="peer")]))
+    table = parsed(markdown_table([one_run, replace(one_run, method="peer")]))
     assert table["default"]["rank"] == table["peer"]["rank"] == "**1.5**"
 
 
@@ -162,8 +118,8 @@ def test_a_table_for_each_setting_says_what_it_shows(runs: list[Run]) -> None:
     assert "(n = 1 to 2), 300 s a fit" in captions[0] and "(n = 2)" in captions[1]
 
 
-def test_published_figures_stand_beside_the_mean() -> None:
-    run = replace(RUN, data="cifar10", gamma=0.0, measures={"auroc": 0.932})
+def test_published_figures_stand_beside_the_mean(one_run: Run) -> None:
+    run = replace(one_run, data="cifar10", gamma=0.0, measures={"auroc": 0.932})
     text = markdown_table([run, replace(run, method="mhrot"), replace(run, method="unheard of")])
     table = parsed(text)
     assert table["default"]["fewer errors"] == f"{100 * (93.2 - 91.5) / (100 - 91.5):.1f}"
@@ -171,11 +127,11 @@ def test_published_figures_stand_beside_the_mean() -> None:
     assert table["unheard of"]["fewer errors"] == ""
     assert {k: v for k, v in table["*GOAD, published*"].items() if v} == {"mean": "88.2"}
     assert "Published: in the paper" in text
-    assert "ublished" not in markdown_table([RUN])
+    assert "ublished" not in markdown_table([one_run])
 
 
-def test_published_figures_of_tests_stand_in_their_columns() -> None:
-    run = replace(RUN, protocol="ood", data="cifar10", gamma=0.0, measures={"auroc": 0.99})
+def test_published_figures_of_tests_stand_in_their_columns(one_run: Run) -> None:
+    run = replace(one_run, protocol="ood", data="cifar10", gamma=0.0, measures={"auroc": 0.99})
     runs = [replace(run, against=name) for name in ("svhn", "svhn, re-encoded")]
     table = parsed(markdown_table(runs))
     assert table["*CSI, published*"]["svhn"] == "99.8"
@@ -183,18 +139,18 @@ def test_published_figures_of_tests_stand_in_their_columns() -> None:
     assert table["default"]["fewer errors"] == f"{100 * (99 - 99.2) / (100 - 99.2):.1f}"
 
 
-def test_all_kinds_together_are_not_in_the_mean_over_kinds() -> None:
+def test_all_kinds_together_are_not_in_the_mean_over_kinds(one_run: Run) -> None:
     runs = [
-        replace(RUN, against=name, measures={"auroc": value})
+        replace(one_run, against=name, measures={"auroc": value})
         for name, value in (("print", 0.8), ("mask", 0.9), ("all kinds", 0.6))
     ]
     table = parsed(markdown_table(runs))
     assert table["default"]["all kinds"] == "**60.0**" and table["default"]["mean"] == "**85.0**"
 
 
-def test_other_measures_follow_and_of_errors_the_least_is_bold() -> None:
+def test_other_measures_follow_and_of_errors_the_least_is_bold(one_run: Run) -> None:
     measures = {"auroc": 0.9, "fpr95": 0.3, "aupr_in": 0.8}
-    run = replace(RUN, against="svhn", measures=measures)
+    run = replace(one_run, against="svhn", measures=measures)
     other = replace(run, method="peer", measures=measures | {"fpr95": 0.2, "aupr_in": 0.7})
     text = markdown_table([run, other])
     first, positive, errors = (parsed(part) for part in text.split("\n\n**"))
@@ -205,8 +161,8 @@ def test_other_measures_follow_and_of_errors_the_least_is_bold() -> None:
     assert list(errors) == ["peer", "default"]
 
 
-def test_accuracy_takes_the_place_of_auroc() -> None:
-    text = markdown_table([replace(RUN, measures={"accuracy": 0.42, "accuracy_half": 0.4})])
+def test_accuracy_takes_the_place_of_auroc(one_run: Run) -> None:
+    text = markdown_table([replace(one_run, measures={"accuracy": 0.42, "accuracy_half": 0.4})])
     assert "Accuracy in %" in text and parsed(text)["default"]["mean"] == "**42.0**"
     assert parsed(text)["default"]["1/2"] == "**40.0**"
 

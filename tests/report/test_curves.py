@@ -14,38 +14,24 @@ from anomem.report.curves import (
     lines_against_seconds,
 )
 
-RUN = Run(
-    protocol="one-vs-all",
-    data="digits",
-    method="default",
-    normal="zero",
-    against="",
-    gamma=0.0,
-    anomaly_classes="all",
-    draw=0,
-    budget=60.0,
-    device="cpu",
-    config="0badcafe",
-    seconds=59.0,
-    steps=700,
-    measures={"auroc": 0.95, "auroc_half": 0.9, "auroc_quarter": 0.8},
-    test_images=797,
-    threads=1,
-    commit="0123abc",
-    versions={"torch": "2.6.0"},
-)
 ALL = "digits, one-vs-all, 60 s, mean of 2 columns\nanomalies of all other classes"
 ONE = "digits, one-vs-all, 60 s, mean of 2 columns\nanomalies of one other class"
 
 
-def some_runs(*methods: str) -> list[Run]:
+@pytest.fixture
+def one_run(one_run: Run) -> Run:
+    """A run without labels, of a minute."""
+    return replace(one_run, gamma=0.0, budget=60.0)
+
+
+def some_runs(one_run: Run, *methods: str) -> list[Run]:
     """Two classes; a draw at gamma 0, and three at 0.05 with anomalies of all and of one class."""
     rng = np.random.default_rng(0)
     kinds: list[tuple[float, Literal["all", "one"], int]]
     kinds = [(0.0, "all", 1), (0.05, "all", 3), (0.05, "one", 3)]
     return [
         replace(
-            RUN,
+            one_run,
             method=method,
             normal=normal,
             gamma=gamma,
@@ -77,8 +63,8 @@ def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float | None]:
     return mean, (sum((value - mean) ** 2 for value in of_draw) / (len(of_draw) - 1)) ** 0.5
 
 
-def test_lines_against_gamma_are_means_over_classes_and_draws() -> None:
-    runs = some_runs("default", "peer")
+def test_lines_against_gamma_are_means_over_classes_and_draws(one_run: Run) -> None:
+    runs = some_runs(one_run, "default", "peer")
     panels = lines_against_gamma(runs)
     assert list(panels) == [ALL, ONE]
     for title, kind in ((ALL, "all"), (ONE, "one")):
@@ -90,16 +76,19 @@ def test_lines_against_gamma_are_means_over_classes_and_draws() -> None:
             assert end == pytest.approx((0.05, *expected))
 
 
-def test_all_points_against_gamma_are_of_the_same_classes() -> None:
-    runs = [*some_runs("default", "peer"), replace(RUN, normal="two", measures={"auroc": 0.1})]
+def test_all_points_against_gamma_are_of_the_same_classes(one_run: Run) -> None:
+    runs = [
+        *some_runs(one_run, "default", "peer"),
+        replace(one_run, normal="two", measures={"auroc": 0.1}),
+    ]
     assert lines_against_gamma(runs) == lines_against_gamma(runs[:-1])
     without = [run for run in runs if (run.method, run.normal) != ("peer", "one") or not run.gamma]
     panels = lines_against_gamma(without)
     assert [len(panels[ALL][method]) for method in ("default", "peer")] == [2, 1]
 
 
-def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget() -> None:
-    runs = some_runs("default")
+def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget(one_run: Run) -> None:
+    runs = some_runs(one_run, "default")
     panels = lines_against_seconds(runs)
     assert [title.splitlines()[1] for title in panels] == [
         "gamma 0, no labelled anomaly",
@@ -118,17 +107,17 @@ def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget() -> None:
     )
 
 
-def test_budgets_have_panels_of_their_own() -> None:
-    runs = [RUN, replace(RUN, budget=120.0)]
+def test_budgets_have_panels_of_their_own(one_run: Run) -> None:
+    runs = [one_run, replace(one_run, budget=120.0)]
     assert len(lines_against_gamma(runs)) == len(lines_against_seconds(runs)) == 2
 
 
-def test_pictures_grow_with_their_panels_and_show_each_method(tmp_path: Path) -> None:
+def test_pictures_grow_with_their_panels_and_show_each_method(one_run: Run, tmp_path: Path) -> None:
     methods = ["default", "pretrained", "paper", *(f"peer {number}" for number in range(9))]
-    runs = some_runs(*methods)
+    runs = some_runs(one_run, *methods)
     sizes, colours = {}, {}
     for name, draw in (("gamma", auroc_against_gamma), ("seconds", auroc_against_seconds)):
-        for count, part in ((1, [RUN]), (12, runs)):
+        for count, part in ((1, [one_run]), (12, runs)):
             file = tmp_path / "new" / f"{name}-{count}.png"
             draw(part, file)
             with Image.open(file) as picture:
@@ -149,7 +138,7 @@ def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
             draw([], tmp_path / "curves.png")
 
 
-def test_classes_that_no_two_gammas_share_give_no_line(tmp_path: Path) -> None:
-    runs = [RUN, replace(RUN, normal="one", gamma=0.05)]
+def test_classes_that_no_two_gammas_share_give_no_line(one_run: Run, tmp_path: Path) -> None:
+    runs = [one_run, replace(one_run, normal="one", gamma=0.05)]
     assert list(lines_against_gamma(runs).values()) == [{}]
     auroc_against_gamma(runs, tmp_path / "gamma.png")

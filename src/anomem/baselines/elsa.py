@@ -85,7 +85,7 @@ class Elsa(CSI):
         training = self.network_.training
         self.network_.eval()
         device = self._device()
-        chosen = Chosen(normals, torch.arange(len(normals))).spread(_CLUSTERED)
+        chosen = Chosen.of(normals).spread(_CLUSTERED)
         points = []
         for _, batch in batches(chosen):
             images = to_float(batch.to(device))

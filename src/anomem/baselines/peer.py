@@ -121,8 +121,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
             torch.manual_seed(self.seed)
             encoder = Encoder(config.encoder, shape.channels)
             network = self.new_network(encoder)
-        everything = Chosen(normals, torch.arange(len(normals)))
-        encoder.normalise_by(everything.spread(NORMALISATION_SAMPLE).all())
+        encoder.normalise_by(Chosen.of(normals).spread(NORMALISATION_SAMPLE).all())
         network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network_, self.shape_, self._normals = network, shape, normals
         return fabric, network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from anomem.bench.words import place, shard, shares, words
 if TYPE_CHECKING:
     from anomem.data.named import Parts
     from anomem.evaluation.methods import Method
+    from anomem.evaluation.one_vs_all import OneVsAll
     from anomem.evaluation.runner import BenchProtocol
     from anomem.evaluation.split import Caps
 
@@ -33,24 +35,17 @@ Result = tuple[dict[str, Any], int]
 def one_vs_all(arguments: OneVsAllArguments) -> Result:
     """Compare methods, each class of a data set normal in turn."""
     from anomem.evaluation.methods import methods_named
-    from anomem.evaluation.one_vs_all import OneVsAll
 
     if not 0 <= arguments.contamination < 1:
         raise ValueError(
             f"contamination is {arguments.contamination}; give a share from 0 to below 1."
         )
-    gammas, methods = shares(arguments.gammas), methods_named(words(arguments.methods))
-    name, parts = _data(arguments)
-    protocol = OneVsAll(
-        name,
-        parts,
-        classes=words(arguments.classes),
-        gammas=gammas,
-        draws=arguments.draws,
+    methods = methods_named(words(arguments.methods))
+    protocol = replace(
+        _one_vs_all(arguments),
         anomaly_classes=arguments.anomaly_classes,
         on=arguments.on,
         contamination=arguments.contamination,
-        caps=_caps(arguments),
     )
     return _run(protocol, methods, arguments)
 
@@ -72,13 +67,7 @@ def ood(arguments: OodArguments) -> Result:
     if not others:
         raise ValueError("against is empty; give other data sets, as svhn:PATH.")
     name, parts = _data(arguments)
-    protocol = Ood(
-        name,
-        parts,
-        others,
-        draws=arguments.draws,
-        caps=_caps(arguments),
-    )
+    protocol = Ood(name, parts, arguments.draws, _caps(arguments), others=others)
     return _run(protocol, methods, arguments)
 
 
@@ -112,7 +101,6 @@ def linear(arguments: LinearArguments) -> Result:
 def ablation(arguments: AblationArguments) -> Result:
     """Vary one choice of a preset: a table or figure of the paper."""
     from anomem.evaluation.ablation import ABLATIONS, variants
-    from anomem.evaluation.one_vs_all import OneVsAll
 
     methods = variants(arguments.name, arguments.base)
     title = f"ablation {arguments.name}"
@@ -123,24 +111,11 @@ def ablation(arguments: AblationArguments) -> Result:
                 "and gammas out."
             )
         return _run(_linear(arguments, title), methods, arguments)
-    gammas = shares(arguments.gammas)
-    name, parts = _data(arguments)
-    protocol = OneVsAll(
-        name,
-        parts,
-        classes=words(arguments.classes),
-        gammas=gammas,
-        draws=arguments.draws,
-        caps=_caps(arguments),
-        name=title,
-    )
-    return _run(protocol, methods, arguments)
+    return _run(replace(_one_vs_all(arguments), name=title), methods, arguments)
 
 
 def prototypes(arguments: PrototypesArguments) -> Result:
     """Draw prototypes among test samples by t-SNE (Figure 5 of the paper)."""
-    from dataclasses import replace
-
     from anomem import AnoMem
     from anomem.evaluation.manifest import note_call
     from anomem.evaluation.methods import until_the_clock_ends
@@ -209,17 +184,26 @@ PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
 }
 
 
+def _one_vs_all(arguments: OneVsAllArguments | AblationArguments) -> OneVsAll:
+    from anomem.evaluation.one_vs_all import OneVsAll
+
+    gammas = shares(arguments.gammas)
+    name, parts = _data(arguments)
+    return OneVsAll(
+        name,
+        parts,
+        classes=words(arguments.classes),
+        gammas=gammas,
+        draws=arguments.draws,
+        caps=_caps(arguments),
+    )
+
+
 def _linear(arguments: Bench, title: str) -> BenchProtocol:
     from anomem.evaluation.linear import Linear
 
     name, parts = _data(arguments)
-    return Linear(
-        name,
-        parts,
-        draws=arguments.draws,
-        caps=_caps(arguments),
-        name=title,
-    )
+    return Linear(name, parts, arguments.draws, _caps(arguments), name=title)
 
 
 def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Bench) -> Result:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anomem.config import Config
-from anomem.evaluation.methods import Method, until_the_clock_ends, variant
+from anomem.evaluation.methods import Method, ours, until_the_clock_ends
 from anomem.evaluation.ours import Memory
-from anomem.presets import resolve
+from anomem.presets import changed, resolve
 
 By = Literal["one-vs-all", "linear"]
 Variant = tuple[str, dict[str, Any], Memory]
@@ -138,5 +138,8 @@ def variants(name: str, base: str) -> dict[str, Method]:
     """
     if name not in ABLATIONS:
         raise ValueError(f"there is no ablation {name!r}; choose from {', '.join(ABLATIONS)}.")
-    made = ABLATIONS[name].variants(until_the_clock_ends(resolve(base)))
-    return {f"{base}, {v}": variant(base, v, choices, memory) for v, choices, memory in made}
+    config = until_the_clock_ends(resolve(base))
+    return {
+        (full := f"{base}, {variant}"): ours(full, changed(config, choices), memory)
+        for variant, choices, memory in ABLATIONS[name].variants(config)
+    }

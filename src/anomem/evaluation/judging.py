@@ -20,11 +20,9 @@ def judge_each_test(contender: Contender, exam: Exam, measure: Measure) -> Judge
     normal = contender.scores(exam.test_normals)
     tests = {test: contender.scores(images) for test, images in exam.test_anomalies.items()}
     return {
-        score: {test: measured(normal[score], s[score], measure) for test, s in tests.items()}
-        for score in normal
+        score: {
+            test: Measured(measure(good, odd[score]), len(good) + len(odd[score]))
+            for test, odd in tests.items()
+        }
+        for score, good in normal.items()
     }
-
-
-def measured(normal: Scores, anomalous: Scores, measure: Measure) -> Measured:
-    """The measures with the number of images behind them."""
-    return Measured(measure(normal, anomalous), len(normal) + len(anomalous))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from anomem.baselines.csi import CSI
 from anomem.baselines.deepsad import DeepSAD
@@ -19,7 +18,7 @@ from anomem.baselines.supervised import Supervised
 from anomem.config import Config
 from anomem.evaluation.ours import Memory, Ours
 from anomem.evaluation.race import Contender
-from anomem.presets import changed, default, flat, paper, pretrained, resolve
+from anomem.presets import changed, default, flat, paper, pretrained
 
 _UNBOUNDED = 10**9
 
@@ -58,28 +57,32 @@ def until_the_clock_ends(config: Config) -> Config:
     return replace(config, encoder=default().encoder, stage1=stage1)
 
 
-def _ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
+def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
+    """The detector as a method.
+
+    Args:
+        name: Of its score.
+        config: Every choice.
+        memory: What stands in place of the learnt memory.
+    """
+
     def new(config: Config, device: str, seed: int) -> Contender:
         return Ours(name, config, device=device, seed=seed, memory=memory)
 
     return Method(config, new, (name,))
 
 
-def _peer(kind: type[Peer], config: Config, learning_rate: float | None = None) -> Method:
+def _peer(kind: type[Peer], config: Config) -> Method:
     def new(config: Config, device: str, seed: int) -> Contender:
         return kind(config, device=device, seed=seed)
 
     ours = Config()
-    stage1 = config.stage1
-    if learning_rate is not None:
-        stage1 = replace(stage1, learning_rate=learning_rate)
     # What is the detector's own does not make a peer another one.
     config = replace(
         config,
         memory=ours.memory,
         loss=ours.loss,
         pseudo=ours.pseudo,
-        stage1=stage1,
         stage2=ours.stage2,
         calibration=ours.calibration,
     )
@@ -88,18 +91,21 @@ def _peer(kind: type[Peer], config: Config, learning_rate: float | None = None) 
 
 _DEFAULT = until_the_clock_ends(default())
 
+_FASTER = changed(_DEFAULT, {"stage1__learning_rate": 0.3})
+"""For the peers that it suits on validation images: docs/recipe.md."""
+
 METHODS = {
-    "default": _ours("default", _DEFAULT),
-    "paper": _ours("paper", until_the_clock_ends(paper())),
-    "default-kmeans": _ours("default-kmeans", _DEFAULT, "kmeans"),
-    "default-no-memory": _ours("default-no-memory", _DEFAULT, "mean"),
-    "supervised": _peer(Supervised, _DEFAULT, learning_rate=0.3),
+    "default": ours("default", _DEFAULT),
+    "paper": ours("paper", until_the_clock_ends(paper())),
+    "default-kmeans": ours("default-kmeans", _DEFAULT, "kmeans"),
+    "default-no-memory": ours("default-no-memory", _DEFAULT, "mean"),
+    "supervised": _peer(Supervised, _FASTER),
     "simclr": _peer(SimCLR, _DEFAULT),
-    "mhrot": _peer(MHRot, _DEFAULT, learning_rate=0.3),
+    "mhrot": _peer(MHRot, _FASTER),
     "csi": _peer(CSI, _DEFAULT),
     "deepsad": _peer(DeepSAD, _DEFAULT),
     "elsa": _peer(Elsa, _DEFAULT),
-    "pretrained": _ours("pretrained", pretrained()),
+    "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
 }
 
@@ -114,16 +120,3 @@ def methods_named(names: Sequence[str]) -> dict[str, Method]:
     if unknown:
         raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
     return {name: METHODS[name] for name in names}
-
-
-def variant(base: str, name: str, choices: Mapping[str, Any], memory: Memory = "learnt") -> Method:
-    """A method of ours with some choices changed.
-
-    Args:
-        base: Preset that it starts from, "default" or "paper".
-        name: Of the variant.
-        choices: By path, as :func:`~anomem.presets.flat` gives them.
-        memory: What stands in place of the learnt memory.
-    """
-    config = changed(until_the_clock_ends(resolve(base)), choices)
-    return _ours(f"{base}, {name}", config, memory)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from anomem.config import Config
 from anomem.data.prepare import prepare
@@ -117,17 +116,12 @@ class Exam:
         share = min(most / self.test_images, 1.0)
 
         def thin(images: ImageSet) -> Chosen:
-            return everything(images).spread(max(round(share * len(images)), 1))
+            return Chosen.of(images).spread(max(round(share * len(images)), 1))
 
         normals = thin(self.test_normals)
         labels = self.labels and (self.labels[0], self.labels[1][normals.indices.numpy()])
         anomalies: dict[str, ImageSet] = {k: thin(v) for k, v in self.test_anomalies.items()}
         return Exam(self.course, normals, anomalies, self.development, labels)
-
-
-def everything(images: ImageSet) -> Chosen:
-    """All images of a set, to choose from."""
-    return Chosen(images, torch.arange(len(images)))
 
 
 def anomaly_count(gamma: float, normals: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100  # type: ignore[import-untyped]
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
-from anomem.data.named.parquet import parquet, read_parquet
+from anomem.data.named.parquet import is_parquet, parquet, read_parquet
 from anomem.data.named.parts import Part, Parts
 from anomem.data.sources import ArraySource
 
@@ -64,7 +64,7 @@ def cifar10(path: Path) -> Parts:
 
 def cifar100(path: Path) -> Parts:
     """The twenty superclasses; files as of :func:`cifar10`."""
-    if _is_parquet(path):
+    if is_parquet(path):
         parts = parquet(path)
         if len(parts.test.classes) != len(SUPERCLASSES):
             raise ValueError(
@@ -79,11 +79,7 @@ def cifar100(path: Path) -> Parts:
 
 def cifar100_fine(path: Path) -> Parts:
     """The hundred classes; files as of :func:`cifar10`."""
-    return parquet(path) if _is_parquet(path) else _official(CIFAR100, path)
-
-
-def _is_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet" or (path / "test.parquet").exists()
+    return parquet(path) if is_parquet(path) else _official(CIFAR100, path)
 
 
 def _superclasses(part: Part) -> Part:

@@ -12,6 +12,10 @@ from torchvision.datasets.utils import (  # type: ignore[import-untyped]
     download_url,
 )
 
+from anomem.data.named.folders import MVTEC
+from anomem.data.named.lsun import SOURCE as LSUN
+from anomem.data.named.wmca import SOURCE as WMCA
+
 
 @dataclass(frozen=True)
 class Download:
@@ -54,10 +58,9 @@ def files_of() -> dict[str, tuple[Download, ...]]:
 
 
 ELSEWHERE = {
-    "mvtec_ad": "its licence is agreed to at "
-    "https://www.mvtec.com/company/research/datasets/mvtec-ad",
-    "wmca": "it needs a signed licence, see https://www.idiap.ch/en/scientific-research/data/wmca",
-    "lsun": "its databases are at https://www.yf.io/p/lsun, without checksums",
+    "mvtec_ad": f"its licence is agreed to at {MVTEC}",
+    "wmca": f"it needs a signed licence, see {WMCA}",
+    "lsun": f"its databases are at {LSUN}, without checksums",
     "elpv": "it comes in a package; pip install 'anomem[bench]'",
 }
 """Where to get the sets that are not downloaded."""

@@ -14,7 +14,7 @@ from anomem.data.named.parts import Part, Parts, first, part_of_files
 from anomem.data.sources import FileSource, ImageSource
 
 _CUB = "https://data.caltech.edu/records/65de6-vp158"
-_MVTEC = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
+MVTEC = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 
 
 def folder(path: Path) -> Parts:
@@ -42,7 +42,7 @@ def mvtec_ad(path: Path) -> Parts:
     """
     if not (path / "train" / "good").is_dir() or not (path / "test").is_dir():
         categories = sorted(p.parent.parent.name for p in path.glob("*/train/good"))
-        mend = f"give one of {', '.join(categories)} in it" if categories else f"see {_MVTEC}"
+        mend = f"give one of {', '.join(categories)} in it" if categories else f"see {MVTEC}"
         raise ValueError(f"{path} has no train/good and test; {mend}.")
     return folder(path)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from anomem.data.listing import list_images
-from anomem.data.named.parquet import parquet
+from anomem.data.named.parquet import is_parquet, parquet
 from anomem.data.named.parts import Part, Parts, part_of_files
 from anomem.data.sources import EncodedSource
 
-_SOURCE = "https://www.yf.io/p/lsun"
+SOURCE = "https://www.yf.io/p/lsun"
 
 
 def lsun(path: Path) -> Parts:
@@ -23,14 +23,14 @@ def lsun(path: Path) -> Parts:
             of images, such as the unpacked archives ``LSUN_resize`` and ``LSUN_fix`` of the
             out-of-distribution literature; or Parquet files.
     """
-    if path.suffix == ".parquet" or (path / "test.parquet").exists():
+    if is_parquet(path):
         return parquet(path)
     databases = sorted([*path.glob("*_val_lmdb"), *path.glob("test_lmdb")])
     if databases:
         return Parts(None, _databases(databases))
     if not path.is_dir():
         raise ValueError(
-            f"{path} holds no LSUN; get bedroom_val_lmdb and others from {_SOURCE}, or give a "
+            f"{path} holds no LSUN; get bedroom_val_lmdb and others from {SOURCE}, or give a "
             "folder of images."
         )
     return Parts(None, part_of_files([(file, "place") for file in list_images(path)], ["place"]))

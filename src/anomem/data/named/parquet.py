@@ -35,6 +35,11 @@ def parquet(path: Path) -> Parts:
     return Parts(train, test)
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a set that may lie in other files too lies in Parquet files."""
+    return path.suffix == ".parquet" or (path / "test.parquet").exists()
+
+
 def read_parquet(file: Path, classes: Sequence[str] | None = None) -> Part:
     """Read a part.
 

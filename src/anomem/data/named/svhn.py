@@ -8,7 +8,7 @@ import numpy as np
 from torchvision.datasets import SVHN  # type: ignore[import-untyped]
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
-from anomem.data.named.parquet import parquet
+from anomem.data.named.parquet import is_parquet, parquet
 from anomem.data.named.parts import Part, Parts
 from anomem.data.sources import ArraySource
 
@@ -22,7 +22,7 @@ def svhn(path: Path) -> Parts:
         path: A folder with ``test_32x32.mat`` and, to train, ``train_32x32.mat``, checked
             against the official checksums; or Parquet files.
     """
-    if path.suffix == ".parquet" or (path / "test.parquet").exists():
+    if is_parquet(path):
         return parquet(path)
     url, name, _ = SVHN.split_list["test"]
     if not (path / name).is_file():

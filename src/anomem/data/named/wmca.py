@@ -20,7 +20,7 @@ from anomem.data.named.parts import Part, Parts, first, part_of_files
 
 _NORMAL = "bona fide"
 _NAME = re.compile(r"(\d{3})_\d{2}_(\d{3})_(\d)_(\d{2,3})(?!\d)")
-_SOURCE = "https://www.idiap.ch/en/scientific-research/data/wmca"
+SOURCE = "https://www.idiap.ch/en/scientific-research/data/wmca"
 
 
 def wmca(path: Path) -> Parts:
@@ -31,7 +31,7 @@ def wmca(path: Path) -> Parts:
     """
     if not (path / "train").is_dir() or not (path / "test").is_dir():
         raise ValueError(
-            f"{path} has no train and test; WMCA needs a signed licence, see {_SOURCE}, and "
+            f"{path} has no train and test; WMCA needs a signed licence, see {SOURCE}, and "
             "frames named as docs/protocols.md says."
         )
     files = {part: list_images(path / part) for part in ("train", "test")}
