@@ -41,8 +41,9 @@ def test_energy_loss_pulls_normals_down_and_pushes_anomalies_up() -> None:
     energies = torch.tensor([-4.0, -5.0, -4.5, -3.5], requires_grad=True)
     loss = energy_loss(energies, torch.tensor([0, 0, 1, 1]), 50)
     highest = math.log(50) + 1 / 0.5
-    terms = [1 / 4.0, 1 / 5.0, 1 / (highest - 4.5), 1 / (highest - 3.5)]
-    assert float(loss.detach()) == pytest.approx(highest**2 * sum(terms) / 4)
+    normal, anomalous = 1 / 4.0 + 1 / 5.0, 1 / (highest - 4.5) + 1 / (highest - 3.5)
+    terms = highest**2 * normal + 0.5**-2 * anomalous
+    assert float(loss.detach()) == pytest.approx(terms / 4)
     loss.backward()
     assert energies.grad is not None
     assert (energies.grad > 0).tolist() == [True, True, False, False]

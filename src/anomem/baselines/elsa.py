@@ -34,9 +34,9 @@ class Elsa(CSI):
     goes on. The score is the mean energy over four rotations. Departures from the official code:
     one run in place of a thousand epochs of pretraining and up to fifty of fine-tuning with
     early stopping; one optimiser throughout, in place of LARS and Adam; batch normalisation is
-    not frozen; the energy is scaled to suit SGD; one view of each image; prototypes are those of
-    at most 1,000 normals; the temperature divides at test time too; the ensemble of ten random
-    crops at test time is the image and its mirror image.
+    not frozen; the terms of the energy are scaled to suit SGD; one view of each image;
+    prototypes are those of at most 1,000 normals; the temperature divides at test time too; the
+    ensemble of ten random crops at test time is the image and its mirror image.
 
     Attributes:
         prototypes_: Unit vectors (K, 128), of the network as it is after the training.
@@ -113,8 +113,9 @@ def energy(projection: Tensor, prototypes: Tensor) -> Tensor:
 def energy_loss(energy: Tensor, label: Tensor, prototypes: int) -> Tensor:
     """One over minus the energy for normals, one over its height above the floor for anomalies.
 
-    Times the square of the floor, so that its slope is of the order of one: SGD follows the scale
-    of a loss where the Adam of the official code does not.
+    SGD follows the scale of a loss where the Adam of the official code does not, so each term has
+    a slope of one at its place: that of normals at the floor, that of anomalies at right angles to
+    all prototypes. On one scale for both, the few anomalies draw all projections into one point.
 
     Args:
         energy: (B,).
@@ -126,7 +127,9 @@ def energy_loss(energy: Tensor, label: Tensor, prototypes: int) -> Tensor:
         Scalar, the mean.
     """
     floor = -math.log(prototypes) - 1 / TEMPERATURE
-    return floor**2 * torch.where(label == 1, energy - floor, -energy).reciprocal().mean()
+    anomalous = label == 1
+    slope = torch.where(anomalous, TEMPERATURE**-2, floor**2)
+    return (slope / torch.where(anomalous, energy - floor, -energy)).mean()
 
 
 def spherical_kmeans(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
