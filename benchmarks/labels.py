@@ -39,14 +39,15 @@ from anomem.evaluation.methods import METHODS
 from anomem.evaluation.metrics import auroc
 from anomem.evaluation.one_vs_all import OneVsAll, trained
 from anomem.evaluation.split import Caps, Cell, Split
+from anomem.report.colours import BLACK, BLUE, GREEN, VERMILION
 
 LABELS = (0, 1, 2, 5, 10, 50, 250)
 TESTED = 1000
 WAYS = {
-    "stage 2 alone": ("#0072B2", "s"),
-    "fine-tuning": ("#009E73", "^"),
-    "training anew": ("#D55E00", "o"),
-    "plain classifier": ("#000000", "x"),
+    "stage 2 alone": (BLUE, "s"),
+    "fine-tuning": (GREEN, "^"),
+    "training anew": (VERMILION, "o"),
+    "plain classifier": (BLACK, "x"),
 }
 
 

@@ -10,8 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem.evaluation.results import Mean, Run, averaged, by_setting, columns_of, mean_of
+from anomem.report.colours import BLACK, BLUE, GREEN, PURPLE, VERMILION
 
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#000000", "#CC79A7")
+_COLOURS = (VERMILION, BLUE, GREEN, BLACK, PURPLE)
 _MARKERS = "osD^v"
 _NUMBER = re.compile(r"(.*?) ([\d.]+)$")
 

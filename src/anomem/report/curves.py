@@ -23,10 +23,10 @@ from anomem.evaluation.results import (
     columns_of,
     mean_of,
 )
+from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
-_OURS = {"default": ("#D55E00", "o"), "pretrained": ("#0072B2", "s"), "paper": ("#009E73", "D")}
-# Okabe and Ito's colours, which the colour-blind can tell apart; grey in place of yellow.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#CC79A7", "#888888")
+_OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper": (GREEN, "D")}
+_COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)
 _MARKERS = "^vXP<>*hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)))
 _SHARES = {0.25: "_quarter", 0.5: "_half", 1.0: ""}

@@ -9,11 +9,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem.evaluation.prototypes import Layout
+from anomem.report.colours import BLACK, BLUE, VERMILION
 
 _STYLES = (
-    ("normal test images", "#0072B2", ".", 12, 0.45),
-    ("anomalous test images", "#D55E00", "x", 12, 0.45),
-    ("prototypes", "#000000", "*", 40, 0.9),
+    ("normal test images", BLUE, ".", 12, 0.45),
+    ("anomalous test images", VERMILION, "x", 12, 0.45),
+    ("prototypes", BLACK, "*", 40, 0.9),
 )
 
 

@@ -1,0 +1,10 @@
+"""Okabe and Ito's colours, which the colour-blind can tell apart; grey in place of yellow."""
+
+BLACK = "#000000"
+BLUE = "#0072B2"
+GREEN = "#009E73"
+GREY = "#888888"
+ORANGE = "#E69F00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+VERMILION = "#D55E00"
