@@ -82,8 +82,8 @@ def test_unknown_method() -> None:
 BUDGETS = {
     "paper": 10.0,
     "default": 3.0,
-    "default-kmeans": 8.0,
-    "default-no-memory": 6.0,
+    "default-kmeans": 15.0,
+    "default-no-memory": 10.0,
     "pretrained": 60.0,
 }
 SLOW = {"pretrained"}
