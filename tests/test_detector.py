@@ -14,9 +14,8 @@ from torch.utils.data import Dataset
 from anomem import AnoMem, Config, load
 from anomem.data.shape import ImageShape, batch_to_shape
 from anomem.evaluation.metrics import auroc
-from anomem.network.measured import Measured
 from anomem.presets import default
-from anomem.scoring import digests, measure, score_measured
+from anomem.scoring import digests
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -161,32 +160,6 @@ def test_explain_is_at_the_size_of_the_image(model: AnoMem, digits: Digits, tmp_
             assert place.shape == (24, 40) and place.dtype == np.float32
             assert np.isfinite(place).all() and (place >= 0).all()
         assert explained.score == pytest.approx(model.decision_function([large])[0], abs=1e-5)
-
-
-def test_predict_warns_where_alpha_has_too_few_normals(model: AnoMem, digits: Digits) -> None:
-    assert len(model.reserve_.held_out) == 19
-    with pytest.warns(UserWarning, match="alpha=0.01 needs 99 held-out normals and there are 19"):
-        careful = model.predict(digits["normal"], alpha=0.01)
-    np.testing.assert_array_equal(careful, model.predict(digits["normal"], alpha=0.05))
-    assert set(model.predict(digits["anomalous"]).tolist()) == {0, 1}
-    for alpha in (0.0, 1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="alpha is"):
-            model.predict(digits["normal"], alpha=alpha)
-
-
-def test_false_alarms_stay_at_alpha(model: AnoMem, digits: Digits) -> None:
-    """The mean over draws of which unseen normals calibrate and which are scored."""
-    new = measure(model.network_, batch_to_shape(digits["normal"][..., None], model.shape_))
-    unseen = Measured.joined([model.reserve_.held_out, new])
-    scores = score_measured(model.detector_, unseen).numpy()
-    for alpha in (0.1, 0.3):
-        rates = []
-        for draw in range(300):
-            order = np.random.default_rng(draw).permutation(len(unseen))
-            held_out = unseen.at(torch.from_numpy(order[:19]))
-            model.reserve_ = replace(model.reserve_, held_out=held_out)
-            rates.append((scores[order[19:]] > model.threshold(alpha)).mean())
-        assert alpha - 0.03 < np.mean(rates) <= alpha + 0.015
 
 
 def test_ten_normals_are_enough_and_nine_are_not(hasty: Config, digits: Digits) -> None:

@@ -19,11 +19,15 @@ def mixed(folders: dict[str, Path], tmp_path: Path) -> list[Path]:
 
 
 def test_a_row_an_image_in_the_order_given(model: AnoMem, mixed: list[Path]) -> None:
-    table = score_table(model, open_images(mixed), alpha=0.1)
-    assert table.column_names == ["path", "score", "scale_1", "scale_2", "prediction", "error"]
+    table = score_table(model, open_images(mixed), rule="0.1")
+    assert table.column_names == [
+        *("path", "score", "scale_1", "scale_2", "p_value", "prediction", "error")
+    ]
     assert table["path"].to_pylist() == [str(path) for path in mixed]
     scores = model.decision_function([mixed[0], mixed[2]])
     assert table["score"].to_pylist() == [scores[0], None, scores[1]]
+    p_values = model.p_value([mixed[0], mixed[2]])
+    assert table["p_value"].to_pylist() == [p_values[0], None, p_values[1]]
     calls = (scores > model.threshold(0.1)).tolist()
     assert table["prediction"].to_pylist() == [calls[0], None, calls[1]]
     assert table["scale_1"].null_count == table["scale_2"].null_count == 1

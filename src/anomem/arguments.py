@@ -89,8 +89,10 @@ class Score(Common):
     """Table to write, .csv or .parquet."""
     heatmaps: Path | None = None
     """Folder for a heat map an image (PNG)."""
-    alpha: float = 0.05
-    """Share of normal images that may be called anomalous."""
+    rule: str = "0.05"
+    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
+    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
+    labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +105,10 @@ class Evaluate(Common):
     """Folder, file or glob of normal images."""
     anomalies: str
     """Folder, file or glob of anomalous images."""
-    alpha: float = 0.05
-    """Share of normal images that may be called anomalous."""
+    rule: str = "0.05"
+    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
+    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
+    labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,7 @@ def score(arguments: Score) -> Result:
     source = open_images([str(path) for path in arguments.images])
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        table = score_table(model, source, alpha=arguments.alpha, progress=progress)
+        table = score_table(model, source, rule=arguments.rule, progress=progress)
         write_table(table, arguments.out)
         if arguments.heatmaps is not None:
             _write_heat_maps(model, table, arguments.heatmaps, progress)
@@ -163,7 +163,7 @@ def evaluate(arguments: Evaluate) -> Result:
     with progress_bars() as progress:
         normal = model.decision_function(arguments.normal, progress=progress)
         anomalous = model.decision_function(arguments.anomalies, progress=progress)
-    threshold = model.threshold(arguments.alpha)
+    threshold = model.threshold(arguments.rule)
     result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
     result |= {
         "threshold": threshold,

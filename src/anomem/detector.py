@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from anomem import fitting, saved
-from anomem.calibration import hold_out, smallest_alpha, threshold
-from anomem.config import Config
+from anomem.calibration import hold_out, p_values
+from anomem.cross_fitting import unseen_scores
 from anomem.data.joined import JoinedSource, check_labels
 from anomem.data.prepare import prepare
 from anomem.data.sources import FileSource, ImageSource, open_images
+from anomem.estimator import Configured
 from anomem.explanation import Explanation, explain
 from anomem.fine_tuning import LabelledImages, fine_tune
-from anomem.presets import changed, flat, resolve
+from anomem.presets import resolve
+from anomem.rules import Rule, rule_of, threshold_by
 from anomem.scoring import Scores, score_measured, score_source
 from anomem.versions import library_versions
 
 StageProgress = Callable[[str, int, int], None]
 
 
-class AnoMem(BaseEstimator):  # type: ignore[misc]
+class AnoMem(Configured):
     """Image anomaly detection by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
@@ -50,29 +50,6 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         reserve_: What is kept of the images, to adapt and to calibrate.
         summary_: Numbers of images, steps, seconds and loss of the training; library versions.
     """
-
-    def __init__(
-        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
-    ) -> None:
-        self.config = config
-        self.device = device
-        self.seed = seed
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
-        params: dict[str, Any] = {"config": self.config, "device": self.device, "seed": self.seed}
-        if deep:
-            params |= {f"config__{k}": v for k, v in flat(resolve(self.config)).items()}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters and choices by the names of :meth:`get_params`."""
-        prefix = "config__"
-        choices = {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
-        super().set_params(**{k: v for k, v in params.items() if not k.startswith(prefix)})
-        if choices:
-            self.config = changed(resolve(self.config), choices)
-        return self
 
     def fit(
         self,
@@ -233,32 +210,46 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             progress=_stage(progress, "scoring"),
         )
 
-    def predict(self, X: object, alpha: float = 0.05) -> npt.NDArray[np.int64]:
+    def held_out_scores(self) -> npt.NDArray[np.float32]:
+        """Scores (n,) of the held-out normals not labelled since, on which decisions rest."""
+        check_is_fitted(self, "network_")
+        return score_measured(self.detector_, self.reserve_.calibrating()).numpy()
+
+    def p_value(self, X: object) -> npt.NDArray[np.float64]:
+        """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
+
+        A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
+        the held-out normals; n of them give no p-value below ``1 / (n + 1)``.
+        """
+        return p_values(self.decision_function(X), self.held_out_scores())
+
+    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
         """Decide for each image, (N,): 0 normal, 1 anomalous.
 
-        Split-conformal: among normal images at most a share ``alpha`` is called anomalous, on
-        average over draws of the held-out normals.
-
-        Warns:
-            UserWarning: ``alpha`` needs more held-out normals than there are; the smallest
-                supported alpha is used in its place.
+        Args:
+            X: Images.
+            rule: See :meth:`threshold`.
         """
         scores = self.decision_function(X)
-        return (scores > self.threshold(alpha)).astype(np.int64)
+        return (scores > self.threshold(rule)).astype(np.int64)
 
-    def threshold(self, alpha: float = 0.05) -> float:
-        """The score above which :meth:`predict` calls an image anomalous."""
+    def threshold(self, rule: str | float | Rule = 0.05) -> float:
+        """The score above which :meth:`predict` calls an image anomalous.
+
+        Args:
+            rule: A share alpha of normal images that may be called anomalous, on average over
+                draws of the held-out normals; or "f1", "zero-escapes" or "cost:MISS:SHARE", which
+                weigh held-out normals against labelled anomalies, as ``anomem.rules`` says.
+
+        Raises:
+            ValueError: There is no such rule, or it needs labelled anomalies and there are none.
+
+        Warns:
+            UserWarning: Alpha needs more held-out normals than there are; the smallest supported
+                one is used in its place.
+        """
         check_is_fitted(self, "network_")
-        held_out = score_measured(self.detector_, self.reserve_.calibrating()).numpy()
-        least = smallest_alpha(len(held_out))
-        if 0 < alpha < least:
-            warnings.warn(
-                f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} held-out normals and there "
-                f"are {len(held_out)}: deciding at alpha={least:.3g}; fit on more normals.",
-                stacklevel=3,
-            )
-            alpha = least
-        return threshold(held_out, alpha)
+        return threshold_by(rule_of(rule), self.held_out_scores(), self._unseen_scores)
 
     def explain(self, image: object) -> Explanation:
         """Score of one image, of each scale, and the deviation map of each scale.
@@ -274,6 +265,11 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         """Write the model folder, atomically; an older model there is replaced."""
         check_is_fitted(self, "network_")
         saved.save(self, Path(path))
+
+    def _unseen_scores(self) -> npt.NDArray[np.float32]:
+        """Scores of the labelled anomalies, each without its own label."""
+        widths = self.network_.pooled_widths
+        return unseen_scores(self.reserve_, widths, self.config_, self.seed).numpy()
 
     def _train_detector(self) -> None:
         widths = self.network_.pooled_widths

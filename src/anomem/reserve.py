@@ -30,6 +30,10 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.label)
 
+    def at(self, indices: Tensor) -> Labelled:
+        """The images of some indices, or of a mask."""
+        return Labelled(self.measured.at(indices), self.label[indices], self.digest[indices])
+
     @staticmethod
     def none(like: Measured) -> Labelled:
         """No labelled image; ``like`` gives the widths."""
@@ -38,15 +42,14 @@ class Labelled:
 
     def updated(self, newer: Labelled) -> Labelled:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
-        kept = ~torch.isin(self.digest, newer.digest)
+        kept = self.at(~torch.isin(self.digest, newer.digest))
         last = {int(digest): index for index, digest in enumerate(newer.digest)}
-        added = torch.tensor(
-            [i for i in sorted(last.values()) if int(newer.label[i]) != -1], dtype=torch.long
-        )
+        given = [i for i in sorted(last.values()) if int(newer.label[i]) != -1]
+        added = newer.at(torch.tensor(given, dtype=torch.int64))
         return Labelled(
-            Measured.joined([self.measured.at(kept), newer.measured.at(added)]),
-            torch.cat([self.label[kept], newer.label[added]]),
-            torch.cat([self.digest[kept], newer.digest[added]]),
+            Measured.joined([kept.measured, added.measured]),
+            torch.cat([kept.label, added.label]),
+            torch.cat([kept.digest, added.digest]),
         )
 
 

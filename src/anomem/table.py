@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from anomem.calibration import p_values
 from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem, StageProgress
 from anomem.explanation import scale_names
@@ -20,25 +21,27 @@ def score_table(
     model: AnoMem,
     source: ImageSource,
     *,
-    alpha: float = 0.05,
+    rule: str = "0.05",
     progress: StageProgress | None = None,
 ) -> pa.Table:
-    """Score images into the columns path, score, scale_1 ..., prediction, error.
+    """Score images into the columns path, score, scale_1 ..., p_value, prediction, error.
 
     An image that cannot be read has its error and nothing else.
 
     Args:
         model: A fitted detector.
         source: The images.
-        alpha: Share of normal images that may be called anomalous.
+        rule: By which images are called anomalous, see ``AnoMem.threshold``.
         progress: Called as ``progress(stage, done, total)``.
     """
-    threshold = model.threshold(alpha)
+    threshold = model.threshold(rule)
     scores = model.score_images(source, progress=progress)
     unread = np.isnan(scores.score)
     columns = {"path": pa.array(source.names), "score": pa.array(scores.score, mask=unread)}
     for column, name in enumerate(scale_names(scores.scale_scores.shape[1])):
         columns[name] = pa.array(scores.scale_scores[:, column].copy(), mask=unread)
+    p = p_values(scores.score, model.held_out_scores())
+    columns["p_value"] = pa.array(p, mask=unread)
     columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
     errors = [scores.errors.get(index) for index in range(len(source))]
     columns["error"] = pa.array(errors, type=pa.string())

@@ -1,0 +1,149 @@
+"""Rules by which a threshold is set: of false alarms, or of what labelled anomalies ask for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.calibration import smallest_alpha, threshold
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """At most a share of normal images is called anomalous, on average (split-conformal).
+
+    Attributes:
+        alpha: That share, in (0, 1).
+    """
+
+    alpha: float = 0.05
+
+
+@dataclass(frozen=True)
+class BestF1:
+    """The highest F1 over the held-out normals and the labelled anomalies, as many as there are."""
+
+
+@dataclass(frozen=True)
+class ZeroEscapes:
+    """No labelled anomaly is missed, with as few false alarms as that allows.
+
+    Of n labelled anomalies, a further one of the same kinds is missed with probability at most
+    ``1 / (n + 1)``.
+    """
+
+
+@dataclass(frozen=True)
+class LeastCost:
+    """The least expected cost an image.
+
+    Attributes:
+        miss: Cost of a missed anomaly in false alarms, above 0.
+        share: Share of images that are anomalous where the detector is used, in (0, 1).
+    """
+
+    miss: float
+    share: float
+
+    def __post_init__(self) -> None:
+        if not self.miss > 0:
+            raise ValueError(f"miss is {self.miss}; give a cost above 0.")
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share}; give a share in (0, 1).")
+
+
+Rule = FalseAlarms | BestF1 | ZeroEscapes | LeastCost
+
+_NAMED: dict[str, Rule] = {"f1": BestF1(), "zero-escapes": ZeroEscapes()}
+
+
+def rule_of(word: str | float | Rule) -> Rule:
+    """A rule from what is written: ``0.05``, ``f1``, ``zero-escapes`` or ``cost:50:0.01``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(word, Rule):
+        return word
+    name, *numbers = str(word).split(":")
+    try:
+        if name == "cost":
+            miss, share = map(float, numbers)
+            return LeastCost(miss, share)
+        if not numbers:
+            return _NAMED[name] if name in _NAMED else FalseAlarms(float(name))
+    except ValueError as error:
+        if "give a" in str(error):
+            raise
+    raise ValueError(
+        f"rule is {word!r}; give a share of false alarms as 0.05, or f1, zero-escapes, or "
+        "cost:MISS:SHARE as cost:50:0.01 where a miss costs 50 false alarms and 1% are anomalous."
+    )
+
+
+def threshold_by(
+    rule: Rule, normals: npt.ArrayLike, unseen_anomalies: Callable[[], npt.ArrayLike]
+) -> float:
+    """The score above which an image is called anomalous.
+
+    Args:
+        rule: What is asked for.
+        normals: (n,) scores of held-out normals.
+        unseen_anomalies: Gives the scores of labelled anomalies as if they had not been learnt
+            from; called where the rule needs them.
+
+    Raises:
+        ValueError: The rule needs labelled anomalies and there are none, or alpha is out of range.
+
+    Warns:
+        UserWarning: ``alpha`` needs more held-out normals than there are; the smallest supported
+            alpha is used in its place.
+    """
+    normal = np.sort(np.asarray(normals, dtype=np.float32))
+    if isinstance(rule, FalseAlarms):
+        return threshold(normal, _supported(rule.alpha, len(normal)))
+    anomalous = np.sort(np.asarray(unseen_anomalies(), dtype=np.float32))
+    if len(anomalous) == 0:
+        raise ValueError(
+            "this rule needs labelled anomalies and there are none; adapt to some, or give a share "
+            "of false alarms such as 0.05."
+        )
+    candidates = _between(np.concatenate([normal, anomalous]))
+    alarms = 1 - np.searchsorted(normal, candidates, side="right") / len(normal)
+    missed = np.searchsorted(anomalous, candidates, side="right") / len(anomalous)
+    if isinstance(rule, ZeroEscapes):
+        return float(candidates[missed == 0][-1])
+    if isinstance(rule, LeastCost):
+        loss = rule.share * rule.miss * missed + (1 - rule.share) * alarms
+    else:
+        found, false = (1 - missed) * len(anomalous), alarms * len(normal)
+        loss = -2 * found / (found + false + len(anomalous))
+    return float(candidates[np.isclose(loss, loss.min(), rtol=1e-9, atol=1e-12)][0])
+
+
+def _supported(alpha: float, held_out: int) -> float:
+    """Alpha, or the smallest that so many held-out normals support."""
+    least = smallest_alpha(held_out)
+    if not 0 < alpha < least:
+        return alpha
+    warnings.warn(
+        f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} held-out normals and there are "
+        f"{held_out}: deciding at alpha={least:.3g}; fit on more normals.",
+        stacklevel=5,
+    )
+    return least
+
+
+def _between(scores: Floats) -> Floats:
+    """A threshold in every gap between scores, below all and at the highest; increasing."""
+    known = np.unique(scores)
+    lower = np.concatenate([[np.nextafter(known[0], np.float32(-np.inf))], known[:-1]])
+    middle = lower + (known - lower) / 2
+    # Neighbouring floats have nothing between them.
+    return np.append(np.where(middle < known, middle, lower), known[-1]).astype(np.float32)

@@ -1,0 +1,80 @@
+"""From scores to decisions: p-values, false alarms, and rules that labels allow."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from anomem import AnoMem, Config
+from anomem.calibration import p_values
+from anomem.data.shape import batch_to_shape
+from anomem.scoring import measure, score_measured
+
+Digits = dict[str, npt.NDArray[np.uint8]]
+
+
+def test_predict_warns_where_alpha_has_too_few_normals(model: AnoMem, digits: Digits) -> None:
+    assert len(model.reserve_.held_out) == 19
+    with pytest.warns(UserWarning, match="alpha=0.01 needs 99 held-out normals and there are 19"):
+        careful = model.predict(digits["normal"], 0.01)
+    np.testing.assert_array_equal(careful, model.predict(digits["normal"], 0.05))
+    assert set(model.predict(digits["anomalous"]).tolist()) == {0, 1}
+    for alpha in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="alpha is"):
+            model.predict(digits["normal"], alpha)
+
+
+@pytest.fixture(scope="module")
+def of_all_digits(hasty: Config) -> tuple[AnoMem, npt.NDArray[np.uint8]]:
+    """A detector to which handwritten digits are normal, and 1,397 of them it has not seen."""
+    pixels, _ = load_digits(return_X_y=True)
+    images = (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return AnoMem(hasty, device="cpu").fit(images[:400]), images[400:]
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+def test_false_alarms_stay_at_alpha(
+    of_all_digits: tuple[AnoMem, npt.NDArray[np.uint8]], alpha: float
+) -> None:
+    """The mean over 200 draws of which unseen normals calibrate and which are judged."""
+    fitted, images = of_all_digits
+    model = copy.copy(fitted)
+    unseen = measure(model.network_, batch_to_shape(images[..., None], model.shape_))
+    scores = score_measured(model.detector_, unseen).numpy()
+    rates = []
+    for draw in range(200):
+        held_out, judged = np.split(np.random.default_rng(draw).permutation(len(unseen)), [299])
+        model.reserve_ = replace(
+            fitted.reserve_,
+            held_out=unseen.at(torch.from_numpy(held_out)),
+            held_out_digest=torch.from_numpy(held_out),
+        )
+        p = p_values(scores[judged], model.held_out_scores())
+        rates.append(float((p <= alpha).mean()))
+        assert rates[-1] == (scores[judged] > model.threshold(alpha)).mean()
+    error = np.std(rates) / np.sqrt(len(rates))
+    # Of 299 held-out normals and one more, each rank is as probable: alpha is met to the image.
+    assert abs(np.mean(rates) - alpha) < 4 * error
+
+
+def test_p_values_are_small_together_with_the_prediction(model: AnoMem, digits: Digits) -> None:
+    both = np.concatenate([digits["normal"], digits["anomalous"]])
+    p = model.p_value(both)
+    assert p.min() == 1 / 20 and p.max() <= 1
+    np.testing.assert_array_equal(model.predict(both, 0.2), p <= 0.2)
+
+
+def test_changing_the_rule_changes_nothing_else(model: AnoMem, digits: Digits) -> None:
+    with pytest.raises(ValueError, match="needs labelled anomalies"):
+        model.threshold("f1")
+    model.adapt(digits["anomalous"][:20], [1] * 20)
+    scores = model.decision_function(digits["anomalous"])
+    careful, balanced, lax = (
+        model.predict(digits["anomalous"], rule) for rule in ("zero-escapes", "f1", "cost:1:0.001")
+    )
+    assert careful.sum() >= balanced.sum() >= lax.sum()
+    np.testing.assert_array_equal(model.decision_function(digits["anomalous"]), scores)
