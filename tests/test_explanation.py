@@ -39,6 +39,14 @@ def test_heat_shows_where_the_defect_is(model: AnoMem, digits: Digits) -> None:
     assert np.mean(rest) > 0.8
 
 
+def test_shares_of_all_places_add_up_to_the_score(model: AnoMem, digits: Digits) -> None:
+    for image in digits["anomalous"][:3]:
+        explained = model.explain(image)
+        added = sum(float(places.sum()) for places in explained.shares.values()) + explained.rest
+        assert added == pytest.approx(explained.score, abs=1e-4)
+        assert [places.shape for places in explained.shares.values()] == [(4, 4), (2, 2)]
+
+
 def test_colour_images_are_explained_by_a_grey_model(model: AnoMem) -> None:
     astronaut = data.astronaut()[:50, :70]
     explained = model.explain(astronaut)

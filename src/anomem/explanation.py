@@ -17,6 +17,7 @@ from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.scoring import measure, score_measured
+from anomem.shares import shares
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,17 @@ class Explanation:
             enlarged to the size of the image given.
         heat: The maps as one, H x W float32: each in multiples of the usual score of training
             normals at its scale, averaged with the weights lambda.
+        shares: What each place of each scale adds to the score, H_s x W_s float32; below 0 where a
+            place looks more normal than usual.
+        rest: What no place has a part in: all shares and the rest are the score.
     """
 
     score: float
     scale_scores: dict[str, float]
     maps: dict[str, npt.NDArray[np.float32]]
     heat: npt.NDArray[np.float32]
+    shares: dict[str, npt.NDArray[np.float32]]
+    rest: float
 
 
 def scale_names(scales: int) -> list[str]:
@@ -43,7 +49,7 @@ def scale_names(scales: int) -> list[str]:
     return [f"scale_{number + 1}" for number in range(scales)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def explain(
     image: object,
     shape: ImageShape,
@@ -65,6 +71,7 @@ def explain(
     prepared = to_float(to_shape(pixels, shape)[None].to(device))
     deviations = network.deviation_maps(prepared)
     measured = measure(network, prepared)
+    divided = shares(network, detector, prepared)
     names = scale_names(len(deviations))
     maps = _enlarged(deviations, pixels.shape[:2])
     multiples = [place / float(level) for place, level in zip(maps, usual, strict=True)]
@@ -73,6 +80,8 @@ def explain(
         scale_scores=dict(zip(names, measured.scores[0].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
         heat=np.average(multiples, axis=0, weights=detector.lambdas).astype(np.float32),
+        shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
+        rest=divided.rest,
     )
 
 

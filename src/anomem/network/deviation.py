@@ -97,13 +97,18 @@ class MultiScaleMemory(nn.Module):
 
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
         """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""
+        means = [self.evidence_map(z, scale).mean(dim=(1, 2)) for scale, z in enumerate(maps)]
+        return torch.stack(means, 1)
+
+    def evidence_map(self, features: Tensor, scale: int) -> Tensor:
+        """The same at each place of a feature map (B, C_s, H_s, W_s), (B, H_s, W_s).
+
+        The heads are linear, so that the log-odds of the mean are the mean of the log-odds.
+        """
         if len(self.kind_heads) == 0:
-            return torch.zeros(len(maps[0]), len(maps), device=maps[0].device)
-        logits = [
-            head(features.mean(dim=(2, 3)).float())
-            for head, features in zip(self.kind_heads, maps, strict=True)
-        ]
-        return torch.stack([logit[:, 1] - logit[:, 0] for logit in logits], 1)
+            return torch.zeros_like(features[:, 0], dtype=torch.float32)
+        logits = self.kind_heads[scale](features.permute(0, 2, 3, 1).float())
+        return logits[..., 1] - logits[..., 0]
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
