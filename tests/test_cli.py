@@ -235,3 +235,15 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
     assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
     assert run("info", folders["normal"]) == 1
     assert "is not a saved model" in error_line(capsys)
+
+
+def test_prototypes(model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    words = ("--images", folders["normal"], "--out", tmp_path / "page", "--json")
+    strange = sorted(folders["anomalous"].iterdir())[:2]
+    assert run("prototypes", model_folder, *words, "--explain", *strange) == 0
+    told = result(capsys)
+    assert told["page"] == str(tmp_path / "page" / "index.html")
+    assert told["scale_1"]["prototypes"] == 16 and told["scale_2"]["prototypes"] == 8
+    assert 0 <= told["scale_1"]["dead"] < 16 and 1 <= told["scale_1"]["in_use"] <= 16
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert all(str(path) in text for path in strange)

@@ -47,6 +47,15 @@ def test_shares_of_all_places_add_up_to_the_score(model: AnoMem, digits: Digits)
         assert [places.shape for places in explained.shares.values()] == [(4, 4), (2, 2)]
 
 
+def test_recalled_are_the_most_alike_prototypes(model: AnoMem, digits: Digits) -> None:
+    explained = model.explain(digits["normal"][0])
+    for (name, recalled), memory in zip(
+        explained.recalled.items(), model.network_.scale_memories(), strict=True
+    ):
+        assert recalled.shape == explained.shares[name].shape
+        assert recalled.min() >= 0 and recalled.max() < len(memory.prototypes)
+
+
 def test_colour_images_are_explained_by_a_grey_model(model: AnoMem) -> None:
     astronaut = data.astronaut()[:50, :70]
     explained = model.explain(astronaut)

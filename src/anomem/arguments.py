@@ -15,6 +15,9 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from anomem.config import Config
 from anomem.presets import default, overlaid, resolve
 
+Result = tuple[dict[str, Any], int]
+"""What a command ends with: what ``--json`` prints, and the exit code."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
@@ -109,6 +112,20 @@ class Evaluate(Common):
     """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
     (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
     labelled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototypes(Common):
+    """Show what the memory believes normal to be, as a page and a table of its prototypes."""
+
+    model: Positional[Path]
+    """Folder of the model."""
+    images: str
+    """Folder, file or glob of normal images."""
+    out: Path
+    """Folder for the page and the table."""
+    explain: tuple[Path, ...] = ()
+    """Images to show beside what the memory recalls in their place."""
 
 
 @dataclass(frozen=True, kw_only=True)

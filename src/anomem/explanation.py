@@ -34,6 +34,7 @@ class Explanation:
         shares: What each place of each scale adds to the score, H_s x W_s float32; below 0 where a
             place looks more normal than usual.
         rest: What no place has a part in: all shares and the rest are the score.
+        recalled: The prototype that each place of each scale recalls most, H_s x W_s int64.
     """
 
     score: float
@@ -42,6 +43,7 @@ class Explanation:
     heat: npt.NDArray[np.float32]
     shares: dict[str, npt.NDArray[np.float32]]
     rest: float
+    recalled: dict[str, npt.NDArray[np.int64]]
 
 
 def scale_names(scales: int) -> list[str]:
@@ -69,7 +71,8 @@ def explain(
     pixels = _only(image)
     device = network.encoder.mean.device
     prepared = to_float(to_shape(pixels, shape)[None].to(device))
-    deviations = network.deviation_maps(prepared)
+    features = network(prepared)
+    deviations = network.deviations_of(features)
     measured = measure(network, prepared)
     divided = shares(network, detector, prepared)
     names = scale_names(len(deviations))
@@ -82,6 +85,10 @@ def explain(
         heat=np.average(multiples, axis=0, weights=detector.lambdas).astype(np.float32),
         shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
+        recalled={
+            name: memory.weights(places[0].permute(1, 2, 0)).argmax(dim=-1).cpu().numpy()
+            for name, memory, places in zip(names, network.scale_memories(), features, strict=True)
+        },
     )
 
 

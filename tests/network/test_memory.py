@@ -133,3 +133,12 @@ def test_gradient_passes_to_anomalies_unchanged() -> None:
     assert query.grad is not None
     torch.testing.assert_close(query.grad[1], weight[1])
     assert (query.grad[0] - weight[0]).abs().max() > 1e-3
+
+
+def test_weights_are_those_of_the_first_retrieval() -> None:
+    memory = HopfieldMemory(5, 3, beta=4.0)
+    query = torch.randn(2, 3)
+    weights = memory.weights(query)
+    assert weights.sum(dim=-1).tolist() == pytest.approx([1, 1])
+    recalled = torch.nn.functional.normalize(weights @ memory.place(memory.prototypes), dim=-1)
+    torch.testing.assert_close(recalled, memory(query))

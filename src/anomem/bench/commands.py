@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomem.arguments import Common
+from anomem.arguments import Common, Result
 from anomem.bench.arguments import (
     AblationArguments,
     Bench,
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from anomem.evaluation.one_vs_all import OneVsAll
     from anomem.evaluation.runner import BenchProtocol
     from anomem.evaluation.split import Caps
-
-Result = tuple[dict[str, Any], int]
 
 
 def one_vs_all(arguments: OneVsAllArguments) -> Result:

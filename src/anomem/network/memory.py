@@ -49,6 +49,18 @@ class HopfieldMemory(nn.Module):
                 state = self.place(recalled)
             return state.view(query.shape)
 
+    def weights(self, query: Tensor) -> Tensor:
+        """Weight of each prototype in the first retrieval, ``softmax(beta xi X^T)``.
+
+        Args:
+            query: (..., C).
+
+        Returns:
+            (..., N) in float32, each summing to 1.
+        """
+        similarity = self.place(query.float()) @ self.place(self.prototypes.float()).T
+        return (self.beta * similarity).softmax(dim=-1)
+
     def place(self, features: Tensor) -> Tensor:
         """Put features where the memory compares them: the unit sphere, or as they are."""
         return functional.normalize(features, dim=-1) if self.unit_norm else features

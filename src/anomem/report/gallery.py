@@ -1,0 +1,195 @@
+"""The prototypes of a memory as a page to browse, and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+from PIL import Image
+
+from anomem.data.sources import ImageSource
+from anomem.explanation import Explanation
+from anomem.gallery import Pixels, ScaleGallery, most_used_first, patch_of
+
+_SIDE = 48
+"""Pixels of a patch on the page."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """An image to show beside what the memory recalls in its place.
+
+    Attributes:
+        title: Of the image.
+        image: H x W x C.
+        explanation: Of the image.
+    """
+
+    title: str
+    image: Pixels
+    explanation: Explanation
+
+
+def write_gallery(
+    scales: Sequence[ScaleGallery],
+    source: ImageSource,
+    folder: Path,
+    *,
+    title: str,
+    explained: Sequence[Recalled] = (),
+) -> Path:
+    """Write ``index.html`` with its pictures, and ``prototypes.csv``, a row a nearest place.
+
+    Args:
+        scales: Of the memory.
+        source: The images that they were made of.
+        folder: Made where it is missing.
+        title: Of the model.
+        explained: Images to show beside what is recalled.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pyarrow.csv.write_csv(table_of(scales, source), folder / "prototypes.csv")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("anomem.report"), autoescape=True, trim_blocks=True
+    )
+    page = folder / "index.html"
+    page.write_text(
+        environment.get_template("gallery.html").render(
+            title=title,
+            images=len(source),
+            scales=[_section(scale, source, folder) for scale in scales],
+            explained=[
+                _shown(one, scales, source, folder / "pictures" / f"image-{number}")
+                for number, one in enumerate(explained)
+            ],
+        )
+    )
+    return page
+
+
+def table_of(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
+    """Columns scale, prototype, usage, weight, rank, cosine, image, row, column."""
+    rows = [
+        {
+            "scale": scale.name,
+            "prototype": number,
+            "usage": scale.usage[number],
+            "weight": scale.weight[number],
+            "rank": rank + 1,
+            "cosine": scale.cosine[number, rank],
+            "image": source.names[place.image],
+            "row": place.row,
+            "column": place.column,
+        }
+        for scale in scales
+        for number in most_used_first(scale)
+        for rank, place in enumerate(scale.nearest[number])
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _section(scale: ScaleGallery, source: ImageSource, folder: Path) -> dict[str, Any]:
+    """What the template shows of a scale; its pictures are written."""
+    height, width = scale.grid
+    size, order = len(scale.usage), most_used_first(scale)
+    cards = [_card(scale, number, source, folder) for number in order]
+    in_use = size - scale.dead
+    return {
+        "title": f"{scale.name.replace('_', ' ').capitalize()}: {height} x {width} places",
+        "words": (
+            f"{in_use} of {size} prototypes are recalled most by some place; their shares are "
+            f"those of {scale.in_use:.0f} that are used alike."
+        ),
+        "cards": cards[:in_use],
+        "dead": cards[in_use:],
+    }
+
+
+def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
+    patches = [
+        _square(patch_of(source[place.image], place, scale.grid)) for place in scale.nearest[number]
+    ]
+    file = Path("pictures") / scale.name / f"{number:04}.png"
+    _write(np.concatenate(patches, axis=1), folder / file)
+    return {
+        "file": file.as_posix(),
+        "alt": f"{len(patches)} places of normal images most like prototype {number}",
+        "number": number,
+        "usage": f"{100 * scale.usage[number]:.2g}%",
+        "width": round(100 * scale.usage[number] / scale.usage.max(), 1),
+        "cosine": f"{scale.cosine[number].max():.2f}",
+    }
+
+
+def _shown(
+    one: Recalled, scales: Sequence[ScaleGallery], source: ImageSource, folder: Path
+) -> dict[str, Any]:
+    """What the template shows of an image; its pictures are written."""
+    pictures: list[tuple[str, Pixels]] = [("the image", one.image)]
+    for scale in scales:
+        caption = f"as recalled at {scale.name.replace('_', ' ')}"
+        recalled = one.explanation.recalled[scale.name]
+        pictures.append((caption, patchwork(recalled, scale, source, one.image.shape[:2])))
+    shown = []
+    for number, (caption, pixels) in enumerate(pictures):
+        file = folder / f"{number}.png"
+        _write(pixels, file)
+        shown.append({"file": file.relative_to(folder.parents[1]).as_posix(), "caption": caption})
+    return {"title": one.title, "score": one.explanation.score, "pictures": shown}
+
+
+def patchwork(
+    recalled: npt.NDArray[np.int64],
+    scale: ScaleGallery,
+    source: ImageSource,
+    size: Sequence[int],
+) -> npt.NDArray[np.uint8]:
+    """An image as it should have looked: at each place what is most like the prototype recalled.
+
+    Args:
+        recalled: Number of a prototype at each place, H_s x W_s.
+        scale: Of the gallery of the same memory.
+        source: The images of the gallery.
+        size: Height and width wanted.
+
+    Returns:
+        H x W x 3 uint8.
+    """
+    rows, columns = (
+        np.linspace(0, side, cells + 1).round().astype(int)
+        for side, cells in zip(size, recalled.shape, strict=True)
+    )
+    result = np.zeros((*size, 3), dtype=np.uint8)
+    for (row, column), number in np.ndenumerate(recalled):
+        place = scale.nearest[int(number)][0]
+        cell = _picture(patch_of(source[place.image], place, scale.grid, context=0.0))
+        inside = result[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
+        if inside.size:
+            inside[:] = np.asarray(cell.convert("RGB").resize(inside.shape[1::-1]))
+    return result
+
+
+def _square(patch: Pixels) -> npt.NDArray[np.uint8]:
+    """A patch H x W x C as a square of the page, in colour."""
+    return np.asarray(_picture(patch).convert("RGB").resize((_SIDE, _SIDE)))
+
+
+def _write(pixels: Pixels, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _picture(pixels).save(file)
+
+
+def _picture(pixels: Pixels) -> Image.Image:
+    """Pixels of 8 or 16 bits, H x W, H x W x 1 or H x W x 3, as a picture of 8."""
+    eight = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+    return Image.fromarray(eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight)
