@@ -54,7 +54,7 @@ def test_patchwork_takes_each_cell_from_what_is_most_like_the_prototype() -> Non
     nearest = [[Place(1, 0, 1)], [Place(0, 1, 0)]]
     scale = ScaleGallery("scale_1", (2, 2), shares, shares, none, nearest)
     made = patchwork(
-        np.array([[0, 1], [1, 0]]), scale, open_images(np.stack([dark, bright])), (6, 8)
+        np.array([[0, 1], [1, 0]]), scale, open_images(np.stack([dark, bright])[..., None]), (6, 8)
     )
     assert made.shape == (6, 8, 3)
     assert (made[:3, :4] == 200).all() and (made[:3, 4:] == 10).all()
