@@ -247,3 +247,19 @@ def test_prototypes(model_folder: Path, folders: Folders, tmp_path: Path, capsys
     assert 0 <= told["scale_1"]["dead"] < 16 and 1 <= told["scale_1"]["in_use"] <= 16
     text = (tmp_path / "page" / "index.html").read_text()
     assert all(str(path) in text for path in strange)
+
+
+def test_evaluate_measures_heat_maps_against_masks(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    for file in sorted(folders["anomalous"].iterdir())[:3]:
+        for kind in ("odd", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / kind / file.name).write_bytes(file.read_bytes())
+    words = ["--normal", folders["normal"], "--anomalies", tmp_path / "odd", "--json"]
+    assert run("evaluate", model_folder, *words, "--masks", tmp_path / "masks") == 0
+    places = result(capsys)["places"]
+    assert set(places) == {"heat maps", "mean map"}
+    assert set(places["heat maps"]) == {"pixel_auroc", "aupro", "pixel_f1_max"}
+    assert run("evaluate", model_folder, *words, "--masks", tmp_path / "odd" / "none") == 1
+    assert "has no mask; put one at" in error_line(capsys)

@@ -108,6 +108,8 @@ class Evaluate(Common):
     """Folder, file or glob of normal images."""
     anomalies: str
     """Folder, file or glob of anomalous images."""
+    masks: Path | None = None
+    """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
     rule: str = "0.05"
     """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
     (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are

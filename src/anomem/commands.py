@@ -158,9 +158,34 @@ def evaluate(arguments: Evaluate) -> Result:
         "normals": len(normal),
         "anomalies": len(anomalous),
     }
+    if arguments.masks is not None:
+        result["places"] = _places(model, arguments, arguments.masks)
     for name, value in result.items():
-        print(f"{name:<18} {value:.4g}")
+        if name != "places":
+            print(f"{name:<18} {value:.4g}")
+    for name, metrics in result.get("places", {}).items():
+        print(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
     return result, 0
+
+
+def _places(model: AnoMem, arguments: Evaluate, masks: Path) -> dict[str, dict[str, float]]:
+    """Metrics of the heat maps: over all images, of the mean map, and of each kind of anomaly."""
+    from anomem.data.listing import list_images
+    from anomem.evaluation.localisation import localise
+
+    folder = Path(arguments.anomalies)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
+    with progress_bars() as progress:
+        found = localise(
+            lambda image: model.explain(image).heat,
+            list_images(arguments.normal),
+            list_images(folder),
+            folder,
+            masks,
+            partial(progress, "heat maps"),
+        )
+    return {"heat maps": found.all, "mean map": found.mean_map, **found.by_kind}
 
 
 def prototypes(arguments: Prototypes) -> Result:

@@ -1,0 +1,104 @@
+"""How well a detector shows where the anomaly is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from skimage.transform import resize
+
+from anomem.data.masks import mask_files, read_mask
+from anomem.evaluation.pixels import pixel_metrics
+
+LONGEST = 256
+"""Pixels of the longer side at which maps are measured."""
+
+Heat = npt.NDArray[np.float32]
+HeatOf = Callable[[Path], Heat]
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Metrics of heat maps against masks, each a dictionary of ``pixel_metrics``.
+
+    Attributes:
+        all: Over all images.
+        mean_map: Of a map that does not look at the image: the mean one of the normals.
+        by_kind: Over the normals and the anomalies of each sub-folder; empty where there is none.
+    """
+
+    all: dict[str, float]
+    mean_map: dict[str, float]
+    by_kind: dict[str, dict[str, float]]
+
+
+def localise(
+    heat_of: HeatOf,
+    normal: Sequence[Path],
+    anomalous: Sequence[Path],
+    folder: Path,
+    masks: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Localisation:
+    """Measure heat maps at no more than 256 pixels a side.
+
+    Args:
+        heat_of: Heat map H x W of an image file.
+        normal: Normal images, at least one.
+        anomalous: Anomalous images below ``folder``.
+        folder: Of the anomalous images; its sub-folders are their kinds.
+        masks: Folder of the masks, see :func:`~anomem.data.masks.mask_files`.
+        progress: Called with the images done and in all.
+
+    Raises:
+        ValueError: A mask is missing, or not of the size of its image.
+    """
+    found = mask_files(anomalous, folder, masks)
+    maps, truths = [], []
+    for done, image in enumerate([*normal, *anomalous], start=1):
+        heat = heat_of(image)
+        truth = np.zeros(heat.shape, dtype=bool)
+        if done > len(normal):
+            mask = found[done - 1 - len(normal)]
+            truth = read_mask(mask)
+            if truth.shape != heat.shape:
+                raise ValueError(
+                    f"{mask} is {_times(truth.shape)} and its image {_times(heat.shape)}; give a "
+                    "mask of the same size."
+                )
+        maps.append(_shrunk(heat))
+        truths.append(_shrunk(truth.astype(np.float32)) > 0.5)
+        if progress:
+            progress(done, len(normal) + len(anomalous))
+    mean = np.mean([resize(heat, (LONGEST, LONGEST)) for heat in maps[: len(normal)]], axis=0)
+    blind = [resize(mean, heat.shape) for heat in maps]
+    kinds = [image.relative_to(folder).parts[0] for image in anomalous if image.parent != folder]
+    by_kind = {
+        kind: [*range(len(normal)), *(len(normal) + i for i, k in enumerate(kinds) if k == kind)]
+        for kind in sorted(set(kinds))
+    }
+    return Localisation(
+        pixel_metrics(maps, truths),
+        pixel_metrics(blind, truths),
+        {
+            kind: pixel_metrics([maps[i] for i in chosen], [truths[i] for i in chosen])
+            for kind, chosen in by_kind.items()
+        },
+    )
+
+
+def _shrunk(values: Heat) -> Heat:
+    """A map with a longer side of at most 256 pixels."""
+    share = LONGEST / max(values.shape)
+    if share >= 1:
+        return values
+    size = [max(round(side * share), 1) for side in values.shape]
+    shrunk: Heat = resize(values, size, anti_aliasing=True).astype(np.float32)
+    return shrunk
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
