@@ -100,7 +100,7 @@ def test_initialisation_is_in_the_budget() -> None:
 def test_a_contender_that_fails_does_not_stop_the_others() -> None:
     runners = [Runner([], "one", 0.005, finish=0.2), Runner([], "two", 0.005)]
     failed, done = race(lanes_of(runners, 0.2))
-    assert "a budget of 0.2 s leaves Runner too little time" in str(failed.failure)
+    assert "a budget of 0.2 s leaves too little time to train" in str(failed.failure)
     assert done.failure is None and 1.0 in done.marks
 
 

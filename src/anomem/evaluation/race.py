@@ -136,8 +136,7 @@ class Lane:
                 break
         if over and mark is not None and self._clock.share() >= 1:
             raise ValueError(
-                f"a budget of {self.course.budget:g} s leaves {type(self.contender).__name__} too "
-                "little time to train; raise it."
+                f"a budget of {self.course.budget:g} s leaves too little time to train; raise it."
             )
         if over:
             self.seconds = before + time.monotonic() - begun
