@@ -230,8 +230,8 @@ class AnoMem(Configured):
             X: Images.
             rule: See :meth:`threshold`.
         """
-        scores = self.decision_function(X)
-        return (scores > self.threshold(rule)).astype(np.int64)
+        threshold = self.threshold(rule)
+        return (self.decision_function(X) > threshold).astype(np.int64)
 
     def threshold(self, rule: str | float | Rule = 0.05) -> float:
         """The score above which :meth:`predict` calls an image anomalous.

@@ -95,6 +95,7 @@ def gallery(
     """
     counts = [_Count(memory, nearest) for memory in network.scale_memories()]
     total = len(source)
+    errors: dict[int, str] = {}
     for start in range(0, total, _BATCH):
         batch = read(source, range(start, min(start + _BATCH, total)), shape)
         if batch.kept:
@@ -102,10 +103,11 @@ def gallery(
             with torch.inference_mode():
                 for count, features in zip(counts, network(pixels), strict=True):
                     count.add(features, torch.tensor(batch.kept))
-        elif total <= _BATCH:
-            raise ValueError(next(iter(batch.errors.values())))
+        errors |= batch.errors
         if progress:
             progress(min(start + _BATCH, total), total)
+    if len(errors) == total:
+        raise ValueError(next(iter(errors.values())))
     names = scale_names(len(counts))
     return [count.result(name) for name, count in zip(names, counts, strict=True)]
 
