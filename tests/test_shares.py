@@ -10,6 +10,7 @@ from anomem import AnoMem, Config
 from anomem.data.shape import batch_to_shape
 from anomem.network.encoder import to_float
 from anomem.presets import default
+from anomem.scoring import measure
 from anomem.shares import Shares, shares
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -29,7 +30,8 @@ def fitted(tiny: Config, digits: Digits) -> AnoMem:
 
 def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Shares:
     pixels = to_float(batch_to_shape(image[None, ..., None], model.shape_))
-    return shares(model.network_, model.detector_, pixels)
+    measured = measure(model.network_, pixels)
+    return shares(model.network_, model.detector_, pixels, measured)
 
 
 def total(found: Shares) -> float:

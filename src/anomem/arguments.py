@@ -30,6 +30,16 @@ class Common:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deciding(Common):
+    """Of every command that decides."""
+
+    rule: str = "0.05"
+    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
+    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
+    labelled."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Common):
     """Fit, score and adapt on photographs of brick, grass and gravel; no download."""
 
@@ -81,7 +91,7 @@ class Adapt(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(Common):
+class Score(Deciding):
     """Score images into a table of path, score, one score a scale, prediction and error."""
 
     model: Positional[Path]
@@ -92,14 +102,10 @@ class Score(Common):
     """Table to write, .csv or .parquet."""
     heatmaps: Path | None = None
     """Folder for a heat map an image (PNG)."""
-    rule: str = "0.05"
-    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
-    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
-    labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Common):
+class Evaluate(Deciding):
     """Measure a detector on labelled images."""
 
     model: Positional[Path]
@@ -110,10 +116,6 @@ class Evaluate(Common):
     """Folder, file or glob of anomalous images."""
     masks: Path | None = None
     """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
-    rule: str = "0.05"
-    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
-    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
-    labelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def explain(
     features = network(prepared)
     deviations = network.deviations_of(features)
     measured = measure(network, prepared)
-    divided = shares(network, detector, prepared)
+    divided = shares(network, detector, prepared, measured)
     names = scale_names(len(deviations))
     maps = _enlarged(deviations, pixels.shape[:2])
     multiples = [place / float(level) for place, level in zip(maps, usual, strict=True)]

@@ -71,20 +71,25 @@ def rule_of(word: str | float | Rule) -> Rule:
     """
     if isinstance(word, Rule):
         return word
-    name, *numbers = str(word).split(":")
-    try:
-        if name == "cost":
-            miss, share = map(float, numbers)
-            return LeastCost(miss, share)
-        if not numbers:
-            return _NAMED[name] if name in _NAMED else FalseAlarms(float(name))
-    except ValueError as error:
-        if "give a" in str(error):
-            raise
+    match str(word).split(":"):
+        case [name] if name in _NAMED:
+            return _NAMED[name]
+        case [alpha] if _is_number(alpha):
+            return FalseAlarms(float(alpha))
+        case ["cost", miss, share] if _is_number(miss) and _is_number(share):
+            return LeastCost(float(miss), float(share))
     raise ValueError(
         f"rule is {word!r}; give a share of false alarms as 0.05, or f1, zero-escapes, or "
         "cost:MISS:SHARE as cost:50:0.01 where a miss costs 50 false alarms and 1% are anomalous."
     )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def threshold_by(

@@ -11,7 +11,6 @@ from torch import Tensor
 from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.heads import Detector
 from anomem.network.measured import Measured
-from anomem.scoring import measure
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,9 @@ class _Slopes:
     usual: Tensor
 
 
-def shares(network: MultiScaleMemory, detector: Detector, image: Tensor) -> Shares:
+def shares(
+    network: MultiScaleMemory, detector: Detector, image: Tensor, measured: Measured
+) -> Shares:
     """Divide the score of an image among its places.
 
     Along its gradient g the score is linear in what is pooled: a Mahalanobis distance is
@@ -73,8 +74,9 @@ def shares(network: MultiScaleMemory, detector: Detector, image: Tensor) -> Shar
         network: In evaluation mode.
         detector: In evaluation mode.
         image: (1, C, H, W), floats in [0, 1].
+        measured: Of the image, as ``measure`` gives it.
     """
-    score, slopes = _slopes(detector, measure(network, image))
+    score, slopes = _slopes(detector, measured)
     views = list(_views(network))
     passes = 2 if network.mirrored else 1
     of_views = [_of_view(network, slopes, view, image) for view in views]

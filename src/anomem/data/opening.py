@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,3 +62,8 @@ def one_line(error: Exception) -> str:
     """The first line of an error, without its full stop."""
     lines = str(error).splitlines()
     return lines[0][:120].rstrip(". ") if lines else type(error).__name__
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape as it is told: 4 x 3."""
+    return " x ".join(map(str, shape)) or "()"

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from anomem.data.decode import decode, decode_bytes, pil_to_array
 from anomem.data.listing import list_images
-from anomem.data.opening import ImageError
+from anomem.data.opening import ImageError, times
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
 
@@ -247,7 +247,7 @@ def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
 
 def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> None:
     if len(shape) < 2 or 0 in shape or tuple(channels) not in ((), (1,), (3,)):
-        reason = f"the shape {_times(shape)} is not that of an image"
+        reason = f"the shape {times(shape)} is not that of an image"
         raise ImageError(name, reason, "give arrays H x W x 3 or H x W, tensors 3 x H x W")
 
 
@@ -266,7 +266,7 @@ def _dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
 
 def _shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
     """What is wrong with the shape of a batch and what to do, or None."""
-    given = _times(shape)
+    given = times(shape)
     if len(shape) == 2:
         return f"is one image of shape {given}", "give a batch, X[None]"
     if len(shape) == 3 and shape[2] in (1, 3, 4):
@@ -285,10 +285,6 @@ def _shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
 
 def _numbered(count: int) -> list[str]:
     return [f"image {index}" for index in range(count)]
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "()"
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from skimage.transform import resize
 
 from anomem.data.masks import mask_files, read_mask
+from anomem.data.opening import times
 from anomem.evaluation.pixels import pixel_metrics
 
 LONGEST = 256
@@ -66,7 +67,7 @@ def localise(
             truth = read_mask(mask)
             if truth.shape != heat.shape:
                 raise ValueError(
-                    f"{mask} is {_times(truth.shape)} and its image {_times(heat.shape)}; give a "
+                    f"{mask} is {times(truth.shape)} and its image {times(heat.shape)}; give a "
                     "mask of the same size."
                 )
         maps.append(_shrunk(heat))
@@ -98,7 +99,3 @@ def _shrunk(values: Heat) -> Heat:
     size = [max(round(side * share), 1) for side in values.shape]
     shrunk: Heat = resize(values, size, anti_aliasing=True).astype(np.float32)
     return shrunk
-
-
-def _times(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
