@@ -40,3 +40,13 @@ def test_wrong_files_of_choices_are_named(toml: str | None, message: str, tmp_pa
     with pytest.raises(ValueError, match=message) as told:
         parse(Fit, "fit", ["normal", "--out", "model", "--config", str(file)])
     assert str(told.value).startswith(str(file)) and "\n" not in str(told.value)
+
+
+def test_framing_is_a_flag_with_its_side() -> None:
+    words = ["normal", "--out", "model"]
+    plain = parse(Fit, "fit", words)
+    assert plain.framed() == plain.choices
+    tiles = parse(Fit, "fit", [*words, "--tile", "96", "--memory.beta", "9"]).framed()
+    assert (tiles.images.framing, tiles.images.size, tiles.memory.beta) == ("tile", (96, 96), 9.0)
+    with pytest.raises(ValueError, match="--resize and --tile exclude one another"):
+        Fit(normal=["normal"], out=Path("model"), resize=64, tile=96)

@@ -67,6 +67,35 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
     assert load(out).seed == 4
 
 
+def test_fit_keeps_the_framing_and_the_region(folders: Folders, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    flags = ("--letterbox", 24, "--region", "0,0 0.5,0 0.5,1 0,1", *HASTY[3:])
+    assert run("fit", folders["train"], "--out", out, *flags) == 0
+    framing = load(out).framing_
+    assert (framing.kind, framing.shape.height, framing.shape.width) == ("letterbox", 24, 24)
+    assert framing.region is not None and framing.region.mean() == pytest.approx(0.5, abs=0.01)
+    assert run("prototypes", out, "--images", folders["normal"], "--out", tmp_path / "memory") == 0
+
+
+def test_two_framings_are_refused(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    assert run("fit", folders["train"], "--out", tmp_path / "m", "--tile", 8, "--resize", 8) != 0
+    assert "exclude one another" in capsys.readouterr().err
+
+
+def test_fit_from_a_model_learns_a_new_kind_of_normal(
+    folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert run("fit", folders["train"], "--out", old, *HASTY) == 0
+    code = run("fit", folders["anomalous"], "--from", old, "--out", new, "--json")
+    assert code == 0 and result(capsys)["held_out"] == 19 + 19
+    assert load(new).decision_function(folders["anomalous"]).mean() < (
+        load(old).decision_function(folders["anomalous"]).mean()
+    )
+    assert run("fit", folders["normal"], "--from", old, "--out", new, "--memory.beta", 3) == 1
+    assert "keeps its choices" in error_line(capsys)
+
+
 def test_a_wrong_file_of_choices_ends_in_one_line(
     folders: Folders, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -43,7 +43,7 @@ def test_false_alarms_stay_at_alpha(
     """The mean over 200 draws of which unseen normals calibrate and which are judged."""
     fitted, images = of_all_digits
     model = copy.copy(fitted)
-    unseen = measure(model.network_, batch_to_shape(images[..., None], model.shape_))
+    unseen = measure(model.network_, batch_to_shape(images[..., None], model.framing_.shape))
     scores = score_measured(model.detector_, unseen).numpy()
     rates = []
     for draw in range(200):
@@ -51,6 +51,7 @@ def test_false_alarms_stay_at_alpha(
         model.reserve_ = replace(
             fitted.reserve_,
             held_out=unseen.at(torch.from_numpy(held_out)),
+            held_out_image=torch.arange(len(held_out)),
             held_out_digest=torch.from_numpy(held_out),
         )
         p = p_values(scores[judged], model.held_out_scores())

@@ -117,7 +117,7 @@ def test_loading_gives_identical_scores(model: AnoMem, digits: Digits, tmp_path:
     scores = model.decision_function(digits["anomalous"])
     np.testing.assert_array_equal(loaded.decision_function(digits["anomalous"]), scores)
     assert loaded.threshold(0.1) == model.threshold(0.1)
-    assert (loaded.config_, loaded.shape_) == (model.config_, model.shape_)
+    assert (loaded.config_, loaded.framing_) == (model.config_, model.framing_)
     assert loaded.summary_ == model.summary_
     np.testing.assert_array_equal(
         loaded.explain(digits["normal"][0]).heat, model.explain(digits["normal"][0]).heat
@@ -196,7 +196,7 @@ def test_held_out_normals_share_no_group_with_training_normals(
 ) -> None:
     groups = [f"lot {index // 12}" for index in range(120)]
     model = AnoMem(hasty, device="cpu").fit(digits["train"], groups=groups)
-    digest = digests(batch_to_shape(digits["train"][..., None], model.shape_))
+    digest = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
     held = torch.isin(digest, model.reserve_.held_out_digest).tolist()
     held_lots = {lot for lot, out in zip(groups, held, strict=True) if out}
     assert 0 < len(held_lots) < 10
@@ -210,7 +210,7 @@ def test_held_out_normals_share_no_group_with_training_normals(
 def test_shape_follows_the_images_where_no_size_is_chosen(hasty: Config) -> None:
     config = replace(hasty, images=default().images)
     model = AnoMem(config, device="cpu").fit(np.repeat(data.astronaut()[None, :40, :30], 10, 0))
-    assert model.shape_ == ImageShape(3, 24, 24)
+    assert model.framing_.shape == ImageShape(3, 24, 24)
 
 
 def test_progress_tells_each_stage(hasty: Config, digits: Digits) -> None:

@@ -12,6 +12,7 @@ from anomem.presets import flat
 OTHER_CHOICES: dict[str, Any] = {
     "images__size": (24, 32),
     "images__channels": 1,
+    "images__framing": "letterbox",
     "encoder__name": "resnet50",
     "encoder__width": 12,
     "encoder__stem_stride": 1,

@@ -19,13 +19,22 @@ def test_maps_and_scores_agree(model: AnoMem, digits: Digits) -> None:
         assert place.min() <= explained.scale_scores[name] <= place.max()
 
 
-def test_heat_is_in_multiples_of_what_is_usual(model: AnoMem, digits: Digits) -> None:
-    usual = model.reserve_.normals.scores.mean(dim=0).tolist()
-    explained = model.explain(digits["anomalous"][3])
-    first, second = (m / u for m, u in zip(explained.maps.values(), usual, strict=True))
-    np.testing.assert_allclose(explained.heat, (1 * first + 2 * second) / 3, rtol=1e-5)
-    heats = [model.explain(image).heat.mean() for image in digits["train"][:20]]
-    assert 0.8 < np.mean(heats) < 1.2
+def test_heat_of_normals_is_about_zero_with_a_spread_of_about_one(
+    model: AnoMem, digits: Digits
+) -> None:
+    heat = np.stack([model.explain(image).heat for image in digits["normal"][:40]])
+    assert abs(heat.mean()) < 0.5 and 0.5 < heat.std() < 1.5
+    odd = np.stack([model.explain(image).heat for image in digits["anomalous"][:40]])
+    assert odd.mean() > heat.mean() + 1
+
+
+def test_heat_is_of_the_nearest_kind_of_normal(model: AnoMem, digits: Digits) -> None:
+    negatives = 255 - digits["normal"]
+    one = model.explain(negatives[50]).heat
+    kept = model.explain(digits["normal"][0]).heat
+    model.extend(negatives[:40])
+    assert model.explain(negatives[50]).heat.mean() < one.mean() - 1
+    assert (model.explain(digits["normal"][0]).heat <= kept + 1e-5).all()
 
 
 def test_heat_shows_where_the_defect_is(model: AnoMem, digits: Digits) -> None:

@@ -16,13 +16,13 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 @pytest.fixture
 def scales(model: AnoMem, digits: Digits) -> list[ScaleGallery]:
-    return gallery(model.network_, open_images(digits["train"]), model.shape_, nearest=3)
+    return gallery(model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3)
 
 
 def places_of(model: AnoMem, image: npt.NDArray[np.uint8], scale: int) -> torch.Tensor:
     """Feature at every place, (H, W, C)."""
     with torch.no_grad():
-        maps = model.network_(to_float(to_shape(image[..., None], model.shape_)[None]))
+        maps = model.network_(to_float(to_shape(image[..., None], model.framing_.shape)[None]))
     return maps[scale][0].permute(1, 2, 0)
 
 
@@ -67,7 +67,7 @@ def test_batches_are_one_count(
     model: AnoMem, digits: Digits, scales: list[ScaleGallery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anomem.gallery._BATCH", 7)
-    again = gallery(model.network_, open_images(digits["train"]), model.shape_, nearest=3)
+    again = gallery(model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3)
     for one, other in zip(scales, again, strict=True):
         np.testing.assert_allclose(one.usage, other.usage)
         np.testing.assert_allclose(one.cosine, other.cosine, atol=1e-6)
@@ -94,10 +94,10 @@ def test_unreadable_images_are_left_out(
     model: AnoMem, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "bad.png").touch()
-    good = sorted(folders["train"].iterdir())[:5]
-    mixed = gallery(model.network_, open_images([tmp_path / "bad.png", *good]), model.shape_)
-    alone = gallery(model.network_, open_images(good), model.shape_)
+    good, shape = sorted(folders["train"].iterdir())[:5], model.framing_.shape
+    mixed = gallery(model.network_, open_images([tmp_path / "bad.png", *good]), shape)
+    alone = gallery(model.network_, open_images(good), shape)
     np.testing.assert_allclose(mixed[0].usage, alone[0].usage)
     assert mixed[0].nearest[0][0].image == alone[0].nearest[0][0].image + 1
     with pytest.raises(ValueError, match="the file is empty"):
-        gallery(model.network_, open_images(tmp_path / "bad.png"), model.shape_)
+        gallery(model.network_, open_images(tmp_path / "bad.png"), shape)

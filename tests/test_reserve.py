@@ -27,7 +27,8 @@ def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
 def reserve_of() -> Reserve:
     return Reserve(
         normals=measured(8),
-        held_out=measured(4, 10),
+        held_out=measured(5, 10),
+        held_out_image=torch.tensor([0, 1, 1, 2, 3]),
         held_out_digest=torch.arange(4),
         pseudo=measured(0),
         labelled=labelled([5, -6], [1, 0], 20),
@@ -67,7 +68,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 16
+    assert len(tensors) == 17
     again = Reserve.of(tensors).tensors()
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -82,13 +83,13 @@ def test_missing_tensor_is_named(name: str) -> None:
         Reserve.of(tensors)
 
 
-def test_labelled_images_leave_the_calibration() -> None:
+def test_labelled_images_leave_the_calibration_with_all_their_frames() -> None:
     reserve = reserve_of()
-    found = replace(reserve, held_out_digest=torch.arange(100, 100 + len(reserve.held_out)))
-    assert len(found.calibrating()) == len(reserve.held_out)
-    relabelled = found.with_labels(labelled([101, 7], [1, 1]))
-    kept = [0, *range(2, len(reserve.held_out))]
-    torch.testing.assert_close(relabelled.calibrating().scores, reserve.held_out.scores[kept])
+    found = replace(reserve, held_out_digest=torch.arange(100, 104))
+    assert len(found.calibrating()[0]) == len(reserve.held_out)
+    frames, image = found.with_labels(labelled([101, 7], [1, 1])).calibrating()
+    torch.testing.assert_close(frames.scores, reserve.held_out.scores[[0, 3, 4]])
+    assert image.tolist() == [0, 2, 3]
 
 
 def test_other_labels_leave_the_rest() -> None:
@@ -96,3 +97,15 @@ def test_other_labels_leave_the_rest() -> None:
     relabelled = reserve.with_labels(labelled([], []))
     assert len(relabelled.labelled) == 0 and len(reserve.labelled) == 2
     assert relabelled.normals is reserve.normals
+
+
+def test_new_normals_stand_beside_the_old() -> None:
+    old = reserve_of()
+    newer = replace(old, normals=measured(8, 100), held_out=measured(5, 110), learnt=0)
+    both = old.extended(newer)
+    assert rows(both.normals) == rows(old.normals) + rows(newer.normals)
+    assert both.held_out_image.tolist() == [0, 1, 1, 2, 3, 4, 5, 5, 6, 7]
+    assert len(both.held_out_digest) == 8 and rows(both.held_out)[5:] == rows(newer.held_out)
+    assert both.labelled is old.labelled and both.learnt == old.learnt
+    many = replace(old, normals=measured(1000)).extended(newer)
+    assert len(many.normals) == 1000 and rows(many.normals)[-1] == 107

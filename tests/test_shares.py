@@ -29,7 +29,7 @@ def fitted(tiny: Config, digits: Digits) -> AnoMem:
 
 
 def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Shares:
-    pixels = to_float(batch_to_shape(image[None, ..., None], model.shape_))
+    pixels = to_float(batch_to_shape(image[None, ..., None], model.framing_.shape))
     measured = measure(model.network_, pixels)
     return shares(model.network_, model.detector_, pixels, measured)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from anomem.config import Config
+from anomem.config import Config, FramingKind
 from anomem.presets import default, overlaid, resolve
 
 Result = tuple[dict[str, Any], int]
@@ -59,10 +59,22 @@ class Fit(Common):
     """Folder for the model."""
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
+    start: Annotated[Path | None, arg(name="from")] = None
+    """Model that learns these images as a new kind of normal, in seconds and without its earlier
+    ones; its choices stay."""
     preset: str = "default"
     """Choices to start from: default, pretrained or paper."""
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
+    resize: int | None = None
+    """Side in pixels of the square that every image is stretched to."""
+    letterbox: int | None = None
+    """Side of the square that every image is fitted into, its proportions kept."""
+    tile: int | None = None
+    """Side of the overlapping tiles that every image is cut into, at full detail."""
+    region: str | None = None
+    """Where anomalies count: a mask image, or corners x,y in shares of width and height, as
+    "0.1,0.2 0.9,0.2 0.5,1"."""
     group: str | None = None
     """Regular expression on the path; its match is the part, lot, subject or video."""
     resume: FlagCreatePairsOff[bool] = False
@@ -70,6 +82,20 @@ class Fit(Common):
     seed: int = 0
     """Of every random draw."""
     choices: Annotated[Config, arg(name="")] = field(default_factory=default)
+
+    def __post_init__(self) -> None:
+        given = {k: v for k in get_args(FramingKind) if (v := getattr(self, k)) is not None}
+        if len(given) > 1:
+            names = " and ".join(f"--{kind}" for kind in given)
+            raise ValueError(f"{names} exclude one another; give one.")
+
+    def framed(self) -> Config:
+        """The choices, with the framing that the flags ask for."""
+        for kind in get_args(FramingKind):
+            if (side := getattr(self, kind)) is not None:
+                images = replace(self.choices.images, framing=kind, size=(side, side))
+                return replace(self.choices, images=images)
+        return self.choices
 
 
 @dataclass(frozen=True, kw_only=True)

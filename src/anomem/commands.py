@@ -48,18 +48,21 @@ def fit(arguments: Fit) -> Result:
     from anomem.least_normal import least_normal
 
     check_writable(arguments.out)
+    if arguments.start is not None:
+        return _extend(arguments, arguments.start)
     out = arguments.out.resolve()
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
     source = open_images(arguments.normal)
     groups = groups_by_pattern(source.names, arguments.group) if arguments.group else None
-    model = AnoMem(arguments.choices, device=arguments.device, seed=arguments.seed)
+    model = AnoMem(arguments.framed(), device=arguments.device, seed=arguments.seed)
     with progress_bars() as progress:
         model.fit(
             source,
             anomalies=arguments.anomalies,
             groups=groups,
+            region=arguments.region,
             checkpoint=checkpoint,
             progress=progress,
         )
@@ -76,6 +79,29 @@ def fit(arguments: Fit) -> Result:
     for name, value in strangers[:5]:
         print(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
+
+
+def _extend(arguments: Fit, start: Path) -> Result:
+    """Learn a new kind of normal, from a model."""
+    from anomem.data.listing import groups_by_pattern
+    from anomem.data.sources import open_images
+    from anomem.presets import default
+    from anomem.saved import load
+
+    if arguments.framed() != default() or arguments.anomalies or arguments.region:
+        raise ValueError(
+            f"{start} keeps its choices and its region; give normal images and no choice with "
+            "--from, and anomalies to anomem adapt."
+        )
+    source = open_images(arguments.normal)
+    groups = groups_by_pattern(source.names, arguments.group) if arguments.group else None
+    model = load(start, device=arguments.device)
+    with progress_bars() as progress:
+        model.extend(source, groups=groups, progress=progress)
+    model.save(arguments.out)
+    held_out = len(model.held_out_scores())
+    print(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
+    return {"model": str(arguments.out), "normals": len(source), "held_out": held_out}, 0
 
 
 def adapt(arguments: Adapt) -> Result:
@@ -190,6 +216,7 @@ def _places(model: AnoMem, arguments: Evaluate, masks: Path) -> dict[str, dict[s
 
 def prototypes(arguments: Prototypes) -> Result:
     """Show what the memory believes normal to be, on a page to browse."""
+    from anomem.data.framing import frame
     from anomem.data.sources import open_images
     from anomem.gallery import gallery
     from anomem.report.gallery import Recalled, write_gallery
@@ -197,12 +224,13 @@ def prototypes(arguments: Prototypes) -> Result:
 
     source = open_images(arguments.images)
     model = load(arguments.model, device=arguments.device)
-    shown = [
-        Recalled(str(path), open_images(path)[0], model.explain(path)) for path in arguments.explain
-    ]
+    shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
+    frames = frame(source, model.framing_).frames
     with progress_bars() as progress:
-        scales = gallery(model.network_, source, model.shape_, progress=partial(progress, "places"))
-    page = write_gallery(scales, source, arguments.out, title=str(arguments.model), explained=shown)
+        scales = gallery(
+            model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
+        )
+    page = write_gallery(scales, frames, arguments.out, title=str(arguments.model), explained=shown)
     print(page)
     for scale in scales:
         print(

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 PseudoKind = Literal["rotate90", "rotate180", "rotate270", "cutpaste", "cutpaste_scar", "noise"]
 LambdaForm = Literal["exponential", "linear"]
+FramingKind = Literal["resize", "letterbox", "tile"]
 
 
 class Choices:
@@ -28,11 +29,17 @@ class ImageChoices(Choices):
 
     size: tuple[int, int] | None = None
     """Height and width in pixels; None takes a square of the median shorter side, at most 64."""
+    framing: FramingKind = "resize"
+    """resize stretches images to the size, letterbox keeps their proportions, tile cuts them into
+    overlapping tiles of the size at full detail."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; None looks at the training images."""
 
     def __post_init__(self) -> None:
         self._require(self.size is None or min(self.size) >= 8, "size", "at least 8 x 8 pixels")
+        self._require(
+            self.size is not None or self.framing != "tile", "size", "given, as tiles have no other"
+        )
 
 
 @dataclass(frozen=True)

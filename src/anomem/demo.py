@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from anomem.config import Config
 from anomem.data.demo import DemoImages, demo_images, thumbnail_auroc
-from anomem.detector import AnoMem, StageProgress
+from anomem.detector import AnoMem
 from anomem.evaluation.metrics import auroc
+from anomem.fitted import StageProgress
 from anomem.report.heat import Row, save_table
 
 LABELS = 10

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,23 +13,21 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from anomem import fitting, saved
-from anomem.calibration import hold_out, p_values
-from anomem.cross_fitting import unseen_scores
-from anomem.data.joined import JoinedSource, check_labels
-from anomem.data.prepare import prepare
-from anomem.data.sources import FileSource, ImageSource, open_images
-from anomem.estimator import Configured
-from anomem.explanation import Explanation, explain
-from anomem.fine_tuning import LabelledImages, fine_tune
+from anomem.calibration import hold_out
+from anomem.data.joined import check_labels, choose, with_anomalies
+from anomem.data.prepare import prepare_frames
+from anomem.data.region import read_region
+from anomem.data.sources import open_images
+from anomem.device import make_fabric
+from anomem.fine_tuning import fine_tune
+from anomem.fitted import Fitted, StageProgress, stage
+from anomem.measuring import fill_reserve, measure_labelled, one_frame_each, usual_places
 from anomem.presets import resolve
-from anomem.rules import Rule, rule_of, threshold_by
-from anomem.scoring import Scores, score_measured, score_source
+from anomem.training.images import TrainingImages
 from anomem.versions import library_versions
 
-StageProgress = Callable[[str, int, int], None]
 
-
-class AnoMem(Configured):
+class AnoMem(Fitted):
     """Image anomaly detection by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
@@ -44,9 +41,10 @@ class AnoMem(Configured):
 
     Attributes:
         config_: The configuration in use, a ``Config``.
-        shape_: Channels, height and width that images are brought to.
+        framing_: How images become frames of one shape.
         network_: Encoder and memories.
         detector_: Heads and fusion.
+        places_: What is usual at each place of an image, for each kind of normal.
         reserve_: What is kept of the images, to adapt and to calibrate.
         summary_: Numbers of images, steps, seconds and loss of the training; library versions.
     """
@@ -58,6 +56,7 @@ class AnoMem(Configured):
         *,
         anomalies: object = None,
         groups: Sequence[str] | None = None,
+        region: str | Path | npt.ArrayLike | None = None,
         checkpoint: str | Path | None = None,
         progress: StageProgress | None = None,
     ) -> Self:
@@ -69,6 +68,9 @@ class AnoMem(Configured):
             anomalies: Further images, all anomalous.
             groups: Part, lot, subject or video of each image of X: held-out normals never share
                 a group with training normals.
+            region: Where anomalies count: a mask (image file or array H x W) or corners, see
+                :func:`~anomem.data.region.read_region`; None is everywhere. What lies outside
+                takes no part in anything.
             checkpoint: File that keeps the state of stage 1 as it goes. If it exists, the run
                 goes on from it, and ends with the scores of the uninterrupted run.
             progress: Called as ``progress(stage, done, total)``.
@@ -78,29 +80,23 @@ class AnoMem(Configured):
                 sentence says what to do.
         """
         config = resolve(self.config)
-        fabric = fitting.make_fabric(self.device)
+        fabric = make_fabric(self.device)
         source = open_images(X)
         label = check_labels(y, len(source))
-        if groups is not None and len(groups) != len(source):
-            raise ValueError(
-                f"there are {len(groups)} groups for {len(source)} images; give one each."
-            )
-        normal_groups = (
-            None if groups is None else [groups[int(i)] for i in np.flatnonzero(label == 0)]
-        )
-        split = hold_out(
-            int((label == 0).sum()), config.calibration.share, self.seed, normal_groups
-        )
+        split = _split(label, groups, config.calibration.share, self.seed)
         if anomalies is not None:
-            more = open_images(anomalies)
-            _refuse_overlap(source, more)
-            source = JoinedSource([source, more])
-            label = np.concatenate([label, np.ones(len(more), dtype=np.int64)])
-        shape = fitting.image_shape(config, source)
-        images = fitting.TrainingImages.of(
-            prepare(source, shape, progress=_stage(progress, "reading")), label, split
+            source, label = with_anomalies(source, label, open_images(anomalies))
+        framing = fitting.framing_of(
+            config, source, None if region is None else read_region(region)
         )
-        network = fitting.new_network(config, shape, images.normals, fabric, self.seed)
+        later = None
+        if framing.cuts and label.any():
+            # Which tile of an anomaly shows it is known once there is a score.
+            later = choose(source, np.flatnonzero(label == 1))
+            source, label = choose(source, np.flatnonzero(label == 0)), label[label == 0]
+        prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
+        images = TrainingImages.of(prepared.frames, prepared.image, label, split)
+        network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
         state = fitting.run_stage1(
             network,
             images,
@@ -108,12 +104,15 @@ class AnoMem(Configured):
             fabric=fabric,
             seed=self.seed,
             checkpoint=None if checkpoint is None else Path(checkpoint),
-            progress=_stage(progress, "stage 1"),
+            progress=stage(progress, "stage 1"),
         )
-        self.config_, self.shape_, self.network_ = config, shape, network
-        self.reserve_ = fitting.fill_reserve(network, images, config, self.seed)
+        self.config_, self.framing_, self.network_ = config, framing, network
+        self.reserve_ = fill_reserve(network, images, config, self.seed)
+        self.places_ = [usual_places(network, images)]
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
         self._train_detector()
+        if later is not None:
+            self.adapt(later, np.ones(len(later), dtype=np.int64))
         return self
 
     def adapt(
@@ -153,138 +152,82 @@ class AnoMem(Configured):
             raise ValueError(f"depth is {depth!r}; give heads or encoder.")
         source = open_images(X)
         label = check_labels(y, len(source), (-1, 0, 1))
-        images = prepare(source, self.shape_, progress=_stage(progress, "reading"))
+        images = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
+        given = one_frame_each(self.network_, self.detector_, images, torch.from_numpy(label))
         if depth == "encoder":
             if normal is None:
                 raise ValueError(
                     'depth="encoder" trains on normals too; give them as normal=, or use '
                     'depth="heads".'
                 )
-            normals = prepare(open_images(normal), self.shape_)
             network = copy.deepcopy(self.network_)
-            reserve, self.summary_["fine_tuning"] = fine_tune(
+            reserve, places, self.summary_["fine_tuning"] = fine_tune(
                 network,
                 self.reserve_,
-                LabelledImages(images, torch.from_numpy(label)),
-                normals,
+                given,
+                prepare_frames(open_images(normal), self.framing_),
                 self.config_,
-                fabric=fitting.make_fabric(self.device),
+                fabric=make_fabric(self.device),
                 steps=self.summary_["steps"],
                 seed=self.seed,
-                progress=_stage(progress, "stage 1"),
+                progress=stage(progress, "stage 1"),
             )
-            self.network_, self.reserve_ = network, reserve
+            self.network_, self.reserve_, self.places_ = network, reserve, [places]
         else:
-            newer = fitting.measure_labelled(
-                self.network_, images, torch.from_numpy(label), self.reserve_.normals
-            )
-            labelled = self.reserve_.labelled.updated(newer)
-            self.reserve_ = self.reserve_.with_labels(labelled)
+            newer = measure_labelled(self.network_, given)
+            self.reserve_ = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
         self._train_detector()
         return self
 
-    def decision_function(
-        self, X: object, *, progress: StageProgress | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Anomaly score of each image, (N,) float32, higher is more anomalous.
+    def extend(
+        self,
+        X: object,
+        *,
+        groups: Sequence[str] | None = None,
+        progress: StageProgress | None = None,
+    ) -> Self:
+        """Learn a new kind of normal beside those known, in seconds and without earlier images.
 
-        Without labels 0 is about the mean of normals and 1 about their standard deviation; the
-        heads add to it.
+        Encoder, memories and labels stay as they are: what is usual is measured anew over all kinds
+        together, and decisions rest on held-out normals of all of them.
+
+        Args:
+            X: Images, all normal.
+            groups: As of :meth:`fit`.
+            progress: Called as ``progress(stage, done, total)``.
 
         Raises:
-            ValueError: An image cannot be read.
-        """
-        scores = self.score_images(X, progress=progress)
-        if scores.errors:
-            raise ValueError(next(iter(scores.errors.values())))
-        return scores.score
-
-    def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
-        """Scores of images of which some may be unreadable: those get NaN and an error."""
-        check_is_fitted(self, "network_")
-        return score_source(
-            self.network_,
-            self.detector_,
-            open_images(X),
-            self.shape_,
-            progress=_stage(progress, "scoring"),
-        )
-
-    def held_out_scores(self) -> npt.NDArray[np.float32]:
-        """Scores (n,) of the held-out normals not labelled since, on which decisions rest."""
-        check_is_fitted(self, "network_")
-        return score_measured(self.detector_, self.reserve_.calibrating()).numpy()
-
-    def p_value(self, X: object) -> npt.NDArray[np.float64]:
-        """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
-
-        A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
-        the held-out normals; n of them give no p-value below ``1 / (n + 1)``.
-        """
-        return p_values(self.decision_function(X), self.held_out_scores())
-
-    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
-        """Decide for each image, (N,): 0 normal, 1 anomalous.
-
-        Args:
-            X: Images.
-            rule: See :meth:`threshold`.
-        """
-        threshold = self.threshold(rule)
-        return (self.decision_function(X) > threshold).astype(np.int64)
-
-    def threshold(self, rule: str | float | Rule = 0.05) -> float:
-        """The score above which :meth:`predict` calls an image anomalous.
-
-        Args:
-            rule: A share alpha of normal images that may be called anomalous, on average over
-                draws of the held-out normals; or "f1", "zero-escapes" or "cost:MISS:SHARE", which
-                weigh held-out normals against labelled anomalies, as ``anomem.rules`` says.
-
-        Raises:
-            ValueError: There is no such rule, or it needs labelled anomalies and there are none.
-
-        Warns:
-            UserWarning: Alpha needs more held-out normals than there are; the smallest supported
-                one is used in its place.
+            ValueError: Too few normals, or unreadable images.
         """
         check_is_fitted(self, "network_")
-        return threshold_by(rule_of(rule), self.held_out_scores(), self._unseen_scores)
-
-    def explain(self, image: object) -> Explanation:
-        """Score of one image, of each scale, and the deviation map of each scale.
-
-        Args:
-            image: A path, a PIL image, or an array H x W x 3 or H x W.
-        """
-        check_is_fitted(self, "network_")
-        usual = self.reserve_.normals.scores.mean(dim=0)
-        return explain(image, self.shape_, self.network_, self.detector_, usual)
+        source = open_images(X)
+        label = check_labels(None, len(source))
+        split = _split(label, groups, self.config_.calibration.share, self.seed)
+        prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
+        images = TrainingImages.of(prepared.frames, prepared.image, label, split)
+        newer = fill_reserve(self.network_, images, self.config_, self.seed)
+        self.reserve_ = self.reserve_.extended(newer)
+        self.places_.append(usual_places(self.network_, images))
+        self._train_detector()
+        return self
 
     def save(self, path: str | Path) -> None:
         """Write the model folder, atomically; an older model there is replaced."""
         check_is_fitted(self, "network_")
         saved.save(self, Path(path))
 
-    def _unseen_scores(self) -> npt.NDArray[np.float32]:
-        """Scores of the labelled anomalies, each without its own label."""
-        widths = self.network_.pooled_widths
-        return unseen_scores(self.reserve_, widths, self.config_, self.seed).numpy()
-
     def _train_detector(self) -> None:
         widths = self.network_.pooled_widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
 
 
-def _refuse_overlap(normals: ImageSource, anomalies: ImageSource) -> None:
-    if isinstance(normals, FileSource) and isinstance(anomalies, FileSource):
-        paths = {Path(name).resolve() for name in normals.names}
-        for name in anomalies.names:
-            if Path(name).resolve() in paths:
-                raise ValueError(
-                    f"{name} is among the normals and among the anomalies; keep the folders apart."
-                )
-
-
-def _stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else partial(progress, name)
+def _split(
+    label: npt.NDArray[np.int64], groups: Sequence[str] | None, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Normals to train on and normals to hold out, counted among the normals."""
+    normals = np.flatnonzero(label == 0)
+    if groups is None:
+        return hold_out(len(normals), share, seed)
+    if len(groups) != len(label):
+        raise ValueError(f"there are {len(groups)} groups for {len(label)} images; give one each.")
+    return hold_out(len(normals), share, seed, [groups[int(i)] for i in normals])

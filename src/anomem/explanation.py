@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from anomem.data.shape import ImageShape, to_shape
+from anomem.data.framing import Box, Framing, Pixels, assembled, boxes, frame
+from anomem.data.prepare import read
 from anomem.data.sources import open_images
 from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
-from anomem.scoring import measure, score_measured
+from anomem.network.places import UsualPlaces
+from anomem.scoring import measure, place_deviations, score_measured
 from anomem.shares import shares
 
 
@@ -26,18 +29,24 @@ class Explanation:
 
     Attributes:
         score: As ``decision_function`` gives it.
-        scale_scores: One-class score of each scale; "scale_1" is the shallowest.
+        frame: The frame that has the score: the whole image, unless it is cut or padded or has a
+            region.
+        scale_scores: One-class score of each scale, of the frame; "scale_1" is the shallowest.
         maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
-            enlarged to the size of the image given.
-        heat: The maps as one, H x W float32: each in multiples of the usual score of training
-            normals at its scale, averaged with the weights lambda.
-        shares: What each place of each scale adds to the score, H_s x W_s float32; below 0 where a
-            place looks more normal than usual.
+            enlarged to the size of the image given; the mean with that of the mirror image where it
+            is measured too; 0 outside of the region.
+        heat: Where the image deviates from normals, H x W float32: at each place the distance from
+            what is usual there (see :class:`~anomem.network.places.UsualPlaces`), in standard
+            deviations of normals, averaged over scales; 0 outside of the region.
+        shares: What each place of each scale adds to the score, H_s x W_s float32, of the frame;
+            below 0 where a place looks more normal than usual.
         rest: What no place has a part in: all shares and the rest are the score.
-        recalled: The prototype that each place of each scale recalls most, H_s x W_s int64.
+        recalled: The prototype that each place of each scale of the frame recalls most, H_s x W_s
+            int64.
     """
 
     score: float
+    frame: Box
     scale_scores: dict[str, float]
     maps: dict[str, npt.NDArray[np.float32]]
     heat: npt.NDArray[np.float32]
@@ -54,35 +63,41 @@ def scale_names(scales: int) -> list[str]:
 @torch.no_grad()
 def explain(
     image: object,
-    shape: ImageShape,
+    framing: Framing,
     network: MultiScaleMemory,
     detector: Detector,
-    usual: torch.Tensor,
+    places: Sequence[UsualPlaces],
 ) -> Explanation:
     """Explain one image.
 
     Args:
         image: A path, a PIL image, or an array H x W x 3 or H x W.
-        shape: Shape that images are brought to.
+        framing: How images become frames.
         network: In evaluation mode.
         detector: In evaluation mode.
-        usual: Mean score of training normals at each scale, (S,).
+        places: What is usual at each place, for each kind of normal.
     """
-    pixels = _only(image)
-    device = network.encoder.mean.device
-    prepared = to_float(to_shape(pixels, shape)[None].to(device))
-    features = network(prepared)
-    deviations = network.deviations_of(features)
+    pixels = only_image(image)
+    size = pixels.shape[:2]
+    frames = frame(open_images([pixels]), framing).frames
+    prepared = read(frames, range(len(frames)), framing.shape).images
     measured = measure(network, prepared)
-    divided = shares(network, detector, prepared, measured)
-    names = scale_names(len(deviations))
-    maps = _enlarged(deviations, pixels.shape[:2])
-    multiples = [place / float(level) for place, level in zip(maps, usual, strict=True)]
+    scores = score_measured(detector, measured)
+    best = int(scores.argmax())
+    one = to_float(prepared[best : best + 1].to(network.encoder.mean.device))
+    features = network(one)
+    divided = shares(network, detector, one, measured.at(torch.tensor([best])))
+    names = scale_names(len(features))
+    where = boxes(size, framing)
+    deviations = place_deviations(network, prepared)
+    norms = [place_norms(each) for each in deviations]
+    maps = [assembled(_enlarged(one, where), size, framing.region) for one in norms]
     return Explanation(
-        score=float(score_measured(detector, measured)),
-        scale_scores=dict(zip(names, measured.scores[0].tolist(), strict=True)),
+        score=float(scores[best]),
+        frame=where[best],
+        scale_scores=dict(zip(names, measured.scores[best].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
-        heat=np.average(multiples, axis=0, weights=detector.lambdas).astype(np.float32),
+        heat=assembled(_heat(deviations, places, where), size, framing.region),
         shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={
@@ -92,7 +107,12 @@ def explain(
     )
 
 
-def _only(image: object) -> npt.NDArray[np.generic]:
+def only_image(image: object) -> Pixels:
+    """The pixels H x W x C of what must hold one image.
+
+    Raises:
+        ValueError: It holds several, or cannot be read.
+    """
     path = isinstance(image, str | PathLike)
     source = open_images(image if path else [image])
     if len(source) != 1:
@@ -100,12 +120,20 @@ def _only(image: object) -> npt.NDArray[np.generic]:
     return source[0]
 
 
-def _enlarged(
-    deviations: Sequence[torch.Tensor], size: Sequence[int]
-) -> list[npt.NDArray[np.float32]]:
-    return [
-        functional.interpolate(place_norms(d)[:, None], tuple(size), mode="bilinear")[0, 0]
-        .cpu()
-        .numpy()
-        for d in deviations
-    ]
+def _heat(
+    deviations: Sequence[Tensor], places: Sequence[UsualPlaces], where: Sequence[Box]
+) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
+    """Heat of each frame: that of the kind of normal whose places are nearest."""
+    kinds = []
+    for kind in places:
+        scales = [[heat for _, heat in _enlarged(each, where)] for each in kind(deviations)]
+        kinds.append([np.mean(heats, axis=0) for heats in zip(*scales, strict=True)])
+    for box, heats in zip(where, zip(*kinds, strict=True), strict=True):
+        yield box, np.min(heats, axis=0)
+
+
+def _enlarged(norms: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
+    """Each map of (F, H_s, W_s) with its box, and as large as it."""
+    for places, box in zip(norms, where, strict=True):
+        size = (box.height, box.width)
+        yield box, functional.interpolate(places[None, None], size, mode="bilinear")[0, 0].numpy()

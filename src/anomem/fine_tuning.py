@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from anomem.config import Config
-from anomem.fitting import (
-    Chosen,
-    TrainingImages,
-    all_digests,
+from anomem.data.prepare import PreparedFrames
+from anomem.fitting import run_stage1, summary
+from anomem.measuring import (
+    LabelledImages,
     fill_reserve,
+    image_digests,
     measure_labelled,
-    run_stage1,
-    summary,
+    usual_places,
 )
 from anomem.network.deviation import MultiScaleMemory
+from anomem.network.places import UsualPlaces
 from anomem.reserve import Labelled, Reserve
-from anomem.training.batches import ImageSet
+from anomem.training.images import Chosen, TrainingImages
 from anomem.training.stage1 import Progress
 
 _FEWEST_TRAINED_ON = 4
 _FEWEST_HELD_OUT = 5
 
 
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels: 0 normal, 1 anomalous, -1 to be forgotten."""
-
-    images: ImageSet
-    label: Tensor
-
-
 def fine_tune(
     network: MultiScaleMemory,
     reserve: Reserve,
     labelled: LabelledImages,
-    normals: ImageSet,
+    normals: PreparedFrames,
     config: Config,
     *,
     fabric: Fabric,
     steps: int,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Reserve, dict[str, Any]]:
+) -> tuple[Reserve, UsualPlaces, dict[str, Any]]:
     """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
 
     Args:
@@ -62,39 +55,38 @@ def fine_tune(
         progress: Called with the steps done and in all.
 
     Returns:
-        The reserve of the network as it is now, and the summary of the fine-tuning.
+        The reserve and the usual places of the network as it is now, and the summary of the
+        fine-tuning.
 
     Raises:
         ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing.
     """
-    digest = all_digests(labelled.images)
     anomalous = reserve.labelled.digest[reserve.labelled.label == 1]
-    missing = int((~torch.isin(anomalous, digest)).sum())
+    missing = int((~torch.isin(anomalous, labelled.digest)).sum())
     if missing:
         raise ValueError(
             f"{missing} anomalies labelled earlier are missing; a changed encoder must see them "
             "again: give all of them, with label -1 for those to forget."
         )
-    known = torch.isin(all_digests(normals), reserve.held_out_digest)
-    least = min(len(reserve.held_out), _FEWEST_HELD_OUT)
+    digest = image_digests(normals.frames, normals.image)
+    known = torch.isin(digest, reserve.held_out_digest)
+    least = min(len(reserve.held_out_digest), _FEWEST_HELD_OUT)
     if int(known.sum()) < least or int((~known).sum()) < _FEWEST_TRAINED_ON:
         raise ValueError(
-            f"{int(known.sum())} of the {len(normals)} normals were held out by the fit, where at "
+            f"{int(known.sum())} of the {normals.count} normals were held out by the fit, where at "
             f"least {least} and not all should be; give the normals of the fit, and new ones."
         )
-    images = TrainingImages(
-        Chosen(normals, torch.nonzero(~known).flatten()),
-        Chosen(normals, torch.nonzero(known).flatten()),
-        Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
+    split = (torch.nonzero(~known).flatten().numpy(), torch.nonzero(known).flatten().numpy())
+    images = replace(
+        TrainingImages.of(normals.frames, normals.image, np.zeros(normals.count, np.int64), split),
+        anomalies=Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
     )
     state = run_stage1(
         network, images, _shortened(config, steps), fabric=fabric, seed=seed, progress=progress
     )
     fresh = fill_reserve(network, images, config, seed)
-    keep = Chosen(labelled.images, torch.nonzero(labelled.label != -1).flatten())
-    measured = measure_labelled(network, keep, labelled.label[keep.indices], fresh.normals)
-    labels = Labelled.none(fresh.normals).updated(measured)
-    return fresh.with_labels(labels), summary(state, images)
+    labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
+    return fresh.with_labels(labels), usual_places(network, images), summary(state, images)
 
 
 def _shortened(config: Config, steps: int) -> Config:

@@ -1,33 +1,28 @@
-"""The road of training: images -> stage 1 -> reserve -> stage 2, in the order it is walked."""
+"""The road of training: images -> stage 1 -> stage 2, in the order it is walked."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
+from anomem.data.framing import Framing
+from anomem.data.region import Region
 from anomem.data.shape import ImageShape, infer_shape
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector, Heads
-from anomem.network.measured import Measured
-from anomem.reserve import MOST_KEPT, Labelled, Reserve
-from anomem.scoring import batches, digests, measure, measure_set
-from anomem.training.batches import ImageSet
+from anomem.reserve import Reserve
 from anomem.training.descent import Clock
-from anomem.training.draws import seeded
+from anomem.training.images import Chosen, TrainingImages
 from anomem.training.losses import scale_weights
-from anomem.training.pseudo import pseudo_anomalies
 from anomem.training.stage1 import (
     Progress,
     Stage1,
@@ -40,84 +35,13 @@ from anomem.training.stage2 import train_stage2
 NORMALISATION_SAMPLE = 2000
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Some images of a set, by index."""
-
-    images: ImageSet
-    indices: Tensor
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @staticmethod
-    def of(images: ImageSet) -> Chosen:
-        """All images of a set, to choose from."""
-        return Chosen(images, torch.arange(len(images)))
-
-    def take(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) of indices into the chosen ones."""
-        return self.images.take(self.indices[indices])
-
-    def all(self) -> Tensor:
-        """All of them, (N, C, H, W)."""
-        return self.take(torch.arange(len(self)))
-
-    def spread(self, most: int) -> Chosen:
-        """At most so many of them, evenly spaced."""
-        if len(self) <= most:
-            return self
-        return Chosen(
-            self.images, self.indices[torch.linspace(0, len(self) - 1, most).round().long()]
-        )
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """The images of a fit: normals to train on, normals held out, labelled anomalies."""
-
-    normals: Chosen
-    held_out: Chosen
-    anomalies: Chosen
-
-    @staticmethod
-    def of(
-        images: ImageSet,
-        label: npt.NDArray[np.int64],
-        split: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    ) -> TrainingImages:
-        """Choose by label, and by a split of the normals counted among themselves."""
-        normals = np.flatnonzero(label == 0)
-        parts = (normals[split[0]], normals[split[1]], np.flatnonzero(label == 1))
-        return TrainingImages(*(Chosen(images, torch.from_numpy(part)) for part in parts))
-
-
-def make_fabric(device: str) -> Fabric:
-    """Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-
-    Training runs in bf16 on a GPU and in float32 elsewhere.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
-        raise ValueError(f"device is {device!r}; give auto, cpu, cuda, cuda:1 or mps.")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r} but no GPU is at hand; give cpu or auto.")
-    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device is {device!r} but there are {torch.cuda.device_count()} GPUs; give cuda:0."
-        )
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    return Fabric(
-        accelerator=kind,
-        devices=[int(number)] if number else 1,
-        precision="bf16-mixed" if kind == "cuda" else "32-true",
-    )
+def framing_of(config: Config, source: ImageSource, region: Region | None) -> Framing:
+    """How all images become frames: as chosen, or as the images suggest."""
+    return Framing(config.images.framing, image_shape(config, source), region)
 
 
 def image_shape(config: Config, source: ImageSource) -> ImageShape:
-    """What all images are brought to: as chosen, or as the images suggest."""
+    """Shape of all frames."""
     inferred = infer_shape(source)
     height, width = config.images.size or (inferred.height, inferred.width)
     return ImageShape(config.images.channels or inferred.channels, height, width)
@@ -190,53 +114,6 @@ def run_stage1(
     return train_stage1(stage1, keeper=keeper, progress=progress)
 
 
-def fill_reserve(
-    network: MultiScaleMemory, images: TrainingImages, config: Config, seed: int
-) -> Reserve:
-    """Measure what the model keeps of the images."""
-    normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
-    normal = measure_set(network, normals)
-    anomalous = torch.ones(len(images.anomalies), dtype=torch.int64)
-    return Reserve(
-        normals=normal,
-        held_out=measure_set(network, held_out),
-        held_out_digest=all_digests(held_out),
-        pseudo=_measure_pseudo(network, normals, config, seed) or normal.at(torch.arange(0)),
-        labelled=Labelled.none(normal).updated(
-            measure_labelled(network, images.anomalies, anomalous, normal)
-        ),
-        learnt=len(images.anomalies),
-    )
-
-
-def measure_labelled(
-    network: MultiScaleMemory, images: ImageSet, label: Tensor, like: Measured
-) -> Labelled:
-    """Measure labelled images; ``like`` gives the widths where there are none."""
-    if len(images) == 0:
-        return Labelled.none(like)
-    return Labelled(measure_set(network, images), label, all_digests(images))
-
-
-def all_digests(images: ImageSet) -> Tensor:
-    """Digest of each image of a set, at least one, (N,) int64."""
-    return torch.cat([digests(batch) for _, batch in batches(images)])
-
-
-def _measure_pseudo(
-    network: MultiScaleMemory, normals: Chosen, config: Config, seed: int
-) -> Measured | None:
-    kinds = (*config.pseudo.kinds, *(["cutpaste"] if config.loss.patch_weight > 0 else []))
-    if not kinds:
-        return None
-    parts = []
-    for start, batch in batches(normals):
-        generator = seeded(seed + 3, start)
-        altered, _ = pseudo_anomalies(to_float(batch), kinds, generator)
-        parts.append(measure(network, altered))
-    return Measured.joined(parts)
-
-
 def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
     """The detector before stage 2."""
     return Detector(
@@ -272,12 +149,13 @@ def train_detector(
 
 def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
     """What a model says of its training."""
+    held_out = int(images.held_out_image.max()) + 1
     return {
         "normals": len(images.normals),
-        "held_out": len(images.held_out),
+        "held_out": held_out,
         "anomalies": len(images.anomalies),
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "loss": state.loss,
-        "smallest_alpha": smallest_alpha(min(len(images.held_out), MOST_KEPT)),
+        "smallest_alpha": smallest_alpha(held_out),
     }

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from anomem.data.prepare import ImageShape, read
+from anomem.data.prepare import read
+from anomem.data.shape import ImageShape
 from anomem.data.sources import ImageSource
 from anomem.explanation import scale_names
 from anomem.network.deviation import MultiScaleMemory
@@ -85,8 +86,8 @@ def gallery(
 
     Args:
         network: In evaluation mode.
-        source: Normal images; unreadable ones are left out.
-        shape: Shape that images are brought to.
+        source: Frames of normal images; unreadable ones are left out.
+        shape: Shape that frames are brought to.
         nearest: Images shown for each prototype.
         progress: Called with the images done and in all.
 

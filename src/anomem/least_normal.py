@@ -9,7 +9,8 @@ import numpy as np
 from anomem.data.sources import ImageSource
 
 if TYPE_CHECKING:
-    from anomem.detector import AnoMem, StageProgress
+    from anomem.detector import AnoMem
+    from anomem.fitted import StageProgress
 
 _LISTED = 10
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anomem.network.measured import Measured
+from anomem.training.draws import evenly
 
 MOST_KEPT = 1000
 
@@ -58,9 +59,10 @@ class Reserve:
     """All that stays of the images; its size does not grow with the training set.
 
     Attributes:
-        normals: Training normals, at most 1,000.
-        held_out: Normals held out for calibration, at most 1,000.
-        held_out_digest: (N,) int64, by which they are known again.
+        normals: Frames of training normals, at most 1,000.
+        held_out: All frames of the normals held out for calibration, at most 1,000 images.
+        held_out_image: (F,) int64, number of the image of each such frame.
+        held_out_digest: (N,) int64, by which these images are known again.
         pseudo: Pseudo-anomalies made of training normals, at most 1,000; may be empty.
         labelled: All labelled images.
         learnt: Number of labelled anomalies that stage 1 learnt from.
@@ -68,22 +70,44 @@ class Reserve:
 
     normals: Measured
     held_out: Measured
+    held_out_image: Tensor
     held_out_digest: Tensor
     pseudo: Measured
     labelled: Labelled
     learnt: int
 
-    def calibrating(self) -> Measured:
-        """Held-out normals that nobody has labelled since: those on which decisions rest."""
-        return self.held_out.at(~torch.isin(self.held_out_digest, self.labelled.digest))
+    def calibrating(self) -> tuple[Measured, Tensor]:
+        """Held-out normals that nobody has labelled since: those on which decisions rest.
+
+        Returns:
+            Their frames, and the number of the image of each.
+        """
+        free = ~torch.isin(self.held_out_digest, self.labelled.digest)[self.held_out_image]
+        return self.held_out.at(free), self.held_out_image[free]
 
     def with_labels(self, labelled: Labelled) -> Reserve:
         """The same with other labels."""
         return replace(self, labelled=labelled)
 
+    def extended(self, newer: Reserve) -> Reserve:
+        """With the normals of another reserve of the same network beside its own; labels stay."""
+        normals = Measured.joined([self.normals, newer.normals])
+        pseudo = Measured.joined([self.pseudo, newer.pseudo])
+        return replace(
+            self,
+            normals=normals.at(evenly(len(normals), MOST_KEPT)),
+            pseudo=pseudo.at(evenly(len(pseudo), MOST_KEPT)),
+            held_out=Measured.joined([self.held_out, newer.held_out]),
+            held_out_image=torch.cat(
+                [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
+            ),
+            held_out_digest=torch.cat([self.held_out_digest, newer.held_out_digest]),
+        )
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor, by name."""
         named = {
+            "held_out.image": self.held_out_image,
             "held_out.digest": self.held_out_digest,
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
@@ -106,6 +130,7 @@ class Reserve:
         return Reserve(
             measured("normals"),
             measured("held_out"),
+            tensors["held_out.image"],
             tensors["held_out.digest"],
             measured("pseudo"),
             labelled,

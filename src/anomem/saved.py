@@ -11,8 +11,11 @@ import torch
 from anomem import fitting
 from anomem.checkpoint import ModelError, load_folder, prefixed, save_folder, under
 from anomem.config import Config
-from anomem.data.prepare import ImageShape
+from anomem.data.framing import Framing
+from anomem.data.shape import ImageShape
+from anomem.device import make_fabric
 from anomem.network.deviation import MultiScaleMemory
+from anomem.network.places import UsualPlaces
 from anomem.presets import overlaid
 from anomem.reserve import Reserve
 
@@ -27,9 +30,13 @@ def save(model: AnoMem, path: Path) -> None:
         | prefixed("detector", model.detector_.state_dict())
         | prefixed("reserve", model.reserve_.tensors())
     )
+    for number, kind in enumerate(model.places_):
+        tensors |= prefixed(f"places{number}", kind.state_dict())
+    if model.framing_.region is not None:
+        tensors["region"] = torch.from_numpy(model.framing_.region)
     description = {
         "config": asdict(model.config_),
-        "shape": asdict(model.shape_),
+        "shape": asdict(model.framing_.shape),
         "seed": model.seed,
         "summary": model.summary_,
     }
@@ -49,17 +56,22 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
     from anomem.detector import AnoMem
 
     description, tensors = load_folder(Path(path))
-    place = fitting.make_fabric(device).device
+    place = make_fabric(device).device
     try:
         config = overlaid(Config(), description["config"])
         model = AnoMem(config, device=device, seed=description["seed"])
         model.config_, model.summary_ = config, description["summary"]
-        model.shape_ = ImageShape(**description["shape"])
-        model.network_ = _network(config, model.shape_, under("network", tensors))
+        shape, region = ImageShape(**description["shape"]), tensors.get("region")
+        model.framing_ = Framing(
+            config.images.framing, shape, None if region is None else region.numpy()
+        )
+        model.network_ = _network(config, shape, under("network", tensors))
         model.network_.to(place)
         model.detector_ = fitting.new_detector(model.network_.pooled_widths, config).eval()
         model.detector_.load_state_dict(under("detector", tensors))
         model.reserve_ = Reserve.of(under("reserve", tensors))
+        kinds = sum(name.startswith("places") and name.endswith(".level") for name in tensors)
+        model.places_ = [UsualPlaces.of(under(f"places{kind}", tensors)) for kind in range(kinds)]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         first = str(error).splitlines()[0].rstrip(".")
         raise ModelError(f"{path} is damaged ({first}); save or fit the model again.") from error

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.data.prepare import ImageShape, read
+from anomem.data.framing import Framing, frame
+from anomem.data.joined import choose
+from anomem.data.prepare import read
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.network.encoder import to_float
@@ -21,6 +23,10 @@ from anomem.training.batches import ImageSet
 from anomem.training.stage1 import Progress
 
 BATCH = 256
+_CUT = 4
+"""Images in memory at a time where each is cut into tiles."""
+_PIXELS = 2**20
+"""Of the images in a forward pass, so that its memory does not grow with their size."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Scores:
 
     Attributes:
         score: (N,) float32, NaN where the image could not be read.
-        scale_scores: (N, S) float32, one-class score of each scale.
+        scale_scores: (N, S) float32, one-class score of each scale, of the frame with the score.
         errors: For each index that could not be read, the sentence that says why.
     """
 
@@ -40,7 +46,7 @@ class Scores:
 
 @torch.inference_mode()
 def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
-    """Measure one batch.
+    """Measure images.
 
     Args:
         network: In evaluation mode.
@@ -49,6 +55,11 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
     Returns:
         Scores and pooled deviations, on the CPU.
     """
+    most = max(_PIXELS // images[0, 0].numel(), 1)
+    return Measured.joined([_measure_batch(network, part) for part in images.split(most)])
+
+
+def _measure_batch(network: MultiScaleMemory, images: Tensor) -> Measured:
     pixels = to_float(images.to(network.encoder.mean.device))
     scores, averages, evidence = _with_mirror_image(network, pixels)
     if network.upside_down:
@@ -68,6 +79,30 @@ def _with_mirror_image(
     evidence = torch.stack([network.evidence_of(maps) for maps in features]).mean(dim=0)
     scales = zip(*(network.pooled(each) for each in deviations), strict=True)
     return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
+
+
+@torch.inference_mode()
+def place_deviations(network: MultiScaleMemory, images: Tensor) -> list[Tensor]:
+    """Deviation map of each scale, (B, C_s, H_s, W_s) on the CPU.
+
+    The mean of that of the image and, where it is measured too, of its mirror image, brought back.
+
+    Args:
+        network: In evaluation mode.
+        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
+    """
+    most = max(_PIXELS // images[0, 0].numel(), 1)
+    parts = [_place_deviations(network, to_float(part)) for part in images.split(most)]
+    return [torch.cat(scale) for scale in zip(*parts, strict=True)]
+
+
+def _place_deviations(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+    pixels = pixels.to(network.encoder.mean.device)
+    maps = network.deviation_maps(pixels)
+    if network.mirrored:
+        back = [each.flip(3) for each in network.deviation_maps(pixels.flip(3))]
+        maps = [(one + other) / 2 for one, other in zip(maps, back, strict=True)]
+    return [each.cpu() for each in maps]
 
 
 def measure_set(
@@ -112,25 +147,48 @@ def score_measured(detector: Detector, measured: Measured) -> Tensor:
     return score
 
 
+def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
+    """The frame of each image that scores highest.
+
+    Args:
+        scores: (F,).
+        image: (F,) number of the image of each frame.
+
+    Returns:
+        Indices of frames (N,), in the order of the numbers.
+    """
+    order = np.lexsort((-scores.numpy(), image.numpy()))
+    _, first = np.unique(image.numpy()[order], return_index=True)
+    return torch.from_numpy(order[first])
+
+
 def score_source(
     network: MultiScaleMemory,
     detector: Detector,
     source: ImageSource,
-    shape: ImageShape,
+    framing: Framing,
     progress: Progress | None = None,
 ) -> Scores:
-    """Read, measure and score all images of a source, a batch in memory at a time."""
-    total = len(source)
+    """Read, measure and score all images of a source, a batch in memory at a time.
+
+    The score of an image is the highest of its frames.
+    """
+    total, step = len(source), _CUT if framing.cuts else BATCH
     scale_scores = torch.full((total, len(network.memories)), torch.nan)
     score = torch.full((total,), torch.nan)
     errors: dict[int, str] = {}
-    for start in range(0, total, BATCH):
-        batch = read(source, range(start, min(start + BATCH, total)), shape)
-        errors |= batch.errors
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        framed = frame(choose(source, np.arange(start, stop)), framing)
+        batch = read(framed.frames, range(len(framed.frames)), framing.shape)
+        errors |= {start + int(framed.image[index]): why for index, why in batch.errors.items()}
         if batch.kept:
             measured = measure(network, batch.images)
-            scale_scores[batch.kept] = measured.scores
-            score[batch.kept] = score_measured(detector, measured)
+            scores = score_measured(detector, measured)
+            image = torch.from_numpy(framed.image[batch.kept])
+            highest = highest_frames(scores, image)
+            score[start + image[highest]] = scores[highest]
+            scale_scores[start + image[highest]] = measured.scores[highest]
         if progress:
-            progress(min(start + BATCH, total), total)
+            progress(stop, total)
     return Scores(score.numpy(), scale_scores.numpy(), errors)

@@ -13,8 +13,9 @@ import pyarrow.parquet
 
 from anomem.calibration import p_values
 from anomem.data.sources import ImageSource
-from anomem.detector import AnoMem, StageProgress
+from anomem.detector import AnoMem
 from anomem.explanation import scale_names
+from anomem.fitted import StageProgress
 
 
 def score_table(

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -7,8 +8,9 @@ import torch
 from PIL import Image
 from skimage import data
 
+from anomem.data.framing import Framing
 from anomem.data.opening import ImageError
-from anomem.data.prepare import ImageShape, PreparedImages, StreamedImages, prepare, read, to_shape
+from anomem.data.prepare import ImageShape, prepare, prepare_frames, read, to_shape
 from anomem.data.sources import open_images
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
@@ -95,16 +97,51 @@ def test_index_beyond_the_array_is_an_error() -> None:
         read(open_images(CROPS), range(99, 101), SHAPE)
 
 
-def test_images_are_prepared_in_memory_or_streamed() -> None:
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of what is kept in files."""
+    kept: list[tuple[int, ...]] = []
+    memmap = np.memmap
+
+    def spied(*words: Any, **choices: Any) -> Any:
+        kept.append(choices["shape"])
+        return memmap(*words, **choices)
+
+    monkeypatch.setattr(np, "memmap", spied)
+    return kept
+
+
+def test_images_are_prepared_in_memory_or_in_a_file(files: list[tuple[int, ...]]) -> None:
     images, size = open_images(CROPS), CROPS.nbytes
     indices = torch.tensor([4, 90, 4])
     memory = prepare(images, SHAPE, memory_limit=size)
-    stream = prepare(images, SHAPE, memory_limit=size - 1)
-    assert isinstance(memory, PreparedImages) and isinstance(stream, StreamedImages)
-    assert len(memory) == len(stream) == 100
-    assert torch.equal(memory.take(indices), stream.take(indices))
-    assert memory.images.shape == (100, 3, 32, 40) and memory.images.is_contiguous()
-    np.testing.assert_array_equal(memory.images.permute(0, 2, 3, 1).numpy(), CROPS)
+    assert files == []
+    file = prepare(images, SHAPE, memory_limit=size - 1)
+    assert files == [(100, 3, 32, 40)]
+    assert torch.equal(memory.take(indices), file.take(indices))
+    for prepared in (memory, file):
+        assert prepared.images.shape == (100, 3, 32, 40) and prepared.images.is_contiguous()
+        np.testing.assert_array_equal(prepared.images.permute(0, 2, 3, 1).numpy(), CROPS)
+
+
+def test_no_file_of_the_images_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    prepared = prepare(open_images(CROPS), SHAPE, memory_limit=0)
+    assert len(prepared) == 100 and not list(tmp_path.iterdir())
+
+
+def test_more_images_than_the_disk_holds_are_refused() -> None:
+    shape = ImageShape(3, 2**24, 2**24)
+    with pytest.raises(ValueError, match=r"100 images take .* GiB free; name a larger folder in"):
+        prepare(open_images(CROPS), shape, memory_limit=0)
+
+
+def test_frames_know_their_image() -> None:
+    tiles = prepare_frames(open_images(CROPS[:3]), Framing("tile", ImageShape(3, 32, 32)))
+    assert tiles.count == 3 and tiles.image.tolist() == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(tiles.frames.images[3].permute(1, 2, 0), CROPS[1][:, 8:])
+    whole = prepare_frames(open_images(CROPS[:3]), Framing("resize", SHAPE))
+    assert whole.image.tolist() == [0, 1, 2] and len(whole.frames) == whole.count == 3
 
 
 def test_prepared_images_do_not_change_with_the_array() -> None:
@@ -114,14 +151,15 @@ def test_prepared_images_do_not_change_with_the_array() -> None:
     assert torch.equal(memory.take(torch.tensor([3]))[0], to_shape(CROPS[3], SHAPE))
 
 
-def test_deep_image_in_a_later_chunk_deepens_all() -> None:
+def test_deep_image_in_a_later_chunk_deepens_all(files: list[tuple[int, ...]]) -> None:
     images = [CROPS[0, :1, :1]] * 256 + [np.full((1, 1, 3), 40000, np.uint16)] + [CROPS[1, :1, :1]]
     source, shape = open_images(images), ImageShape(3, 1, 1)
     memory = prepare(source, shape)
-    assert isinstance(memory, PreparedImages) and memory.images.dtype == torch.uint16
+    assert memory.images.dtype == torch.uint16
     expected = [CROPS[0, 0, 0] * 257.0, [40000] * 3, CROPS[1, 0, 0] * 257.0]
     np.testing.assert_array_equal(memory.images[[0, 256, 257], :, 0, 0].numpy(), expected)
-    assert isinstance(prepare(source, shape, memory_limit=258 * 3), StreamedImages)
+    file = prepare(source, shape, memory_limit=258 * 3)
+    assert files == [(258, 3, 1, 1)] and torch.equal(file.images, memory.images)
 
 
 def test_deep_chunk_before_plain_ones() -> None:
@@ -152,10 +190,3 @@ def test_three_unreadable_images_are_named_and_the_rest_counted(tmp_path: Path) 
         (tmp_path / f"{index}.png").touch()
     with pytest.raises(ImageError, match=r"7 of 7 .*2\.png: the file is empty .* and 4 more; "):
         prepare(open_images(tmp_path), SHAPE)
-
-
-def test_streamed_images_are_checked_when_taken(folder: Path) -> None:
-    stream = prepare(open_images(folder), SHAPE, memory_limit=0)
-    assert stream.take(torch.tensor([0, 2])).shape == (2, 3, 32, 40)
-    with pytest.raises(ImageError, match=r"^1 of 2 images cannot be read: .*1\.png: .*; remove it"):
-        stream.take(torch.tensor([0, 1]))

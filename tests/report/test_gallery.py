@@ -17,7 +17,7 @@ Folders = dict[str, Path]
 @pytest.fixture
 def page(model: AnoMem, folders: Folders, tmp_path: Path) -> Path:
     source = open_images(folders["train"])
-    scales = gallery(model.network_, source, model.shape_, nearest=2)
+    scales = gallery(model.network_, source, model.framing_.shape, nearest=2)
     strange = sorted(folders["anomalous"].iterdir())[0]
     shown = Recalled("a <strange> one", open_images(strange)[0], model.explain(strange))
     return write_gallery(scales, source, tmp_path / "page", title="zeros", explained=[shown])

@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from anomem.baselines.csi import CSI, ROTATIONS, TEMPERATURE, rotated, rotation_of
 from anomem.config import Config
-from anomem.fitting import Chosen
 from anomem.network.encoder import to_float
 from anomem.scoring import batches
 from anomem.training.batches import ImageSet
 from anomem.training.draws import seeded
+from anomem.training.images import Chosen
 from anomem.training.views import random_view
 
 _PRETRAINING = 0.6  # of the training

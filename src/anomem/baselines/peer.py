@@ -18,7 +18,8 @@ from anomem.config import Config, PseudoChoices
 from anomem.data.prepare import prepare
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
-from anomem.fitting import NORMALISATION_SAMPLE, Chosen, image_shape, make_fabric
+from anomem.device import make_fabric
+from anomem.fitting import NORMALISATION_SAMPLE, image_shape
 from anomem.network.encoder import Encoder, to_float
 from anomem.presets import resolve
 from anomem.scoring import batches
@@ -26,6 +27,7 @@ from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
 from anomem.training.draws import seeded
+from anomem.training.images import Chosen
 from anomem.training.stage1 import resolve_steps
 
 

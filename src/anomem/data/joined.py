@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anomem.data.sources import ArraySource, ImageSource
+from anomem.data.sources import ArraySource, FileSource, ImageSource
 
 
 class JoinedSource(ImageSource):
@@ -54,6 +55,25 @@ def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:
     if isinstance(source, ArraySource):
         return ArraySource(source.array[indices])
     return ChosenSource(source, indices)
+
+
+def with_anomalies(
+    source: ImageSource, label: npt.NDArray[np.int64], anomalies: ImageSource
+) -> tuple[ImageSource, npt.NDArray[np.int64]]:
+    """Images and their labels, with further images that are all anomalous.
+
+    Raises:
+        ValueError: A file is among both.
+    """
+    if isinstance(source, FileSource) and isinstance(anomalies, FileSource):
+        paths = {Path(name).resolve() for name in source.names}
+        for name in anomalies.names:
+            if Path(name).resolve() in paths:
+                raise ValueError(
+                    f"{name} is among the normals and among the anomalies; keep the folders apart."
+                )
+    more = np.ones(len(anomalies), dtype=np.int64)
+    return JoinedSource([source, anomalies]), np.concatenate([label, more])
 
 
 def check_labels(

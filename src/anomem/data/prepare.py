@@ -1,5 +1,8 @@
-"""A source of images to tensors of one size, in memory or streamed."""
+"""A source of images to tensors of one size, in memory or in a file."""
 
+import math
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.data.framing import Framing, frame
 from anomem.data.opening import ImageError
 from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import ArraySource, ImageSource
@@ -17,10 +21,11 @@ from anomem.data.sources import ArraySource, ImageSource
 __all__ = [
     "Batch",
     "ImageShape",
+    "PreparedFrames",
     "PreparedImages",
-    "StreamedImages",
     "infer_shape",
     "prepare",
+    "prepare_frames",
     "read",
     "to_shape",
 ]
@@ -44,7 +49,7 @@ class Batch:
 
 
 class PreparedImages:
-    """Images of one size in memory.
+    """Images of one size, in memory or in a temporary file mapped to it.
 
     Attributes:
         images: N x C x H x W, uint8 or uint16.
@@ -63,27 +68,19 @@ class PreparedImages:
         return self.images[indices.to(self.images.device)]
 
 
-class StreamedImages:
-    """Images that do not fit into memory, read each time they are taken."""
+@dataclass(frozen=True)
+class PreparedFrames:
+    """The frames of N images.
 
-    def __init__(self, source: ImageSource, shape: ImageShape) -> None:
-        """Keep the source; nothing is read yet."""
-        self._source, self._shape = source, shape
+    Attributes:
+        frames: F of them, N or more.
+        image: (F,) int64, index of the image of each, not falling.
+        count: N.
+    """
 
-    def __len__(self) -> int:
-        """The number of images N."""
-        return len(self._source)
-
-    def take(self, indices: Tensor) -> Tensor:
-        """Read the images of B indices, B x C x H x W, uint8 or uint16.
-
-        Raises:
-            ImageError: some of them cannot be read.
-        """
-        wanted = indices.tolist()
-        images, errors = _read(self._source, wanted, self._shape, workers=2)
-        _raise_any(errors, len(wanted))
-        return images
+    frames: PreparedImages
+    image: Tensor
+    count: int
 
 
 def read(
@@ -114,40 +111,65 @@ def prepare(
     *,
     memory_limit: int = 4 * 2**30,
     progress: Callable[[int, int], None] | None = None,
-) -> PreparedImages | StreamedImages:
-    """Read all images into memory if they fit, else read them as they are taken.
+) -> PreparedImages:
+    """Read all images, each once, into memory, or into a temporary file where they do not fit.
 
     Args:
         source: N images.
         shape: the shape wanted.
-        memory_limit: bytes that the images may take.
+        memory_limit: bytes that the images may take in memory.
         progress: called with the number of images read so far and N.
-
-    Returns:
-        The images, in memory or streamed. Streamed images are checked when they are taken.
 
     Raises:
         ImageError: some images cannot be read; names up to three of them.
+        ValueError: the folder of temporary files has no room for them.
     """
     total = len(source)
-    size = total * shape.channels * shape.height * shape.width
-    if size > memory_limit:
-        return StreamedImages(source, shape)
-    images = torch.empty((total, shape.channels, shape.height, shape.width), dtype=torch.uint8)
+    size = (total, shape.channels, shape.height, shape.width)
+    images = _room(size, torch.uint8, memory_limit)
     errors: dict[int, ImageError] = {}
     for start in range(0, total, _CHUNK):
         chunk, bad = _read(source, range(start, min(start + _CHUNK, total)), shape, workers=2)
         errors |= bad
         if chunk.dtype == torch.uint16 and images.dtype == torch.uint8:
-            if 2 * size > memory_limit:
-                return StreamedImages(source, shape)
-            images = _widen(images)
+            plain, images = images, _room(size, torch.uint16, memory_limit)
+            for done in range(0, start, _CHUNK):
+                images[done : done + _CHUNK] = _widen(plain[done : done + _CHUNK])
         if not errors:
             images[start : start + _CHUNK] = _widen(chunk) if images.dtype != chunk.dtype else chunk
         if progress is not None:
             progress(min(start + _CHUNK, total), total)
     _raise_any(errors, total)
     return PreparedImages(images)
+
+
+def prepare_frames(
+    source: ImageSource,
+    framing: Framing,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> PreparedFrames:
+    """Frame all images and :func:`prepare` their frames."""
+    framed = frame(source, framing)
+    frames = prepare(framed.frames, framing.shape, progress=progress)
+    return PreparedFrames(frames, torch.from_numpy(framed.image), len(source))
+
+
+def _room(size: tuple[int, int, int, int], dtype: torch.dtype, memory_limit: int) -> Tensor:
+    """An empty tensor of a size, in memory or, where it takes more than the limit, in a file."""
+    taken = math.prod(size) * dtype.itemsize
+    if taken <= memory_limit:
+        return torch.empty(size, dtype=dtype)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < taken:
+        raise ValueError(
+            f"{size[0]} images take {taken / 2**30:.3g} GiB and {folder} has "
+            f"{free / 2**30:.3g} GiB free; name a larger folder in TMPDIR, or make them smaller."
+        )
+    with tempfile.TemporaryFile() as file:  # without a name, so that it goes with the tensor
+        kind = np.uint16 if dtype == torch.uint16 else np.uint8
+        return torch.from_numpy(np.memmap(file, kind, mode="w+", shape=size))
 
 
 def _read(

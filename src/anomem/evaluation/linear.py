@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from anomem.evaluation.all_normal import AllNormal
 from anomem.evaluation.race import Contender, Judgement, Measured
 from anomem.evaluation.split import Cell, Exam, Split
-from anomem.fitting import Chosen
+from anomem.training.images import Chosen
 
 _MOST_FITTED = 10_000
 """Training images that the classifier is fitted to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -16,12 +17,15 @@ from anomem import fitting
 from anomem.calibration import hold_out
 from anomem.config import Config
 from anomem.data.shape import ImageShape
+from anomem.device import make_fabric
+from anomem.measuring import fill_reserve
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import to_float
 from anomem.network.memory import HopfieldMemory
 from anomem.scoring import batches, measure_set, score_measured
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
+from anomem.training.images import Chosen, TrainingImages
 
 Memory = Literal["learnt", "kmeans", "mean"]
 
@@ -49,13 +53,13 @@ class Ours:
     ) -> Iterator[int]:
         """Hold normals out, initialise and train stage 1."""
         split = hold_out(len(normals), self.config.calibration.share, self.seed)
-        training, held_out = (fitting.Chosen(normals, torch.from_numpy(part)) for part in split)
-        labelled = anomalies or normals
-        count = 0 if anomalies is None else len(anomalies)
-        self.images = fitting.TrainingImages(
-            training, held_out, fitting.Chosen(labelled, torch.arange(count))
+        chosen = TrainingImages.of(
+            normals, torch.arange(len(normals)), np.zeros(len(normals), dtype=np.int64), split
         )
-        fabric = fitting.make_fabric(self.device)
+        if anomalies is not None:
+            chosen = replace(chosen, anomalies=Chosen.of(anomalies))
+        self.images = chosen
+        fabric = make_fabric(self.device)
         self.network = fitting.new_network(
             self.config, shape, self.images.normals, fabric, self.seed
         )
@@ -77,7 +81,7 @@ class Ours:
             self.scored = with_centroids(
                 self.scored, self.images.normals, self.config, self.seed, sizes
             )
-        reserve = fitting.fill_reserve(self.scored, self.images, self.config, self.seed)
+        reserve = fill_reserve(self.scored, self.images, self.config, self.seed)
         widths = self.network.pooled_widths
         self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
 

@@ -66,7 +66,7 @@ def _features(model: AnoMem, images: ImageSource) -> list[Tensor]:
     memories = list(network.scale_memories())
     parts: list[list[Tensor]] = [[] for _ in memories]
     generator = torch.Generator().manual_seed(model.seed)
-    for _, batch in batches(prepare(images, model.shape_)):
+    for _, batch in batches(prepare(images, model.framing_.shape)):
         maps = network(to_float(batch.to(network.encoder.mean.device)))
         for scale, (memory, features) in enumerate(zip(memories, maps, strict=True)):
             places = features.flatten(2).transpose(1, 2).cpu()

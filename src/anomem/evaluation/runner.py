@@ -10,11 +10,11 @@ from typing import Protocol
 
 import torch
 
+from anomem.device import make_fabric
 from anomem.evaluation.methods import Method
 from anomem.evaluation.race import MARKS, Contender, Judgement, Lane, race
 from anomem.evaluation.results import Key, Run, append, read
 from anomem.evaluation.split import Cell, Exam, Split
-from anomem.fitting import make_fabric
 from anomem.versions import git_commit, library_versions
 
 _ON_THE_WAY = 2000

@@ -13,8 +13,9 @@ from anomem.data.prepare import prepare
 from anomem.data.sources import ImageSource
 from anomem.evaluation.race import Course
 from anomem.evaluation.results import AnomalyClasses
-from anomem.fitting import Chosen, image_shape
+from anomem.fitting import image_shape
 from anomem.training.batches import ImageSet
+from anomem.training.images import Chosen
 
 
 @dataclass(frozen=True)

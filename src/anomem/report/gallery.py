@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.csv
 from PIL import Image
 
+from anomem.data.framing import cut
 from anomem.data.sources import ImageSource
-from anomem.explanation import Explanation
+from anomem.explanation import Explanation, only_image
 from anomem.gallery import Pixels, ScaleGallery, most_used_first, patch_of
 
 _SIDE = 48
@@ -28,13 +29,18 @@ class Recalled:
 
     Attributes:
         title: Of the image.
-        image: H x W x C.
+        image: The frame that has the score, H x W x C.
         explanation: Of the image.
     """
 
     title: str
     image: Pixels
     explanation: Explanation
+
+    @staticmethod
+    def of(path: Path, explanation: Explanation) -> Recalled:
+        """An image file and its explanation."""
+        return Recalled(str(path), cut(only_image(path), explanation.frame), explanation)
 
 
 def write_gallery(
@@ -49,7 +55,7 @@ def write_gallery(
 
     Args:
         scales: Of the memory.
-        source: The images that they were made of.
+        source: The frames that they were made of.
         folder: Made where it is missing.
         title: Of the model.
         explained: Images to show beside what is recalled.
@@ -159,7 +165,7 @@ def patchwork(
     Args:
         recalled: Number of a prototype at each place, H_s x W_s.
         scale: Of the gallery of the same memory.
-        source: The images of the gallery.
+        source: The frames of the gallery.
         size: Height and width wanted.
 
     Returns:

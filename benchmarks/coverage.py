@@ -1,0 +1,171 @@
+"""Whether a memory covers the rare normals, where k-means would not (a claim of the paper).
+
+    python benchmarks/coverage.py --path DIR --common horse --rare ship --out DIR
+
+The normals are one class of CIFAR-10 with a few images of another, all normal. On the features of
+one training, the learnt prototypes are compared with as many k-means centroids and with the mean
+alone; once with the contrast of the default (all normals softly one class) and once with that of
+the paper (each image its own). Measured on test images: the deviation (Eq. 6) of common normals,
+rare normals and all other classes, in multiples of that of common normals; and the AUROC of the
+others against each kind of normal, by that deviation and by the score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from anomem import AnoMem
+from anomem.data.named import Part, load_named
+from anomem.data.prepare import prepare
+from anomem.evaluation.metrics import auroc
+from anomem.evaluation.one_vs_all import trained
+from anomem.evaluation.ours import with_centroids
+from anomem.fitting import new_detector
+from anomem.network.deviation import MultiScaleMemory
+from anomem.network.heads import fuse
+from anomem.presets import changed, default
+from anomem.report.colours import BLUE, GREEN, VERMILION
+from anomem.scoring import measure_set, score_measured
+from anomem.training.images import Chosen
+
+CONTRASTS = {"all normals as one class (default)": 100.0, "each image its own class (paper)": 0.0}
+GROUPS = {"common normals": BLUE, "rare normals": GREEN, "anomalies": VERMILION}
+TESTED = 1000
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is measured.
+
+    Attributes:
+        path: Where CIFAR-10 lies.
+        out: Folder of the results.
+        common: Class of most normals.
+        rare: Class of the rare normals.
+        share: Of the rare among the normals.
+        steps: Of a training.
+        draws: Number of draws.
+    """
+
+    path: Path
+    out: Path
+    common: str = "horse"
+    rare: str = "ship"
+    share: float = 0.02
+    steps: int = 600
+    draws: int = 3
+
+
+def main(choices: Figures) -> None:
+    """Measure, and draw the figure."""
+    parts = load_named("cifar10", choices.path)
+    choices.out.mkdir(parents=True, exist_ok=True)
+    file = choices.out / "coverage.jsonl"
+    lines = []
+    with file.open("w") as text:
+        for draw in range(choices.draws):
+            for line in measured(choices, trained("cifar10", parts), parts.test, draw):
+                lines.append(line)
+                text.write(json.dumps(line) + "\n")
+                text.flush()
+                print(line)
+    draw_figure(lines, choices, file.with_suffix(".png"))
+
+
+def measured(choices: Figures, train: Part, test: Part, draw: int) -> Iterator[dict[str, Any]]:
+    """A line for each contrast and memory."""
+    rng = np.random.default_rng(draw)
+    common, rare = (
+        rng.permutation(np.flatnonzero(train.label == train.classes.index(name)))
+        for name in (choices.common, choices.rare)
+    )
+    few = round(choices.share * len(common))
+    images = train.choose(np.concatenate([common[few:], rare[:few]])).images
+    others = [c for c in test.classes if c not in (choices.common, choices.rare)]
+    tested = {
+        "common normals": _of(test, [choices.common]),
+        "rare normals": _of(test, [choices.rare]),
+        "anomalies": rng.permutation(_of(test, others))[:TESTED],
+    }
+    for contrast, soft_class in CONTRASTS.items():
+        config = changed(default(), {"loss__soft_class": soft_class,
+                                     "stage1__min_steps": choices.steps,
+                                     "stage1__max_steps": choices.steps})  # fmt: skip
+        model = AnoMem(config, device="cpu", seed=draw).fit(images)
+        shape, network = model.framing_.shape, model.network_
+        normals = Chosen.of(prepare(images, shape))
+        groups = {k: prepare(test.choose(v).images, shape) for k, v in tested.items()}
+        memories = {
+            "learnt": network,
+            "k-means": with_centroids(network, normals, config, draw, config.memory.sizes),
+            "mean alone": with_centroids(network, normals, config, draw, (1, 1)),
+        }
+        for name, with_memory in memories.items():
+            figures = figures_of(with_memory, config, normals, groups)
+            yield {"draw": draw, "contrast": contrast, "memory": name, **figures}
+
+
+def figures_of(
+    network: MultiScaleMemory, config: Any, normals: Chosen, groups: dict[str, Any]
+) -> dict[str, float]:
+    """Deviation of each group, and AUROC of the anomalies against either kind of normal."""
+    detector = new_detector(network.pooled_widths, config).eval()
+    detector.fit_normals(measure_set(network, normals.spread(TESTED)))
+    found = {name: measure_set(network, images) for name, images in groups.items()}
+    deviation = {k: fuse(v.scores, detector.lambdas).numpy() for k, v in found.items()}
+    score = {k: score_measured(detector, v).numpy() for k, v in found.items()}
+    usual = deviation["common normals"].mean()
+    figures = {name: float(values.mean() / usual) for name, values in deviation.items()}
+    for kind in ("common", "rare"):
+        for what, values in (("deviation", deviation), ("score", score)):
+            value = auroc(values[f"{kind} normals"], values["anomalies"])
+            figures[f"AUROC against {kind}, {what}"] = value
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> None:
+    """Deviation of each group by memory, a panel for each contrast."""
+    figure = Figure(figsize=(9.2, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, len(CONTRASTS), sharey=True)
+    memories = list(dict.fromkeys(line["memory"] for line in lines))
+    for axes, contrast in zip(panels, CONTRASTS, strict=True):
+        for offset, (group, colour) in enumerate(GROUPS.items()):
+            values = [
+                [v[group] for v in lines if (v["contrast"], v["memory"]) == (contrast, memory)]
+                for memory in memories
+            ]
+            spread = [stdev(v) if len(v) > 1 else 0.0 for v in values]
+            axes.bar(np.arange(len(memories)) + 0.27 * (offset - 1), [fmean(v) for v in values],
+                     0.25, yerr=spread, color=colour, label=group, capsize=2)  # fmt: skip
+        axes.set_xticks(range(len(memories)), memories)
+        axes.set_title(contrast, fontsize=10)
+    panels[0].set_ylabel("deviation / that of common normals")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(
+        f"{100 * choices.share:g}% of the normals are {choices.rare}, the rest {choices.common} "
+        f"({choices.draws} draws)",
+        fontsize=11,
+    )
+    figure.savefig(file, dpi=110)
+
+
+def _of(part: Part, classes: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    wanted = [part.classes.index(name) for name in classes]
+    return np.flatnonzero(np.isin(part.label, wanted))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(tyro.cli(Figures, description=__doc__))

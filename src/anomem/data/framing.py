@@ -1,0 +1,212 @@
+"""Images of any size to frames of one shape, and maps of the frames back to the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.config import FramingKind
+from anomem.data.opening import ImageError
+from anomem.data.region import Region, filled_outside, region_at
+from anomem.data.shape import ImageShape
+from anomem.data.sources import ImageSource
+
+_OVERLAP = 0.25
+"""Least share of a tile that its neighbour sees too."""
+_READ_BEFORE = 4
+"""Images kept after they were read, as their frames are asked for one after the other."""
+
+Pixels = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of an image, in pixels; it may reach beyond the image.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        height: Number of rows.
+        width: Number of columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How an image becomes frames of one shape.
+
+    Attributes:
+        kind: "resize" stretches the image to a frame; "letterbox" keeps its proportions, and
+            repeats its edge where they are not those of the frame; "tile" cuts frames at full
+            detail, each sharing at least a quarter with the next.
+        shape: Of a frame.
+        region: Where anomalies count; None is everywhere. All else is filled with the mean colour
+            of the region, and frames lie around the region.
+    """
+
+    kind: FramingKind
+    shape: ImageShape
+    region: Region | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """An image may have several frames."""
+        return self.kind == "tile"
+
+
+@dataclass(frozen=True)
+class Framed:
+    """The frames of N images, one image after the other.
+
+    Attributes:
+        frames: F of them.
+        image: (F,) int64, index of the image of each.
+    """
+
+    frames: ImageSource
+    image: npt.NDArray[np.int64]
+
+
+def frame(source: ImageSource, framing: Framing) -> Framed:
+    """The frames of all images; where an image is one frame as it is, the source itself."""
+    if framing.kind == "resize" and framing.region is None:
+        return Framed(source, np.arange(len(source)))
+    frames = FramedSource(source, framing)
+    return Framed(frames, frames.image)
+
+
+class FramedSource(ImageSource):
+    """The frames of images, before they are brought to their shape.
+
+    Attributes:
+        image: (F,) int64, index of the image of each frame.
+    """
+
+    def __init__(self, source: ImageSource, framing: Framing) -> None:
+        """Count the frames; for tiles all images are read, as their number depends on the size."""
+        self._source, self._framing = source, framing
+        self._lock = Lock()
+        self._read = lru_cache(maxsize=_READ_BEFORE)(self._read_and_fill)
+        counts = [self._count(index) if framing.cuts else 1 for index in range(len(source))]
+        self.image = np.repeat(np.arange(len(source)), counts)
+        self._number = np.concatenate([np.arange(count) for count in counts])
+        self.names = [self._name(index) for index in range(len(self.image))]
+
+    def __getitem__(self, index: int) -> Pixels:
+        """One frame, H x W x C of its image."""
+        with self._lock:  # or two threads read one image twice
+            pixels = self._read(int(self.image[index]))
+        box = boxes(pixels.shape[:2], self._framing)[int(self._number[index])]
+        return cut(pixels, box)
+
+    def _read_and_fill(self, image: int) -> Pixels:
+        pixels = self._source[image]
+        if self._framing.region is None:
+            return pixels
+        return filled_outside(pixels, region_at(self._framing.region, pixels.shape[:2]))
+
+    def _count(self, image: int) -> int:
+        try:
+            return len(boxes(self._read(image).shape[:2], self._framing))
+        except ImageError:  # told when the frame is asked for
+            return 1
+
+    def _name(self, index: int) -> str:
+        name = self._source.names[self.image[index]]
+        return f"{name} (tile {self._number[index] + 1})" if self._framing.cuts else name
+
+
+def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
+    """Where the frames of an image lie.
+
+    Args:
+        size: Height and width of the image.
+        framing: How it is framed.
+
+    Returns:
+        One box, or, for tiles, those that hold a part of the region, row by row.
+    """
+    inside = None if framing.region is None else region_at(framing.region, size)
+    around = Box(0, 0, *size) if inside is None else _around(inside)
+    if framing.kind == "resize":
+        return [around]
+    shape = framing.shape
+    if framing.kind == "letterbox":
+        scale = max(around.height / shape.height, around.width / shape.width)
+        wanted = (math.ceil(scale * shape.height), math.ceil(scale * shape.width))
+        return [Box(around.top - (wanted[0] - around.height) // 2,
+                    around.left - (wanted[1] - around.width) // 2, *wanted)]  # fmt: skip
+    tiles = [
+        Box(top, left, shape.height, shape.width)
+        for top in _starts(around.top, around.height, shape.height)
+        for left in _starts(around.left, around.width, shape.width)
+    ]
+    return tiles if inside is None else [tile for tile in tiles if _clipped(inside, tile).any()]
+
+
+def cut(pixels: Pixels, box: Box) -> Pixels:
+    """What a box holds of an image H x W x C; beyond the image its edge is repeated."""
+    rows = np.clip(np.arange(box.top, box.top + box.height), 0, pixels.shape[0] - 1)
+    columns = np.clip(np.arange(box.left, box.left + box.width), 0, pixels.shape[1] - 1)
+    found: Pixels = pixels[np.ix_(rows, columns)]
+    return found
+
+
+def assembled(
+    maps: Iterable[tuple[Box, npt.NDArray[np.float32]]],
+    size: Sequence[int],
+    region: Region | None,
+) -> npt.NDArray[np.float32]:
+    """Maps of frames as one map of the image: their mean where they overlap.
+
+    Args:
+        maps: Each with its box, and as large as it.
+        size: Height and width of the image.
+        region: Outside of it, and where no frame lies, the map is 0.
+    """
+    total, count = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32)
+    for box, values in maps:
+        rows, columns = _within(box, size)
+        seen = values[rows.start - box.top :, columns.start - box.left :]
+        total[rows, columns] += seen[: rows.stop - rows.start, : columns.stop - columns.start]
+        count[rows, columns] += 1
+    mean: npt.NDArray[np.float32] = np.divide(total, np.maximum(count, 1), dtype=np.float32)
+    return mean if region is None else mean * region_at(region, size)
+
+
+def _starts(first: int, length: int, side: int) -> list[int]:
+    """Where tiles of a side begin, so that they cover a length evenly; one is in its middle."""
+    if length <= side:
+        return [first - (side - length) // 2]
+    count = math.ceil((length - side) / (side * (1 - _OVERLAP))) + 1
+    starts: list[int] = (
+        np.linspace(first, first + length - side, count).round().astype(int).tolist()
+    )
+    return starts
+
+
+def _around(inside: Region) -> Box:
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    return Box(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+
+
+def _clipped(values: Pixels, box: Box) -> Pixels:
+    return values[_within(box, values.shape)]
+
+
+def _within(box: Box, size: Sequence[int]) -> tuple[slice, slice]:
+    """The part of a box that lies within an image."""
+    rows = slice(max(box.top, 0), min(box.top + box.height, size[0]))
+    return rows, slice(max(box.left, 0), min(box.left + box.width, size[1]))

@@ -1,0 +1,126 @@
+"""What a fitted detector says of images: scores, decisions, explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.validation import check_is_fitted
+
+from anomem.calibration import p_values
+from anomem.config import Config
+from anomem.cross_fitting import unseen_scores
+from anomem.data.framing import Framing
+from anomem.data.sources import open_images
+from anomem.estimator import Configured
+from anomem.explanation import Explanation, explain
+from anomem.network.deviation import MultiScaleMemory
+from anomem.network.heads import Detector
+from anomem.network.places import UsualPlaces
+from anomem.reserve import Reserve
+from anomem.rules import Rule, rule_of, threshold_by
+from anomem.scoring import Scores, highest_frames, score_measured, score_source
+
+StageProgress = Callable[[str, int, int], None]
+
+
+class Fitted(Configured):
+    """A detector once it is fitted; the attributes are those of :class:`~anomem.AnoMem`."""
+
+    config_: Config
+    framing_: Framing
+    network_: MultiScaleMemory
+    detector_: Detector
+    reserve_: Reserve
+    places_: list[UsualPlaces]
+
+    def decision_function(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Anomaly score of each image, (N,) float32, higher is more anomalous.
+
+        Without labels 0 is about the mean of normals and 1 about their standard deviation; the
+        heads add to it.
+
+        Raises:
+            ValueError: An image cannot be read.
+        """
+        scores = self.score_images(X, progress=progress)
+        if scores.errors:
+            raise ValueError(next(iter(scores.errors.values())))
+        return scores.score
+
+    def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
+        """Scores of images of which some may be unreadable: those get NaN and an error."""
+        check_is_fitted(self, "network_")
+        return score_source(
+            self.network_,
+            self.detector_,
+            open_images(X),
+            self.framing_,
+            progress=stage(progress, "scoring"),
+        )
+
+    def held_out_scores(self) -> npt.NDArray[np.float32]:
+        """Scores (n,) of the held-out normals not labelled since, on which decisions rest."""
+        check_is_fitted(self, "network_")
+        frames, image = self.reserve_.calibrating()
+        scores = score_measured(self.detector_, frames)
+        return scores[highest_frames(scores, image)].numpy()
+
+    def p_value(self, X: object) -> npt.NDArray[np.float64]:
+        """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
+
+        A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
+        the held-out normals; n of them give no p-value below ``1 / (n + 1)``.
+        """
+        return p_values(self.decision_function(X), self.held_out_scores())
+
+    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
+        """Decide for each image, (N,): 0 normal, 1 anomalous.
+
+        Args:
+            X: Images.
+            rule: See :meth:`threshold`.
+        """
+        threshold = self.threshold(rule)
+        return (self.decision_function(X) > threshold).astype(np.int64)
+
+    def threshold(self, rule: str | float | Rule = 0.05) -> float:
+        """The score above which :meth:`predict` calls an image anomalous.
+
+        Args:
+            rule: A share alpha of normal images that may be called anomalous, on average over
+                draws of the held-out normals; or "f1", "zero-escapes" or "cost:MISS:SHARE", which
+                weigh held-out normals against labelled anomalies, as ``anomem.rules`` says.
+
+        Raises:
+            ValueError: There is no such rule, or it needs labelled anomalies and there are none.
+
+        Warns:
+            UserWarning: Alpha needs more held-out normals than there are; the smallest supported
+                one is used in its place.
+        """
+        check_is_fitted(self, "network_")
+        return threshold_by(rule_of(rule), self.held_out_scores(), self._unseen_scores)
+
+    def explain(self, image: object) -> Explanation:
+        """Score of one image, of each scale, and the deviation map of each scale.
+
+        Args:
+            image: A path, a PIL image, or an array H x W x 3 or H x W.
+        """
+        check_is_fitted(self, "network_")
+        return explain(image, self.framing_, self.network_, self.detector_, self.places_)
+
+    def _unseen_scores(self) -> npt.NDArray[np.float32]:
+        """Scores of the labelled anomalies, each without its own label."""
+        widths = self.network_.pooled_widths
+        return unseen_scores(self.reserve_, widths, self.config_, self.seed).numpy()
+
+
+def stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
+    """Progress of one stage, told by its name."""
+    return None if progress is None else partial(progress, name)

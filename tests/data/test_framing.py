@@ -1,0 +1,121 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage import data
+
+from anomem.data.framing import Box, Framing, assembled, boxes, cut, frame
+from anomem.data.shape import ImageShape
+from anomem.data.sources import open_images
+
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:60, :100]
+SQUARE = ImageShape(3, 32, 32)
+sides = st.integers(1, 120)
+
+
+def marked(size: tuple[int, int], found: list[Box]) -> npt.NDArray[np.int64]:
+    """How many boxes hold each pixel of an image."""
+    count = np.zeros(size, dtype=np.int64)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            count[row, column] = sum(
+                b.top <= row < b.top + b.height and b.left <= column < b.left + b.width
+                for b in found
+            )
+    return count
+
+
+def test_a_resized_image_is_passed_on_as_it_is() -> None:
+    source = open_images(PHOTO[None])
+    framed = frame(source, Framing("resize", SQUARE))
+    assert framed.frames is source and framed.image.tolist() == [0]
+
+
+def test_a_letterbox_has_the_proportions_of_the_frame_and_holds_the_image() -> None:
+    assert boxes((60, 100), Framing("letterbox", SQUARE)) == [Box(-20, 0, 100, 100)]
+    assert boxes((100, 60), Framing("letterbox", SQUARE)) == [Box(0, -20, 100, 100)]
+    assert boxes((60, 100), Framing("letterbox", ImageShape(3, 32, 64))) == [Box(0, -10, 60, 120)]
+
+
+def test_beyond_the_image_its_edge_is_repeated() -> None:
+    frames = frame(open_images(PHOTO[None]), Framing("letterbox", SQUARE)).frames
+    letterbox = frames[0]
+    np.testing.assert_array_equal(letterbox[20:80], PHOTO)
+    assert (letterbox[:20] == PHOTO[0]).all() and (letterbox[80:] == PHOTO[-1]).all()
+
+
+@given(height=sides, width=sides)
+@settings(deadline=None, max_examples=30)
+def test_tiles_cover_the_image_and_share_a_quarter(height: int, width: int) -> None:
+    tiles = boxes((height, width), Framing("tile", SQUARE))
+    assert marked((height, width), tiles).min() >= 1
+    assert {(tile.height, tile.width) for tile in tiles} == {(32, 32)}
+    for starts, side in (({t.top for t in tiles}, height), ({t.left for t in tiles}, width)):
+        steps = np.diff(sorted(starts))
+        assert (steps <= 24 + 1).all() and (steps >= 1).all()
+        if side >= 32:
+            assert min(starts) == 0 and max(starts) + 32 == side
+
+
+def test_tiles_are_pixels_of_the_image() -> None:
+    framed = frame(open_images([PHOTO, PHOTO[:32, :32]]), Framing("tile", SQUARE))
+    assert framed.image.tolist() == [0] * 12 + [1]
+    tiles = boxes((60, 100), Framing("tile", SQUARE))
+    for index, tile in enumerate(tiles):
+        expected = PHOTO[tile.top : tile.top + 32, tile.left : tile.left + 32]
+        np.testing.assert_array_equal(framed.frames[index], expected)
+    np.testing.assert_array_equal(framed.frames[12], PHOTO[:32, :32])
+    assert framed.frames.names[11:] == ["image 0 (tile 12)", "image 1 (tile 1)"]
+
+
+def test_tiles_without_a_part_of_the_region_are_left_out() -> None:
+    region = np.zeros((60, 100), dtype=bool)
+    region[:40, :20] = region[40:, 80:] = True
+    tiles = boxes((60, 100), Framing("tile", SQUARE, region))
+    everywhere = boxes((60, 100), Framing("tile", SQUARE))
+    kept = [tile for tile in everywhere if cut(region[..., None], tile).any()]
+    assert tiles == kept and len(kept) < len(everywhere)
+
+
+@pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])
+def test_nothing_outside_of_the_region_is_in_a_frame(kind: str) -> None:
+    region = np.zeros((6, 10), dtype=bool)
+    region[1:4, 2:9] = True
+    region[1, 2] = False
+    framing = Framing(kind, SQUARE, region)  # type: ignore[arg-type]
+    other = data.coffee()[:60, :100].copy()
+    inside = region.repeat(10, 0).repeat(10, 1)
+    other[inside] = PHOTO[inside]
+    one, two = (frame(open_images(image[None]), framing).frames for image in (PHOTO, other))
+    for index in range(len(one)):
+        np.testing.assert_array_equal(one[index], two[index])
+    if kind == "resize":
+        assert one[0].shape == (30, 70, 3)
+        np.testing.assert_array_equal(one[0][10:], PHOTO[20:40, 20:90])
+
+
+def test_an_unreadable_image_is_one_frame() -> None:
+    images = open_images([PHOTO, np.zeros((3, 3, 2), np.uint8), PHOTO[:32, :32]])
+    framed = frame(images, Framing("tile", SQUARE))
+    assert framed.image.tolist() == [0] * 12 + [1, 2]
+    with pytest.raises(ValueError, match="image 1: the shape 3 x 3 x 2 is not that of an image"):
+        framed.frames[12]
+
+
+@given(height=sides, width=sides)
+@settings(deadline=None, max_examples=20)
+def test_maps_of_frames_are_brought_back_to_their_pixels(height: int, width: int) -> None:
+    values = np.random.default_rng(0).random((height, width), dtype=np.float32)
+    for kind in ("resize", "letterbox", "tile"):
+        found = boxes((height, width), Framing(kind, SQUARE))
+        maps = ((box, cut(values[..., None], box)[..., 0]) for box in found)
+        np.testing.assert_allclose(assembled(maps, (height, width), None), values, rtol=1e-5)
+
+
+def test_overlapping_maps_are_averaged_and_the_outside_is_cold() -> None:
+    ones, threes = np.ones((2, 2), np.float32), np.full((2, 2), 3, np.float32)
+    pair = [(Box(0, 0, 2, 2), ones), (Box(0, 1, 2, 2), threes)]
+    np.testing.assert_array_equal(assembled(pair, (2, 4), None), [[1, 2, 3, 0]] * 2)
+    region = np.array([[True, True, True, True], [False, False, False, False]])
+    np.testing.assert_array_equal(assembled(pair, (2, 4), region), [[1, 2, 3, 0], [0] * 4])
