@@ -108,7 +108,7 @@ class AnoMem(Fitted):
         )
         self.config_, self.framing_, self.network_ = config, framing, network
         self.reserve_ = fill_reserve(network, images, config, self.seed)
-        self.places_ = [usual_places(network, images)]
+        self.places_ = [usual_places(network, images, anywhere=framing.cuts)]
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
         self._train_detector()
         if later is not None:
@@ -161,7 +161,7 @@ class AnoMem(Fitted):
                     'depth="heads".'
                 )
             network = copy.deepcopy(self.network_)
-            reserve, places, self.summary_["fine_tuning"] = fine_tune(
+            self.reserve_, trained, self.summary_["fine_tuning"] = fine_tune(
                 network,
                 self.reserve_,
                 given,
@@ -172,7 +172,8 @@ class AnoMem(Fitted):
                 seed=self.seed,
                 progress=stage(progress, "stage 1"),
             )
-            self.network_, self.reserve_, self.places_ = network, reserve, [places]
+            self.network_ = network
+            self.places_ = [usual_places(network, trained, anywhere=self.framing_.cuts)]
         else:
             newer = measure_labelled(self.network_, given)
             self.reserve_ = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
@@ -207,7 +208,7 @@ class AnoMem(Fitted):
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
         newer = fill_reserve(self.network_, images, self.config_, self.seed)
         self.reserve_ = self.reserve_.extended(newer)
-        self.places_.append(usual_places(self.network_, images))
+        self.places_.append(usual_places(self.network_, images, anywhere=self.framing_.cuts))
         self._train_detector()
         return self
 

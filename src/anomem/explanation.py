@@ -9,6 +9,7 @@ from os import PathLike
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,8 +19,8 @@ from anomem.data.sources import open_images
 from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
-from anomem.network.places import UsualPlaces
-from anomem.scoring import measure, place_deviations, score_measured
+from anomem.network.places import PlaceMaps, UsualPlaces
+from anomem.scoring import measure, place_deviations, place_maps, score_measured
 from anomem.shares import shares
 
 
@@ -35,9 +36,9 @@ class Explanation:
         maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
             enlarged to the size of the image given; the mean with that of the mirror image where it
             is measured too; 0 outside of the region.
-        heat: Where the image deviates from normals, H x W float32: at each place the distance from
-            what is usual there (see :class:`~anomem.network.places.UsualPlaces`), in standard
-            deviations of normals, averaged over scales; 0 outside of the region.
+        heat: Where the image is unusual, H x W float32: in standard deviations of normals at each
+            place, averaged over the maps of :class:`~anomem.network.places.UsualPlaces`; 0 outside
+            of the region.
         shares: What each place of each scale adds to the score, H_s x W_s float32, of the frame;
             below 0 where a place looks more normal than usual.
         rest: What no place has a part in: all shares and the rest are the score.
@@ -89,15 +90,15 @@ def explain(
     divided = shares(network, detector, one, measured.at(torch.tensor([best])))
     names = scale_names(len(features))
     where = boxes(size, framing)
-    deviations = place_deviations(network, prepared)
-    norms = [place_norms(each) for each in deviations]
+    norms = [place_norms(each) for each in place_deviations(network, prepared)]
+    seen = place_maps(network, prepared)
     maps = [assembled(_enlarged(one, where), size, framing.region) for one in norms]
     return Explanation(
         score=float(scores[best]),
         frame=where[best],
         scale_scores=dict(zip(names, measured.scores[best].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
-        heat=assembled(_heat(deviations, places, where), size, framing.region),
+        heat=assembled(_heat(seen, places, where), size, framing.region),
         shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={
@@ -121,15 +122,17 @@ def only_image(image: object) -> Pixels:
 
 
 def _heat(
-    deviations: Sequence[Tensor], places: Sequence[UsualPlaces], where: Sequence[Box]
+    seen: PlaceMaps, places: Sequence[UsualPlaces], where: Sequence[Box]
 ) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Heat of each frame: that of the kind of normal whose places are nearest."""
+    """Heat of each frame: that of the kind of normal it is nearest to, smoothed by half a place."""
     kinds = []
     for kind in places:
-        scales = [[heat for _, heat in _enlarged(each, where)] for each in kind(deviations)]
+        scales = [[heat for _, heat in _enlarged(each, where)] for each in kind(seen)]
         kinds.append([np.mean(heats, axis=0) for heats in zip(*scales, strict=True)])
+    height, width = seen.features[0].shape[2:]
     for box, heats in zip(where, zip(*kinds, strict=True), strict=True):
-        yield box, np.min(heats, axis=0)
+        half = (box.height / height / 2, box.width / width / 2)
+        yield box, gaussian_filter(np.min(heats, axis=0), half, mode="nearest")
 
 
 def _enlarged(norms: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:

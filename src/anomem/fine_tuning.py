@@ -17,10 +17,8 @@ from anomem.measuring import (
     fill_reserve,
     image_digests,
     measure_labelled,
-    usual_places,
 )
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.places import UsualPlaces
 from anomem.reserve import Labelled, Reserve
 from anomem.training.images import Chosen, TrainingImages
 from anomem.training.stage1 import Progress
@@ -40,7 +38,7 @@ def fine_tune(
     steps: int,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Reserve, UsualPlaces, dict[str, Any]]:
+) -> tuple[Reserve, TrainingImages, dict[str, Any]]:
     """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
 
     Args:
@@ -55,8 +53,8 @@ def fine_tune(
         progress: Called with the steps done and in all.
 
     Returns:
-        The reserve and the usual places of the network as it is now, and the summary of the
-        fine-tuning.
+        The reserve of the network as it is now, the images it was trained on, and the summary of
+        the fine-tuning.
 
     Raises:
         ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing.
@@ -86,7 +84,7 @@ def fine_tune(
     )
     fresh = fill_reserve(network, images, config, seed)
     labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
-    return fresh.with_labels(labels), usual_places(network, images), summary(state, images)
+    return fresh.with_labels(labels), images, summary(state, images)
 
 
 def _shortened(config: Config, steps: int) -> Config:

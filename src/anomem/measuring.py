@@ -21,7 +21,7 @@ from anomem.scoring import (
     highest_frames,
     measure,
     measure_set,
-    place_deviations,
+    place_maps,
     score_measured,
 )
 from anomem.training.batches import ImageSet
@@ -67,13 +67,24 @@ def fill_reserve(
     )
 
 
-def usual_places(network: MultiScaleMemory, images: TrainingImages) -> UsualPlaces:
-    """What is usual at each place, from normals trained on and normals held out."""
+def usual_places(
+    network: MultiScaleMemory, images: TrainingImages, *, anywhere: bool
+) -> UsualPlaces:
+    """What is usual at each place, from normals trained on and normals held out.
+
+    Args:
+        network: In evaluation mode.
+        images: Of the fit.
+        anywhere: Frames lie anywhere in an image, so that all places are one.
+    """
     normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
-    one = place_deviations(network, normals.take(torch.arange(1)))
-    places = UsualPlaces([(maps.shape[1], maps.shape[2], maps.shape[3]) for maps in one])
-    places.fit(place_deviations(network, batch) for _, batch in batches(normals))
-    places.calibrate(place_deviations(network, batch) for _, batch in batches(held_out))
+    one = place_maps(network, normals.take(torch.arange(1)))
+    shapes = [maps.shape[1:] for maps in one.features]
+    places = UsualPlaces(
+        [(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], len(one.odds)
+    )
+    places.fit(place_maps(network, batch) for _, batch in batches(normals))
+    places.calibrate(place_maps(network, batch) for _, batch in batches(held_out))
     return places
 
 

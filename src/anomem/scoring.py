@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.network.measured import Measured
+from anomem.network.places import PlaceMaps
 from anomem.training.batches import ImageSet
 from anomem.training.stage1 import Progress
 
@@ -81,28 +82,40 @@ def _with_mirror_image(
     return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
 
 
-@torch.inference_mode()
 def place_deviations(network: MultiScaleMemory, images: Tensor) -> list[Tensor]:
-    """Deviation map of each scale, (B, C_s, H_s, W_s) on the CPU.
+    """Deviation map of each scale, (B, C_s, H_s, W_s) on the CPU; images as of ``measure``.
 
     The mean of that of the image and, where it is measured too, of its mirror image, brought back.
-
-    Args:
-        network: In evaluation mode.
-        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
     """
-    most = max(_PIXELS // images[0, 0].numel(), 1)
-    parts = [_place_deviations(network, to_float(part)) for part in images.split(most)]
+    return _of_both(network, images, network.deviation_maps)
+
+
+def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
+    """Fine features and patch log-odds at each place, of both images as ``place_deviations``."""
+    features = _of_both(network, images, network.encoder.fine)
+    if len(network.patch_heads) == 0:
+        return PlaceMaps(features, [])
+
+    def odds(pixels: Tensor) -> list[Tensor]:
+        return network.patch_odds(network(pixels))
+
+    return PlaceMaps(features, _of_both(network, images, odds))
+
+
+@torch.inference_mode()
+def _of_both(
+    network: MultiScaleMemory, images: Tensor, maps_of: Callable[[Tensor], list[Tensor]]
+) -> list[Tensor]:
+    """Maps (B, ..., H, W) on the CPU, a list of them for each scale."""
+    parts = []
+    for part in images.split(max(_PIXELS // images[0, 0].numel(), 1)):
+        pixels = to_float(part.to(network.encoder.mean.device))
+        maps = maps_of(pixels)
+        if network.mirrored:
+            mirrored = [each.flip(-1) for each in maps_of(pixels.flip(-1))]
+            maps = [(one + other) / 2 for one, other in zip(maps, mirrored, strict=True)]
+        parts.append([each.float().cpu() for each in maps])
     return [torch.cat(scale) for scale in zip(*parts, strict=True)]
-
-
-def _place_deviations(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
-    pixels = pixels.to(network.encoder.mean.device)
-    maps = network.deviation_maps(pixels)
-    if network.mirrored:
-        back = [each.flip(3) for each in network.deviation_maps(pixels.flip(3))]
-        maps = [(one + other) / 2 for one, other in zip(maps, back, strict=True)]
-    return [each.cpu() for each in maps]
 
 
 def measure_set(

@@ -8,15 +8,15 @@ from anomem.report.heat import Row, save_heat, save_table
 
 
 def test_a_heat_map_has_the_size_of_the_image_and_brightens_with_deviation(tmp_path: Path) -> None:
-    heat = np.tile(np.linspace(0, 9, 30, dtype=np.float32), (20, 1))
+    heat = np.tile(np.linspace(-1, 7, 33, dtype=np.float32), (20, 1))
     save_heat(heat, tmp_path / "new" / "heat.png")
     with Image.open(tmp_path / "new" / "heat.png") as picture:
         pixels = np.asarray(picture)
-    assert pixels.shape == (20, 30, 3)
+    assert pixels.shape == (20, 33, 3)
     luma = pixels[0].astype(int) @ [299, 587, 114]
     assert (np.diff(luma) >= 0).all() and luma[-1] > luma[0] + 200_000
-    assert (pixels[0, :2] == pixels[0, 0]).all()  # up to half of the usual deviation
-    assert (pixels[0, 26:] == pixels[0, -1]).all()  # from eight times the usual deviation
+    assert (pixels[0, :5] == pixels[0, 0]).all()  # up to the mean of normals
+    assert (pixels[0, 28:] == pixels[0, -1]).all()  # from six standard deviations above it
 
 
 def test_a_table_has_a_row_an_image(tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ class MultiScaleMemory(nn.Module):
             for memory, features in zip(self.scale_memories(), maps, strict=True)
         ]
 
+    def patch_odds(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Log-odds of a pasted patch at each place of feature maps, (B, H_s, W_s) a scale."""
+        return [head(features)[:, 0] for head, features in zip(self.patch_heads, maps, strict=True)]
+
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
         """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""
         means = [self.evidence_map(z, scale).mean(dim=(1, 2)) for scale, z in enumerate(maps)]

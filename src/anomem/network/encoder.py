@@ -26,6 +26,7 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: Channels of the feature map of each scale.
+        finer: The model has a feature map before that of the first scale.
         mean: Mean of the image channels, (C, 1, 1), subtracted from every image.
         std: Standard deviation of the image channels, (C, 1, 1).
     """
@@ -42,7 +43,9 @@ class Encoder(nn.Module):
             _shrink_stem(self.backbone, choices.stem_stride, channels, choices.width)
         if initialise and choices.weights is not None:
             load_weights(self.backbone, choices.weights)
-        self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.finer = choices.scales[0] > 0
+        self._channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.widths = self._channels[1:] if self.finer else self._channels
         self.pretrained = choices.pretrained or choices.weights is not None
         self.frozen = choices.frozen
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
@@ -59,11 +62,18 @@ class Encoder(nn.Module):
         Returns:
             One (B, C_s, H_s, W_s) a scale.
         """
+        return self._maps(images)[int(self.finer) :]
+
+    def fine(self, images: Tensor) -> list[Tensor]:
+        """The feature map before that of the first scale, where there is one, and that one."""
+        return self._maps(images)[: 1 + int(self.finer)]
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         return [
             features if features.shape[1] == width else features.permute(0, 3, 1, 2)
-            for features, width in zip(maps, self.widths, strict=True)
+            for features, width in zip(maps, self._channels, strict=True)
         ]
 
     def train(self, mode: bool = True) -> Self:
@@ -95,13 +105,14 @@ def to_float(images: Tensor) -> Tensor:
 
 def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
     options: dict[str, Any] = {}
+    first = choices.scales[0]
     if choices.width is not None:
         options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
     try:
         return timm.create_model(
             choices.name,
             features_only=True,
-            out_indices=choices.scales,
+            out_indices=(*range(max(first - 1, 0), first), *choices.scales),
             in_chans=channels,
             pretrained=pretrained,
             **options,

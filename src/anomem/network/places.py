@@ -1,99 +1,131 @@
-"""How far each place of an image is from what normals look like there."""
+"""How far each place of an image is from what normals look like there, and what heads find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+_SHARED = 0.5
+"""Share of the spread of all places together in that of each place."""
 _RIDGE = 0.01
 """Share of the mean variance that is added to every variance."""
 
+Shape = tuple[int, int, int]
 
-class UsualPlaces(nn.Module):
-    """Mahalanobis distance of the deviation at each place, in standard deviations of normals.
 
-    Each place has a mean of its own, as where an object lies in the picture matters; the spread
-    around it is that of all places of a scale together, as a few hundred normals suffice for it.
-
-    Args:
-        shapes: Channels, height and width of the deviation map of each scale.
+@dataclass(frozen=True)
+class PlaceMaps:
+    """What is seen at each place of B images.
 
     Attributes:
-        level: Mean distance of unseen normals at each scale, (S,).
+        features: Feature maps (B, C_s, H_s, W_s).
+        odds: Log-odds of a pasted patch at each place, (B, H_s, W_s), from the heads of stage 1
+            where there are any.
+    """
+
+    features: list[Tensor]
+    odds: list[Tensor]
+
+
+class UsualPlaces(nn.Module):
+    """How unusual each place is, in standard deviations of normals.
+
+    Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
+    PaDiM, ICPR 2020), the spread drawn halfway to that of all places, so that fewer normals than
+    channels do. Where frames lie anywhere in an image, all places have one mean and one spread. Of
+    the heads that find patches, the log-odds as they are.
+
+    Args:
+        shapes: Channels, height and width of each feature map; height and width 1 where all
+            places are one.
+        heads: Number of maps of log-odds.
+
+    Attributes:
+        level: Mean of each map over unseen normals, those of features first, (S,).
         width: Its standard deviation, (S,).
     """
 
     level: Tensor
     width: Tensor
 
-    def __init__(self, shapes: Sequence[tuple[int, int, int]]) -> None:
+    def __init__(self, shapes: Sequence[Shape], heads: int) -> None:
         super().__init__()
-        self.centres = nn.ParameterList(_fixed(torch.zeros(shape)) for shape in shapes)
-        self.whitenings = nn.ParameterList(_fixed(torch.eye(shape[0])) for shape in shapes)
-        self.register_buffer("level", torch.zeros(len(shapes)))
-        self.register_buffer("width", torch.ones(len(shapes)))
-
-    @torch.no_grad()
-    def fit(self, normals: Iterable[Sequence[Tensor]]) -> None:
-        """Take means and spread from batches of deviation maps (B, C_s, H_s, W_s)."""
-        count = 0
-        sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
-        products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
-        for batch in normals:
-            count += len(batch[0])
-            for scale, deviation in enumerate(batch):
-                values = deviation.cpu().double()
-                sums[scale] += values.sum(dim=0)
-                flat = values.transpose(0, 1).flatten(1)
-                products[scale] += flat @ flat.T
-        for scale, (total, product) in enumerate(zip(sums, products, strict=True)):
-            mean = (total / count).flatten(1)
-            covariance = product / (count * mean.shape[1]) - mean @ mean.T / mean.shape[1]
-            ridge = covariance.diagonal().mean().clamp(min=1e-12) * _RIDGE
-            factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)))
-            unit = torch.eye(len(factor), dtype=factor.dtype)
-            inverse = torch.linalg.solve_triangular(factor, unit, upper=False)
-            self.centres[scale].copy_(total / count)
-            self.whitenings[scale].copy_(inverse)
-
-    @torch.no_grad()
-    def calibrate(self, unseen: Iterable[Sequence[Tensor]]) -> None:
-        """Take level and width from batches of deviation maps of unseen normals."""
-        parts = [self.distances(batch) for batch in unseen]
-        for scale, distances in enumerate(zip(*parts, strict=True)):
-            values = torch.cat(distances)
-            self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
-
-    def distances(self, deviations: Sequence[Tensor]) -> list[Tensor]:
-        """Distance at each place, (B, H_s, W_s) a scale."""
-        return [
-            torch.linalg.vector_norm(
-                torch.einsum("dc,bchw->bdhw", whitening, deviation - centre), dim=1
-            )
-            for centre, whitening, deviation in zip(
-                self.centres, self.whitenings, deviations, strict=True
-            )
-        ]
+        self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in shapes)
+        self.whitenings = nn.ParameterList(
+            _fixed(torch.eye(c).repeat(h, w, 1, 1).half()) for c, h, w in shapes
+        )
+        self.register_buffer("level", torch.zeros(len(shapes) + heads))
+        self.register_buffer("width", torch.ones(len(shapes) + heads))
 
     @staticmethod
     def of(tensors: dict[str, Tensor]) -> UsualPlaces:
         """Those of a state dict."""
-        scales = len(tensors["level"])
-        shapes = [tuple(tensors[f"centres.{scale}"].shape) for scale in range(scales)]
-        places = UsualPlaces([(c, h, w) for c, h, w in shapes])
+        maps = sum(name.startswith("centres.") for name in tensors)
+        shapes = [tuple(tensors[f"centres.{scale}"].shape) for scale in range(maps)]
+        places = UsualPlaces([(c, h, w) for c, h, w in shapes], len(tensors["level"]) - maps)
         places.load_state_dict(tensors)
         return places
 
-    def forward(self, deviations: Sequence[Tensor]) -> list[Tensor]:
-        """Distances in standard deviations of unseen normals, 0 being their mean."""
+    @torch.no_grad()
+    def fit(self, normals: Iterable[PlaceMaps]) -> None:
+        """Take means and spreads from batches of normals."""
+        counts = [0] * len(self.centres)
+        sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
+        products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
+        for batch in normals:
+            for scale, features in enumerate(batch.features):
+                values = self._by_place(features, scale).double()
+                counts[scale] += len(values)
+                sums[scale] += values.sum(dim=0)
+                products[scale] += torch.einsum("bchw,bdhw->hwcd", values, values)
+        for scale, (count, total, product) in enumerate(zip(counts, sums, products, strict=True)):
+            centre = total / count
+            outer = torch.einsum("chw,dhw->hwcd", centre, centre)
+            self.centres[scale].copy_(centre)
+            self.whitenings[scale].copy_(_whitening(product / count - outer))
+
+    @torch.no_grad()
+    def calibrate(self, unseen: Iterable[PlaceMaps]) -> None:
+        """Take level and width from batches of unseen normals."""
+        parts = [[*self.distances(batch.features), *batch.odds] for batch in unseen]
+        for scale, maps in enumerate(zip(*parts, strict=True)):
+            values = torch.cat(maps)
+            self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
+
+    def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Distance at each place, (B, H_s, W_s) a map."""
+        found = []
+        for centre, whitening, values in zip(self.centres, self.whitenings, features, strict=True):
+            off = (values.float() - centre).permute(2, 3, 0, 1)
+            white = off @ whitening.float().transpose(-1, -2)
+            found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
+        return found
+
+    def forward(self, seen: PlaceMaps) -> list[Tensor]:
+        """How unusual each place is on each map, (B, H_s, W_s); 0 is the mean of unseen normals."""
+        maps = [*self.distances(seen.features), *seen.odds]
         return [
-            (distance - level) / width
-            for distance, level, width in zip(
-                self.distances(deviations), self.level, self.width, strict=True
-            )
+            (values - level) / width
+            for values, level, width in zip(maps, self.level, self.width, strict=True)
         ]
+
+    def _by_place(self, features: Tensor, scale: int) -> Tensor:
+        """Feature maps as samples of each place, or of the one that stands for all."""
+        if self.centres[scale].shape[1:] != (1, 1):
+            return features
+        return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
+
+
+def _whitening(spread: Tensor) -> Tensor:
+    """Brings covariances (H, W, C, C), each drawn to their mean, to one in every direction."""
+    shared = spread.mean(dim=(0, 1))
+    unit = torch.eye(len(shared), dtype=shared.dtype)
+    ridge = _RIDGE * shared.diagonal().mean().clamp(min=1e-6) * unit
+    factor = torch.linalg.cholesky(_SHARED * shared + (1 - _SHARED) * spread + ridge)
+    return torch.linalg.solve_triangular(factor, unit.expand_as(factor), upper=False)
 
 
 def _fixed(values: Tensor) -> nn.Parameter:

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 _COLOURS = "inferno"
-_RANGE = LogNorm(vmin=0.5, vmax=8.0, clip=True)
-"""Heat is in multiples of the usual deviation of normals: from half of it to eight times."""
+_RANGE = Normalize(vmin=0, vmax=6, clip=True)
+"""Heat is in standard deviations of normals: from their mean to six above it."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,15 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
             axis.set_yticks([])
     for axis, name in zip(grid[0], ("input", "heat map", "mask"), strict=True):
         axis.set_title(name, fontsize=10)
-    bar = figure.colorbar(
+    figure.colorbar(
         shown,
         ax=grid[:, 1].tolist(),
         location="bottom",
         shrink=0.9,
         aspect=12,
-        label="deviation / usual deviation",
-        ticks=[0.5, 1, 2, 4, 8],
+        label="standard deviations of normals",
+        ticks=[0, 2, 4, 6],
         format="%g",
     )
-    bar.minorticks_off()
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=110)
