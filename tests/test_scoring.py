@@ -5,13 +5,14 @@ from torch import Tensor
 from anomem.config import (
     Config,
     EncoderChoices,
+    LossChoices,
     MemoryChoices,
     PseudoChoices,
     ScoreChoices,
     ViewChoices,
 )
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
-from anomem.scoring import digests, measure
+from anomem.scoring import digests, highest_frames, measure, place_maps
 
 
 def test_digest_is_the_same_at_either_depth() -> None:
@@ -72,3 +73,26 @@ def test_views_that_are_not_flipped_have_no_mirror_image() -> None:
     )
     network = MultiScaleMemory(config)
     assert not network.mirrored and not network.upside_down
+
+
+def test_maps_of_places_are_those_of_the_image_and_of_its_mirror_image() -> None:
+    torch.manual_seed(0)
+    config = Config(
+        encoder=EncoderChoices(width=4, stem_stride=2),
+        memory=MemoryChoices(sizes=(8, 4)),
+        loss=LossChoices(patch_weight=1.0),
+        score=ScoreChoices(mirror=True),
+    )
+    network, images = MultiScaleMemory(config).eval(), crops()
+    one, other = place_maps(network, images), place_maps(network, images.flip(3))
+    assert [maps.shape[2:] for maps in one.features] == [(8, 8), (4, 4)]
+    assert [odds.shape[1:] for odds in one.odds] == [(4, 4), (2, 2)]
+    for kind in ("features", "odds", "deviations"):
+        for upright, mirrored in zip(getattr(one, kind), getattr(other, kind), strict=True):
+            torch.testing.assert_close(upright, mirrored.flip(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_highest_frame_of_each_image() -> None:
+    scores = torch.tensor([1.0, 5.0, 2.0, 2.0, -1.0, 7.0])
+    image = torch.tensor([3, 0, 3, 3, 9, 0])
+    assert highest_frames(scores, image).tolist() == [5, 2, 4]

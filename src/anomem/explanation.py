@@ -20,7 +20,7 @@ from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
 from anomem.network.places import PlaceMaps, UsualPlaces
-from anomem.scoring import measure, place_deviations, place_maps, score_measured
+from anomem.scoring import measure, place_maps, score_measured
 from anomem.shares import shares
 
 
@@ -85,14 +85,14 @@ def explain(
     measured = measure(network, prepared)
     scores = score_measured(detector, measured)
     best = int(scores.argmax())
-    one = to_float(prepared[best : best + 1].to(network.encoder.mean.device))
-    features = network(one)
-    divided = shares(network, detector, one, measured.at(torch.tensor([best])))
+    highest = to_float(prepared[best : best + 1].to(network.encoder.mean.device))
+    features = network(highest)
+    divided = shares(network, detector, highest, measured.at(torch.tensor([best])))
     names = scale_names(len(features))
     where = boxes(size, framing)
-    norms = [place_norms(each) for each in place_deviations(network, prepared)]
     seen = place_maps(network, prepared)
-    maps = [assembled(_enlarged(one, where), size, framing.region) for one in norms]
+    norms = [place_norms(each) for each in seen.deviations]
+    maps = [assembled(_enlarged(each, where), size, framing.region) for each in norms]
     return Explanation(
         score=float(scores[best]),
         frame=where[best],
@@ -135,8 +135,8 @@ def _heat(
         yield box, gaussian_filter(np.min(heats, axis=0), half, mode="nearest")
 
 
-def _enlarged(norms: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Each map of (F, H_s, W_s) with its box, and as large as it."""
-    for places, box in zip(norms, where, strict=True):
+def _enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
+    """Each of the maps (F, H_s, W_s) with its box, and as large as it."""
+    for places, box in zip(maps, where, strict=True):
         size = (box.height, box.width)
         yield box, functional.interpolate(places[None, None], size, mode="bilinear")[0, 0].numpy()

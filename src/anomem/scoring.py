@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,40 +82,34 @@ def _with_mirror_image(
     return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
 
 
-def place_deviations(network: MultiScaleMemory, images: Tensor) -> list[Tensor]:
-    """Deviation map of each scale, (B, C_s, H_s, W_s) on the CPU; images as of ``measure``.
+@torch.inference_mode()
+def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
+    """What is seen at each place, on the CPU.
 
     The mean of that of the image and, where it is measured too, of its mirror image, brought back.
+
+    Args:
+        network: In evaluation mode.
+        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
     """
-    return _of_both(network, images, network.deviation_maps)
-
-
-def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
-    """Fine features and patch log-odds at each place, of both images as ``place_deviations``."""
-    features = _of_both(network, images, network.encoder.fine)
-    if len(network.patch_heads) == 0:
-        return PlaceMaps(features, [])
-
-    def odds(pixels: Tensor) -> list[Tensor]:
-        return network.patch_odds(network(pixels))
-
-    return PlaceMaps(features, _of_both(network, images, odds))
-
-
-@torch.inference_mode()
-def _of_both(
-    network: MultiScaleMemory, images: Tensor, maps_of: Callable[[Tensor], list[Tensor]]
-) -> list[Tensor]:
-    """Maps (B, ..., H, W) on the CPU, a list of them for each scale."""
     parts = []
     for part in images.split(max(_PIXELS // images[0, 0].numel(), 1)):
         pixels = to_float(part.to(network.encoder.mean.device))
-        maps = maps_of(pixels)
+        maps = _place_maps(network, pixels)
         if network.mirrored:
-            mirrored = [each.flip(-1) for each in maps_of(pixels.flip(-1))]
+            mirrored = [each.flip(-1) for each in _place_maps(network, pixels.flip(-1))]
             maps = [(one + other) / 2 for one, other in zip(maps, mirrored, strict=True)]
         parts.append([each.float().cpu() for each in maps])
-    return [torch.cat(scale) for scale in zip(*parts, strict=True)]
+    found = [torch.cat(each) for each in zip(*parts, strict=True)]
+    fine, heads = 1 + int(network.encoder.finer), len(network.patch_heads)
+    return PlaceMaps(found[:fine], found[fine : fine + heads], found[fine + heads :])
+
+
+def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+    """Fine feature maps, log-odds of patches, and deviation maps."""
+    every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
+    scales = every[finer:]
+    return [*every[: finer + 1], *network.patch_odds(scales), *network.deviations_of(scales)]
 
 
 def measure_set(

@@ -96,3 +96,15 @@ def test_frozen_encoder_does_not_train() -> None:
     encoder = Encoder(EncoderChoices(width=4, frozen=True)).train()
     assert not encoder.training and not encoder.backbone.bn1.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize("scales", [(0, 2), (2, 3)])
+def test_every_map_has_a_finer_one_where_the_model_has(scales: tuple[int, ...]) -> None:
+    encoder = Encoder(EncoderChoices(width=4, stem_stride=2, scales=scales)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    every = encoder.every_map(images)
+    assert encoder.finer == (scales[0] > 0) and len(every) == 2 + encoder.finer
+    for one, other in zip(every[-2:], encoder(images), strict=True):
+        torch.testing.assert_close(one, other)
+    if encoder.finer:
+        assert [tuple(maps.shape[2:]) for maps in every] == [(16, 16), (8, 8), (4, 4)]

@@ -19,12 +19,12 @@ def seen(count: int, seed: int, shift: float = 0.0) -> PlaceMaps:
         mixed = torch.einsum("bchw,cd->bdhw", noise, torch.arange(channels**2.0).view(channels, -1))
         where = torch.arange(height * width, dtype=torch.float32).view(height, width)
         found.append(mixed + 5 * where + shift)
-    return PlaceMaps(found, [torch.randn(count, 3, 2, generator=generator) + shift])
+    return PlaceMaps(found, [torch.randn(count, 3, 2, generator=generator) + shift], [])
 
 
 def parts(whole: PlaceMaps, at: int) -> list[PlaceMaps]:
     return [
-        PlaceMaps([m[each] for m in whole.features], [m[each] for m in whole.odds])
+        PlaceMaps([m[each] for m in whole.features], [m[each] for m in whole.odds], [])
         for each in (slice(0, at), slice(at, None))
     ]
 
@@ -83,8 +83,8 @@ def test_places_come_back_from_their_tensors(anywhere: bool) -> None:
 
 def test_constant_normals_have_a_finite_heat() -> None:
     places = UsualPlaces([(4, 3, 2)], 0)
-    constant = PlaceMaps([torch.ones(5, 4, 3, 2)], [])
+    constant = PlaceMaps([torch.ones(5, 4, 3, 2)], [], [])
     places.fit([constant])
     places.calibrate([constant])
-    odd = PlaceMaps([torch.randn(2, 4, 3, 2)], [])
+    odd = PlaceMaps([torch.randn(2, 4, 3, 2)], [], [])
     assert bool(torch.isfinite(places(odd)[0]).all())

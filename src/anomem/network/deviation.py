@@ -96,8 +96,9 @@ class MultiScaleMemory(nn.Module):
         ]
 
     def patch_odds(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Log-odds of a pasted patch at each place of feature maps, (B, H_s, W_s) a scale."""
-        return [head(features)[:, 0] for head, features in zip(self.patch_heads, maps, strict=True)]
+        """Log-odds of a pasted patch at each place, (B, H_s, W_s) a scale; none without heads."""
+        heads = list(self.patch_heads)
+        return [head(z)[:, 0] for head, z in zip(heads, maps[: len(heads)], strict=True)]
 
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
         """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""

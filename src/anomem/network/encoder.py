@@ -62,13 +62,10 @@ class Encoder(nn.Module):
         Returns:
             One (B, C_s, H_s, W_s) a scale.
         """
-        return self._maps(images)[int(self.finer) :]
+        return self.every_map(images)[int(self.finer) :]
 
-    def fine(self, images: Tensor) -> list[Tensor]:
-        """The feature map before that of the first scale, where there is one, and that one."""
-        return self._maps(images)[: 1 + int(self.finer)]
-
-    def _maps(self, images: Tensor) -> list[Tensor]:
+    def every_map(self, images: Tensor) -> list[Tensor]:
+        """The feature map before that of the first scale, where there is one, and all scales."""
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         return [

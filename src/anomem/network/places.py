@@ -21,13 +21,15 @@ class PlaceMaps:
     """What is seen at each place of B images.
 
     Attributes:
-        features: Feature maps (B, C_s, H_s, W_s).
+        features: Fine feature maps (B, C_s, H_s, W_s).
         odds: Log-odds of a pasted patch at each place, (B, H_s, W_s), from the heads of stage 1
             where there are any.
+        deviations: Deviation map of each scale, (B, C_s, H_s, W_s).
     """
 
     features: list[Tensor]
     odds: list[Tensor]
+    deviations: list[Tensor]
 
 
 class UsualPlaces(nn.Module):
