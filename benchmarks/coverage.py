@@ -86,17 +86,14 @@ def main(choices: Figures) -> None:
 def measured(choices: Figures, train: Part, test: Part, draw: int) -> Iterator[dict[str, Any]]:
     """A line for each contrast and memory."""
     rng = np.random.default_rng(draw)
-    common, rare = (
-        rng.permutation(np.flatnonzero(train.label == train.classes.index(name)))
-        for name in (choices.common, choices.rare)
-    )
+    common, rare = (rng.permutation(train.of([name])) for name in (choices.common, choices.rare))
     few = round(choices.share * len(common))
     images = train.choose(np.concatenate([common[few:], rare[:few]])).images
     others = [c for c in test.classes if c not in (choices.common, choices.rare)]
     tested = {
-        "common normals": _of(test, [choices.common]),
-        "rare normals": _of(test, [choices.rare]),
-        "anomalies": rng.permutation(_of(test, others))[:TESTED],
+        "common normals": test.of([choices.common]),
+        "rare normals": test.of([choices.rare]),
+        "anomalies": rng.permutation(test.of(others))[:TESTED],
     }
     for contrast, soft_class in CONTRASTS.items():
         config = changed(default(), {"loss__soft_class": soft_class,
@@ -159,11 +156,6 @@ def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> No
         fontsize=11,
     )
     figure.savefig(file, dpi=110)
-
-
-def _of(part: Part, classes: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    wanted = [part.classes.index(name) for name in classes]
-    return np.flatnonzero(np.isin(part.label, wanted))
 
 
 if __name__ == "__main__":

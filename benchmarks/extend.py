@@ -74,10 +74,10 @@ def measured(
     old, new = pair.split("+")
     others = [name for name in test.classes if name not in (old, new)]
     rng = np.random.default_rng(draw)
-    odd = rng.permutation(_of(test, others))[:TESTED]
-    tested = {"old": _of(test, [old]), "new": _of(test, [new]), "odd": odd}
+    odd = rng.permutation(test.of(others))[:TESTED]
+    tested = {"old": test.of([old]), "new": test.of([new]), "odd": odd}
     images = {name: test.choose(indices).images for name, indices in tested.items()}
-    before, after = (train.choose(_of(train, [name])).images for name in (old, new))
+    before, after = (train.choose(train.of([name])).images for name in (old, new))
     model, spent = fitted(before, seconds, draw)
     yield {"way": "before", "seconds": spent, **figures_of(model, images)}
     begun = time.monotonic()
@@ -117,11 +117,6 @@ def figures_of(model: AnoMem, images: dict[str, ImageSource]) -> dict[str, float
         "new called anomalous": float((scores["new"] > threshold).mean()),
     }
     return {name: round(value, 4) for name, value in figures.items()}
-
-
-def _of(part: Part, classes: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    wanted = [part.classes.index(name) for name in classes]
-    return np.flatnonzero(np.isin(part.label, wanted))
 
 
 if __name__ == "__main__":

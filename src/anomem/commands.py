@@ -11,6 +11,7 @@ from anomem.arguments import Adapt, Demo, Evaluate, Fit, Info, Prototypes, Resul
 from anomem.progress import progress_bars
 
 if TYPE_CHECKING:
+    from anomem.data.sources import ImageSource
     from anomem.detector import AnoMem
 
 
@@ -42,8 +43,6 @@ def demo(arguments: Demo) -> Result:
 def fit(arguments: Fit) -> Result:
     """Train a detector on normal images."""
     from anomem.checkpoint import check_writable
-    from anomem.data.listing import groups_by_pattern
-    from anomem.data.sources import open_images
     from anomem.detector import AnoMem
     from anomem.least_normal import least_normal
 
@@ -54,8 +53,7 @@ def fit(arguments: Fit) -> Result:
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
-    source = open_images(arguments.normal)
-    groups = groups_by_pattern(source.names, arguments.group) if arguments.group else None
+    source, groups = _normals(arguments)
     model = AnoMem(arguments.framed(), device=arguments.device, seed=arguments.seed)
     with progress_bars() as progress:
         model.fit(
@@ -81,10 +79,17 @@ def fit(arguments: Fit) -> Result:
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
 
 
-def _extend(arguments: Fit, start: Path) -> Result:
-    """Learn a new kind of normal, from a model."""
+def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
+    """The images to learn from, and the group of each where a pattern is given."""
     from anomem.data.listing import groups_by_pattern
     from anomem.data.sources import open_images
+
+    source = open_images(arguments.normal)
+    return source, groups_by_pattern(source.names, arguments.group) if arguments.group else None
+
+
+def _extend(arguments: Fit, start: Path) -> Result:
+    """Learn a new kind of normal, from a model."""
     from anomem.presets import default
     from anomem.saved import load
 
@@ -93,8 +98,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
             f"{start} keeps its choices and its region; give normal images and no choice with "
             "--from, and anomalies to anomem adapt."
         )
-    source = open_images(arguments.normal)
-    groups = groups_by_pattern(source.names, arguments.group) if arguments.group else None
+    source, groups = _normals(arguments)
     model = load(start, device=arguments.device)
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)

@@ -107,19 +107,19 @@ class FramedSource(ImageSource):
     def __getitem__(self, index: int) -> Pixels:
         """One frame, H x W x C of its image."""
         with self._lock:  # or two threads read one image twice
-            pixels = self._read(int(self.image[index]))
-        box = boxes(pixels.shape[:2], self._framing)[int(self._number[index])]
-        return cut(pixels, box)
+            pixels, found = self._read(int(self.image[index]))
+        return cut(pixels, found[int(self._number[index])])
 
-    def _read_and_fill(self, image: int) -> Pixels:
-        pixels = self._source[image]
-        if self._framing.region is None:
-            return pixels
-        return filled_outside(pixels, region_at(self._framing.region, pixels.shape[:2]))
+    def _read_and_fill(self, image: int) -> tuple[Pixels, list[Box]]:
+        pixels, region = self._source[image], self._framing.region
+        found = boxes(pixels.shape[:2], self._framing)
+        if region is not None:
+            pixels = filled_outside(pixels, region_at(region, pixels.shape[:2]))
+        return pixels, found
 
     def _count(self, image: int) -> int:
         try:
-            return len(boxes(self._read(image).shape[:2], self._framing))
+            return len(self._read(image)[1])
         except ImageError:  # told when the frame is asked for
             return 1
 

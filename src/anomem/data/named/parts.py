@@ -37,6 +37,10 @@ class Part:
         """The number of images N."""
         return len(self.label)
 
+    def of(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Indices of the images of some classes, by their names."""
+        return np.flatnonzero(np.isin(self.label, [self.classes.index(name) for name in classes]))
+
     def choose(self, indices: npt.NDArray[np.int64]) -> Part:
         """Some of the images, at least one, in the order of their indices."""
         group = None if self.group is None else tuple(self.group[index] for index in indices)
