@@ -1,5 +1,7 @@
 import copy
 import io
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 from PIL import Image
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from sklearn.datasets import load_digits
 
 from anomem import AnoMem, Config
@@ -117,6 +120,27 @@ def digits_as_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pa.table({"image": images, "label": digit[part]})
         parquet.write_table(table, folder / f"{name}.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Chrome]:
+    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
+    if driver is None or chromium is None:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with Chrome(options=options, service=ChromeService(driver)) as started:
+        yield started
+
+
+@pytest.fixture
+def browser(_chromium: Chrome) -> Iterator[Chrome]:
+    """Headless Chromium; a test fails that leaves an error on its console."""
+    yield _chromium
+    assert [line for line in _chromium.get_log("browser") if line["level"] == "SEVERE"] == []
 
 
 @pytest.fixture

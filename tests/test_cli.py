@@ -286,8 +286,12 @@ def test_evaluate_measures_heat_maps_against_masks(
             (tmp_path / kind).mkdir(exist_ok=True)
             (tmp_path / kind / file.name).write_bytes(file.read_bytes())
     words = ["--normal", folders["normal"], "--anomalies", tmp_path / "odd", "--json"]
-    assert run("evaluate", model_folder, *words, "--masks", tmp_path / "masks") == 0
-    places = result(capsys)["places"]
+    page = tmp_path / "report.html"
+    asked = ("--masks", tmp_path / "masks", "--report", page)
+    assert run("evaluate", model_folder, *words, *asked) == 0
+    told = result(capsys)
+    places = told["places"]
+    assert told["report"] == str(page) and f'alt="mask of odd/{file.name}' in page.read_text()
     assert set(places) == {"heat maps", "mean map"}
     assert set(places["heat maps"]) == {"pixel_auroc", "aupro", "pixel_f1_max"}
     assert run("evaluate", model_folder, *words, "--masks", tmp_path / "odd" / "none") == 1

@@ -17,6 +17,10 @@ def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
     assert load(told["model"]).reserve_.labelled.label.tolist() == [1] * 10
     with Image.open(told["picture"]) as picture:
         assert min(picture.size) > 300
+    page = Path(told["report"]).read_text()
+    assert (
+        "of 170" in page and 'alt="mask of object/' in page and 'alt="mask of normal/' not in page
+    )
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class Demo(Common):
     """Fit, score and adapt on photographs of brick, grass and gravel; no download."""
 
     out: Path = Path("anomem-demo")
-    """Folder for the model and the picture."""
+    """Folder for the model, the picture and the report."""
     seed: int = 0
     """Of the crops, the training and the labels."""
 
@@ -142,6 +142,8 @@ class Evaluate(Deciding):
     """Folder, file or glob of anomalous images."""
     masks: Path | None = None
     """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
+    report: Path | None = None
+    """Page to write (HTML): figures, misses and false alarms with their heat maps."""
 
 
 @dataclass(frozen=True, kw_only=True)

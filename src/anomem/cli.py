@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from anomem import commands
 from anomem.arguments import (
     Adapt,
     Common,
@@ -22,17 +21,18 @@ from anomem.arguments import (
     parse,
 )
 from anomem.bench.commands import PROTOCOLS
+from anomem.commands import learn, look
 
 _NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
 
 COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
-    "demo": (Demo, commands.demo),
-    "fit": (Fit, commands.fit),
-    "adapt": (Adapt, commands.adapt),
-    "score": (Score, commands.score),
-    "evaluate": (Evaluate, commands.evaluate),
-    "prototypes": (Prototypes, commands.prototypes),
-    "info": (Info, commands.info),
+    "demo": (Demo, learn.demo),
+    "fit": (Fit, learn.fit),
+    "adapt": (Adapt, learn.adapt),
+    "score": (Score, look.score),
+    "evaluate": (Evaluate, look.evaluate),
+    "prototypes": (Prototypes, look.prototypes),
+    "info": (Info, look.info),
     **PROTOCOLS,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy.typing as npt
 
 from anomem.config import Config
 from anomem.data.demo import DemoImages, demo_images, thumbnail_auroc
+from anomem.data.sources import ArraySource
 from anomem.detector import AnoMem
+from anomem.evaluation.examined import Examined
 from anomem.evaluation.metrics import auroc
 from anomem.fitted import StageProgress
+from anomem.report.evaluation import write_report
 from anomem.report.heat import Row, save_table
 
 LABELS = 10
+RULE = "0.05"
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,10 @@ class DemoResult:
         by_kind_adapted: AUROC of each kind on the images not labelled, after adapting.
         knn_thumbnails: AUROC of the nearest neighbour on 8 x 8 thumbnails, all kinds together.
         knn_by_kind: The same of each kind.
-        seconds: From the first crop to the picture.
+        seconds: From the first crop to the report.
         model: Folder of the saved model.
         picture: File of the picture.
+        report: File of the page on the images not labelled, after adapting.
     """
 
     auroc_one_class: float
@@ -47,6 +53,7 @@ class DemoResult:
     seconds: float
     model: str
     picture: str
+    report: str
 
     def as_json(self) -> dict[str, Any]:
         """The fields, figures to four places."""
@@ -64,7 +71,7 @@ def run_demo(
     """Fit on brick, score three kinds of anomaly, adapt with ten labels, score the rest again.
 
     Args:
-        out: Folder for the model and the picture.
+        out: Folder for the model, the picture and the report.
         config: Choices; None takes the default.
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
@@ -82,18 +89,29 @@ def run_demo(
     normal_adapted, after = _scores(detector, images)
     detector.save(out / "model")
     _save_picture(detector, images, shown, out / "demo.png")
+    rest = {kind: scores[shown[kind]] for kind, scores in after.items()}
+    write_report(
+        detector,
+        _examined(detector, images, shown, {"normal": normal_adapted, **rest}),
+        out / "report.html",
+        title="Brick, after ten labels",
+        rule=RULE,
+        places={},
+        progress=None if progress is None else partial(progress, "report"),
+    )
     knn = thumbnail_auroc(images)
     return DemoResult(
         auroc_one_class=auroc(normal, _joined(before)),
         auroc_rest_one_class=auroc(normal, _joined({k: before[k][shown[k]] for k in shown})),
-        auroc_adapted=auroc(normal_adapted, _joined({k: after[k][shown[k]] for k in shown})),
+        auroc_adapted=auroc(normal_adapted, _joined(rest)),
         by_kind={kind: auroc(normal, scores) for kind, scores in before.items()},
-        by_kind_adapted={k: auroc(normal_adapted, after[k][shown[k]]) for k in shown},
+        by_kind_adapted={kind: auroc(normal_adapted, scores) for kind, scores in rest.items()},
         knn_thumbnails=float(np.mean(list(knn.values()))),
         knn_by_kind=knn,
         seconds=time.monotonic() - begun,
         model=str(out / "model"),
         picture=str(out / "demo.png"),
+        report=str(out / "report.html"),
     )
 
 
@@ -134,6 +152,27 @@ def _row(
 ) -> Row:
     explanation = detector.explain(image)
     return Row(f"{kind}\n{explanation.score:+.1f}", image, explanation.heat, mask)
+
+
+def _examined(
+    detector: AnoMem,
+    images: DemoImages,
+    shown: dict[str, npt.NDArray[np.bool_]],
+    scores: dict[str, npt.NDArray[np.float32]],
+) -> Examined:
+    """The normals and the images of each kind that were not labelled."""
+    crops = {"normal": images.normal, **{k: images.anomalies[k][shown[k]] for k in shown}}
+    names = [f"{kind}/{number}" for kind in crops for number in range(len(crops[kind]))]
+    known = [mask for kind in shown for mask in images.masks[kind][shown[kind]]]
+    nowhere = [None] * len(images.normal)
+    return Examined(
+        ArraySource(np.concatenate(list(crops.values()))),
+        names,
+        np.repeat([0, 1], [len(nowhere), len(known)]),
+        _joined(scores),
+        detector.threshold(RULE),
+        [*nowhere, *known].__getitem__,
+    )
 
 
 def _joined(scores: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

@@ -31,6 +31,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.png"))
 
 
+def masks(folder: Path) -> list[Path]:
+    return files(folder / "masks")
+
+
 def brightness(image: Path) -> Heat:
     return np.asarray(Image.open(image), dtype=np.float32)
 
@@ -41,7 +45,7 @@ def high_is_hot(image: Path) -> Heat:
 
 
 def test_a_map_that_looks_beats_the_mean_map_and_one_that_does_not_is_it(marked: Path) -> None:
-    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", marked / "masks")
+    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
     seen = localise(brightness, *asked)
     assert set(seen.all.values()) == {1.0}
     assert seen.mean_map["pixel_auroc"] == pytest.approx(0.5)
@@ -52,8 +56,8 @@ def test_a_map_that_looks_beats_the_mean_map_and_one_that_does_not_is_it(marked:
 
 
 def test_large_maps_are_measured_at_256_pixels(marked: Path) -> None:
-    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", marked / "masks")
-    for file in (*asked[0], *asked[1], *files(marked / "masks")):
+    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
+    for file in (*asked[0], *asked[1], *masks(marked)):
         with Image.open(file) as image:
             image.resize((800, 600), Image.Resampling.NEAREST).save(file)
     assert localise(brightness, *asked).all["pixel_auroc"] > 0.999
@@ -61,7 +65,7 @@ def test_large_maps_are_measured_at_256_pixels(marked: Path) -> None:
 
 def test_without_folders_there_are_no_kinds(marked: Path) -> None:
     low = marked / "odd" / "low"
-    found = localise(brightness, files(marked / "good"), files(low), low, marked / "masks" / "low")
+    found = localise(brightness, files(marked / "good"), files(low), low, masks(marked)[1:])
     assert found.by_kind == {} and found.all["aupro"] == 1.0
 
 
@@ -70,5 +74,5 @@ def test_a_mask_of_another_size_is_refused(marked: Path) -> None:
     with pytest.raises(ValueError, match="1_mask.png is 8 x 8 and its image 60 x 80; give a mask"):
         localise(
             brightness, files(marked / "good"), files(marked / "odd"), marked / "odd",
-            marked / "masks",
+            masks(marked),
         )  # fmt: skip

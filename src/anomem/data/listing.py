@@ -39,6 +39,21 @@ def list_images(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     return list(files.values())
 
 
+def names_in_common(paths: Sequence[str]) -> list[str]:
+    """Short names of files: their paths from the folder above the lowest one common to all.
+
+    Args:
+        paths: N paths, at least one.
+
+    Returns:
+        N names, such as "good/007.png" and "bad/crack/007.png".
+    """
+    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    common = os.path.commonpath(parents)
+    above = os.path.dirname(common) if common in parents else common
+    return [os.path.relpath(path, above) for path in paths]
+
+
 def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     """Find the group of each image, such as the part or the day it comes from, in its path.
 

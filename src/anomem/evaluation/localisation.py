@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.transform import resize
 
-from anomem.data.masks import mask_files, read_mask
+from anomem.data.masks import read_mask
 from anomem.data.opening import times
 from anomem.evaluation.pixels import pixel_metrics
 
@@ -41,7 +41,7 @@ def localise(
     normal: Sequence[Path],
     anomalous: Sequence[Path],
     folder: Path,
-    masks: Path,
+    masks: Sequence[Path],
     progress: Callable[[int, int], None] | None = None,
 ) -> Localisation:
     """Measure heat maps at no more than 256 pixels a side.
@@ -51,19 +51,18 @@ def localise(
         normal: Normal images, at least one.
         anomalous: Anomalous images below ``folder``.
         folder: Of the anomalous images; its sub-folders are their kinds.
-        masks: Folder of the masks, see :func:`~anomem.data.masks.mask_files`.
+        masks: Mask of each anomalous image.
         progress: Called with the images done and in all.
 
     Raises:
-        ValueError: A mask is missing, or not of the size of its image.
+        ValueError: A mask is not of the size of its image.
     """
-    found = mask_files(anomalous, folder, masks)
     maps, truths = [], []
     for done, image in enumerate([*normal, *anomalous], start=1):
         heat = heat_of(image)
         truth = np.zeros(heat.shape, dtype=bool)
         if done > len(normal):
-            mask = found[done - 1 - len(normal)]
+            mask = masks[done - 1 - len(normal)]
             truth = read_mask(mask)
             if truth.shape != heat.shape:
                 raise ValueError(

@@ -24,7 +24,7 @@ def detection_metrics(
         ``auroc``; ``average_precision``; ``fpr_at_95_tpr``, the least share of false alarms at
         which 95% of the anomalies are found; ``f1`` at the threshold. All in [0, 1].
     """
-    label, score = _labelled(normal, anomalous)
+    label, score = labelled(normal, anomalous)
     false_rate, true_rate, _ = roc_curve(label, score, drop_intermediate=False)
     return {
         "auroc": auroc(normal, anomalous),
@@ -36,7 +36,7 @@ def detection_metrics(
 
 def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """Area under the ROC curve: the chance that an anomaly scores above a normal image."""
-    return float(roc_auc_score(*_labelled(normal, anomalous)))
+    return float(roc_auc_score(*labelled(normal, anomalous)))
 
 
 def ood_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, float]:
@@ -51,7 +51,7 @@ def ood_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, fl
         in, distribution as the positives; ``fpr95``, the share of images out of distribution that
         pass where 95% of the normals pass. All in [0, 1].
     """
-    label, score = _labelled(normal, anomalous)
+    label, score = labelled(normal, anomalous)
     let_in, passed, _ = roc_curve(1 - label, -score, drop_intermediate=False)
     return {
         "auroc": auroc(normal, anomalous),
@@ -93,12 +93,12 @@ def attack_metrics(
 
 def equal_error_rate(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """Where as large a share of normals is called anomalous as of anomalies normal, in [0, 1]."""
-    false, true, _ = roc_curve(*_labelled(normal, anomalous), drop_intermediate=False)
+    false, true, _ = roc_curve(*labelled(normal, anomalous), drop_intermediate=False)
     nearest = np.argmin(np.abs(false - (1 - true)))
     return float((false[nearest] + 1 - true[nearest]) / 2)
 
 
-def _labelled(
+def labelled(
     normal: npt.ArrayLike, anomalous: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
     """Label and score of all images, normals first."""

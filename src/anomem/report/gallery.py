@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
-from PIL import Image
 
 from anomem.data.framing import cut
 from anomem.data.sources import ImageSource
 from anomem.explanation import Explanation, only_image
-from anomem.gallery import Pixels, ScaleGallery, most_used_first, patch_of
+from anomem.gallery import ScaleGallery, most_used_first, patch_of
+from anomem.report.pictures import Pixels, coloured_pixels, picture
 
 _SIDE = 48
 """Pixels of a patch on the page."""
@@ -107,34 +107,52 @@ def table_of(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
 def _section(scale: ScaleGallery, source: ImageSource, folder: Path) -> dict[str, Any]:
     """What the template shows of a scale; its pictures are written."""
     height, width = scale.grid
-    size, order = len(scale.usage), most_used_first(scale)
-    cards = [_card(scale, number, source, folder) for number in order]
-    in_use = size - scale.dead
+    cards = [_card(scale, number, source, folder) for number in most_used_first(scale)]
+    in_use = len(cards) - scale.dead
     return {
-        "title": f"{scale.name.replace('_', ' ').capitalize()}: {height} x {width} places",
-        "words": (
-            f"{in_use} of {size} prototypes are recalled most by some place; their shares are "
-            f"those of {scale.in_use:.0f} that are used alike."
-        ),
+        "title": f"{heading(scale)}: {height} x {width} places",
+        "words": in_words(scale),
         "cards": cards[:in_use],
         "dead": cards[in_use:],
     }
 
 
 def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
-    patches = [
-        _square(patch_of(source[place.image], place, scale.grid)) for place in scale.nearest[number]
-    ]
     file = Path("pictures") / scale.name / f"{number:04}.png"
-    _write(np.concatenate(patches, axis=1), folder / file)
+    _write(strip(scale, number, source), folder / file)
     return {
         "file": file.as_posix(),
-        "alt": f"{len(patches)} places of normal images most like prototype {number}",
+        "alt": alternative_text(scale, number),
         "number": number,
         "usage": f"{100 * scale.usage[number]:.2g}%",
         "width": round(100 * scale.usage[number] / scale.usage.max(), 1),
         "cosine": f"{scale.cosine[number].max():.2f}",
     }
+
+
+def strip(scale: ScaleGallery, number: int, source: ImageSource) -> npt.NDArray[np.uint8]:
+    """The places that a prototype stands for side by side, H x W x 3."""
+    patches = [patch_of(source[place.image], place, scale.grid) for place in scale.nearest[number]]
+    return np.concatenate([coloured_pixels(patch, (_SIDE, _SIDE)) for patch in patches], axis=1)
+
+
+def alternative_text(scale: ScaleGallery, number: int) -> str:
+    """What a strip shows, in words."""
+    return f"{len(scale.nearest[number])} places of normal images most like prototype {number}"
+
+
+def heading(scale: ScaleGallery) -> str:
+    """What a scale is called on a page."""
+    return scale.name.replace("_", " ").capitalize()
+
+
+def in_words(scale: ScaleGallery) -> str:
+    """How much of a memory is in use."""
+    size = len(scale.usage)
+    return (
+        f"{size - scale.dead} of {size} prototypes are recalled most by some place; their shares "
+        f"are those of {scale.in_use:.0f} that are used alike."
+    )
 
 
 def _shown(
@@ -178,24 +196,13 @@ def patchwork(
     result = np.zeros((*size, 3), dtype=np.uint8)
     for (row, column), number in np.ndenumerate(recalled):
         place = scale.nearest[int(number)][0]
-        cell = _picture(patch_of(source[place.image], place, scale.grid, context=0.0))
+        cell = patch_of(source[place.image], place, scale.grid, context=0.0)
         inside = result[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
         if inside.size:
-            inside[:] = np.asarray(cell.convert("RGB").resize(inside.shape[1::-1]))
+            inside[:] = coloured_pixels(cell, (inside.shape[1], inside.shape[0]))
     return result
-
-
-def _square(patch: Pixels) -> npt.NDArray[np.uint8]:
-    """A patch H x W x C as a square of the page, in colour."""
-    return np.asarray(_picture(patch).convert("RGB").resize((_SIDE, _SIDE)))
 
 
 def _write(pixels: Pixels, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    _picture(pixels).save(file)
-
-
-def _picture(pixels: Pixels) -> Image.Image:
-    """Pixels of 8 or 16 bits, H x W, H x W x 1 or H x W x 3, as a picture of 8."""
-    eight = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
-    return Image.fromarray(eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight)
+    picture(pixels).save(file)

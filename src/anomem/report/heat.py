@@ -19,6 +19,9 @@ _COLOURS = "inferno"
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 """Heat is in standard deviations of normals: from their mean to six above it."""
 
+_MOST_COVERED = 0.75
+"""Of the image below the hottest place of an overlay."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -39,9 +42,20 @@ class Row:
 
 def save_heat(heat: npt.NDArray[np.float32], file: Path) -> None:
     """Write a heat map H x W as a PNG of the same size."""
-    colours = ScalarMappable(_RANGE, _COLOURS).to_rgba(heat, bytes=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(colours[..., :3]).save(file)
+    Image.fromarray(coloured(heat)).save(file)
+
+
+def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A heat map H x W in colours, H x W x 3."""
+    colours: npt.NDArray[np.uint8] = ScalarMappable(_RANGE, _COLOURS).to_rgba(heat, bytes=True)
+    return colours[..., :3]
+
+
+def overlaid(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
+    share = _MOST_COVERED * np.asarray(_RANGE(heat))[..., None]
+    return ((1 - share) * image + share * coloured(heat)).astype(np.uint8)
 
 
 def save_table(rows: Sequence[Row], file: Path, title: str) -> None:

@@ -1,0 +1,1 @@
+"""One thin function a command: what is asked for, done, and told."""

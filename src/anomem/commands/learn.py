@@ -1,0 +1,140 @@
+"""Commands that make a detector or change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomem.arguments import Adapt, Demo, Fit, Result
+from anomem.progress import progress_bars
+
+if TYPE_CHECKING:
+    from anomem.data.sources import ImageSource
+
+
+def demo(arguments: Demo) -> Result:
+    """Fit, score and adapt on real photographs, and write a picture and a report."""
+    from anomem.demo import run_demo
+
+    with progress_bars() as progress:
+        result = run_demo(
+            arguments.out, seed=arguments.seed, device=arguments.device, progress=progress
+        ).as_json()
+    print(
+        f"one-class AUROC {result['auroc_one_class']:.3f} (8 x 8 thumbnails "
+        f"{result['knn_thumbnails']:.3f})"
+    )
+    for kind, value in result["by_kind"].items():
+        print(
+            f"  {kind:<7} {value:.3f} (thumbnails {result['knn_by_kind'][kind]:.3f}), "
+            f"adapted {result['by_kind_adapted'][kind]:.3f}"
+        )
+    print(
+        f"after 10 labels, on the rest: {result['auroc_rest_one_class']:.3f} -> "
+        f"{result['auroc_adapted']:.3f}"
+    )
+    print(f"model {result['model']}, picture {result['picture']}")
+    print(f"report {result['report']}, {result['seconds']:.0f} s")
+    return result, 0
+
+
+def fit(arguments: Fit) -> Result:
+    """Train a detector on normal images."""
+    from anomem.checkpoint import check_writable
+    from anomem.detector import AnoMem
+    from anomem.least_normal import least_normal
+
+    check_writable(arguments.out)
+    if arguments.start is not None:
+        return _extend(arguments, arguments.start)
+    out = arguments.out.resolve()
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if not arguments.resume:
+        checkpoint.unlink(missing_ok=True)
+    source, groups = _normals(arguments)
+    model = AnoMem(arguments.framed(), device=arguments.device, seed=arguments.seed)
+    with progress_bars() as progress:
+        model.fit(
+            source,
+            anomalies=arguments.anomalies,
+            groups=groups,
+            region=arguments.region,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        model.save(arguments.out)
+        checkpoint.unlink(missing_ok=True)
+        strangers = least_normal(model, source, progress=progress)
+    summary = model.summary_
+    print(
+        f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
+        f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
+        f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
+    )
+    print("training normals that look least normal (score):")
+    for name, value in strangers[:5]:
+        print(f"  {name} ({value:.1f})")
+    return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
+
+
+def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
+    """The images to learn from, and the group of each where a pattern is given."""
+    from anomem.data.listing import groups_by_pattern
+    from anomem.data.sources import open_images
+
+    source = open_images(arguments.normal)
+    return source, groups_by_pattern(source.names, arguments.group) if arguments.group else None
+
+
+def _extend(arguments: Fit, start: Path) -> Result:
+    """Learn a new kind of normal, from a model."""
+    from anomem.presets import default
+    from anomem.saved import load
+
+    if arguments.framed() != default() or arguments.anomalies or arguments.region:
+        raise ValueError(
+            f"{start} keeps its choices and its region; give normal images and no choice with "
+            "--from, and anomalies to anomem adapt."
+        )
+    source, groups = _normals(arguments)
+    model = load(start, device=arguments.device)
+    with progress_bars() as progress:
+        model.extend(source, groups=groups, progress=progress)
+    model.save(arguments.out)
+    held_out = len(model.held_out_scores())
+    print(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
+    return {"model": str(arguments.out), "normals": len(source), "held_out": held_out}, 0
+
+
+def adapt(arguments: Adapt) -> Result:
+    """Improve a detector with labelled images, in seconds."""
+    from anomem.checkpoint import check_writable
+    from anomem.data.joined import JoinedSource
+    from anomem.data.sources import open_images
+    from anomem.saved import load
+
+    check_writable(arguments.out)
+    given = [(arguments.anomalies, 1), (arguments.normal, 0), (arguments.forget, -1)]
+    if arguments.depth == "encoder":
+        given.remove((arguments.normal, 0))
+    sources = [(open_images(paths), label) for paths, label in given if paths is not None]
+    if not sources:
+        raise ValueError("there is nothing to adapt to; give --anomalies, --normal or --forget.")
+    label = [label for source, label in sources for _ in range(len(source))]
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        model.adapt(
+            JoinedSource([source for source, _ in sources]),
+            label,
+            depth=arguments.depth,
+            normal=arguments.normal if arguments.depth == "encoder" else None,
+            progress=progress,
+        )
+    model.save(arguments.out)
+    labels = model.reserve_.labelled.label.tolist()
+    print(f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled")
+    return {
+        "model": str(arguments.out),
+        "anomalies": labels.count(1),
+        "normals": labels.count(0),
+    }, 0

@@ -1,0 +1,190 @@
+"""Commands that ask a detector: of images, of its memory, of itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomem.arguments import Evaluate, Info, Prototypes, Result, Score
+from anomem.progress import progress_bars
+
+if TYPE_CHECKING:
+    from anomem.detector import AnoMem
+    from anomem.fitted import StageProgress
+
+
+def score(arguments: Score) -> Result:
+    """Score images into a table, a row each; unreadable ones get a row with their error."""
+    from anomem.data.sources import open_images
+    from anomem.saved import load
+    from anomem.table import check_table, score_table, write_table
+
+    check_table(arguments.out)
+    source = open_images([str(path) for path in arguments.images])
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        table = score_table(model, source, rule=arguments.rule, progress=progress)
+        write_table(table, arguments.out)
+        if arguments.heatmaps is not None:
+            _write_heat_maps(model, table, arguments.heatmaps, progress)
+    errors = [error for error in table["error"].to_pylist() if error]
+    anomalous = sum(table["prediction"].drop_null().to_pylist())
+    print(f"{arguments.out}: {len(table)} images, {anomalous} called anomalous")
+    for error in errors:
+        print(f"anomem: {error}", file=sys.stderr)
+    result = {
+        "table": str(arguments.out),
+        "images": len(table),
+        "anomalous": anomalous,
+        "errors": len(errors),
+    }
+    return result, 1 if errors else 0
+
+
+def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> None:
+    from anomem.report.heat import save_heat
+    from anomem.table import heat_map_files
+
+    readable = [
+        path
+        for path, error in zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True)
+        if not error
+    ]
+    for done, (path, file) in enumerate(heat_map_files(readable, folder), start=1):
+        save_heat(model.explain(path).heat, file)
+        progress("heat maps", done, len(readable))
+
+
+def evaluate(arguments: Evaluate) -> Result:
+    """Measure a detector on labelled images."""
+    from anomem.data.sources import open_images
+    from anomem.evaluation.examined import examine
+    from anomem.evaluation.metrics import detection_metrics
+    from anomem.report.evaluation import write_report
+    from anomem.saved import load
+
+    masks = _masks(arguments)
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        examined = examine(
+            model,
+            open_images(arguments.normal),
+            open_images(arguments.anomalies),
+            rule=arguments.rule,
+            masks=masks,
+            progress=progress,
+        )
+        normal, anomalous, threshold = examined.normal, examined.anomalous, examined.threshold
+        result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
+        result |= {
+            "threshold": threshold,
+            "false_alarm_rate": float((normal > threshold).mean()),
+            "detection_rate": float((anomalous > threshold).mean()),
+            "normals": len(normal),
+            "anomalies": len(anomalous),
+        }
+        places = _places(model, arguments, masks, progress) if masks else {}
+        if arguments.report is not None:
+            write_report(
+                model,
+                examined,
+                arguments.report,
+                title=str(arguments.model),
+                rule=arguments.rule,
+                places=places,
+                progress=partial(progress, "report"),
+            )
+    for name, value in result.items():
+        print(f"{name:<18} {value:.4g}")
+    for name, metrics in places.items():
+        print(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
+    if places:
+        result["places"] = places
+    if arguments.report is not None:
+        result["report"] = str(arguments.report)
+        print(arguments.report)
+    return result, 0
+
+
+def _masks(arguments: Evaluate) -> list[Path]:
+    """The mask of each anomaly; none where none are asked for."""
+    from anomem.data.listing import list_images
+    from anomem.data.masks import mask_files
+
+    if arguments.masks is None:
+        return []
+    folder = Path(arguments.anomalies)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
+    return mask_files(list_images(folder), folder, arguments.masks)
+
+
+def _places(
+    model: AnoMem, arguments: Evaluate, masks: Sequence[Path], progress: StageProgress
+) -> dict[str, dict[str, float]]:
+    """Metrics of the heat maps: over all images, of the mean map, and of each kind of anomaly."""
+    from anomem.data.listing import list_images
+    from anomem.evaluation.localisation import localise
+
+    found = localise(
+        lambda image: model.explain(image).heat,
+        list_images(arguments.normal),
+        list_images(arguments.anomalies),
+        Path(arguments.anomalies),
+        masks,
+        partial(progress, "heat maps"),
+    )
+    return {"heat maps": found.all, "mean map": found.mean_map, **found.by_kind}
+
+
+def prototypes(arguments: Prototypes) -> Result:
+    """Show what the memory believes normal to be, on a page to browse."""
+    from anomem.data.framing import frame
+    from anomem.data.sources import open_images
+    from anomem.gallery import gallery
+    from anomem.report.gallery import Recalled, write_gallery
+    from anomem.saved import load
+
+    source = open_images(arguments.images)
+    model = load(arguments.model, device=arguments.device)
+    shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
+    frames = frame(source, model.framing_).frames
+    with progress_bars() as progress:
+        scales = gallery(
+            model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
+        )
+    page = write_gallery(scales, frames, arguments.out, title=str(arguments.model), explained=shown)
+    print(page)
+    for scale in scales:
+        print(
+            f"{scale.name}: {len(scale.usage)} prototypes, {scale.dead} recalled most by no place, "
+            f"the others as {scale.in_use:.0f} of equal share"
+        )
+    result = {
+        s.name: {"prototypes": len(s.usage), "dead": s.dead, "in_use": s.in_use} for s in scales
+    }
+    return {"page": str(page), **result}, 0
+
+
+def info(arguments: Info) -> Result:
+    """Show what a saved model is."""
+    from anomem.checkpoint import load_description
+
+    description = load_description(arguments.model)
+    size = sum(file.stat().st_size for file in arguments.model.iterdir())
+    for part in ("shape", "summary", "config"):
+        _print_nested(part, description[part], 0)
+    print(f"size: {size / 2**20:.1f} MiB")
+    return {**description, "bytes": size}, 0
+
+
+def _print_nested(name: str, value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        print(f"{'  ' * depth}{name}:")
+        for key, part in value.items():
+            _print_nested(key, part, depth + 1)
+    else:
+        print(f"{'  ' * depth}{name}: {value}")

@@ -1,0 +1,231 @@
+"""An evaluation as one page: self-contained, for any browser, without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from anomem.data.framing import frame
+from anomem.data.joined import choose
+from anomem.detector import AnoMem
+from anomem.evaluation.confidence import interval, overkill
+from anomem.evaluation.examined import Examined, Group, by_folder, groups
+from anomem.evaluation.metrics import detection_metrics
+from anomem.gallery import gallery, most_used_first
+from anomem.presets import flat
+from anomem.report.figures import histogram_figure, precision_figure, roc_figure
+from anomem.report.gallery import alternative_text, heading, in_words, strip
+from anomem.report.heat import coloured, overlaid
+from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
+from anomem.versions import library_versions
+
+_SIDE = 192
+"""Longest side of a picture on the page, in pixels."""
+_PROTOTYPES = 12
+"""Of each scale on the page."""
+_REMEMBERED = 300
+"""Normal images among which the places of prototypes are looked for."""
+
+Places = Mapping[str, Mapping[str, float]]
+
+
+def write_report(
+    model: AnoMem,
+    examined: Examined,
+    file: Path,
+    *,
+    title: str,
+    rule: str,
+    places: Places,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the page.
+
+    Args:
+        model: The detector.
+        examined: What it was examined on.
+        file: To write, HTML.
+        title: Of the page.
+        rule: By which the threshold was set.
+        places: Metrics of the heat maps, by what they are of; empty without masks.
+        progress: Called with the images explained and in all.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("anomem.report"), autoescape=True, trim_blocks=True
+    )
+    normals, anomalies = len(examined.normal), len(examined.anomalous)
+    page = environment.get_template("evaluation.html").render(
+        title=title,
+        rule=rule,
+        normals=normals,
+        anomalies=anomalies,
+        tiles=_tiles(examined),
+        figures=list(_figures(examined)),
+        scores=_script_data(examined),
+        folders=by_folder(examined),
+        groups=_shown(model, examined, groups(examined), progress),
+        research=list(_research(examined, places)),
+        memory=_memory(model, examined),
+        made=list(_made(model)),
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(page, encoding="utf-8")
+
+
+def _tiles(examined: Examined) -> list[dict[str, str]]:
+    """The figures at the head of the page, in plain words."""
+    normal, anomalous = examined.normal, examined.anomalous
+    misses = int((anomalous <= examined.threshold).sum())
+    alarms = int((normal > examined.threshold).sum())
+    low, high = interval(overkill, normal, anomalous)
+    return [
+        {
+            "name": "missed anomalies",
+            "value": str(misses),
+            "words": f"of {len(anomalous)}",
+        },
+        {
+            "name": "false alarms",
+            "value": str(alarms),
+            "words": f"among {len(normal)} normal images",
+        },
+        {
+            "name": "false alarms if none may be missed",
+            "value": f"{overkill(normal, anomalous):.1%}",
+            "words": f"of normal images [{low:.1%}, {high:.1%}]",
+        },
+        {
+            "name": "threshold",
+            "value": f"{examined.threshold:.2f}",
+            "words": "scores above it are called anomalous",
+        },
+    ]
+
+
+def _figures(examined: Examined) -> Iterator[dict[str, str]]:
+    yield {
+        "svg": roc_figure(examined),
+        "words": "Anomalies found, and the false alarms they cost (ROC curve).",
+    }
+    yield {
+        "svg": precision_figure(examined),
+        "words": "How many of the images called anomalous are so (precision against recall).",
+    }
+    yield {"svg": histogram_figure(examined), "words": "Scores of normal and of anomalous images."}
+
+
+def _research(examined: Examined, places: Places) -> Iterator[tuple[str, str]]:
+    """The figures of the literature, with their 95% intervals."""
+    measured = detection_metrics(examined.normal, examined.anomalous, examined.threshold)
+    names = list(measured)
+    low, high = interval(
+        lambda normal, anomalous: [
+            detection_metrics(normal, anomalous, examined.threshold)[name] for name in names
+        ],
+        examined.normal,
+        examined.anomalous,
+    )
+    for number, name in enumerate(names):
+        yield name, f"{measured[name]:.3f} [{low[number]:.3f}, {high[number]:.3f}]"
+    for of, metrics in places.items():
+        for name, value in metrics.items():
+            yield f"{name}, {of}", f"{value:.3f}"
+
+
+def _shown(
+    model: AnoMem,
+    examined: Examined,
+    found: list[Group],
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """The groups with the pictures of their images."""
+    total, done = sum(len(group.images) for group in found), 0
+    sections = []
+    for group in found:
+        cards = []
+        for index in group.images:
+            cards.append(_card(model, examined, index))
+            done += 1
+            if progress:
+                progress(done, total)
+        sections.append(
+            {"title": group.title, "words": group.words, "total": group.total, "cards": cards}
+        )
+    return sections
+
+
+def _card(model: AnoMem, examined: Examined, index: int) -> dict[str, Any]:
+    """One image with its pictures, as the template shows it."""
+    pixels, name = examined.images[index], examined.names[index]
+    size = fitted_into(picture(pixels).size, _SIDE)
+    image, heat = coloured_pixels(pixels, size), model.explain(pixels).heat
+    small = np.asarray(Image.fromarray(heat).resize(size))
+    pictures = {"image": image, "heat map": coloured(small), "overlay": overlaid(image, small)}
+    mask = examined.mask_of(index)
+    if mask is not None:
+        pictures["mask"] = coloured_pixels(mask * np.uint8(255), size)
+    return {
+        "name": name,
+        "label": "anomalous" if examined.label[index] else "normal",
+        "score": float(examined.score[index]),
+        "pictures": [
+            {"what": what, "alt": f"{what} of {name}", "src": data_uri(shown)}
+            for what, shown in pictures.items()
+        ],
+    }
+
+
+def _memory(model: AnoMem, examined: Examined) -> list[dict[str, Any]]:
+    """The most used prototypes of each scale, by places of normal images."""
+    normals = choose(examined.images, np.flatnonzero(examined.label == 0)[:_REMEMBERED])
+    frames = frame(normals, model.framing_).frames
+    return [
+        {
+            "title": heading(scale),
+            "words": in_words(scale),
+            "strips": [
+                {
+                    "src": data_uri(strip(scale, number, frames)),
+                    "alt": alternative_text(scale, number),
+                    "words": f"{scale.usage[number]:.1%} of places",
+                }
+                for number in most_used_first(scale)[:_PROTOTYPES]
+            ],
+        }
+        for scale in gallery(model.network_, frames, model.framing_.shape)
+    ]
+
+
+def _made(model: AnoMem) -> Iterator[tuple[str, str]]:
+    """How the detector came to be, and what measures it now."""
+    for name, value in _flattened(model.summary_):
+        yield f"training: {name}", value
+    for name, value in _flattened(flat(model.config_)):
+        yield f"choice: {name.replace('__', '.')}", value
+    for name, value in library_versions().items():
+        yield f"this page: {name}", value
+
+
+def _flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in mapping.items():
+        if isinstance(value, dict):
+            yield from ((f"{name} {inner}", text) for inner, text in _flattened(value))
+        else:
+            yield name, str(value)
+
+
+def _script_data(examined: Examined) -> str:
+    """Scores as JSON, for the page to count again at another threshold."""
+    return json.dumps(
+        {
+            "normal": examined.normal.tolist(),
+            "anomalous": examined.anomalous.tolist(),
+            "threshold": examined.threshold,
+        }
+    )

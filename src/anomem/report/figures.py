@@ -1,0 +1,94 @@
+"""Figures of an evaluation as drawings (SVG) within a page, in the colours of its text."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from anomem.evaluation.confidence import GRID, Values, interval, precision, roc
+from anomem.evaluation.examined import Examined
+from anomem.report.colours import BLACK, BLUE, VERMILION
+
+_SIZE = (4.6, 3.4)  # inches
+_BINS = 40
+
+
+def roc_figure(examined: Examined) -> str:
+    """ROC curve with its 95% band, and the threshold on it."""
+    normal, anomalous = examined.normal, examined.anomalous
+    figure, axes = _figure("normal images called anomalous", "anomalies found")
+    axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle=":", label="guessing")
+    _curve(axes, roc(normal, anomalous), interval(roc, normal, anomalous))
+    _mark(axes, (normal > examined.threshold).mean(), (anomalous > examined.threshold).mean())
+    axes.legend(loc="lower right", frameon=False)
+    return _svg(figure, "roc")
+
+
+def precision_figure(examined: Examined) -> str:
+    """Precision-recall curve with its 95% band, and the threshold on it."""
+    normal, anomalous = examined.normal, examined.anomalous
+    figure, axes = _figure("anomalies found", "right among those called anomalous")
+    _curve(axes, precision(normal, anomalous), interval(precision, normal, anomalous))
+    if examined.called.any():
+        right = (examined.label[examined.called] == 1).mean()
+        _mark(axes, (anomalous > examined.threshold).mean(), right)
+    axes.legend(loc="lower left", frameon=False)
+    return _svg(figure, "precision")
+
+
+def histogram_figure(examined: Examined) -> str:
+    """Scores of normal and of anomalous images, and the threshold between them."""
+    normal, anomalous = examined.normal, examined.anomalous
+    figure, axes = _figure("score", "share of images")
+    edges = np.histogram_bin_edges(examined.score, bins=_BINS)
+    for scores, colour, name, style in (
+        (normal, BLUE, "normal", {"histtype": "stepfilled", "alpha": 0.6}),
+        (anomalous, VERMILION, "anomalous", {"histtype": "step", "linewidth": 1.8}),
+    ):
+        share = np.full(len(scores), 1 / len(scores))
+        axes.hist(scores, edges, weights=share, color=colour, label=name, **style)
+    axes.axvline(examined.threshold, color=BLACK, linewidth=1.2, linestyle="--", label="threshold")
+    axes.legend(frameon=False)
+    return _svg(figure, "histogram")
+
+
+def _figure(x: str, y: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _curve(axes: Any, values: Values, band: tuple[Values, Values]) -> None:
+    axes.fill_between(GRID, *band, color=BLUE, alpha=0.2, linewidth=0, label="95% interval")
+    axes.plot(GRID, values, color=BLUE)
+    axes.set_ylim(0, 1.03)
+
+
+def _mark(axes: Any, x: float, y: float) -> None:
+    axes.plot([x], [y], "o", color=VERMILION, clip_on=False, zorder=3, label="threshold")
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The drawing, what is black in the colour of the text around it.
+
+    Args:
+        figure: To draw.
+        name: Keeps the ids of several drawings of one page apart.
+    """
+    text = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawing = text.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = drawing.replace("<text ", '<text fill="currentColor" ')
+    return drawing.replace(BLACK, "currentColor").replace('id="', f'id="{name}-').replace(
+        "url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')  # fmt: skip

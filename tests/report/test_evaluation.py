@@ -1,0 +1,136 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from anomem import AnoMem
+from anomem.data.sources import open_images
+from anomem.evaluation.examined import MOST_SHOWN, Examined, by_folder, examine, groups
+from anomem.report.evaluation import write_report
+
+Folders = dict[str, Path]
+
+
+@pytest.fixture
+def examined(model: AnoMem, folders: Folders) -> Examined:
+    return examine(
+        model,
+        open_images(folders["normal"]),
+        open_images(folders["anomalous"]),
+        rule="0.2",
+        masks=sorted(folders["anomalous"].iterdir()),
+    )
+
+
+@pytest.fixture
+def page(model: AnoMem, examined: Examined, tmp_path: Path) -> Path:
+    file = tmp_path / "deep" / "report.html"
+    write_report(model, examined, file, title="zeros <&>", rule="0.2",
+                 places={"heat maps": {"aupro": 0.5}})  # fmt: skip
+    return file
+
+
+@pytest.fixture
+def opened(page: Path, browser: Chrome) -> Iterator[Chrome]:
+    browser.get(page.as_uri())
+    yield browser
+    browser.get("about:blank")
+
+
+def cells(browser: Chrome, table: str, column: int) -> list[str]:
+    found = browser.find_elements(By.CSS_SELECTOR, f"#{table} td:nth-child({column})")
+    return [cell.text for cell in found]
+
+
+def confusion(browser: Chrome) -> dict[str, int]:
+    names = ("tn", "fp", "fn", "tp")
+    return {name: int(browser.find_element(By.ID, name).text.split()[0]) for name in names}
+
+
+def counted(examined: Examined, threshold: float) -> dict[str, int]:
+    fp = int((examined.normal > threshold).sum())
+    tp = int((examined.anomalous > threshold).sum())
+    return {
+        **{"tn": len(examined.normal) - fp, "fp": fp},
+        **{"fn": len(examined.anomalous) - tp, "tp": tp},
+    }
+
+
+def test_page_stands_alone(page: Path) -> None:
+    text = page.read_text()
+    assert "zeros &lt;&amp;&gt;" in text
+    assert text.count("src=") == text.count('src="data:image/jpeg;base64,')
+    assert not any(word in text for word in ("<link", "@import", 'src="http', "fetch("))
+
+
+def test_every_picture_loads_and_has_a_text(opened: Chrome) -> None:
+    pictures = opened.execute_script(
+        "const all = [...document.images]; all.forEach(image => image.loading = 'eager');"
+        "return Promise.all(all.map(image => image.decode())).then("
+        "() => all.map(image => [image.naturalWidth, image.alt]))"
+    )
+    assert len(pictures) > 40
+    assert all(width > 0 and alt for width, alt in pictures)
+
+
+def test_the_slider_counts_again(opened: Chrome, examined: Examined) -> None:
+    assert confusion(opened) == counted(examined, examined.threshold)
+    slider = opened.find_element(By.ID, "threshold")
+    slider.send_keys(Keys.HOME)
+    assert confusion(opened) == counted(examined, float(examined.score.min()))
+    slider.send_keys(Keys.ARROW_RIGHT * 9)
+    assert confusion(opened) == counted(examined, float(np.unique(examined.score)[9]))
+    slider.send_keys(Keys.END)
+    assert confusion(opened)["fp"] == confusion(opened)["tp"] == 0
+
+
+def test_columns_are_sorted_up_and_down(opened: Chrome) -> None:
+    column = opened.find_elements(By.CSS_SELECTOR, "#folders th button")[2]
+    for order in (1, -1):
+        column.click()
+        images = [int(text) for text in cells(opened, "folders", 3)]
+        assert images == sorted(images)[::order] and len(set(images)) == 2
+
+
+def test_nothing_is_wider_than_a_small_screen(opened: Chrome) -> None:
+    size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    width = opened.execute_script("return document.documentElement.scrollWidth")
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert width == 400
+
+
+def test_research_terms_are_one_click_away(opened: Chrome) -> None:
+    research = opened.find_element(By.CSS_SELECTOR, "#research table")
+    assert not research.is_displayed()
+    opened.find_element(By.CSS_SELECTOR, "#research summary").click()
+    assert research.is_displayed()
+    assert "auroc" in research.text and "aupro, heat maps 0.500" in research.text
+
+
+def test_a_thousand_images_stay_small(model: AnoMem, examined: Examined, tmp_path: Path) -> None:
+    times = 1000 // len(examined.score) + 1
+    many = np.tile(np.arange(len(examined.score)), times)
+    noise = np.random.default_rng(0).integers(0, 256, (len(many), 192, 192, 3), np.uint8)
+    large = Examined(
+        open_images(noise),
+        [examined.names[i] for i in many],
+        examined.label[many],
+        np.random.default_rng(0).normal(size=len(many)).astype(np.float32),
+        0.0,
+        lambda index: None,
+    )
+    write_report(model, large, tmp_path / "large.html", title="noise", rule="0.05", places={})
+    assert len(many) >= 1000 and all(group.total >= MOST_SHOWN for group in groups(large))
+    assert (tmp_path / "large.html").stat().st_size < 20 * 2**20
+
+
+def test_folders_are_counted(examined: Examined) -> None:
+    good, odd = by_folder(examined)
+    assert (good.folder, good.label, good.images) == ("normal", "normal", 58)
+    assert (odd.folder, odd.label) == ("anomalous", "anomalous")
+    assert odd.called == (examined.anomalous > examined.threshold).sum()
