@@ -112,6 +112,8 @@ class Adapt(Common):
     """Of images labelled normal; at depth encoder, the normals to train on."""
     forget: str | None = None
     """Of images whose earlier label is taken back."""
+    labels: Path | None = None
+    """CSV file of labels, as anomem label writes it."""
     depth: Literal["heads", "encoder"] = "heads"
     """heads takes seconds; encoder also trains encoder and memories, a fifth as long as fit."""
 
@@ -144,6 +146,22 @@ class Evaluate(Deciding):
     """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
     report: Path | None = None
     """Page to write (HTML): figures, misses and false alarms with their heat maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Deciding):
+    """Label images on a local page, the most telling first, and let the detector learn."""
+
+    images: Positional[Path]
+    """Folder of unlabelled images."""
+    model: Path
+    """Folder of the model."""
+    labels: Path | None = None
+    """CSV file that keeps every answer; labels.csv in the folder of images unless given."""
+    out: Path | None = None
+    """Folder for the model that has learnt from the answers; the same model unless given."""
+    port: int = 0
+    """Of the page, on this machine alone; 0 takes any that is free."""
 
 
 @dataclass(frozen=True, kw_only=True)

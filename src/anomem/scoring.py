@@ -169,6 +169,40 @@ def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
     return torch.from_numpy(order[first])
 
 
+@dataclass(frozen=True)
+class MeasuredPart:
+    """Some images of a source, measured.
+
+    Attributes:
+        measured: F frames; None where no image could be read.
+        image: (F,) int64, index in the source of the image of each frame.
+        errors: For each index that could not be read, the sentence that says why.
+    """
+
+    measured: Measured | None
+    image: Tensor
+    errors: dict[int, str]
+
+
+def measure_source(
+    network: MultiScaleMemory,
+    source: ImageSource,
+    framing: Framing,
+    progress: Progress | None = None,
+) -> Iterator[MeasuredPart]:
+    """Read and measure all images of a source, a batch in memory at a time."""
+    total, step = len(source), _CUT if framing.cuts else BATCH
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        framed = frame(choose(source, np.arange(start, stop)), framing)
+        batch = read(framed.frames, range(len(framed.frames)), framing.shape)
+        errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
+        image = torch.from_numpy(start + framed.image[batch.kept])
+        yield MeasuredPart(measure(network, batch.images) if batch.kept else None, image, errors)
+        if progress:
+            progress(stop, total)
+
+
 def score_source(
     network: MultiScaleMemory,
     detector: Detector,
@@ -180,22 +214,14 @@ def score_source(
 
     The score of an image is the highest of its frames.
     """
-    total, step = len(source), _CUT if framing.cuts else BATCH
-    scale_scores = torch.full((total, len(network.memories)), torch.nan)
-    score = torch.full((total,), torch.nan)
+    scale_scores = torch.full((len(source), len(network.memories)), torch.nan)
+    score = torch.full((len(source),), torch.nan)
     errors: dict[int, str] = {}
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        framed = frame(choose(source, np.arange(start, stop)), framing)
-        batch = read(framed.frames, range(len(framed.frames)), framing.shape)
-        errors |= {start + int(framed.image[index]): why for index, why in batch.errors.items()}
-        if batch.kept:
-            measured = measure(network, batch.images)
-            scores = score_measured(detector, measured)
-            image = torch.from_numpy(framed.image[batch.kept])
-            highest = highest_frames(scores, image)
-            score[start + image[highest]] = scores[highest]
-            scale_scores[start + image[highest]] = measured.scores[highest]
-        if progress:
-            progress(stop, total)
+    for part in measure_source(network, source, framing, progress):
+        errors |= part.errors
+        if part.measured is not None:
+            scores = score_measured(detector, part.measured)
+            highest = highest_frames(scores, part.image)
+            score[part.image[highest]] = scores[highest]
+            scale_scores[part.image[highest]] = part.measured.scores[highest]
     return Scores(score.numpy(), scale_scores.numpy(), errors)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomem.arguments import Adapt, Demo, Fit, Result
+from anomem.arguments import Adapt, Demo, Fit, Label, Result
 from anomem.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
     from anomem.checkpoint import check_writable
     from anomem.data.joined import JoinedSource
-    from anomem.data.sources import open_images
+    from anomem.data.sources import FileSource, open_images
+    from anomem.labelling.answers import LABELS, AnswerFile
     from anomem.saved import load
 
     check_writable(arguments.out)
@@ -118,8 +120,13 @@ def adapt(arguments: Adapt) -> Result:
     if arguments.depth == "encoder":
         given.remove((arguments.normal, 0))
     sources = [(open_images(paths), label) for paths, label in given if paths is not None]
+    if arguments.labels is not None:
+        answers = AnswerFile(arguments.labels).read()
+        sources += [(FileSource([file]), LABELS.get(answers[file], -1)) for file in answers]
     if not sources:
-        raise ValueError("there is nothing to adapt to; give --anomalies, --normal or --forget.")
+        raise ValueError(
+            "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."
+        )
     label = [label for source, label in sources for _ in range(len(source))]
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
@@ -137,4 +144,41 @@ def adapt(arguments: Adapt) -> Result:
         "model": str(arguments.out),
         "anomalies": labels.count(1),
         "normals": labels.count(0),
+    }, 0
+
+
+def label(arguments: Label) -> Result:
+    """Show the labelling page until interrupted."""
+    from anomem.checkpoint import check_writable
+    from anomem.data.listing import list_images
+    from anomem.labelling.answers import AnswerFile
+    from anomem.labelling.session import Session
+    from anomem.saved import load
+
+    try:
+        from anomem.labelling.server import serve
+    except ImportError as error:
+        raise ValueError("the labelling page needs pip install 'anomem[serve]'.") from error
+    out = arguments.out or arguments.model
+    check_writable(out)
+    answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")
+    files = list_images(arguments.images)
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        session = Session(model, files, answers, out=out, rule=arguments.rule, progress=progress)
+    with suppress(KeyboardInterrupt):
+        serve(session, arguments.port)
+    now = session.standing()
+    low, high = now.anomalies_left
+    print(
+        f"{answers.file}: {now.normal} normal and {now.anomalous} anomalous; {now.left} images "
+        f"not looked at, {low} to {high} of them anomalous"
+    )
+    return {
+        "answers": str(answers.file),
+        "model": str(out),
+        "normal": now.normal,
+        "anomalous": now.anomalous,
+        "left": now.left,
+        "anomalies_left": now.anomalies_left,
     }, 0

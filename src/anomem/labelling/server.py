@@ -1,0 +1,138 @@
+"""The labelling page on this machine alone, behind a random address."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Any
+
+import jinja2
+import numpy as np
+import uvicorn
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse
+from PIL import Image
+
+from anomem.data.listing import names_in_common
+from anomem.labelling.answers import Answer
+from anomem.labelling.session import Session
+from anomem.report.heat import overlaid
+from anomem.report.pictures import coloured_pixels, fitted_into, jpeg, picture
+
+_HOST = "127.0.0.1"
+_SIDE = 720
+"""Longest side of a picture on the page, in pixels."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def serve(session: Session, port: int) -> None:
+    """Show the page until interrupted, printing its address first.
+
+    Args:
+        session: What is labelled.
+        port: To listen on; 0 takes any that is free.
+    """
+    token = secrets.token_urlsafe(16)
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_HOST, port))
+        listening.listen()
+        print(f"http://{_HOST}:{listening.getsockname()[1]}/{token}/", flush=True)
+        config = uvicorn.Config(make_app(session, token), log_level="error")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def make_app(session: Session, token: str) -> FastAPI:
+    """The application; every address begins with the token, and others are not found."""
+    app = FastAPI(openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])
+    app.include_router(_routes(session), prefix=f"/{token}")
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.exception_handler(ValueError)
+    def refuse(_: Request, error: ValueError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=400)
+
+    return app
+
+
+def _routes(session: Session) -> APIRouter:
+    routes = APIRouter()
+    names = names_in_common([str(file) for file in session.files])
+    page = jinja2.Environment(
+        loader=jinja2.PackageLoader("anomem.labelling"), autoescape=True
+    ).get_template("label.html")
+
+    def image_info(index: int | None) -> dict[str, Any] | None:
+        if index is None:
+            return None
+        score = float(session.score[index])
+        called = "anomalous" if score > session.threshold else "normal"
+        return {"index": index, "name": names[index], "score": score, "called": called}
+
+    def known(index: int) -> int:
+        if not 0 <= index < len(names):
+            raise HTTPException(404, f"There is no image {index}.")
+        return index
+
+    def standing() -> dict[str, Any]:
+        now = session.standing()
+        return {
+            "next": image_info(now.next),
+            "last": image_info(now.last),
+            "upcoming": now.upcoming,
+            "normal": now.normal,
+            "anomalous": now.anomalous,
+            "left": now.left,
+            "anomalies_left": now.anomalies_left,
+        }
+
+    @routes.get("/", response_class=HTMLResponse)
+    def show() -> str:
+        return page.render(folder=str(session.answers.file.parent), answers=session.answers.file,
+                           out=session.out, errors=session.errors)  # fmt: skip
+
+    @routes.get("/standing")
+    def tell() -> dict[str, Any]:
+        return standing()
+
+    @routes.post("/images/{index}/{answer}")
+    def answer(index: int, answer: Answer) -> dict[str, Any]:
+        session.answer(known(index), answer)
+        return standing()
+
+    @routes.post("/adapt")
+    def adapt() -> dict[str, Any]:
+        session.adapt()
+        return standing()
+
+    @routes.get("/images/{index}")
+    def image(index: int) -> Response:
+        return _jpeg(session, known(index), heat=False)
+
+    @routes.get("/images/{index}/heat")
+    def heat(index: int) -> Response:
+        return _jpeg(session, known(index), heat=True)
+
+    return routes
+
+
+def _jpeg(session: Session, index: int, *, heat: bool) -> Response:
+    """An image, with its heat map over it or without."""
+    pixels = session.images[index]
+    size = fitted_into(picture(pixels).size, _SIDE)
+    shown = coloured_pixels(pixels, size)
+    if heat:
+        shown = overlaid(shown, np.asarray(Image.fromarray(session.heat_of(index)).resize(size)))
+    return Response(jpeg(shown), media_type="image/jpeg")

@@ -1,0 +1,151 @@
+"""One folder, one model, and the answers given so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anomem.calibration import p_values
+from anomem.data.sources import FileSource
+from anomem.detector import AnoMem
+from anomem.fitted import StageProgress, stage
+from anomem.labelling.answers import LABELS, Answer, AnswerFile
+from anomem.labelling.order import anomalies_among, most_telling_first
+from anomem.network.measured import Measured
+from anomem.scoring import highest_frames, measure_source, score_measured
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the work stands.
+
+    Attributes:
+        next: Index of the image to look at, None when there is none left.
+        upcoming: Indices of the images after it.
+        normal: Images answered normal.
+        anomalous: Images answered anomalous.
+        left: Images not answered.
+        anomalies_left: Between which numbers of these are anomalous.
+        last: Index of the image answered last, None before the first.
+    """
+
+    next: int | None
+    upcoming: list[int]
+    normal: int
+    anomalous: int
+    left: int
+    anomalies_left: tuple[int, int]
+    last: int | None
+
+
+class Session:
+    """Ranks the images of a folder, and learns from the answers.
+
+    The answers are read from their file each time, so that they are the same for every page and
+    every process.
+
+    Args:
+        model: The detector; encoder and memories stay as they are.
+        files: Of the images.
+        answers: Where answers are kept.
+        out: Folder for the adapted model.
+        rule: Of the decision, see :meth:`~anomem.fitted.Fitted.threshold`.
+        progress: Called as ``progress(stage, done, total)``.
+
+    Attributes:
+        files: Of the images that can be read.
+        images: The same, to read.
+        errors: Of the other images, a sentence each.
+        score: (N,) of the images, as the detector is now.
+        threshold: Above it an image is called anomalous.
+    """
+
+    def __init__(
+        self,
+        model: AnoMem,
+        files: Sequence[Path],
+        answers: AnswerFile,
+        *,
+        out: Path,
+        rule: str,
+        progress: StageProgress | None = None,
+    ) -> None:
+        self.model, self.answers, self.out, self.rule = model, answers, out, rule
+        parts = list(
+            measure_source(
+                model.network_, FileSource(files), model.framing_, stage(progress, "measuring")
+            )
+        )
+        self.errors = [error for part in parts for error in part.errors.values()]
+        measured = [part.measured for part in parts if part.measured is not None]
+        if not measured:
+            raise ValueError(self.errors[0])
+        self._measured = Measured.joined(measured)
+        kept, image = np.unique(torch.cat([part.image for part in parts]), return_inverse=True)
+        self._image = torch.from_numpy(image)
+        self.files = [files[index].absolute() for index in kept]
+        self.images = FileSource(self.files)
+        self._busy = Lock()
+        self._rank()
+
+    def standing(self) -> Standing:
+        """What is to be looked at next, and what is left."""
+        answers = self.answers.read()
+        counts = {label: 0 for label in LABELS}
+        number = {file: index for index, file in enumerate(self.files)}
+        last, answered = None, np.zeros(len(self.files), dtype=bool)
+        for file, answer in answers.items():
+            if file in number and answer != "undone":
+                last, answered[number[file]] = number[file], True
+                if answer in counts:
+                    counts[answer] += 1
+        order = [int(index) for index in self._order if not answered[index]]
+        held_out = self.model.held_out_scores()
+        left = p_values(self.score[~answered], held_out)
+        return Standing(
+            next=order[0] if order else None,
+            upcoming=order[1:3],
+            normal=counts["normal"],
+            anomalous=counts["anomalous"],
+            left=len(order),
+            anomalies_left=anomalies_among(left, len(held_out)),
+            last=last,
+        )
+
+    def answer(self, index: int, answer: Answer) -> None:
+        """Keep what is said of an image."""
+        with self._busy:
+            self.answers.append(self.files[index], answer)
+
+    def adapt(self) -> None:
+        """Learn from all labels, save the model, and rank the images again.
+
+        Raises:
+            ValueError: There is no label yet.
+        """
+        answers = self.answers.read()
+        given = [file for file in self.files if file in answers]
+        label = [LABELS.get(answers[file], -1) for file in given]
+        if set(label) <= {-1}:
+            raise ValueError("There is no label to learn from yet; label an image first.")
+        with self._busy:
+            self.model.adapt(given, label)
+            self.model.save(self.out)
+            self._rank()
+
+    def heat_of(self, index: int) -> npt.NDArray[np.float32]:
+        """The heat map of an image, H x W."""
+        with self._busy:
+            return self.model.explain(self.images[index]).heat
+
+    def _rank(self) -> None:
+        scores = score_measured(self.model.detector_, self._measured)
+        self.score = scores[highest_frames(scores, self._image)].numpy()
+        self.threshold = self.model.threshold(self.rule)
+        self._order = most_telling_first(self.score, self.threshold)

@@ -1,0 +1,194 @@
+"""The page as a person has it: the command, a real server, a real browser."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from anomem import load
+from anomem.cli import main
+
+Process = subprocess.Popen[str]
+
+
+class Page:
+    """The command running, and the address that it printed."""
+
+    def __init__(self, folder: Path, model: Path, out: Path) -> None:
+        self.labels = folder / "labels.csv"
+        words = ["label", folder, "--model", model, "--out", out, "--device", "cpu", "--json"]
+        run = f"from anomem.cli import main; main({[str(word) for word in words]})"
+        self.process: Process = subprocess.Popen(
+            [sys.executable, "-c", run], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+
+    def answers(self) -> list[tuple[str, str]]:
+        with self.labels.open(newline="") as text:
+            return [(row["image"], row["answer"]) for row in csv.DictReader(text)]
+
+
+@pytest.fixture
+def page(unlabelled: Path, model_folder: Path, tmp_path: Path) -> Iterator[Page]:
+    started = Page(unlabelled, model_folder, tmp_path / "adapted")
+    yield started
+    started.process.kill()
+    started.process.communicate()
+
+
+def told(browser: Chrome, name: str) -> str:
+    return browser.find_element(By.ID, name).text
+
+
+def wait(browser: Chrome) -> None:
+    WebDriverWait(browser, 30).until(lambda b: b.execute_script("return !busy"))
+
+
+def opened(browser: Chrome, page: Page) -> None:
+    browser.get(page.address)
+    wait(browser)
+
+
+def press(browser: Chrome, keys: str) -> None:
+    for key in keys:
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+        wait(browser)
+
+
+def status(address: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_only_this_machine_and_only_who_knows_the_address(page: Page) -> None:
+    parts = urlsplit(page.address)
+    assert parts.hostname == "127.0.0.1" and len(parts.path) > 20
+    assert status(page.address) == 200
+    for path in ("/", "/standing", "/docs", "/x" + parts.path[2:]):
+        assert status(f"http://127.0.0.1:{parts.port}{path}") == 404
+    assert status(page.address, Host="attacker.example") == 400
+    assert status(f"{page.address}images/50") == 404
+    assert parts.port is not None
+    addresses = {str(a[4][0]) for a in socket.getaddrinfo(socket.gethostname(), None)}
+    for other in addresses - {"127.0.0.1"}:
+        with pytest.raises(OSError):
+            socket.create_connection((other, parts.port), timeout=1)
+
+
+def test_one_key_an_answer_and_one_to_take_it_back(page: Page, browser: Chrome) -> None:
+    opened(browser, page)
+    first = told(browser, "name")
+    assert "anomalous-" in first and "50 not looked at" in told(browser, "state")
+    shown = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
+    assert len(shown) == 2 and min(shown) == 16
+    press(browser, "a")
+    second = told(browser, "name")
+    press(browser, "ns")
+    assert "1 normal and 1 anomalous so far. 47 not" in told(browser, "state")
+    press(browser, "uu")
+    assert told(browser, "name") == second
+    press(browser, "u")
+    assert told(browser, "name") == first
+    assert "0 normal and 0 anomalous so far. 50 not" in told(browser, "state")
+    answers = [answer for _, answer in page.answers()]
+    assert answers == ["anomalous", "normal", "skipped", *["undone"] * 3]
+
+
+def test_killed_at_once_it_goes_on_where_it_was(
+    page: Page, browser: Chrome, unlabelled: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    opened(browser, page)
+    press(browser, "aana")
+    page.process.send_signal(signal.SIGKILL)
+    page.process.wait()
+    assert [answer for _, answer in page.answers()] == [
+        *("anomalous", "anomalous", "normal", "anomalous")
+    ]
+    press(browser, "n")
+    assert "start anomem label again, every answer is kept" in told(browser, "message")
+    browser.get_log("browser")  # the refused connection is an error on the console
+    again = Page(unlabelled, model_folder, tmp_path / "adapted")
+    try:
+        opened(browser, again)
+        assert "1 normal and 3 anomalous so far. 46 not" in told(browser, "state")
+        press(browser, "u")
+        assert "1 normal and 2 anomalous so far. 47 not" in told(browser, "state")
+    finally:
+        again.process.kill()
+        again.process.communicate()
+
+
+def test_two_pages_lose_nothing(page: Page, browser: Chrome) -> None:
+    opened(browser, page)
+    one = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    opened(browser, page)
+    other = browser.current_window_handle
+    for window in (one, other, one, other):
+        browser.switch_to.window(window)
+        press(browser, "a")
+    given = page.answers()
+    assert len(given) == 4 and {answer for _, answer in given} == {"anomalous"}
+    assert f"{len({image for image, _ in given})} anomalous so far" in told(browser, "state")
+    browser.close()
+    browser.switch_to.window(one)
+
+
+def test_it_learns_at_a_key_and_ends_with_a_summary(
+    page: Page, browser: Chrome, unlabelled: Path, tmp_path: Path
+) -> None:
+    opened(browser, page)
+    press(browser, "l")
+    assert not browser.find_element(By.ID, "adapt").is_enabled()
+    for _ in range(6):
+        press(browser, "a" if "anomalous-" in told(browser, "name") else "n")
+    press(browser, "l")
+    assert "Learnt from" in told(browser, "message")
+    labels = [answer == "anomalous" for _, answer in page.answers()]
+    assert load(tmp_path / "adapted").reserve_.labelled.label.tolist() == labels
+    browser.get("about:blank")
+    page.process.send_signal(signal.SIGINT)
+    out, _ = page.process.communicate(timeout=30)
+    ended = json.loads(out.splitlines()[-1])
+    assert page.process.returncode == 0
+    assert (ended["normal"] + ended["anomalous"], ended["left"]) == (6, 44)
+
+
+def test_the_file_of_answers_adapts_a_model(
+    unlabelled: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(unlabelled.iterdir())
+    rows = [f"{files[0].name},anomalous,", f"{files[-1].name},normal,", f"{files[5].name},skipped,"]
+    (unlabelled / "labels.csv").write_text("\n".join(["image,answer,time", *rows, ""]))
+    words = ["adapt", model_folder, "--labels", unlabelled / "labels.csv", "--out", tmp_path / "m"]
+    with pytest.raises(SystemExit, match="0"):
+        main([str(word) for word in words])
+    assert "1 anomalies and 1 normals labelled" in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_told(
+    page: Page, unlabelled: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = str(urlsplit(page.address).port)
+    with pytest.raises(SystemExit, match="1"):
+        main(["label", str(unlabelled), "--model", str(model_folder), "--port", port])
+    assert "anomem: " in capsys.readouterr().err
+    assert os.path.exists(model_folder)

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomem import AnoMem, load
+from anomem.labelling.answers import AnswerFile
+from anomem.labelling.session import Session
+
+
+@pytest.fixture
+def session(model: AnoMem, unlabelled: Path, tmp_path: Path) -> Session:
+    files = [*sorted(unlabelled.iterdir()), tmp_path / "broken.png"]
+    files[-1].write_bytes(b"no image")
+    answers = AnswerFile(tmp_path / "labels.csv")
+    return Session(model, files, answers, out=tmp_path / "adapted", rule="0.1")
+
+
+def strange(session: Session, index: int) -> bool:
+    return session.files[index].name.startswith("anomalous")
+
+
+def test_scores_are_those_of_the_detector(session: Session) -> None:
+    expected = session.model.decision_function([str(file) for file in session.files])
+    np.testing.assert_allclose(session.score, expected, atol=1e-4)
+    assert len(session.files) == 50
+    assert len(session.errors) == 1 and "broken.png" in session.errors[0]
+
+
+def test_the_most_anomalous_comes_first_and_an_answered_one_no_more(session: Session) -> None:
+    first = session.standing()
+    assert first.next is not None
+    assert first.next == session.score.argmax() and strange(session, first.next)
+    assert (first.left, first.last) == (50, None)
+    session.answer(first.next, "anomalous")
+    second = session.standing()
+    assert second.next == first.upcoming[0]
+    assert (second.left, second.anomalous, second.last) == (49, 1, first.next)
+    session.answer(first.next, "undone")
+    assert session.standing() == first
+
+
+def test_what_is_left_is_estimated(session: Session) -> None:
+    low, high = session.standing().anomalies_left
+    assert low <= 10 <= high
+    for index in range(50):
+        if strange(session, index):
+            session.answer(index, "anomalous")
+    assert session.standing().anomalies_left[0] == 0
+
+
+def test_it_learns_from_the_answers_and_takes_back_what_is_undone(session: Session) -> None:
+    with pytest.raises(ValueError, match="no label to learn from yet"):
+        session.adapt()
+    before = session.score.copy()
+    found = [index for index in range(50) if strange(session, index)][:5]
+    for index in found:
+        session.answer(index, "anomalous")
+    session.adapt()
+    assert (session.score[found] > before[found]).all()
+    assert load(session.out).reserve_.labelled.label.tolist() == [1] * 5
+    for index in found:
+        session.answer(index, "undone")
+    normal = next(index for index in range(50) if not strange(session, index))
+    session.answer(normal, "normal")
+    session.adapt()
+    assert load(session.out).reserve_.labelled.label.tolist() == [0]
+    np.testing.assert_allclose(session.score, before, atol=1e-5)
+
+
+def test_nothing_to_read_is_told(model: AnoMem, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="broken.png"):
+        Session(model, [tmp_path / "broken.png"], AnswerFile(tmp_path / "labels.csv"),
+                out=tmp_path, rule="0.1")  # fmt: skip
