@@ -1,0 +1,219 @@
+"""AUROC against the number of answers of a person, by the order in which images are asked for.
+
+    python benchmarks/labelling.py --data tiles --path DIR --out DIR
+    python benchmarks/labelling.py --data cifar10 --normal horse --path DIR --out DIR
+
+Simulated: the person answers with the true label. A seed is a training of the one-class detector on
+some of the normals, and a draw of the images to label: other normals, and anomalies. Every five
+answers the detector learns from all of them, as at the button of ``anomem label``, and sorts anew.
+Measured on images that are in neither. Every curve is appended to the results as it is measured, so
+that a killed benchmark goes on; the figure is drawn at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from anomem import AnoMem
+from anomem.data.joined import JoinedSource, choose
+from anomem.data.named import load_named
+from anomem.data.named.parts import Part
+from anomem.data.prepare import prepare
+from anomem.data.sources import ImageSource
+from anomem.evaluation.metrics import auroc
+from anomem.evaluation.one_vs_all import trained
+from anomem.labelling.order import most_telling_first
+from anomem.network.measured import Measured
+from anomem.report.colours import BLACK, BLUE, VERMILION
+from anomem.scoring import measure_set, score_measured
+
+BETWEEN = 5
+"""Answers between two learnings."""
+SHOWN = (0, 5, 10, 20, 50)
+
+Scores = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+ORDERS: dict[str, tuple[str, str]] = {
+    "most telling first": (VERMILION, "o"),
+    "most anomalous first": (BLUE, "s"),
+    "at random": (BLACK, "x"),
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is measured.
+
+    Attributes:
+        path: Where the data lies.
+        data: Magnetic tiles as MVTec AD lays them out, or CIFAR-10.
+        out: Folder of the results.
+        normal: Normal class of CIFAR-10.
+        seeds: Number of seeds.
+    """
+
+    path: Path
+    data: Literal["tiles", "cifar10"]
+    out: Path
+    normal: str = "horse"
+    seeds: int = 5
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Images of one seed: to train on, to label, to test on; label 1 is anomalous."""
+
+    normals: ImageSource
+    unlabelled: ImageSource
+    truth: Indices
+    test: ImageSource
+    test_truth: Indices
+
+
+def main(choices: Figures) -> None:
+    """Measure what is missing, and draw the figure."""
+    choices.out.mkdir(parents=True, exist_ok=True)
+    name = choices.data if choices.data == "tiles" else choices.normal
+    results = choices.out / f"{name}.jsonl"
+    lines = []
+    if results.exists():
+        lines = [json.loads(line) for line in results.read_text().splitlines()]
+    for seed in range(choices.seeds):
+        missing = set(ORDERS) - {line["order"] for line in lines if line["seed"] == seed}
+        if not missing:
+            continue
+        loop = tiles(choices.path, seed) if choices.data == "tiles" else cifar10(choices, seed)
+        detector = AnoMem(seed=seed).fit(loop.normals)
+        shape = detector.framing_.shape
+        measured = [
+            measure_set(detector.network_, prepare(images, shape))
+            for images in (loop.unlabelled, loop.test)
+        ]
+        for order in sorted(missing):
+            curve, found = answered(copy.deepcopy(detector), loop, order, seed, measured)
+            line = {"order": order, "seed": seed, "auroc": curve, "found": found}
+            lines.append(line)
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            told = ", ".join(f"{curve[str(n)]:.3f} after {n}" for n in SHOWN)
+            print(f"{name}, seed {seed}: {order}: {told}; {found} anomalies found", flush=True)
+    draw_figure(lines, name, results.with_suffix(".png"))
+
+
+def answered(
+    detector: AnoMem, loop: Loop, order: str, seed: int, measured: list[Measured]
+) -> tuple[dict[str, float], int]:
+    """AUROC on the test images by the number of answers, and how many of these were anomalous."""
+    unlabelled, test = measured
+    next_of = _orders(seed)[order]
+    known: list[int] = []
+    curve = {"0": _auroc(detector, test, loop.test_truth)}
+    while len(known) < SHOWN[-1]:
+        scores = score_measured(detector.detector_, unlabelled).numpy()
+        ranked = next_of(scores, detector.threshold(0.05))
+        asked = [int(i) for i in ranked if int(i) not in set(known)][:BETWEEN]
+        detector.adapt(choose(loop.unlabelled, np.array(asked)), loop.truth[asked])
+        known += asked
+        curve[str(len(known))] = _auroc(detector, test, loop.test_truth)
+    return curve, int(loop.truth[known].sum())
+
+
+def _orders(seed: int) -> dict[str, Callable[[Scores, float], Indices]]:
+    rng = np.random.default_rng(seed)
+    return {
+        "most telling first": most_telling_first,
+        "most anomalous first": lambda scores, threshold: np.argsort(-scores, kind="stable"),
+        "at random": lambda scores, threshold: rng.permutation(len(scores)),
+    }
+
+
+def _auroc(detector: AnoMem, test: Measured, truth: Indices) -> float:
+    scores = score_measured(detector.detector_, test).numpy()
+    return round(auroc(scores[truth == 0], scores[truth == 1]), 5)
+
+
+def tiles(path: Path, seed: int) -> Loop:
+    """Of the training normals 60% to learn from and the others to label, with 60 anomalies."""
+    parts, rng = load_named("mvtec_ad", path), np.random.default_rng(seed)
+    train, test = trained("tiles", parts), parts.test
+    normals = rng.permutation(len(train))
+    first = round(0.6 * len(normals))
+    good = test.label == test.classes.index("good")
+    anomalies = rng.permutation(np.flatnonzero(~good))
+    return _loop(
+        train, normals[:first], normals[first:], test, anomalies[:60],
+        test, np.flatnonzero(good), anomalies[60:],
+    )  # fmt: skip
+
+
+def cifar10(choices: Figures, seed: int) -> Loop:
+    """2,000 normals to learn from, 1,000 others and 200 anomalies to label, 1,000 each to test."""
+    parts, rng = load_named("cifar10", choices.path), np.random.default_rng(seed)
+    train, test = trained("cifar10", parts), parts.test
+    number = train.classes.index(choices.normal)
+    normals, anomalies, test_normals, test_anomalies = (
+        rng.permutation(np.flatnonzero((part.label == number) == normal))
+        for part in (train, test)
+        for normal in (True, False)
+    )
+    return _loop(
+        train, normals[:2000], normals[2000:3000], train, anomalies[:200],
+        test, test_normals[:1000], test_anomalies[:1000],
+    )  # fmt: skip
+
+
+def _loop(
+    train: Part,
+    normals: Indices,
+    more_normals: Indices,
+    source: Part,
+    anomalies: Indices,
+    test: Part,
+    test_normals: Indices,
+    test_anomalies: Indices,
+) -> Loop:
+    return Loop(
+        train.choose(normals).images,
+        JoinedSource([train.choose(more_normals).images, source.choose(anomalies).images]),
+        np.repeat([0, 1], [len(more_normals), len(anomalies)]),
+        test.choose(np.concatenate([test_normals, test_anomalies])).images,
+        np.repeat([0, 1], [len(test_normals), len(test_anomalies)]),
+    )
+
+
+def draw_figure(lines: list[dict[str, Any]], name: str, file: Path) -> None:
+    """Mean over the seeds of each order, with the band from the lowest to the highest."""
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    counts = list(range(0, SHOWN[-1] + 1, BETWEEN))
+    for order, (colour, marker) in ORDERS.items():
+        curves = [line["auroc"] for line in lines if line["order"] == order]
+        values = [[100 * curve[str(n)] for curve in curves] for n in counts]
+        axes.plot(counts, [fmean(v) for v in values], color=colour, marker=marker, label=order)
+        low, high = ([f(v) for v in values] for f in (min, max))
+        axes.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
+    seeds = len({line["seed"] for line in lines})
+    axes.set_xlabel("answers")
+    axes.set_ylabel("AUROC (%)")
+    axes.set_title(f"{name}; {seeds} seeds, lowest to highest", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Figures))
