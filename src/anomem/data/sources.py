@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from anomem.data.decode import decode, decode_bytes, pil_to_array
 from anomem.data.listing import list_images
-from anomem.data.opening import ImageError, times
+from anomem.data.opening import ImageError, one_line, times
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
 
@@ -145,7 +145,7 @@ class DatasetSource(ImageSource):
             with self._lock:  # a Dataset promises no thread safety
                 item = self._dataset[range(len(self))[index]]
         except Exception as error:
-            reason = f"the Dataset raised {type(error).__name__} ({_first_line(error)})"
+            reason = f"the Dataset raised {type(error).__name__} ({one_line(error)})"
             raise ImageError(name, reason, "mend that item or leave it out") from error
         if isinstance(item, tuple | list) and item:
             item = item[0]
@@ -285,7 +285,3 @@ def _shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
 
 def _numbered(count: int) -> list[str]:
     return [f"image {index}" for index in range(count)]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:120].rstrip(". ")
