@@ -139,7 +139,7 @@ def brick_crops(count: int) -> npt.NDArray[np.uint8]:
 
 
 def test_size_on_disk_does_not_grow_with_the_training_set(hasty: Config, tmp_path: Path) -> None:
-    """1,000 normals, 1,000 held-out and 1,000 pseudo-anomalies are kept, of however many."""
+    """1,000 normals and 1,000 held-out ones are kept, of however many."""
     config = replace(hasty, calibration=replace(hasty.calibration, share=0.5))
     crops = brick_crops(5000)
     sizes = []

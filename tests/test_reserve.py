@@ -30,7 +30,6 @@ def reserve_of() -> Reserve:
         held_out=measured(5, 10),
         held_out_image=torch.tensor([0, 1, 1, 2, 3]),
         held_out_digest=torch.arange(4),
-        pseudo=measured(0),
         labelled=labelled([5, -6], [1, 0], 20),
         learnt=1,
     )
@@ -68,7 +67,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 17
+    assert len(tensors) == 14
     again = Reserve.of(tensors).tensors()
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():

@@ -220,8 +220,9 @@ class Stage1Choices(Choices):
 class Stage2Choices(Choices):
     """Training of the heads on pooled deviations (Eq. 7 and 8)."""
 
-    hidden: int = 64
-    """Width of the two-layer MLPs."""
+    hidden: int | None = None
+    """Width of two-layer MLPs, the paper's heads; None takes a logistic regression in their place,
+    for which the next four do not count."""
     margin: float = 2.0
     """M of the double hinge."""
     steps: int = 300
@@ -234,8 +235,8 @@ class Stage2Choices(Choices):
     def __post_init__(self) -> None:
         for name in ("margin", "learning_rate"):
             self._require(getattr(self, name) > 0, name, "above 0")
-        for name in ("hidden", "steps"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
+        self._require(self.hidden is None or self.hidden >= 1, "hidden", "at least 1, or None")
+        self._require(self.steps >= 1, "steps", "at least 1")
         self._require(self.weight_decay >= 0, "weight_decay", "0 or above")
         self._require(self.prior is None or self.prior > 0, "prior", "above 0, or None")
 

@@ -107,7 +107,7 @@ class AnoMem(Fitted):
             progress=stage(progress, "stage 1"),
         )
         self.config_, self.framing_, self.network_ = config, framing, network
-        self.reserve_ = fill_reserve(network, images, config, self.seed)
+        self.reserve_ = fill_reserve(network, images)
         self.places_ = [usual_places(network, images, anywhere=framing.cuts)]
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
         self._train_detector()
@@ -206,7 +206,7 @@ class AnoMem(Fitted):
         split = _split(label, groups, self.config_.calibration.share, self.seed)
         prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
-        newer = fill_reserve(self.network_, images, self.config_, self.seed)
+        newer = fill_reserve(self.network_, images)
         self.reserve_ = self.reserve_.extended(newer)
         self.places_.append(usual_places(self.network_, images, anywhere=self.framing_.cuts))
         self._train_detector()

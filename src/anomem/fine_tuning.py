@@ -82,7 +82,7 @@ def fine_tune(
     state = run_stage1(
         network, images, _shortened(config, steps), fabric=fabric, seed=seed, progress=progress
     )
-    fresh = fill_reserve(network, images, config, seed)
+    fresh = fill_reserve(network, images)
     labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
     return fresh.with_labels(labels), images, summary(state, images)
 

@@ -136,12 +136,13 @@ def train_detector(
     anomalous = labelled.label == 1
     if anomalous.any():
         detector.labels.fill_(int(anomalous.sum()))
-        detector.learnt.fill_(reserve.learnt if config.loss.kind_weight > 0 else 0)
+        learnt = config.loss.kind_weight > 0 and not config.encoder.frozen
+        detector.learnt.fill_(reserve.learnt if learnt else 0)
         train_stage2(
             detector.heads,
             torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),
             labelled.measured.pooled[anomalous],
-            reserve.pseudo.pooled,
+            detector.lambdas,
             config.stage2,
         )
     return detector.eval()

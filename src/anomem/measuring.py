@@ -7,27 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomem.config import Config
 from anomem.data.prepare import PreparedFrames
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import to_float
 from anomem.network.heads import Detector
-from anomem.network.measured import Measured
 from anomem.network.places import UsualPlaces
 from anomem.reserve import MOST_KEPT, Labelled, Reserve
 from anomem.scoring import (
     batches,
     digests,
     highest_frames,
-    measure,
     measure_set,
     place_maps,
     score_measured,
 )
 from anomem.training.batches import ImageSet
-from anomem.training.draws import seeded
 from anomem.training.images import Chosen, TrainingImages
-from anomem.training.pseudo import pseudo_anomalies
 
 
 @dataclass(frozen=True)
@@ -45,9 +39,7 @@ class LabelledImages:
     digest: Tensor
 
 
-def fill_reserve(
-    network: MultiScaleMemory, images: TrainingImages, config: Config, seed: int
-) -> Reserve:
+def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
     """Measure what the model keeps of the images."""
     normals, anomalies = images.normals.spread(MOST_KEPT), images.anomalies
     normal = measure_set(network, normals)
@@ -61,7 +53,6 @@ def fill_reserve(
         held_out=measure_set(network, images.held_out),
         held_out_image=images.held_out_image,
         held_out_digest=image_digests(images.held_out, images.held_out_image),
-        pseudo=_measure_pseudo(network, normals, config, seed) or normal.at(torch.arange(0)),
         labelled=labelled,
         learnt=len(anomalies),
     )
@@ -121,17 +112,3 @@ def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
 def frame_digests(frames: ImageSet) -> Tensor:
     """Digest of each frame of a set, at least one, (F,) int64."""
     return torch.cat([digests(batch) for _, batch in batches(frames)])
-
-
-def _measure_pseudo(
-    network: MultiScaleMemory, normals: Chosen, config: Config, seed: int
-) -> Measured | None:
-    kinds = (*config.pseudo.kinds, *(["cutpaste"] if config.loss.patch_weight > 0 else []))
-    if not kinds:
-        return None
-    parts = []
-    for start, batch in batches(normals):
-        generator = seeded(seed + 3, start)
-        altered, _ = pseudo_anomalies(to_float(batch), kinds, generator)
-        parts.append(measure(network, altered))
-    return Measured.joined(parts)

@@ -63,7 +63,6 @@ class Reserve:
         held_out: All frames of the normals held out for calibration, at most 1,000 images.
         held_out_image: (F,) int64, number of the image of each such frame.
         held_out_digest: (N,) int64, by which these images are known again.
-        pseudo: Pseudo-anomalies made of training normals, at most 1,000; may be empty.
         labelled: All labelled images.
         learnt: Number of labelled anomalies that stage 1 learnt from.
     """
@@ -72,7 +71,6 @@ class Reserve:
     held_out: Measured
     held_out_image: Tensor
     held_out_digest: Tensor
-    pseudo: Measured
     labelled: Labelled
     learnt: int
 
@@ -92,11 +90,9 @@ class Reserve:
     def extended(self, newer: Reserve) -> Reserve:
         """With the normals of another reserve of the same network beside its own; labels stay."""
         normals = Measured.joined([self.normals, newer.normals])
-        pseudo = Measured.joined([self.pseudo, newer.pseudo])
         return replace(
             self,
             normals=normals.at(evenly(len(normals), MOST_KEPT)),
-            pseudo=pseudo.at(evenly(len(pseudo), MOST_KEPT)),
             held_out=Measured.joined([self.held_out, newer.held_out]),
             held_out_image=torch.cat(
                 [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
@@ -132,7 +128,6 @@ class Reserve:
             measured("held_out"),
             tensors["held_out.image"],
             tensors["held_out.digest"],
-            measured("pseudo"),
             labelled,
             int(tensors["learnt"]),
         )
@@ -140,5 +135,4 @@ class Reserve:
     def _parts(self) -> Iterator[tuple[str, Measured]]:
         yield "normals", self.normals
         yield "held_out", self.held_out
-        yield "pseudo", self.pseudo
         yield "labelled", self.labelled.measured

@@ -81,7 +81,7 @@ class Ours:
             self.scored = with_centroids(
                 self.scored, self.images.normals, self.config, self.seed, sizes
             )
-        reserve = fill_reserve(self.scored, self.images, self.config, self.seed)
+        reserve = fill_reserve(self.scored, self.images)
         widths = self.network.pooled_widths
         self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
 

@@ -12,11 +12,11 @@ from anomem.network.measured import Measured
 
 
 class Heads(nn.Module):
-    """A two-layer MLP a scale from the pooled deviation to a distance d (Eq. 7).
+    """From the pooled deviation of each scale to a distance d (Eq. 7).
 
     Args:
         widths: Length C_s of what is pooled at each scale.
-        hidden: Width of the hidden layer (ReLU).
+        hidden: Width of the hidden layer (ReLU) of a two-layer MLP, the paper's; None is linear.
 
     Attributes:
         mean: Mean of the pooled deviations of normals, (sum C_s,), taken off first.
@@ -26,11 +26,13 @@ class Heads(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, widths: Sequence[int], hidden: int) -> None:
+    def __init__(self, widths: Sequence[int], hidden: int | None) -> None:
         super().__init__()
         self.widths = tuple(widths)
         self.scales = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            nn.Linear(width, 1)
+            if hidden is None
+            else nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
             for width in widths
         )
         self.register_buffer("mean", torch.zeros(sum(widths)))
@@ -57,9 +59,8 @@ class Detector(nn.Module):
     the Mahalanobis distance of the pooled deviations, in standard deviations of normals. Labelled
     anomalies that stage 1 learnt from add the evidence of its heads, with a weight that grows with
     their number n, ``n / (n + prior)``; those labelled since add the fused distance of the heads
-    of stage 2, with ``n / (n + prior)`` times ``GAIN``. With no label the one-class score is
-    returned exactly. Without a prior the fused distance alone is the score as soon as there is an
-    anomalous label: the paper.
+    of stage 2, weighted alike. With no label the one-class score is returned exactly. Without a
+    prior the fused distance alone is the score as soon as there is an anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -73,8 +74,6 @@ class Detector(nn.Module):
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
     """
-
-    GAIN = 4.0
 
     mean: Tensor
     std: Tensor
@@ -129,7 +128,7 @@ class Detector(nn.Module):
         return (
             self.one_class(measured)
             + learnt / (learnt + self.prior) * evidence
-            + self.GAIN * (labels - learnt) / (labels - learnt + self.prior) * distance
+            + (labels - learnt) / (labels - learnt + self.prior) * distance
         )
 
 
