@@ -5,9 +5,9 @@ from anomem.calibration import p_values
 from anomem.labelling.order import anomalies_among, most_telling_first
 
 
-def test_the_most_anomalous_and_the_most_uncertain_take_turns() -> None:
-    score = np.array([0.0, 9.0, 1.1, 5.0, 0.7, 3.0], np.float32)
-    assert most_telling_first(score, 1.0).tolist() == [1, 2, 3, 4, 5, 0]
+def test_the_most_anomalous_comes_before_four_uncertain_ones() -> None:
+    score = np.array([0.0, 9.0, 1.1, 5.0, 0.7, 3.0, 0.4, 8.0, -4.0], np.float32)
+    assert most_telling_first(score, 1.0).tolist() == [1, 2, 4, 6, 0, 7, 5, 3, 8]
 
 
 def test_every_image_comes_once() -> None:

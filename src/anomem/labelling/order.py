@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+_UNCERTAIN = 4
+"""Uncertain images for each anomalous one (docs/labelling.md)."""
 _HALF = 0.5
 
 
 def most_telling_first(score: npt.NDArray[np.float32], threshold: float) -> npt.NDArray[np.int64]:
-    """The most anomalous and the most uncertain images in turn.
+    """The most anomalous image and then the four most uncertain ones, again and again.
 
     Args:
         score: (N,) higher is more anomalous.
@@ -20,9 +22,11 @@ def most_telling_first(score: npt.NDArray[np.float32], threshold: float) -> npt.
     """
     anomalous = np.argsort(-score, kind="stable")
     uncertain = np.argsort(np.abs(score - threshold), kind="stable")
-    in_turn = np.stack([anomalous, uncertain], axis=1).ravel()
-    _, first = np.unique(in_turn, return_index=True)
-    order: npt.NDArray[np.int64] = in_turn[np.sort(first)]
+    place = np.arange(len(score))
+    turn = np.concatenate([place * (_UNCERTAIN + 1), place + place // _UNCERTAIN + 1])
+    wanted = np.concatenate([anomalous, uncertain])[np.argsort(turn, kind="stable")]
+    _, first = np.unique(wanted, return_index=True)
+    order: npt.NDArray[np.int64] = wanted[np.sort(first)]
     return order
 
 
