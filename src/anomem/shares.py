@@ -66,7 +66,7 @@ def shares(
     """Divide the score of an image among its places.
 
     Along its gradient g the score is linear in what is pooled: a Mahalanobis distance is
-    ``g (pooled - centre)`` exactly, and the heads are linear between two switches of a ReLU. And
+    ``g (pooled - centre)`` exactly, and what labels add is nearly so around the image. And
     what is pooled is a sum over the n places of a map: a mean of ``x / n``, a standard deviation
     s of ``(x - mean)^2 / (n s)``, a scale score e (Eq. 6) of ``d^2 / (n e)``.
 

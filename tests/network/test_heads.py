@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -100,7 +102,8 @@ def test_heads_gain_weight_with_labels(labels: int) -> None:
     for b in range(6):
         d1, d2 = detector.heads(measured.pooled)[b].tolist()
         prior = float(detector.one_class(measured)[b])
-        expected = prior + labels / (labels + 30) * (d1 + 2 * d2) / 3
+        log_odds = (d1 + 2 * d2) / 3
+        expected = prior + labels / (labels + 30) * 2 * math.log1p(math.exp(log_odds + 3))
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
 
@@ -116,7 +119,7 @@ def test_labels_that_stage_1_learnt_from_add_its_evidence(labels: int, learnt: i
         e1, e2 = measured.evidence[b].tolist()
         expected = float(detector.one_class(measured)[b])
         expected += known / (known + 30) * (e1 + 2 * e2) / 3
-        expected += since / (since + 30) * (d1 + 2 * d2) / 3
+        expected += since / (since + 30) * 2 * math.log1p(math.exp((d1 + 2 * d2) / 3 + 3))
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from anomem.network.mahalanobis import Mahalanobis
 from anomem.network.measured import Measured
@@ -58,9 +59,9 @@ class Detector(nn.Module):
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations, in standard deviations of normals. Labelled
     anomalies that stage 1 learnt from add the evidence of its heads, with a weight that grows with
-    their number n, ``n / (n + prior)``; those labelled since add the fused distance of the heads
-    of stage 2, weighted alike. With no label the one-class score is returned exactly. Without a
-    prior the fused distance alone is the score as soon as there is an anomalous label: the paper.
+    their number n, ``n / (n + prior)``; those labelled since add what the heads of stage 2 say
+    (:func:`added`), weighted alike. With no label the one-class score is returned exactly. Without
+    a prior the fused distance alone is the score as soon as there is an anomalous label: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -128,8 +129,17 @@ class Detector(nn.Module):
         return (
             self.one_class(measured)
             + learnt / (learnt + self.prior) * evidence
-            + (labels - learnt) / (labels - learnt + self.prior) * distance
+            + (labels - learnt) / (labels - learnt + self.prior) * added(distance)
         )
+
+
+def added(distance: Tensor) -> Tensor:
+    """What labels since the fit add to the score by the fused distance of stage 2 (its log-odds).
+
+    ``2 softplus(distance + 3)``: they raise what looks like a labelled anomaly, and hardly lower
+    what looks like none, as it may be one of another kind (docs/recipe.md).
+    """
+    return 2 * functional.softplus(distance + 3)
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:
