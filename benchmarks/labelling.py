@@ -195,20 +195,20 @@ def _loop(
 
 
 def draw_figure(lines: list[dict[str, Any]], name: str, file: Path) -> None:
-    """Mean over the seeds of each order, with the band from the lowest to the highest."""
+    """Mean change over the seeds of each order, with the band from the lowest to the highest."""
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     counts = list(range(0, SHOWN[-1] + 1, BETWEEN))
     for order, (colour, marker) in ORDERS.items():
         curves = [line["auroc"] for line in lines if line["order"] == order]
-        values = [[100 * curve[str(n)] for curve in curves] for n in counts]
+        values = [[100 * (curve[str(n)] - curve["0"]) for curve in curves] for n in counts]
         axes.plot(counts, [fmean(v) for v in values], color=colour, marker=marker, label=order)
         low, high = ([f(v) for v in values] for f in (min, max))
         axes.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
     seeds = len({line["seed"] for line in lines})
     axes.set_xlabel("answers")
-    axes.set_ylabel("AUROC (%)")
+    axes.set_ylabel("change of AUROC (points)")
     axes.set_title(f"{name}; {seeds} seeds, lowest to highest", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend()
