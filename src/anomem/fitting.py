@@ -121,6 +121,7 @@ def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
         scale_weights(len(widths), config.loss.scale_weights),
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
+        frozen=config.encoder.frozen,
     )
 
 
@@ -136,8 +137,7 @@ def train_detector(
     anomalous = labelled.label == 1
     if anomalous.any():
         detector.labels.fill_(int(anomalous.sum()))
-        learnt = config.loss.kind_weight > 0 and not config.encoder.frozen
-        detector.learnt.fill_(reserve.learnt if learnt else 0)
+        detector.learnt.fill_(reserve.learnt if config.loss.kind_weight > 0 else 0)
         train_stage2(
             detector.heads,
             torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),

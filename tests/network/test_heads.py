@@ -107,13 +107,18 @@ def test_heads_gain_weight_with_labels(labels: int) -> None:
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize(("labels", "learnt"), [(5, 5), (40, 30), (3, 10)])
-def test_labels_that_stage_1_learnt_from_add_its_evidence(labels: int, learnt: int) -> None:
+def test_labels_that_stage_1_learnt_from_add_its_evidence(
+    labels: int, learnt: int, frozen: bool
+) -> None:
+    """Stage 2 speaks for those that the encoder has not learnt from: for all, if it is frozen."""
     detector, measured = detector_of(), images()
+    detector.frozen = frozen
     detector.labels.fill_(labels)
     detector.learnt.fill_(learnt)
     known = min(labels, learnt)
-    since = labels - known
+    since = labels if frozen else labels - known
     for b in range(6):
         d1, d2 = detector.heads(measured.pooled)[b].tolist()
         e1, e2 = measured.evidence[b].tolist()

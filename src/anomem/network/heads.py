@@ -68,6 +68,7 @@ class Detector(nn.Module):
         lambdas: Weight of each scale.
         prior: Number of labelled anomalies at which the heads have half their weight, or None.
         mahalanobis: Take the Mahalanobis distance in place of the scale scores.
+        frozen: The encoder has learnt from no label, so that stage 2 speaks for all of them.
 
     Attributes:
         mean: Mean of that score over normals, for the Mahalanobis distance as unseen ones have it.
@@ -88,9 +89,11 @@ class Detector(nn.Module):
         prior: float | None,
         *,
         mahalanobis: bool = False,
+        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
+        self.frozen = frozen
         self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
@@ -125,11 +128,12 @@ class Detector(nn.Module):
         if self.prior is None:
             return distance
         learnt = min(labels, int(self.learnt))
+        since = labels if self.frozen else labels - learnt
         evidence = fuse(measured.evidence, self.lambdas)
         return (
             self.one_class(measured)
             + learnt / (learnt + self.prior) * evidence
-            + (labels - learnt) / (labels - learnt + self.prior) * added(distance)
+            + since / (since + self.prior) * added(distance)
         )
 
 
