@@ -112,7 +112,7 @@ def adapt(arguments: Adapt) -> Result:
     from anomem.checkpoint import check_writable
     from anomem.data.joined import JoinedSource
     from anomem.data.sources import FileSource, open_images
-    from anomem.labelling.answers import LABELS, AnswerFile
+    from anomem.labelling.answers import AnswerFile
     from anomem.saved import load
 
     check_writable(arguments.out)
@@ -121,8 +121,8 @@ def adapt(arguments: Adapt) -> Result:
         given.remove((arguments.normal, 0))
     sources = [(open_images(paths), label) for paths, label in given if paths is not None]
     if arguments.labels is not None:
-        answers = AnswerFile(arguments.labels).read()
-        sources += [(FileSource([file]), LABELS.get(answers[file], -1)) for file in answers]
+        answered = AnswerFile(arguments.labels).labels()
+        sources += [(FileSource([file]), label) for file, label in answered.items()]
     if not sources:
         raise ValueError(
             "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."

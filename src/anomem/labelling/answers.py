@@ -65,6 +65,13 @@ class AnswerFile:
                     answers[image] = row[1]  # type: ignore[assignment]
         return answers
 
+    def labels(self) -> dict[Path, int]:
+        """The label of each image answered, as ``AnoMem.adapt`` takes it.
+
+        0 normal, 1 anomalous, -1 where the image was skipped or its answer taken back.
+        """
+        return {image: LABELS.get(answer, -1) for image, answer in self.read().items()}
+
     def _ends_in_a_line(self) -> bool:
         with self.file.open("rb") as content:
             content.seek(-1, os.SEEK_END)

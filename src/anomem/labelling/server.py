@@ -6,7 +6,6 @@ import secrets
 import socket
 from typing import Any
 
-import jinja2
 import numpy as np
 import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
@@ -18,6 +17,7 @@ from anomem.data.listing import names_in_common
 from anomem.labelling.answers import Answer
 from anomem.labelling.session import Session
 from anomem.report.heat import overlaid
+from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, fitted_into, jpeg, picture
 
 _HOST = "127.0.0.1"
@@ -70,9 +70,7 @@ def make_app(session: Session, token: str) -> FastAPI:
 def _routes(session: Session) -> APIRouter:
     routes = APIRouter()
     names = names_in_common([str(file) for file in session.files])
-    page = jinja2.Environment(
-        loader=jinja2.PackageLoader("anomem.labelling"), autoescape=True
-    ).get_template("label.html")
+    page = template("anomem.labelling", "label.html")
 
     def image_info(index: int | None) -> dict[str, Any] | None:
         if index is None:
@@ -91,7 +89,6 @@ def _routes(session: Session) -> APIRouter:
         return {
             "next": image_info(now.next),
             "last": image_info(now.last),
-            "upcoming": now.upcoming,
             "normal": now.normal,
             "anomalous": now.anomalous,
             "left": now.left,
@@ -100,8 +97,7 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.get("/", response_class=HTMLResponse)
     def show() -> str:
-        return page.render(folder=str(session.answers.file.parent), answers=session.answers.file,
-                           out=session.out, errors=session.errors)  # fmt: skip
+        return page.render(answers=session.answers.file, out=session.out, errors=session.errors)
 
     @routes.get("/standing")
     def tell() -> dict[str, Any]:

@@ -27,7 +27,6 @@ class Standing:
 
     Attributes:
         next: Index of the image to look at, None when there is none left.
-        upcoming: Indices of the images after it.
         normal: Images answered normal.
         anomalous: Images answered anomalous.
         left: Images not answered.
@@ -36,7 +35,6 @@ class Standing:
     """
 
     next: int | None
-    upcoming: list[int]
     normal: int
     anomalous: int
     left: int
@@ -106,15 +104,12 @@ class Session:
                 if answer in counts:
                     counts[answer] += 1
         order = [int(index) for index in self._order if not answered[index]]
-        held_out = self.model.held_out_scores()
-        left = p_values(self.score[~answered], held_out)
         return Standing(
             next=order[0] if order else None,
-            upcoming=order[1:3],
             normal=counts["normal"],
             anomalous=counts["anomalous"],
             left=len(order),
-            anomalies_left=anomalies_among(left, len(held_out)),
+            anomalies_left=anomalies_among(self._p_values[~answered], self._held_out),
             last=last,
         )
 
@@ -129,9 +124,9 @@ class Session:
         Raises:
             ValueError: There is no label yet.
         """
-        answers = self.answers.read()
-        given = [file for file in self.files if file in answers]
-        label = [LABELS.get(answers[file], -1) for file in given]
+        answered = self.answers.labels()
+        given = [file for file in self.files if file in answered]
+        label = [answered[file] for file in given]
         if set(label) <= {-1}:
             raise ValueError("There is no label to learn from yet; label an image first.")
         with self._busy:
@@ -148,4 +143,6 @@ class Session:
         scores = score_measured(self.model.detector_, self._measured)
         self.score = scores[highest_frames(scores, self._image)].numpy()
         self.threshold = self.model.threshold(self.rule)
+        held_out = self.model.held_out_scores()
+        self._p_values, self._held_out = p_values(self.score, held_out), len(held_out)
         self._order = most_telling_first(self.score, self.threshold)

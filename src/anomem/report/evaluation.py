@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -22,6 +21,7 @@ from anomem.presets import flat
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.gallery import alternative_text, heading, in_words, strip
 from anomem.report.heat import coloured, overlaid
+from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
 from anomem.versions import library_versions
 
@@ -56,11 +56,8 @@ def write_report(
         places: Metrics of the heat maps, by what they are of; empty without masks.
         progress: Called with the images explained and in all.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("anomem.report"), autoescape=True, trim_blocks=True
-    )
     normals, anomalies = len(examined.normal), len(examined.anomalous)
-    page = environment.get_template("evaluation.html").render(
+    page = template("anomem.report", "evaluation.html").render(
         title=title,
         rule=rule,
         normals=normals,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -17,6 +16,7 @@ from anomem.data.framing import cut
 from anomem.data.sources import ImageSource
 from anomem.explanation import Explanation, only_image
 from anomem.gallery import ScaleGallery, most_used_first, patch_of
+from anomem.report.page import template
 from anomem.report.pictures import Pixels, coloured_pixels, picture
 
 _SIDE = 48
@@ -65,12 +65,9 @@ def write_gallery(
     """
     folder.mkdir(parents=True, exist_ok=True)
     pyarrow.csv.write_csv(table_of(scales, source), folder / "prototypes.csv")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("anomem.report"), autoescape=True, trim_blocks=True
-    )
     page = folder / "index.html"
     page.write_text(
-        environment.get_template("gallery.html").render(
+        template("anomem.report", "gallery.html").render(
             title=title,
             images=len(source),
             scales=[_section(scale, source, folder) for scale in scales],
