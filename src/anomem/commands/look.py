@@ -60,19 +60,25 @@ def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> 
 
 def evaluate(arguments: Evaluate) -> Result:
     """Measure a detector on labelled images."""
+    from anomem.data.masks import mask_files
     from anomem.data.sources import open_images
     from anomem.evaluation.examined import examine
     from anomem.evaluation.metrics import detection_metrics
     from anomem.report.evaluation import write_report
     from anomem.saved import load
 
-    masks = _masks(arguments)
+    folder = Path(arguments.anomalies)
+    if arguments.masks is not None and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
+    normals, anomalies = open_images(arguments.normal), open_images(arguments.anomalies)
+    files = [Path(name) for name in anomalies.names]
+    masks = [] if arguments.masks is None else mask_files(files, folder, arguments.masks)
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         examined = examine(
             model,
-            open_images(arguments.normal),
-            open_images(arguments.anomalies),
+            normals,
+            anomalies,
             rule=arguments.rule,
             masks=masks,
             progress=progress,
@@ -86,7 +92,10 @@ def evaluate(arguments: Evaluate) -> Result:
             "normals": len(normal),
             "anomalies": len(anomalous),
         }
-        places = _places(model, arguments, masks, progress) if masks else {}
+        places = {}
+        if masks:
+            known = [Path(name) for name in normals.names]
+            places = _places(model, known, files, folder, masks, progress)
         if arguments.report is not None:
             write_report(
                 model,
@@ -109,31 +118,22 @@ def evaluate(arguments: Evaluate) -> Result:
     return result, 0
 
 
-def _masks(arguments: Evaluate) -> list[Path]:
-    """The mask of each anomaly; none where none are asked for."""
-    from anomem.data.listing import list_images
-    from anomem.data.masks import mask_files
-
-    if arguments.masks is None:
-        return []
-    folder = Path(arguments.anomalies)
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
-    return mask_files(list_images(folder), folder, arguments.masks)
-
-
 def _places(
-    model: AnoMem, arguments: Evaluate, masks: Sequence[Path], progress: StageProgress
+    model: AnoMem,
+    normal: Sequence[Path],
+    anomalous: Sequence[Path],
+    folder: Path,
+    masks: Sequence[Path],
+    progress: StageProgress,
 ) -> dict[str, dict[str, float]]:
     """Metrics of the heat maps: over all images, of the mean map, and of each kind of anomaly."""
-    from anomem.data.listing import list_images
     from anomem.evaluation.localisation import localise
 
     found = localise(
         lambda image: model.explain(image).heat,
-        list_images(arguments.normal),
-        list_images(arguments.anomalies),
-        Path(arguments.anomalies),
+        normal,
+        anomalous,
+        folder,
         masks,
         partial(progress, "heat maps"),
     )
