@@ -1,22 +1,19 @@
-"""Stage-1 and scoring speed against the bare encoder, in one process, in turn.
+"""Stage 1 and scoring against the bare encoder, in one process, in turn.
 
-    python benchmarks/step.py [--net small|resnet18|all] [--rounds 7] [--json]
+    python benchmarks/step.py [--nets small resnet18] [--device cuda] [--out step.json]
 
-Ratios are medians over the rounds of images/s of ours over images/s of the bare encoder, which has
-the same threads, memory format, precision and (no) compilation. Ours is the whole step: drawing,
-pseudo-anomalies, views, encoder, memories, losses, optimiser; or the whole of scoring from an
-array: conversion, encoder, memories, scores. Everything is repeated with ten times as many
-training images, as neither the memory nor the model grows with them.
+Ratios are images/s of ours over images/s of the bare encoder, which has the same images, threads,
+memory format, precision and compilation: medians over the rounds. Ours is the whole step
+(drawing, pseudo-anomalies, views, encoder, memories, losses, optimiser, average), or the whole of
+scoring from an array (conversion, flips, encoder, memories, pooling) per forward pass used.
 """
 
 from __future__ import annotations
 
 import json
-import platform
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from statistics import median
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,42 +24,49 @@ from lightning_fabric import Fabric
 from skimage import data
 from torch import Tensor
 
-from anomem import AnoMem
 from anomem.config import Config, EncoderChoices
 from anomem.data.prepare import PreparedImages
+from anomem.device import make_fabric
 from anomem.network.deviation import MultiScaleMemory
 from anomem.presets import default
+from anomem.scoring import measure
 from anomem.training.descent import Clock
-from anomem.training.stage1 import Stage1, train_stage1
+from anomem.training.stage1 import Stage1, resolve_steps
+from turns import in_turn, machine, ratio
 
-FEW, TEN_TIMES = 1_000, 10_000
-SCORED = 2_048
-BURST = 4
+Precision = Literal["float32", "bf16"] | None
 
 
 @dataclass(frozen=True)
 class Net:
-    """One network of the benchmark."""
+    """One network of the benchmark.
 
-    name: str
-    config: Config
+    Attributes:
+        encoder: Its choices.
+        side: Of the images, in pixels.
+        batch: Normals in a step, and images in a forward pass of scoring.
+        repeats: Steps of a round.
+    """
+
+    encoder: EncoderChoices
     side: int
-    train_aim: float
-    score_aim: float
+    batch: int
+    repeats: int
 
 
-def nets() -> list[Net]:
-    """The small CPU net at 32 px and ResNet-18 at 64 px."""
-    small = default()
-    resnet = replace(small, encoder=EncoderChoices(name="resnet18", stem_stride=2))
-    return [
-        Net("small", small, 32, 0.85, 0.85),
-        Net("resnet18", resnet, 64, 0.85, 0.93),
-    ]
+NETS = {
+    "small": Net(default().encoder, 32, 32, 10),
+    "resnet18": Net(EncoderChoices(name="resnet18", stem_stride=2), 64, 32, 2),
+    "resnet18-32": Net(EncoderChoices(name="resnet18", stem_stride=1), 32, 512, 10),
+    "resnet50-32": Net(EncoderChoices(name="resnet50", stem_stride=1), 32, 256, 5),
+    "resnet18-224": Net(EncoderChoices(name="resnet18"), 224, 128, 10),
+    "resnet50-224": Net(EncoderChoices(name="resnet50"), 224, 64, 5),
+}
+"""The first two suit a CPU, the others a GPU."""
 
 
 def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
-    """Crops of the photographs of a cat and of an astronaut."""
+    """Crops of the photographs of a cat and of an astronaut, (count, side, side, 3)."""
     rng = np.random.default_rng(0)
     photographs = [data.chelsea(), data.astronaut()]
     made = []
@@ -73,118 +77,127 @@ def crops(count: int, side: int) -> npt.NDArray[np.uint8]:
     return np.stack(made)
 
 
-def bare_step(network: MultiScaleMemory, views: Tensor) -> float:
-    """Seconds of a forward and backward pass of the encoder alone."""
-    network.train()
-    begun = time.perf_counter()
-    torch.stack([features.mean() for features in network(views)]).sum().backward()
-    seconds = time.perf_counter() - begun
-    network.zero_grad()
-    return seconds
+def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
+    """Images (N, H, W, C) as (N, C, H, W)."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def our_steps(network: MultiScaleMemory, images: Tensor, config: Config) -> list[float]:
-    """Seconds of each step of stage 1, but the first."""
-    ends: list[float] = []
-    stage1 = Stage1(
+def new_stage1(config: Config, images: Tensor, fabric: Fabric) -> Stage1:
+    """Stage 1 of a new network on the device, before its first step."""
+    torch.manual_seed(0)
+    network = MultiScaleMemory(config).to(fabric.device)
+    return Stage1(
         network,
         PreparedImages(images),
         None,
         config,
-        fabric=Fabric(accelerator="cpu", devices=1),
-        steps=BURST + 1,
+        fabric=fabric,
+        steps=max(100_000, resolve_steps(config.stage1, len(images))),
         seed=0,
         clock=Clock(),
     )
-    train_stage1(stage1, progress=lambda done, total: ends.append(time.perf_counter()))
-    return np.diff(ends).tolist()
 
 
-@torch.inference_mode()
-def bare_scoring(network: MultiScaleMemory, batches: list[Tensor]) -> float:
-    """Seconds of a forward pass of the encoder alone over all batches."""
-    network.eval()
-    begun = time.perf_counter()
-    for batch in batches:
-        network(batch)
-    return time.perf_counter() - begun
+def seen_in(stage1: Stage1, steps: Iterator[int]) -> Tensor:
+    """The images that the encoder sees in the next step."""
+    seen: list[Tensor] = []
+    module = stage1.module
+
+    def watched(images: Tensor) -> Any:
+        seen.append(images.detach())
+        return module(images)
+
+    stage1.module = watched
+    next(steps)
+    stage1.module = module
+    return seen[0]
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
+def stage1_ratio(config: Config, net: Net, fabric: Fabric, rounds: int) -> dict[str, Any]:
+    """Images/s of the whole step over those of forward and backward of the encoder alone."""
+    stage1 = new_stage1(config, as_tensor(crops(2 * net.batch, net.side)), fabric)
+    steps = iter(stage1)
+    views = seen_in(stage1, steps)
 
+    def bare() -> None:
+        stage1.optimizer.zero_grad()
+        maps = stage1.module(views)
+        fabric.backward(torch.stack([each.float().mean() for each in maps]).sum())
 
-def measure(net: Net, images: npt.NDArray[np.uint8], rounds: int) -> dict[str, float]:
-    """Images/s and ratios of one network and one training set."""
-    tiny = replace(net.config, stage1=replace(net.config.stage1, min_steps=2, max_steps=2))
-    model = AnoMem(tiny, device="cpu").fit(images)
-    scored = (
-        images[:SCORED] if len(images) >= SCORED else np.resize(images, (SCORED, *images.shape[1:]))
+    seconds = in_turn(
+        {"bare": bare, "ours": lambda: next(steps)},
+        rounds=rounds,
+        repeats=net.repeats,
+        device=fabric.device,
     )
-    floats = torch.from_numpy(scored).permute(0, 3, 1, 2).float().div(255)
-    batches = list(floats.contiguous(memory_format=torch.channels_last).split(256))
-    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    normals = net.config.stage1.batch
-    shown = normals + round(normals * net.config.pseudo.share)
-    network = MultiScaleMemory(net.config).to(memory_format=torch.channels_last)
-    views = torch.rand(2 * shown, 3, net.side, net.side)
-    times: dict[str, list[float]] = {"bare_train": [], "train": [], "bare_score": [], "score": []}
-    for _ in range(rounds + 1):
-        times["bare_train"].append(median(bare_step(network, views) for _ in range(BURST)))
-        times["train"].append(median(our_steps(network, tensor, net.config)))
-        times["bare_score"].append(bare_scoring(model.network_, batches))
-        times["score"].append(seconds_of(lambda: model.decision_function(scored)))
-    kept = {name: values[1:] for name, values in times.items()}
+    result = ratio(seconds, "ours", "bare")
+    return {**result, "views": len(views), "ms": 1e3 * float(np.median(seconds["ours"]))}
+
+
+def scoring_ratio(config: Config, net: Net, device: torch.device, rounds: int) -> dict[str, Any]:
+    """Images/s of measuring an array over those of a forward pass, per pass used."""
+    torch.manual_seed(0)
+    network = MultiScaleMemory(config).to(device).eval()
+    images = as_tensor(crops(256, net.side))
+    floats = images.to(device).float().div(255)
+    passes = (2 if network.mirrored else 1) * (2 if network.upside_down else 1)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for _ in range(passes):
+            network(floats)
+
+    seconds = in_turn(
+        {"bare": bare, "ours": lambda: measure(network, images)},
+        rounds=rounds,
+        repeats=max(net.repeats // 4, 1),
+        device=device,
+    )
+    median = float(np.median(seconds["ours"]))
     return {
-        "train_images_per_s": shown / median(kept["train"]),
-        "train_ratio": _ratio(kept["bare_train"], kept["train"]),
-        "score_images_per_s": SCORED / median(kept["score"]),
-        "score_ratio": _ratio(kept["bare_score"], kept["score"]),
-        "rounds": rounds,
+        **ratio(seconds, "ours", "bare"),
+        "passes": passes,
+        "images_per_s": len(images) / median,
     }
 
 
-def _ratio(bare: list[float], ours: list[float]) -> float:
-    return median(b / o for b, o in zip(bare, ours, strict=True))
-
-
 def main(
-    net: Literal["small", "resnet18", "all"] = "all", rounds: int = 7, json: bool = False
+    nets: tuple[str, ...] = ("small", "resnet18"),
+    device: str = "auto",
+    precision: Precision = None,
+    compile: bool | None = None,
+    rounds: int = 7,
+    out: Path | None = None,
 ) -> None:
     """Measure and print.
 
     Args:
-        net: Which network.
+        nets: Names in ``NETS``.
+        device: auto, cpu or cuda.
+        precision: Of training, of both.
+        compile: Of training, of both.
         rounds: Measured rounds; one more warms up.
-        json: Print one JSON object on the last line.
+        out: JSON file for the table.
     """
-    results: dict[str, Any] = {
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    for one in nets():
-        if net not in (one.name, "all"):
-            continue
-        for label, count in (("few", FEW), ("ten_times", TEN_TIMES)):
-            result = measure(one, crops(count, one.side), rounds)
-            results[f"{one.name}_{label}"] = result
-            print(
-                f"{one.name} at {one.side} px, {count} training images: "
-                f"stage 1 {result['train_images_per_s']:.0f} images/s, "
-                f"{result['train_ratio']:.2f} of bare (aim {one.train_aim}); "
-                f"scoring {result['score_images_per_s']:.0f} images/s, "
-                f"{result['score_ratio']:.2f} of bare (aim {one.score_aim}); n = {rounds}"
-            )
-    if json:
-        print(_dumps(results))
-
-
-def _dumps(results: dict[str, Any]) -> str:
-    return json.dumps(results)
+    fabric = make_fabric(device, precision)
+    table: dict[str, Any] = {"machine": machine(fabric.device)}
+    for name in nets:
+        net = NETS[name]
+        ours = replace(default(), encoder=net.encoder)
+        config = replace(
+            ours,
+            stage1=replace(ours.stage1, batch=net.batch),
+            compute=replace(ours.compute, compile=compile),
+        )
+        row = {
+            "net": asdict(net),
+            "stage1": stage1_ratio(config, net, fabric, rounds),
+            "scoring": scoring_ratio(config, net, fabric.device, rounds),
+        }
+        table[name] = row
+        print(name, json.dumps({k: row[k] for k in ("stage1", "scoring")}), flush=True)
+    if out is not None:
+        out.write_text(json.dumps(table, indent=1))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ OTHER_CHOICES: dict[str, Any] = {
     "score__upside_down": False,
     "score__mahalanobis": False,
     "calibration__share": 0.3,
+    "compute__precision": "bf16",
+    "compute__compile": True,
+    "compute__channels_last": False,
 }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from anomem.training.stage1 import Stage1State
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 _WEIGHTS_OR_PART = re.compile(r"\.?weights-[0-9a-f]{16}\.safetensors(\.tmp)?")

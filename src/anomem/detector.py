@@ -80,7 +80,7 @@ class AnoMem(Fitted):
                 sentence says what to do.
         """
         config = resolve(self.config)
-        fabric = make_fabric(self.device)
+        fabric = make_fabric(self.device, config.compute.precision)
         source = open_images(X)
         label = check_labels(y, len(source))
         split = _split(label, groups, config.calibration.share, self.seed)
@@ -167,7 +167,7 @@ class AnoMem(Fitted):
                 given,
                 prepare_frames(open_images(normal), self.framing_),
                 self.config_,
-                fabric=make_fabric(self.device),
+                fabric=make_fabric(self.device, self.config_.compute.precision),
                 steps=self.summary_["steps"],
                 seed=self.seed,
                 progress=stage(progress, "stage 1"),

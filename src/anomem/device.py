@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+from functools import cache
+from typing import Literal
+
 import torch
 from lightning_fabric import Fabric
 
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
+"""Of glibc's ``mallopt``: allocations outside of the heap, and bytes free at its end to be kept."""
+_KEPT = 2**30
 
-def make_fabric(device: str) -> Fabric:
+
+def make_fabric(device: str, precision: Literal["float32", "bf16"] | None = None) -> Fabric:
     """Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
-    Training runs in bf16 on a GPU and in float32 elsewhere.
+    Args:
+        device: See above.
+        precision: Of training; None is bf16 on a GPU and float32 elsewhere.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -23,8 +35,28 @@ def make_fabric(device: str) -> Fabric:
             f"device is {device!r} but there are {torch.cuda.device_count()} GPUs; give cuda:0."
         )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if precision is None:
+        precision = "bf16" if kind == "cuda" else "float32"
     return Fabric(
         accelerator=kind,
         devices=[int(number)] if number else 1,
-        precision="bf16-mixed" if kind == "cuda" else "32-true",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the process keep the memory of freed tensors for the next ones, once and for all.
+
+    By default glibc gives large blocks back to the system at once and asks for them again at the
+    next step; the page faults took a tenth of a step of training (docs/performance.md). Does
+    nothing on other systems, nor where the environment sets ``MALLOC_*`` or preloads another
+    allocator.
+    """
+    chosen = "LD_PRELOAD" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform != "linux" or chosen:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, _KEPT)

@@ -17,7 +17,7 @@ from anomem.data.framing import Box, Framing, Pixels, assembled, boxes, frame
 from anomem.data.prepare import read
 from anomem.data.sources import open_images
 from anomem.network.deviation import MultiScaleMemory, place_norms
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
 from anomem.network.places import PlaceMaps, UsualPlaces
 from anomem.scoring import measure, place_maps, score_measured
@@ -85,7 +85,7 @@ def explain(
     measured = measure(network, prepared)
     scores = score_measured(detector, measured)
     best = int(scores.argmax())
-    highest = to_float(prepared[best : best + 1].to(network.encoder.mean.device))
+    highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
     features = network(highest)
     divided = shares(network, detector, highest, measured.at(torch.tensor([best])))
     names = scale_names(len(features))

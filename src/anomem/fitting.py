@@ -17,7 +17,7 @@ from anomem.data.region import Region
 from anomem.data.shape import ImageShape, infer_shape
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import Reserve
 from anomem.training.descent import Clock
@@ -59,7 +59,7 @@ def new_network(
     network = network.to(fabric.device)
     try:
         with torch.no_grad():
-            network.eval().deviation_maps(to_float(sample[:2].to(fabric.device)))
+            network.eval().deviation_maps(floats_on(fabric.device, sample[:2]))
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
             f"encoder {config.encoder.name!r} does not take images of {shape.height} x "

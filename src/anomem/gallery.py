@@ -16,7 +16,7 @@ from anomem.data.shape import ImageShape
 from anomem.data.sources import ImageSource
 from anomem.explanation import scale_names
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.network.memory import HopfieldMemory
 
 Pixels = npt.NDArray[np.generic]
@@ -100,7 +100,7 @@ def gallery(
     for start in range(0, total, _BATCH):
         batch = read(source, range(start, min(start + _BATCH, total)), shape)
         if batch.kept:
-            pixels = to_float(batch.images.to(network.encoder.mean.device))
+            pixels = floats_on(network.encoder.mean.device, batch.images)
             with torch.inference_mode():
                 for count, features in zip(counts, network(pixels), strict=True):
                     count.add(features, torch.tensor(batch.kept))

@@ -83,4 +83,4 @@ def _network(
 ) -> MultiScaleMemory:
     network = MultiScaleMemory(config, shape.channels, initialise=False)
     network.load_state_dict(weights)
-    return network.to(memory_format=torch.channels_last).eval()
+    return network.eval()

@@ -16,7 +16,7 @@ from anomem.data.joined import choose
 from anomem.data.prepare import read
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
 from anomem.network.measured import Measured
 from anomem.network.places import PlaceMaps
@@ -27,6 +27,7 @@ BATCH = 256
 _CUT = 4
 """Images in memory at a time where each is cut into tiles."""
 _PIXELS = 2**20
+_PIXELS_OF_A_GPU = 2**23
 """Of the images in a forward pass, so that its memory does not grow with their size."""
 
 
@@ -56,17 +57,25 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
     Returns:
         Scores and pooled deviations, on the CPU.
     """
-    most = max(_PIXELS // images[0, 0].numel(), 1)
-    return Measured.joined([_measure_batch(network, part) for part in images.split(most)])
+    # Only when all is measured does this wait for a GPU.
+    return Measured.joined(
+        [_measure_pass(network, pixels) for pixels in _passes(network, images)]
+    ).cpu()
 
 
-def _measure_batch(network: MultiScaleMemory, images: Tensor) -> Measured:
-    pixels = to_float(images.to(network.encoder.mean.device))
+def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
+    """Images as floats where the network is, as many as go into a forward pass at a time."""
+    device = network.encoder.mean.device
+    most = (_PIXELS_OF_A_GPU if device.type == "cuda" else _PIXELS) // images[0, 0].numel()
+    return (floats_on(device, part) for part in images.split(max(most, 1)))
+
+
+def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
     scores, averages, evidence = _with_mirror_image(network, pixels)
     if network.upside_down:
         _, turned, _ = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
         averages = [torch.cat(both, 1) for both in zip(averages, turned, strict=True)]
-    return Measured(scores.cpu(), torch.cat(averages, 1).half().cpu(), evidence.cpu())
+    return Measured(scores, torch.cat(averages, 1).half(), evidence)
 
 
 def _with_mirror_image(
@@ -93,8 +102,7 @@ def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
         images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
     """
     parts = []
-    for part in images.split(max(_PIXELS // images[0, 0].numel(), 1)):
-        pixels = to_float(part.to(network.encoder.mean.device))
+    for pixels in _passes(network, images):
         maps = _place_maps(network, pixels)
         if network.mirrored:
             mirrored = [each.flip(-1) for each in _place_maps(network, pixels.flip(-1))]

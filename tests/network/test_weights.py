@@ -28,7 +28,7 @@ def save_weights(weights: dict[str, Tensor], file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["encoder.safetensors", "encoder.pt"])
 def test_file_of_weights(tmp_path: Path, name: str) -> None:
-    given = Encoder(SMALL).backbone.state_dict()
+    given = Encoder(SMALL, channels_last=False).backbone.state_dict()
     save_weights(given, tmp_path / name)
     choices = EncoderChoices(width=4, stem_stride=2, weights=str(tmp_path / name))
     torch.testing.assert_close(Encoder(choices).backbone.state_dict(), given)
@@ -37,7 +37,7 @@ def test_file_of_weights(tmp_path: Path, name: str) -> None:
 
 
 def test_first_layer_of_another_shape_is_left_out(tmp_path: Path) -> None:
-    given = Encoder(EncoderChoices(width=4)).backbone.state_dict()
+    given = Encoder(EncoderChoices(width=4), channels_last=False).backbone.state_dict()
     save_weights(given, tmp_path / "w.pt")
     own = Encoder(EncoderChoices(width=4, stem_stride=2, weights=str(tmp_path / "w.pt")))
     weights = own.backbone.state_dict()
@@ -76,7 +76,7 @@ def test_no_such_file() -> None:
 
 
 def test_tensors_with_other_names_are_told_by_their_order(tmp_path: Path) -> None:
-    given = Encoder(SMALL).backbone.state_dict()
+    given = Encoder(SMALL, channels_last=False).backbone.state_dict()
     foreign = {f"net.{number}": value for number, value in enumerate(given.values())}
     save_weights(foreign | {"classifier": torch.zeros(10, 32)}, tmp_path / "w.pt")
     own = Encoder(replace(SMALL, weights=str(tmp_path / "w.pt")))

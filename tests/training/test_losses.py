@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from anomem.config import LossChoices
 from anomem.network.memory import HopfieldMemory, gated_recollection
 from anomem.training.losses import (
     contrasted_memory_loss,
@@ -57,7 +58,7 @@ def soft_class_loss(
 def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others() -> None:
     torch.manual_seed(0)
     maps = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)]
-    heads = [nn.Conv2d(3, 1, 1), nn.Conv2d(5, 1, 1)]
+    heads = [nn.Linear(3, 1), nn.Linear(5, 1)]
     patch = torch.zeros(2, 1, 8, 8)
     patch[1, 0, :5, :2] = 1
     expected = 0.0
@@ -67,7 +68,7 @@ def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others(
         outside: list[float] = []
         for b, i, j in product(range(2), *(range(n) for n in features.shape[2:])):
             cell = patch[b, 0, side * i : side * (i + 1), side * j : side * (j + 1)]
-            logit = float(head(features)[b, 0, i, j].detach())
+            logit = float(head(features[b, :, i, j]).detach())
             is_patch = float(cell.mean()) > 0.1
             right = 1 / (1 + math.exp(-logit if is_patch else logit))
             (inside if is_patch else outside).append((1 - right) ** 2 * -math.log(right))
@@ -77,29 +78,33 @@ def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others(
 
 
 @given(
-    count=st.integers(2, 6), tau=st.floats(0.1, 2), seed=st.integers(0, 999), mixed=st.booleans()
+    count=st.integers(2, 6),
+    tau=st.floats(0.1, 2),
+    seed=st.integers(0, 999),
+    normals=st.integers(0, 2),
 )
 @settings(deadline=None, max_examples=30)
-def test_contrast_is_nt_xent(count: int, tau: float, seed: int, mixed: bool) -> None:
+def test_contrast_is_nt_xent(count: int, tau: float, seed: int, normals: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     first, second = torch.randn(2, count, 4, generator=generator) * 3
-    label = torch.arange(count) % 2 if mixed else torch.zeros(count, dtype=torch.long)
-    loss = contrasted_memory_loss(first, second, label, temperature=tau)
+    loss = contrasted_memory_loss(first, second, normals=normals, temperature=tau)
     assert float(loss) == pytest.approx(nt_xent(first, second, tau), abs=1e-4, rel=1e-4)
 
 
 @given(
-    label=st.lists(st.integers(0, 1), min_size=2, max_size=6).filter(lambda v: v.count(0) >= 2),
+    normals=st.integers(2, 4),
+    anomalies=st.integers(0, 2),
     soft_class=st.floats(0.01, 100),
     seed=st.integers(0, 999),
 )
 @settings(deadline=None, max_examples=30)
 def test_soft_class_shares_the_positive_weight(
-    label: list[int], soft_class: float, seed: int
+    normals: int, anomalies: int, soft_class: float, seed: int
 ) -> None:
+    label = [0] * normals + [1] * anomalies
     first, second = torch.randn(2, len(label), 4, generator=torch.Generator().manual_seed(seed))
     loss = contrasted_memory_loss(
-        first, second, torch.tensor(label), temperature=0.2, soft_class=soft_class
+        first, second, normals=normals, temperature=0.2, soft_class=soft_class
     )
     expected = soft_class_loss(first, second, label, 0.2, soft_class)
     assert float(loss) == pytest.approx(expected, abs=1e-4, rel=1e-4)
@@ -107,9 +112,7 @@ def test_soft_class_shares_the_positive_weight(
 
 def test_single_normal_has_no_class_to_share() -> None:
     first, second = torch.randn(2, 3, 4)
-    loss = contrasted_memory_loss(
-        first, second, torch.tensor([0, 1, 1]), temperature=0.2, soft_class=9.0
-    )
+    loss = contrasted_memory_loss(first, second, normals=1, temperature=0.2, soft_class=9.0)
     rows = [*first, *second]
     expected = -(log_share(rows, 0, 3, 0.2) + log_share(rows, 3, 0, 0.2)) / 2
     assert float(loss) == pytest.approx(expected, rel=1e-4)
@@ -118,11 +121,10 @@ def test_single_normal_has_no_class_to_share() -> None:
 @pytest.mark.parametrize("soft_class", [0.0, 5.0])
 def test_places_are_contrasted_one_by_one_and_averaged(soft_class: float) -> None:
     first, second = torch.randn(2, 4, 3, 2, 5)
-    label = torch.tensor([0, 1, 0, 0])
-    loss = contrasted_memory_loss(first, second, label, temperature=0.3, soft_class=soft_class)
+    loss = contrasted_memory_loss(first, second, normals=3, temperature=0.3, soft_class=soft_class)
     each = [
         contrasted_memory_loss(
-            first[:, i, j], second[:, i, j], label, temperature=0.3, soft_class=soft_class
+            first[:, i, j], second[:, i, j], normals=3, temperature=0.3, soft_class=soft_class
         )
         for i, j in product(range(3), range(2))
     ]
@@ -131,7 +133,7 @@ def test_places_are_contrasted_one_by_one_and_averaged(soft_class: float) -> Non
 
 def test_contrast_of_equal_views_far_from_each_other_is_near_zero() -> None:
     axes = torch.eye(4)
-    assert contrasted_memory_loss(axes, axes, torch.zeros(4), temperature=0.02) < 1e-6
+    assert contrasted_memory_loss(axes, axes, normals=4, temperature=0.02) < 1e-6
 
 
 def test_variance_loss_is_minus_the_deviation_of_each_channel() -> None:
@@ -186,7 +188,9 @@ def sampled_places(ratios: tuple[float, ...], seed: int) -> list[list[tuple[int,
     """floor(H W r) places a scale, drawn without replacement."""
     generator, chosen = torch.Generator().manual_seed(seed), []
     for (height, width), ratio in zip(SIZES, ratios, strict=True):
-        order = torch.randperm(height * width, generator=generator).tolist()
+        order = list(range(height * width))
+        if ratio < 1:
+            order = torch.randperm(height * width, generator=generator).tolist()
         count = math.floor(height * width * Fraction(str(ratio)))
         chosen.append([divmod(place, width) for place in order[: max(1, count)]])
     return chosen
@@ -194,25 +198,29 @@ def sampled_places(ratios: tuple[float, ...], seed: int) -> list[list[tuple[int,
 
 @pytest.mark.parametrize("soft_class", [0.0, 4.0])
 @pytest.mark.parametrize("ratios", [(0.3, 1.0), (1.0, 0.5), (0.01, 0.01)])
-@pytest.mark.parametrize("label", [[0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1]])
+@pytest.mark.parametrize("normals", [3, 4, 1])
 def test_multi_scale_loss_is_the_equation(
-    label: list[int], ratios: tuple[float, ...], soft_class: float
+    normals: int, ratios: tuple[float, float], soft_class: float
 ) -> None:
     first, second, memories = maps_and_memories()
-    t = torch.tensor(label)
+    choices = LossChoices(
+        temperature=0.2, variance_weight=0.05, soft_class=soft_class, sampling_ratios=ratios
+    )
     loss = multi_scale_loss(
-        first, second, t, memories,
-        sampling_ratios=ratios, weights=(1.0, 2.0), temperature=0.2, variance_weight=0.05,
-        soft_class=soft_class, generator=torch.Generator().manual_seed(3),
-    )  # fmt: skip
+        first, second, normals, memories, choices, torch.Generator().manual_seed(3)
+    )
     expected = torch.zeros(())
     for s, places in enumerate(sampled_places(ratios, 3)):
         for i, j in places:
-            recollected = gated_recollection(memories[s], first[s][:, :, i, j], t)
+            recollected = gated_recollection(memories[s], first[s][:, :, i, j], normals)
             contrast = contrasted_memory_loss(
-                recollected, second[s][:, :, i, j], t, temperature=0.2, soft_class=soft_class
+                recollected,
+                second[s][:, :, i, j],
+                normals=normals,
+                temperature=0.2,
+                soft_class=soft_class,
             )
-            spread = variance_loss(recollected[t == 0])
+            spread = variance_loss(recollected[:normals])
             expected = expected + 2**s * (contrast + 0.05 * spread) / len(places)
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-4)
 
@@ -223,9 +231,8 @@ def test_multi_scale_loss_is_the_equation(
 def test_places_sampled_are_the_floor_of_their_share(height: int, width: int, percent: int) -> None:
     first = torch.randn(2, 3, height, width, requires_grad=True)
     multi_scale_loss(
-        [first], [torch.randn(2, 3, height, width)], torch.tensor([0, 0]),
-        [HopfieldMemory(2, 3, beta=1.0)],
-        sampling_ratios=[percent / 100], weights=[1.0], temperature=0.2, variance_weight=0.05,
+        [first], [torch.randn(2, 3, height, width)], 2, [HopfieldMemory(2, 3, beta=1.0)],
+        LossChoices(sampling_ratios=(percent / 100,)), torch.Generator(),
     ).backward()  # fmt: skip
     assert first.grad is not None
     touched = int((first.grad != 0).any(dim=1).any(dim=0).sum())
@@ -234,10 +241,8 @@ def test_places_sampled_are_the_floor_of_their_share(height: int, width: int, pe
 
 def test_gradient_reaches_both_views_and_every_memory() -> None:
     first, second, memories = maps_and_memories()
-    multi_scale_loss(
-        first, second, torch.tensor([0, 1, 0, 0]), memories,
-        sampling_ratios=(1.0, 1.0), weights=(1.0, 2.0), temperature=0.2, variance_weight=0.05,
-    ).backward()  # fmt: skip
+    choices = LossChoices(temperature=0.2, sampling_ratios=(1.0, 1.0))
+    multi_scale_loss(first, second, 3, memories, choices, torch.Generator()).backward()
     for tensor in [*first, *second, *(memory.prototypes for memory in memories)]:
         assert tensor.grad is not None and tensor.grad.isfinite().all()
         assert (tensor.grad.flatten(1) != 0).any(dim=1).all()

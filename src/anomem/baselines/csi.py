@@ -9,7 +9,7 @@ from torch.nn import functional
 from anomem.baselines.peer import TrainedPeer
 from anomem.baselines.simclr import projection_head
 from anomem.config import Config
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.scoring import batches
 from anomem.training.batches import ImageSet
 from anomem.training.losses import contrasted_memory_loss
@@ -56,10 +56,9 @@ class CSI(TrainedPeer):
         views = [rotated(random_view(copies, config.views, generator)) for _ in range(2)]
         features = network(torch.cat(views)).float()
         first, second = self.head("projection")(features).chunk(2)
-        # Without soft classes the contrast has no memory in it: it is NT-Xent of what it is given,
-        # and labels mean nothing to it.
+        # Without soft classes the contrast has no memory in it: it is NT-Xent of what it is given.
         contrast = contrasted_memory_loss(
-            first, second, torch.zeros_like(first[:, 0]), temperature=TEMPERATURE
+            first, second, normals=len(first), temperature=TEMPERATURE
         )
         logits = self.head("rotation")(features)
         return contrast + functional.cross_entropy(
@@ -77,7 +76,7 @@ class CSI(TrainedPeer):
     def settle(self, normals: ImageSet) -> None:
         """Keep the projections of all training normals, and the mean of their scores."""
         device = self._device()
-        parts = [self.measured(to_float(batch.to(device))) for _, batch in batches(normals)]
+        parts = [self.measured(floats_on(device, batch)) for _, batch in batches(normals)]
         projection = torch.cat([projection for projection, _ in parts], dim=1)
         logit = torch.cat([logit for _, logit in parts], dim=1)
         self.directions_ = functional.normalize(projection, dim=2)

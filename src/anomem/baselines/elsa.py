@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from anomem.baselines.csi import CSI, ROTATIONS, TEMPERATURE, rotated, rotation_of
 from anomem.config import Config
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.scoring import batches
 from anomem.training.batches import ImageSet
 from anomem.training.draws import seeded
@@ -88,7 +88,7 @@ class Elsa(CSI):
         chosen = Chosen.of(normals).spread(_CLUSTERED)
         points = []
         for _, batch in batches(chosen):
-            images = to_float(batch.to(device))
+            images = floats_on(device, batch)
             for turn in range(ROTATIONS):
                 features = self.network_(torch.rot90(images, turn, dims=(2, 3)))
                 points.append(self.head("projection")(features))

@@ -20,7 +20,7 @@ from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
 from anomem.device import make_fabric
 from anomem.fitting import NORMALISATION_SAMPLE, image_shape
-from anomem.network.encoder import Encoder, to_float
+from anomem.network.encoder import Encoder, floats_on
 from anomem.presets import resolve
 from anomem.scoring import batches
 from anomem.training.averaging import WeightAverage
@@ -118,13 +118,14 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
 
     def start(self, normals: ImageSet, shape: ImageShape) -> tuple[Fabric, PeerNetwork]:
         """The network before its first step, and where it is trained."""
-        config, fabric = self._choices(), make_fabric(self.device)
+        config = self._choices()
+        fabric = make_fabric(self.device, config.compute.precision)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encoder = Encoder(config.encoder, shape.channels)
             network = self.new_network(encoder)
         encoder.normalise_by(Chosen.of(normals).spread(NORMALISATION_SAMPLE).all())
-        network.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(fabric.device)
         self.network_, self.shape_, self._normals = network, shape, normals
         return fabric, network
 
@@ -137,7 +138,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         config = self._choices()
         parts = []
         for _, batch in batches(images):
-            pixels = to_float(batch.to(self._device()))
+            pixels = floats_on(self._device(), batch)
             passes = [self.score(pixels)]
             if config.score.mirror and config.views.flip:
                 passes.append(self.score(pixels.flip(3)))
@@ -152,7 +153,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
     def features(self, images: ImageSet) -> Tensor:
         """Features (N, C) of all images of a set, on the CPU."""
         device = self._device()
-        parts = [self.network_(to_float(batch.to(device))).cpu() for _, batch in batches(images)]
+        parts = [self.network_(floats_on(device, batch)).cpu() for _, batch in batches(images)]
         return torch.cat(parts)
 
     def _device(self) -> torch.device:
@@ -187,8 +188,8 @@ class TrainedPeer(Peer):
             self.network_ = network.train()
             self.done_ = max(step / steps, clock.share())
             generator = seeded(self.seed, step, fabric.device)
-            images, label = drawn.at(step, generator)
-            return self.loss(module, images, label, config, generator)
+            batch = drawn.at(step, generator)
+            return self.loss(module, batch.images, batch.kind, config, generator)
 
         steps = resolve_steps(config.stage1, len(normals))
         walk = descend(

@@ -66,7 +66,7 @@ class SimCLR(TrainedPeer):
         first, second = self.head("projection")(network(views).float()).chunk(2)
         # A memory that recalls every query as it is leaves NT-Xent: each of the 2B rows is an
         # anchor, its other view the positive, all other rows negatives.
-        return contrasted_memory_loss(first, second, label[label == 0], temperature=_TEMPERATURE)
+        return contrasted_memory_loss(first, second, normals=len(first), temperature=_TEMPERATURE)
 
     def settle(self, normals: ImageSet) -> None:
         """Keep the features of the normals, their centroids, and their mean and precision."""

@@ -65,7 +65,7 @@ class PreparedImages:
 
     def take(self, indices: Tensor) -> Tensor:
         """The images of B indices, B x C x H x W, uint8 or uint16."""
-        return self.images[indices.to(self.images.device)]
+        return self.images.index_select(0, indices.to(self.images.device))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from anomem.data.shape import ImageShape
 from anomem.device import make_fabric
 from anomem.measuring import fill_reserve
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.network.memory import HopfieldMemory
 from anomem.scoring import batches, measure_set, score_measured
 from anomem.training.batches import ImageSet
@@ -59,7 +59,7 @@ class Ours:
         if anomalies is not None:
             chosen = replace(chosen, anomalies=Chosen.of(anomalies))
         self.images = chosen
-        fabric = make_fabric(self.device)
+        fabric = make_fabric(self.device, self.config.compute.precision)
         self.network = fitting.new_network(
             self.config, shape, self.images.normals, fabric, self.seed
         )
@@ -95,7 +95,7 @@ class Ours:
         """Features (N, C) of the encoder: its last map, averaged over its places, on the CPU."""
         encoder = self.scored.encoder
         device = encoder.mean.device
-        parts = [encoder(to_float(b.to(device)))[-1].mean(dim=(2, 3)) for _, b in batches(images)]
+        parts = [encoder(floats_on(device, b))[-1].mean(dim=(2, 3)) for _, b in batches(images)]
         return torch.cat(parts).float().cpu()
 
 
@@ -133,7 +133,7 @@ def with_centroids(
     network.eval()
     device = network.encoder.mean.device
     parts = [
-        [features.cpu() for features in network(to_float(batch.to(device)))]
+        [features.cpu() for features in network(floats_on(device, batch))]
         for _, batch in batches(normals)
     ]
     result = copy.deepcopy(network)

@@ -14,7 +14,7 @@ from anomem.data.prepare import prepare
 from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem
 from anomem.evaluation.split import Split
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.scoring import batches
 
 _PLACES = 4
@@ -67,7 +67,7 @@ def _features(model: AnoMem, images: ImageSource) -> list[Tensor]:
     parts: list[list[Tensor]] = [[] for _ in memories]
     generator = torch.Generator().manual_seed(model.seed)
     for _, batch in batches(prepare(images, model.framing_.shape)):
-        maps = network(to_float(batch.to(network.encoder.mean.device)))
+        maps = network(floats_on(network.encoder.mean.device, batch))
         for scale, (memory, features) in enumerate(zip(memories, maps, strict=True)):
             places = features.flatten(2).transpose(1, 2).cpu()
             count = places.shape[1]

@@ -20,6 +20,7 @@ class Encoder(nn.Module):
         channels: Channels of the images, 1 or 3.
         initialise: Load the pretrained weights that the choices ask for; False builds the bare
             architecture, to be filled from a saved model.
+        channels_last: Keep feature maps with the channels of a place side by side.
 
     Raises:
         ValueError: The model, its scales or the file of weights do not fit.
@@ -35,7 +36,12 @@ class Encoder(nn.Module):
     std: Tensor
 
     def __init__(
-        self, choices: EncoderChoices, channels: int = 3, *, initialise: bool = True
+        self,
+        choices: EncoderChoices,
+        channels: int = 3,
+        *,
+        initialise: bool = True,
+        channels_last: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = _backbone(choices, channels, initialise and choices.pretrained)
@@ -50,6 +56,8 @@ class Encoder(nn.Module):
         self.frozen = choices.frozen
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
         if self.frozen:
             self.requires_grad_(False)
 
@@ -66,7 +74,7 @@ class Encoder(nn.Module):
 
     def every_map(self, images: Tensor) -> list[Tensor]:
         """The feature map before that of the first scale, where there is one, and all scales."""
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=self.memory_format)
         maps = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         return [
             features if features.shape[1] == width else features.permute(0, 3, 1, 2)
@@ -91,6 +99,16 @@ class Encoder(nn.Module):
         pixels = to_float(images)
         self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
         self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+
+
+def floats_on(device: torch.device, images: Tensor) -> Tensor:
+    """Images of any shape as :func:`to_float` scales them, on a device.
+
+    To a GPU they go by way of pinned memory, so that it goes on computing meanwhile.
+    """
+    if device.type == "cuda" and images.device.type == "cpu":
+        images = images.pin_memory()
+    return to_float(images.to(device, non_blocking=True))
 
 
 def to_float(images: Tensor) -> Tensor:

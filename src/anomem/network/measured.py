@@ -32,6 +32,10 @@ class Measured:
         """The images of some indices, or of a mask."""
         return Measured(*(getattr(self, field.name)[indices] for field in fields(self)))
 
+    def cpu(self) -> Measured:
+        """The same on the CPU."""
+        return Measured(*(getattr(self, field.name).cpu() for field in fields(self)))
+
     @staticmethod
     def joined(parts: list[Measured]) -> Measured:
         """Several sets as one."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from anomem.config import PseudoChoices, Stage1Choices
-from anomem.network.encoder import to_float
+from anomem.network.encoder import floats_on
 from anomem.training.draws import Draws
 from anomem.training.pseudo import pseudo_anomalies
+
+_GPU_SHARE = 0.25
+"""Share of the free memory of a GPU that the training images may take."""
+_CHUNK = 1024
+"""Images brought to a GPU at a time."""
 
 
 class ImageSet(Protocol):
@@ -21,6 +28,22 @@ class ImageSet(Protocol):
     def take(self, indices: Tensor) -> Tensor:
         """(B, C, H, W), uint8 or uint16."""
         ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of a step, normals first.
+
+    Attributes:
+        images: (B, C, H, W), floats in [0, 1].
+        kind: (B,): 0 is normal, 1 a labelled anomaly, and 2, 3, ... the kinds of pseudo-anomalies
+            in order.
+        normals: Number of normals.
+    """
+
+    images: Tensor
+    kind: Tensor
+    normals: int
 
 
 class Batches:
@@ -44,19 +67,18 @@ class Batches:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.normals, self.anomalies = normals, anomalies
         self.pseudo, self.device = pseudo, device
-        self.normal_draws = Draws(len(normals), choices.batch, seed)
+        self.normals, place = _near(normals, device)
+        self.normal_draws = Draws(len(normals), choices.batch, seed, place)
+        self.anomalies: ImageSet | None = None
         if anomalies is not None:
             share = choices.anomaly_share or len(anomalies) / len(normals)
             wanted = max(1, round(self.normal_draws.batch * share))
-            self.anomaly_draws = Draws(len(anomalies), wanted, seed + 1)
+            self.anomalies, place = _near(anomalies, device)
+            self.anomaly_draws = Draws(len(anomalies), wanted, seed + 1, place)
 
-    def at(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) in [0, 1], and the kind (B,) of each.
-
-        0 is normal, 1 a labelled anomaly, and 2, 3, ... the kinds of pseudo-anomalies in order.
-        """
+    def at(self, step: int, generator: torch.Generator) -> Batch:
+        """The images of a step, counted from 0; the generator is on their device."""
         normal = self._take(self.normals, self.normal_draws.indices(step))
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
@@ -65,11 +87,42 @@ class Batches:
             kinds.append(torch.ones_like(kinds[0][:1]).expand(len(parts[-1])))
         if self.pseudo.kinds:
             count = max(1, round(len(normal) * self.pseudo.share))
-            repeated = normal[torch.arange(count, device=self.device) % len(normal)]
-            altered, kind = pseudo_anomalies(repeated, self.pseudo.kinds, generator)
+            repeats = -(-count // len(normal))
+            repeated = normal if repeats == 1 else normal.repeat(repeats, 1, 1, 1)
+            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, generator)
             parts.append(altered)
             kinds.append(2 + kind)
-        return torch.cat(parts), torch.cat(kinds)
+        return Batch(torch.cat(parts), torch.cat(kinds), len(normal))
 
     def _take(self, images: ImageSet, indices: Tensor) -> Tensor:
-        return to_float(images.take(indices).to(self.device))
+        return floats_on(self.device, images.take(indices))
+
+
+@dataclass(frozen=True)
+class _OnDevice:
+    """Images in the memory of a device."""
+
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) of indices on the device."""
+        return self.images[indices]
+
+
+def _near(images: ImageSet, device: torch.device) -> tuple[ImageSet, torch.device]:
+    """The images, on a GPU if they leave most of it free; and where indices into them go."""
+    if device.type == "cuda":
+        taken = len(images) * images.take(torch.arange(1)).nbytes
+        free, _ = torch.cuda.mem_get_info(device)
+        if taken <= _GPU_SHARE * free:
+            parts = [part.to(device) for part in _in_order(images)]
+            return _OnDevice(torch.cat(parts)), device
+    return images, torch.device("cpu")
+
+
+def _in_order(images: ImageSet) -> Iterator[Tensor]:
+    for indices in torch.arange(len(images)).split(_CHUNK):
+        yield images.take(indices)

@@ -73,12 +73,12 @@ def descend(
         after: Called with the steps done after each; its time counts.
 
     Yields:
-        The steps done, and the last loss.
+        The steps done, and the loss of the step before (of the first, its own).
 
     Raises:
         FloatingPointError: The loss is not finite.
     """
-    step = first
+    step, behind = first, None
     while (done := max(step / steps, clock.share())) < 1:
         begun = time.monotonic()
         for group in optimizer.param_groups:
@@ -88,14 +88,21 @@ def descend(
         fabric.backward(loss)
         optimizer.step()
         step += 1
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"the loss of stage 1 became {value} at step {step}; lower stage1.learning_rate."
-            )
         after(step)
+        # Of the step before, so that a GPU has work while this waits for the number.
+        value = _finite(loss if behind is None else behind, step)
+        behind = loss.detach()
         clock.spent += time.monotonic() - begun
         yield step, value
+
+
+def _finite(loss: Tensor, step: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"the loss of stage 1 became {value} by step {step}; lower stage1.learning_rate."
+        )
+    return value
 
 
 def learning_rate(choices: Stage1Choices, done: float) -> float:

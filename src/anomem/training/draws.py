@@ -17,10 +17,13 @@ class Draws:
         count: Images in the set.
         batch: Images a step; at most ``count`` are drawn.
         seed: Of the shuffles.
+        device: Where the indices are put.
     """
 
-    def __init__(self, count: int, batch: int, seed: int) -> None:
-        self.count, self.batch, self.seed = count, min(batch, count), seed
+    def __init__(
+        self, count: int, batch: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.count, self.batch, self.seed, self.device = count, min(batch, count), seed, device
         self._passes: dict[int, Tensor] = {}
 
     def indices(self, step: int) -> Tensor:
@@ -36,7 +39,8 @@ class Draws:
         return joined[offset : offset + self.batch]
 
     def _shuffle(self, number: int) -> Tensor:
-        return torch.randperm(self.count, generator=seeded(self.seed, number))
+        shuffled = torch.randperm(self.count, generator=seeded(self.seed, number))
+        return shuffled.to(self.device)
 
 
 def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from anomem.config import LossChoices
 from anomem.network.memory import HopfieldMemory, gated_recollection
 
 _COVERED = 0.1
@@ -17,8 +18,8 @@ _COVERED = 0.1
 def contrasted_memory_loss(
     recollected: Tensor,
     other: Tensor,
-    label: Tensor,
     *,
+    normals: int,
     temperature: float,
     soft_class: float = 0.0,
 ) -> Tensor:
@@ -34,33 +35,45 @@ def contrasted_memory_loss(
         recollected: Mem(z, t) of the first view, (B, ..., C).
         other: z' of the second view, same shape. Axes between are places, each contrasted by
             itself and averaged.
-        label: (B,), 0 normal, 1 anomalous.
+        normals: Of the B, the first so many are normal and all others anomalous.
         temperature: tau, above 0.
         soft_class: Positive weight shared by the other normals, 0 or above.
 
     Returns:
         Scalar, the mean over anchors and places; 0 where there is no anchor.
     """
-    count = len(label)
-    both = torch.cat([recollected.float(), other.float()])
-    rows = functional.normalize(both, dim=-1).reshape(2 * count, -1, both.shape[-1]).transpose(0, 1)
-    normal = (label == 0).repeat(2)
-    anchors = torch.arange(2 * count, device=label.device)
-    if soft_class > 0:
-        anchors = anchors[normal]
-    if len(anchors) == 0:
-        return both.sum() * 0.0
-    logits = rows[:, anchors] @ rows.transpose(1, 2) / temperature
-    own = functional.one_hot(anchors, 2 * count).bool()
-    logits = logits.masked_fill(own, float("-inf"))
-    log_share = logits - logits.logsumexp(dim=-1, keepdim=True)
-    view = (anchors + count) % (2 * count)
-    own_view = log_share[:, torch.arange(len(anchors), device=label.device), view]
-    if soft_class == 0 or len(anchors) < 4:
-        return -own_view.mean()
-    class_sum = (log_share.masked_fill(own, 0.0) * normal).sum(dim=-1) - own_view
-    others = len(anchors) - 2
-    return -((own_view + soft_class / others * class_sum) / (1 + soft_class)).mean()
+    first, second = (
+        functional.normalize(rows.float(), dim=-1)
+        .reshape(len(rows), -1, rows.shape[-1])
+        .transpose(0, 1)
+        for rows in (recollected, other)
+    )
+    count = len(recollected)
+    anchors = normals if soft_class > 0 else count
+    if anchors == 0:
+        return (recollected.sum() + other.sum()) * 0.0
+    one, two = first[:, :anchors], second[:, :anchors]
+    both = torch.cat([one, two], 1)
+    everything = torch.cat([first, second], 1)
+    logits = torch.baddbmm(
+        _not_oneself(anchors, count, both.device), both, everything.mT, alpha=1 / temperature
+    )
+    own_view = 2 * (one * two).sum()
+    positive = own_view
+    if soft_class > 0 and anchors >= 2:
+        # The similarities of all pairs sum to the square of the sum: no pass over the pairs.
+        pairs = both.sum(dim=1).square().sum() - both.square().sum()
+        in_class = (pairs - own_view) / (2 * anchors - 2)
+        positive = (own_view + soft_class * in_class) / (1 + soft_class)
+    return logits.logsumexp(dim=-1).mean() - positive / temperature / logits[..., 0].numel()
+
+
+def _not_oneself(anchors: int, count: int, device: torch.device) -> Tensor:
+    """Minus infinity where an anchor of either view meets itself, else 0: (2 anchors, 2 count)."""
+    rows = torch.zeros(2, anchors, 2, count, device=device)
+    for view in range(2):
+        rows[view, :, view].fill_diagonal_(float("-inf"))
+    return rows.view(2 * anchors, 2 * count)
 
 
 def variance_loss(recollected: Tensor) -> Tensor:
@@ -88,15 +101,10 @@ def scale_weights(scales: int, form: str) -> list[float]:
 def multi_scale_loss(
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    label: Tensor,
+    normals: int,
     memories: Sequence[HopfieldMemory],
-    *,
-    sampling_ratios: Sequence[float],
-    weights: Sequence[float],
-    temperature: float,
-    variance_weight: float,
-    soft_class: float = 0.0,
-    generator: torch.Generator | None = None,
+    choices: LossChoices,
+    generator: torch.Generator,
 ) -> Tensor:
     """Contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
 
@@ -106,33 +114,47 @@ def multi_scale_loss(
     Args:
         first: Feature maps (B, C, H, W) of the first view, shallow to deep.
         second: Feature maps of the second view.
-        label: (B,), 0 normal, 1 anomalous.
+        normals: Of the B, the first so many are normal and all others anomalous.
         memories: One memory a scale.
-        sampling_ratios: r of each scale, in (0, 1].
-        weights: lambda of each scale.
-        temperature: tau of the contrast.
-        variance_weight: lambda_V.
-        soft_class: See :func:`contrasted_memory_loss`.
-        generator: Draws the places; on the CPU.
+        choices: r of each scale, form of lambda, tau, lambda_V, soft class.
+        generator: Draws the places; on the device of the maps.
 
     Returns:
         Scalar.
     """
     total = first[0].new_zeros((), dtype=torch.float32)
+    weights = scale_weights(len(first), choices.scale_weights)
     for one, two, memory, ratio, weight in zip(
-        first, second, memories, sampling_ratios, weights, strict=True
+        first, second, memories, choices.sampling_ratios, weights, strict=True
     ):
-        area = one.shape[2] * one.shape[3]
-        places = torch.randperm(area, generator=generator)[: max(1, int(area * ratio + 1e-9))]
-        places = places.to(one.device)
-        query, other = (m.permute(0, 2, 3, 1).flatten(1, 2)[:, places] for m in (one, two))
-        recollected = gated_recollection(memory, query, label)
+        places = _places(one, ratio, generator)
+        query, other = (_at_places(features, places) for features in (one, two))
+        recollected = gated_recollection(memory, query, normals)
         contrast = contrasted_memory_loss(
-            recollected, other, label, temperature=temperature, soft_class=soft_class
+            recollected,
+            other,
+            normals=normals,
+            temperature=choices.temperature,
+            soft_class=choices.soft_class,
         )
-        spread = variance_loss(recollected[label == 0])
-        total = total + weight * (contrast + variance_weight * spread)
+        spread = variance_loss(recollected[:normals])
+        total = total + weight * (contrast + choices.variance_weight * spread)
     return total
+
+
+def _places(features: Tensor, ratio: float, generator: torch.Generator) -> Tensor | None:
+    """A share of the places of feature maps, drawn without replacement; None for all of them."""
+    area = features.shape[2] * features.shape[3]
+    count = max(1, int(area * ratio + 1e-9))
+    if count == area:
+        return None
+    return torch.randperm(area, generator=generator, device=features.device)[:count]
+
+
+def _at_places(features: Tensor, places: Tensor | None) -> Tensor:
+    """Feature maps (B, C, H, W) at P of their places, (B, P, C)."""
+    rows = features.permute(0, 2, 3, 1).flatten(1, 2)
+    return rows if places is None else rows.index_select(1, places)
 
 
 def kind_loss(
@@ -172,7 +194,7 @@ def patch_loss(
     Args:
         maps: Feature maps (B, C, H, W), shallow to deep.
         patch: (B, 1, height, width) at the size of the images, 1 inside a patch, else 0.
-        heads: One a scale, from (B, C, H, W) to logits (B, 1, H, W).
+        heads: One a scale, from (..., C) to logits (..., 1).
         weights: lambda of each scale.
 
     Returns:
@@ -182,11 +204,11 @@ def patch_loss(
     for features, head, weight in zip(maps, heads, weights, strict=True):
         height, width = features.shape[2:]
         covered = functional.adaptive_avg_pool2d(patch, (height, width))
-        target = (covered > _COVERED).float()
+        target = (covered > _COVERED).float().permute(0, 2, 3, 1)
         share = target.mean().clamp(0.01, 0.99)
         balance = torch.where(target == 1, 0.5 / share, 0.5 / (1 - share))
         surprise = functional.binary_cross_entropy_with_logits(
-            head(features).float(), target, reduction="none"
+            head(features.permute(0, 2, 3, 1)).float(), target, reduction="none"
         )
         unsure = 1 - torch.exp(-surprise)
         total = total + weight * (balance * unsure**2 * surprise).mean()

@@ -101,8 +101,8 @@ def pseudo_anomalies(
     """
     parts = images.tensor_split(len(kinds))
     made = [PSEUDO_ANOMALIES[k](p, generator) for k, p in zip(kinds, parts, strict=True) if len(p)]
-    sizes = torch.tensor([len(part) for part in parts])
-    return torch.cat(made), torch.arange(len(kinds)).repeat_interleave(sizes).to(images.device)
+    index = [torch.full((len(p),), number, device=p.device) for number, p in enumerate(parts)]
+    return torch.cat(made), torch.cat(index)
 
 
 def _turned(images: Tensor, quarters: int) -> Tensor:

