@@ -71,24 +71,27 @@ def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
 
 
 def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
-    scores, averages, evidence = _with_mirror_image(network, pixels)
-    if network.upside_down:
-        _, turned, _ = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
-        averages = [torch.cat(both, 1) for both in zip(averages, turned, strict=True)]
-    return Measured(scores, torch.cat(averages, 1).half(), evidence)
-
-
-def _with_mirror_image(
-    network: MultiScaleMemory, pixels: Tensor
-) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Scale scores (B, S), pooled deviations of each scale, and evidence (B, S)."""
-    passes = [pixels, pixels.flip(3)] if network.mirrored else [pixels]
-    features = [network(each) for each in passes]
-    deviations = [network.deviations_of(maps) for maps in features]
+    maps = [network(each) for each in _with_mirror_image(network, pixels)]
+    deviations = [network.deviations_of(each) for each in maps]
     scores = torch.stack([one_class_scores(each) for each in deviations]).mean(dim=0)
-    evidence = torch.stack([network.evidence_of(maps) for maps in features]).mean(dim=0)
+    evidence = torch.stack([network.evidence_of(each) for each in maps]).mean(dim=0)
+    pooled = _pooled(network, deviations)
+    if network.upside_down:
+        turned = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
+        other = _pooled(network, [network.deviation_maps(each) for each in turned])
+        pooled = [torch.cat(both, 1) for both in zip(pooled, other, strict=True)]
+    return Measured(scores, torch.cat(pooled, 1).half(), evidence)
+
+
+def _with_mirror_image(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+    """Images, and where they are measured too, their mirror images."""
+    return [pixels, pixels.flip(3)] if network.mirrored else [pixels]
+
+
+def _pooled(network: MultiScaleMemory, deviations: list[list[Tensor]]) -> list[Tensor]:
+    """Pooled deviations of each scale, the mean of those of an image and its mirror image."""
     scales = zip(*(network.pooled(each) for each in deviations), strict=True)
-    return scores, [torch.stack(scale).mean(dim=0) for scale in scales], evidence
+    return [torch.stack(scale).mean(dim=0) for scale in scales]
 
 
 @torch.inference_mode()

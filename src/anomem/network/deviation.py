@@ -115,8 +115,8 @@ class MultiScaleMemory(nn.Module):
 
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
         """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""
-        means = [self.evidence_map(z, scale).mean(dim=(1, 2)) for scale, z in enumerate(maps)]
-        return torch.stack(means, 1)
+        means = [features.float().mean(dim=(2, 3), keepdim=True) for features in maps]
+        return torch.cat([self.evidence_map(z, s)[:, 0] for s, z in enumerate(means)], 1)
 
     def evidence_map(self, features: Tensor, scale: int) -> Tensor:
         """The same at each place of a feature map (B, C_s, H_s, W_s), (B, H_s, W_s).

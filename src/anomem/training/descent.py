@@ -89,20 +89,32 @@ def descend(
         optimizer.step()
         step += 1
         after(step)
-        # Of the step before, so that a GPU has work while this waits for the number.
-        value = _finite(loss if behind is None else behind, step)
-        behind = loss.detach()
+        told = _Told(loss)
+        value = (behind or told).finite(step)
+        behind = told
         clock.spent += time.monotonic() - begun
         yield step, value
 
 
-def _finite(loss: Tensor, step: int) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the loss of stage 1 became {value} by step {step}; lower stage1.learning_rate."
-        )
-    return value
+class _Told:
+    """The loss of a step on its way from the device, so that nothing waits for the device."""
+
+    def __init__(self, loss: Tensor) -> None:
+        self.value = loss.detach().to("cpu", non_blocking=True)
+        self.arrived = torch.cuda.Event() if loss.device.type == "cuda" else None
+        if self.arrived is not None:
+            self.arrived.record()
+
+    def finite(self, step: int) -> float:
+        """The number, once it has arrived."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        value = float(self.value)
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss of stage 1 became {value} by step {step}; lower stage1.learning_rate."
+            )
+        return value
 
 
 def learning_rate(choices: Stage1Choices, done: float) -> float:

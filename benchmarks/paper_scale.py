@@ -1,0 +1,150 @@
+"""One-vs-all at the size of the paper, on a GPU: images/s, and AUROC against epochs.
+
+    python benchmarks/paper_scale.py --data cifar10:PATH --classes horse --seconds 150 --out out
+
+Trains the preset ``paper`` (ResNet-50, batches of 1,024) and the default with a ResNet-18, each for
+its epochs or for the seconds given, whichever end first; the learning rate reaches its end with
+them. Test images measure the training on its way and decide nothing. ``--toy`` shrinks networks
+and batches, to try the road on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+import tyro
+
+from anomem.config import Config, EncoderChoices
+from anomem.data.named import load_named
+from anomem.device import make_fabric
+from anomem.evaluation.one_vs_all import OneVsAll
+from anomem.evaluation.ours import Ours
+from anomem.evaluation.split import Caps, Exam
+from anomem.presets import default, paper
+from anomem.training.descent import Clock
+from turns import machine
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What is trained.
+
+    Attributes:
+        data: Data set as NAME:PATH, see docs/protocols.md.
+        out: Folder for ``runs.json`` and ``auroc.svg``.
+        classes: Classes that are normal in turn; none for all.
+        trainings: Of "paper" and "default".
+        epochs: Of each training; its own number where none are given.
+        seconds: Cap on each training.
+        marks: Times each is measured, evenly over its training.
+        most_tested: Cap on the normal test images, and on the others.
+        device: auto, cpu or cuda.
+        seed: Of every random draw.
+        toy: Tiny networks and batches.
+    """
+
+    data: str
+    out: Path
+    classes: tuple[str, ...] = ()
+    trainings: tuple[str, ...] = ("paper", "default")
+    epochs: float | None = None
+    seconds: float | None = None
+    marks: int = 10
+    most_tested: int | None = None
+    device: str = "auto"
+    seed: int = 0
+    toy: bool = False
+
+
+def config_of(training: str, scale: Scale) -> Config:
+    """The choices of a training."""
+    if training == "paper":
+        config = paper()
+    else:
+        ours = default()
+        config = replace(
+            ours,
+            encoder=EncoderChoices(name="resnet18", stem_stride=1),
+            stage1=replace(ours.stage1, batch=256, epochs=200, max_steps=None),
+        )
+    stage1 = replace(config.stage1, max_seconds=scale.seconds, min_steps=1)
+    if scale.epochs is not None:
+        stage1 = replace(stage1, epochs=scale.epochs)
+    if scale.toy:
+        small = EncoderChoices(name="resnet10t", width=4, stem_stride=2)
+        config, stage1 = replace(config, encoder=small), replace(stage1, batch=8)
+    return replace(config, stage1=stage1)
+
+
+def trained(
+    config: Config, exam: Exam, protocol: OneVsAll, scale: Scale
+) -> Iterator[dict[str, float]]:
+    """Train, yielding epochs, seconds, images/s and AUROC at each mark."""
+    contender = Ours("ours", config, device=scale.device, seed=scale.seed)
+    clock = Clock(config.stage1.max_seconds)
+    marks = iter([(mark + 1) / scale.marks for mark in range(scale.marks)])
+    mark = next(marks)
+    course = exam.course
+    for step in contender.begin(course.normals, course.anomalies, course.shape, clock):
+        done = max(step / contender.stage1.steps, clock.share())
+        if done < mark:
+            continue
+        mark = next(marks, 2.0)
+        contender.finish()
+        auroc = protocol.judge(contender, exam)["ours"][""].measures["auroc"]
+        batches = contender.stage1.batches.normal_draws
+        yield {
+            "epochs": step * batches.batch / batches.count,
+            "seconds": clock.spent,
+            "images_per_s": step * batches.batch / clock.spent,
+            "auroc": auroc,
+        }
+
+
+def picture(runs: list[dict[str, Any]], path: Path) -> None:
+    """AUROC against epochs, a line a training and class."""
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for run in runs:
+        epochs = [point["epochs"] for point in run["curve"]]
+        aurocs = [100 * point["auroc"] for point in run["curve"]]
+        axes.plot(epochs, aurocs, "o-", label=f"{run['training']}, {run['normal']}")
+    axes.set(xlabel="epochs", ylabel="AUROC, %", xscale="log")
+    axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def main(scale: Scale) -> None:
+    """Train, measure, and write after each mark."""
+    name, _, place = scale.data.partition(":")
+    caps = Caps(tested=scale.most_tested)
+    protocol = OneVsAll(name, load_named(name, Path(place)), scale.classes, caps=caps)
+    scale.out.mkdir(parents=True, exist_ok=True)
+    device = make_fabric(scale.device).device
+    runs: list[dict[str, Any]] = []
+    for cell in protocol.cells():
+        for training in scale.trainings:
+            config = config_of(training, scale)
+            run: dict[str, Any] = {"training": training, "normal": cell.normal, "curve": []}
+            run |= {"machine": machine(device), "batch": config.stage1.batch}
+            runs.append(run)
+            exam = Exam.of(protocol.split(cell), config, 0)
+            for point in trained(config, exam, protocol, scale):
+                run["curve"].append(point)
+                print(training, cell.normal, json.dumps(point), flush=True)
+                (scale.out / "runs.json").write_text(json.dumps(runs, indent=1))
+            if device.type == "cuda":
+                run["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+                torch.cuda.reset_peak_memory_stats()
+            picture(runs, scale.out / "auroc.svg")
+    (scale.out / "runs.json").write_text(json.dumps(runs, indent=1))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Scale))
