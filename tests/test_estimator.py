@@ -13,6 +13,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "images__size": (24, 32),
     "images__channels": 1,
     "images__framing": "letterbox",
+    "images__reduced": False,
     "encoder__name": "resnet50",
     "encoder__width": 12,
     "encoder__stem_stride": 1,

@@ -213,7 +213,7 @@ def test_a_damaged_model_is_told_in_a_sentence(spoil: str, model: AnoMem, tmp_pa
     elif spoil == "weights":
         weights.write_bytes(weights.read_bytes()[:5000])
     elif spoil == "format":
-        description.write_text(text.replace('"format_version": 1', '"format_version": 99'))
+        description.write_text(text.replace('"format_version": 2', '"format_version": 99'))
     elif spoil == "no weights":
         weights.unlink()
     else:

@@ -13,9 +13,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
-from anomem.data.framing import Box, Framing, Pixels, assembled, boxes, frame
+from anomem.data.framing import Box, Framing, assembled, boxes, frame
 from anomem.data.prepare import read
-from anomem.data.sources import open_images
+from anomem.data.sources import ImageSource, open_images
 from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
@@ -78,9 +78,9 @@ def explain(
         detector: In evaluation mode.
         places: What is usual at each place, for each kind of normal.
     """
-    pixels = only_image(image)
-    size = pixels.shape[:2]
-    frames = frame(open_images([pixels]), framing).frames
+    source = only_image(image)
+    size = source[0].shape[:2]
+    frames = frame(source, framing).frames
     prepared = read(frames, range(len(frames)), framing.shape).images
     measured = measure(network, prepared)
     scores = score_measured(detector, measured)
@@ -108,8 +108,8 @@ def explain(
     )
 
 
-def only_image(image: object) -> Pixels:
-    """The pixels H x W x C of what must hold one image.
+def only_image(image: object) -> ImageSource:
+    """What must hold one image.
 
     Raises:
         ValueError: It holds several, or cannot be read.
@@ -118,7 +118,7 @@ def only_image(image: object) -> Pixels:
     source = open_images(image if path else [image])
     if len(source) != 1:
         raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
-    return source[0]
+    return source
 
 
 def _heat(

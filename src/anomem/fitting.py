@@ -37,7 +37,8 @@ NORMALISATION_SAMPLE = 2000
 
 def framing_of(config: Config, source: ImageSource, region: Region | None) -> Framing:
     """How all images become frames: as chosen, or as the images suggest."""
-    return Framing(config.images.framing, image_shape(config, source), region)
+    shape = image_shape(config, source)
+    return Framing(config.images.framing, shape, region, config.images.reduced)
 
 
 def image_shape(config: Config, source: ImageSource) -> ImageShape:

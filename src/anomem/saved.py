@@ -63,7 +63,10 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model.config_, model.summary_ = config, description["summary"]
         shape, region = ImageShape(**description["shape"]), tensors.get("region")
         model.framing_ = Framing(
-            config.images.framing, shape, None if region is None else region.numpy()
+            config.images.framing,
+            shape,
+            None if region is None else region.numpy(),
+            config.images.reduced,
         )
         model.network_ = _network(config, shape, under("network", tensors))
         model.network_.to(place)

@@ -15,6 +15,7 @@ from anomem.data.framing import Framing, frame
 from anomem.data.joined import choose
 from anomem.data.prepare import read
 from anomem.data.sources import ImageSource
+from anomem.device import keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
@@ -202,6 +203,7 @@ def measure_source(
     progress: Progress | None = None,
 ) -> Iterator[MeasuredPart]:
     """Read and measure all images of a source, a batch in memory at a time."""
+    keep_freed_memory()
     total, step = len(source), _CUT if framing.cuts else BATCH
     for start in range(0, total, step):
         stop = min(start + step, total)

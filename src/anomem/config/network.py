@@ -21,6 +21,9 @@ class ImageChoices(Choices):
     overlapping tiles of the size at full detail."""
     channels: Literal[1, 3] | None = None
     """1 for grey, 3 for colour; None looks at the training images."""
+    reduced: bool = True
+    """Decode JPEG files of at least four times the size at a reduced size, where images are
+    stretched to it whole."""
 
     def __post_init__(self) -> None:
         self._require(self.size is None or min(self.size) >= 8, "size", "at least 8 x 8 pixels")

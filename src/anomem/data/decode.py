@@ -31,7 +31,7 @@ _SILENCE = Lock()
 Image.init()
 
 
-def decode(path: Path) -> npt.NDArray[Any]:
+def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
     """Read the first frame of an image file, upright as its EXIF orientation says.
 
     Transparency is composited on white; palettes, CMYK and the like become RGB. Safe to call from
@@ -39,6 +39,8 @@ def decode(path: Path) -> npt.NDArray[Any]:
 
     Args:
         path: the file; its content, not its suffix, tells the format.
+        least: pixels of the shorter side that do; a JPEG file at least twice as large is decoded
+            at a half, a quarter or an eighth of its size. None decodes all.
 
     Returns:
         H x W x 1 (grey) or H x W x 3 (RGB), uint8, or uint16 where the file has 16 bits.
@@ -48,15 +50,16 @@ def decode(path: Path) -> npt.NDArray[Any]:
             twice ``PIL.Image.MAX_IMAGE_PIXELS``) or of another pixel type.
     """
     with open_file(Path(path)) as file:
-        return _told(file, str(path))
+        return _told(file, str(path), least)
 
 
-def decode_bytes(content: bytes, name: str) -> npt.NDArray[Any]:
+def decode_bytes(content: bytes, name: str, least: int | None = None) -> npt.NDArray[Any]:
     """Read an encoded image in memory, as :func:`decode` reads a file.
 
     Args:
         content: what a file would hold.
         name: what to call it in an error.
+        least: as of :func:`decode`.
 
     Returns:
         As of :func:`decode`.
@@ -64,7 +67,7 @@ def decode_bytes(content: bytes, name: str) -> npt.NDArray[Any]:
     Raises:
         ImageError: as of :func:`decode`.
     """
-    return _told(io.BytesIO(content), name)
+    return _told(io.BytesIO(content), name, least)
 
 
 def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
@@ -91,17 +94,17 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
         raise _damaged(name, error) from error
 
 
-def _told(file: BinaryIO, name: str) -> npt.NDArray[Any]:
+def _told(file: BinaryIO, name: str, least: int | None) -> npt.NDArray[Any]:
     """Decode, and tell what is wrong in one kind of error."""
     try:
-        return _decode(file, name)
+        return _decode(file, name, least)
     except ImageError:
         raise
     except Exception as error:
         raise _damaged(name, error) from error
 
 
-def _decode(file: BinaryIO, name: str) -> npt.NDArray[Any]:
+def _decode(file: BinaryIO, name: str, least: int | None) -> npt.NDArray[Any]:
     head = file.read(26)
     if head[:4] in _TIFF_MAGIC:
         deep = _deep_tiff(file, name)
@@ -109,6 +112,8 @@ def _decode(file: BinaryIO, name: str) -> npt.NDArray[Any]:
             return deep
     image = _open_image(file, head[:16], name)
     _refuse_bomb(image.width, image.height, name)
+    if least is not None:
+        image.draft(None, (least, least))
     _load(image)
     # Byte 24 of a PNG is its bit depth, byte 25 its colour type; Pillow would cut 16-bit colour.
     if image.format == "PNG" and head[24] == 16 and head[25] in _PNG_RAW_MODES:

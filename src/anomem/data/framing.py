@@ -16,10 +16,13 @@ from anomem.config import FramingKind
 from anomem.data.opening import ImageError
 from anomem.data.region import Region, filled_outside, region_at
 from anomem.data.shape import ImageShape
-from anomem.data.sources import ImageSource
+from anomem.data.sources import ArraySource, ImageSource
 
 _OVERLAP = 0.25
 """Least share of a tile that its neighbour sees too."""
+_DETAIL = 2
+"""Sides of a frame that an image decoded at a reduced size still has, so that resizing it blurs
+away what little reduced decoding changes."""
 _READ_BEFORE = 4
 """Images kept after they were read, as their frames are asked for one after the other."""
 
@@ -54,11 +57,13 @@ class Framing:
         shape: Of a frame.
         region: Where anomalies count; None is everywhere. All else is filled with the mean colour
             of the region, and frames lie around the region.
+        reduced: JPEG files of whole images much larger than a frame are decoded at a reduced size.
     """
 
     kind: FramingKind
     shape: ImageShape
     region: Region | None = None
+    reduced: bool = True
 
     @property
     def cuts(self) -> bool:
@@ -80,11 +85,31 @@ class Framed:
 
 
 def frame(source: ImageSource, framing: Framing) -> Framed:
-    """The frames of all images; where an image is one frame as it is, the source itself."""
+    """The frames of all images; where an image is one frame as it is, that of the source."""
     if framing.kind == "resize" and framing.region is None:
-        return Framed(source, np.arange(len(source)))
+        whole = source
+        if framing.reduced and not isinstance(source, ArraySource):
+            whole = ReducedSource(source, _DETAIL * max(framing.shape.height, framing.shape.width))
+        return Framed(whole, np.arange(len(source)))
     frames = FramedSource(source, framing)
     return Framed(frames, frames.image)
+
+
+class ReducedSource(ImageSource):
+    """Images, read at a reduced size of at least so many pixels a side where their files allow."""
+
+    def __init__(self, source: ImageSource, least: int) -> None:
+        """Keep the source; nothing is read yet."""
+        self._source, self._least = source, least
+        self.names = source.names
+
+    def __getitem__(self, index: int) -> Pixels:
+        """Read one image."""
+        return self._source.reduced(index, self._least)
+
+    def encoded(self, index: int) -> bytes | None:
+        """As of the source."""
+        return self._source.encoded(index)
 
 
 class FramedSource(ImageSource):

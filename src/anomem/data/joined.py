@@ -23,9 +23,18 @@ class JoinedSource(ImageSource):
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """Read one image."""
+        source, place = self._place(index)
+        return source[place]
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """As of its source."""
+        source, place = self._place(index)
+        return source.reduced(place, least)
+
+    def _place(self, index: int) -> tuple[ImageSource, int]:
         place = range(len(self))[index]
         which = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._sources[which][place - int(self._starts[which])]
+        return self._sources[which], place - int(self._starts[which])
 
 
 class ChosenSource(ImageSource):
@@ -39,6 +48,10 @@ class ChosenSource(ImageSource):
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """Read one image."""
         return self._source[int(self._indices[index])]
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """As of the source."""
+        return self._source.reduced(int(self._indices[index]), least)
 
     def encoded(self, index: int) -> bytes | None:
         """As of the source."""

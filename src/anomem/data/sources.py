@@ -44,6 +44,10 @@ class ImageSource(ABC):
             IndexError: there is no such image.
         """
 
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """One image, if its file allows at a reduced size of at least so many pixels a side."""
+        return self[index]
+
     def encoded(self, index: int) -> bytes | None:
         """One image as its file holds it; None where there is no file."""
         return None
@@ -61,6 +65,10 @@ class FileSource(ImageSource):
         """Decode one file."""
         return decode(self._paths[index])
 
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """Decode one file, a JPEG at a reduced size."""
+        return decode(self._paths[index], least)
+
     def encoded(self, index: int) -> bytes:
         """The content of one file."""
         return self._paths[index].read_bytes()
@@ -77,6 +85,10 @@ class EncodedSource(ImageSource):
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """Decode one image."""
         return decode_bytes(self._contents[index] or b"", self.names[index])
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """Decode one image, a JPEG at a reduced size."""
+        return decode_bytes(self._contents[index] or b"", self.names[index], least)
 
     def encoded(self, index: int) -> bytes | None:
         """What the file of one image would hold."""

@@ -40,7 +40,7 @@ class Recalled:
     @staticmethod
     def of(path: Path, explanation: Explanation) -> Recalled:
         """An image file and its explanation."""
-        return Recalled(str(path), cut(only_image(path), explanation.frame), explanation)
+        return Recalled(str(path), cut(only_image(path)[0], explanation.frame), explanation)
 
 
 def write_gallery(

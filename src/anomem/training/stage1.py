@@ -23,7 +23,7 @@ from anomem.training.pseudo import patched
 from anomem.training.views import random_view
 
 Progress = Callable[[int, int], None]
-_COMPILING_PAYS = 10_000
+_COMPILING_PAYS = 5_000
 """Steps on a GPU from which compiling the encoder takes less time than it saves."""
 
 
