@@ -166,6 +166,7 @@ def main(
     device: str = "auto",
     precision: Precision = None,
     compile: bool | None = None,
+    channels_last: bool = True,
     rounds: int = 7,
     out: Path | None = None,
 ) -> None:
@@ -176,6 +177,7 @@ def main(
         device: auto, cpu or cuda.
         precision: Of training, of both.
         compile: Of training, of both.
+        channels_last: Of both.
         rounds: Measured rounds; one more warms up.
         out: JSON file for the table.
     """
@@ -187,7 +189,7 @@ def main(
         config = replace(
             ours,
             stage1=replace(ours.stage1, batch=net.batch),
-            compute=replace(ours.compute, compile=compile),
+            compute=replace(ours.compute, compile=compile, channels_last=channels_last),
         )
         row = {
             "net": asdict(net),

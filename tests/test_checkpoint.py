@@ -11,16 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from anomem.checkpoint import (
-    FORMAT_VERSION,
-    ModelError,
     Stage1File,
     check_writable,
-    load_description,
     load_folder,
     prefixed,
     save_folder,
     under,
 )
+from anomem.description import FORMAT_VERSION, ModelError, load_description
 from anomem.training.stage1 import Stage1State
 
 OLD, NEW = {"w": torch.zeros(3)}, {"w": torch.ones(3), "half": torch.ones(2, 2).half()}

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from torch.utils.data import Dataset
 
 from anomem import AnoMem, Config, load
+from anomem.config import ComputeChoices
 from anomem.data.shape import ImageShape, batch_to_shape
 from anomem.evaluation.metrics import auroc
 from anomem.presets import default
@@ -222,6 +223,23 @@ def test_progress_tells_each_stage(hasty: Config, digits: Digits) -> None:
     model = AnoMem(hasty, device="cpu").fit(digits["train"], progress=progress)
     model.decision_function(digits["normal"], progress=progress)
     assert {("reading", 120, 120), ("stage 1", 3, 3), ("scoring", 58, 58)} <= set(told)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        ComputeChoices(precision="bf16"),
+        ComputeChoices(channels_last=False),
+        pytest.param(ComputeChoices(compile=True), marks=pytest.mark.slow),
+    ],
+)
+def test_how_it_is_computed_changes_scores_by_little_more_than_rounding(
+    compute: ComputeChoices, hasty: Config, digits: Digits
+) -> None:
+    expected = AnoMem(hasty, device="cpu").fit(digits["train"]).decision_function(digits["normal"])
+    forced = AnoMem(replace(hasty, compute=compute), device="cpu").fit(digits["train"])
+    found = forced.decision_function(digits["normal"])
+    assert np.corrcoef(expected, found)[0, 1] > 0.98
 
 
 def test_a_model_that_cannot_learn_ends_in_a_sentence(hasty: Config, digits: Digits) -> None:

@@ -1,9 +1,47 @@
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from anomem.device import make_fabric
+
+_FAULTS = """
+import resource, torch
+from anomem.device import keep_freed_memory
+keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(16 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x"])
 def test_unknown_device(device: str) -> None:
     with pytest.raises(ValueError, match="give auto, cpu, cuda, cuda:1 or mps"):
         make_fabric(device)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "precision"), [(None, "32-true"), ("float32", "32-true"), ("bf16", "bf16-mixed")]
+)
+def test_precision_on_a_cpu_is_float32_unless_forced(chosen: str | None, precision: str) -> None:
+    fabric = make_fabric("cpu", chosen)  # type: ignore[arg-type]
+    assert fabric._precision.precision == precision
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
+def test_freed_memory_is_kept_unless_the_environment_says_otherwise() -> None:
+    def faults(**environment: str) -> int:
+        call = [sys.executable, "-c", _FAULTS]
+        done = subprocess.run(
+            call, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        )
+        return int(done.stdout)
+
+    assert faults() < 100 < 1000 < faults(MALLOC_ARENA_MAX="8")

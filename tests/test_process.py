@@ -41,6 +41,22 @@ assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
     assert done.stdout
 
 
+def test_info_reads_a_model_without_anything_heavy(model: AnoMem, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    code = f"""
+import sys
+from anomem.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
+"""
+    done = shell(code, "info", tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+    assert "precision: None" in done.stdout
+
+
 def test_import_loads_nothing_heavy_and_names_everything() -> None:
     code = f"""
 import sys, anomem

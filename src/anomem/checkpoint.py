@@ -16,17 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
+from anomem.description import DESCRIPTION, FORMAT_VERSION, ModelError, load_description
 from anomem.training.stage1 import Stage1State
 
-FORMAT_VERSION = 2
-_DESCRIPTION = "model.json"
-_WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 _WEIGHTS_OR_PART = re.compile(r"\.?weights-[0-9a-f]{16}\.safetensors(\.tmp)?")
 _SHARE_OF_TIME = 0.02
-
-
-class ModelError(ValueError):
-    """A folder or file is not a model or checkpoint that can be read."""
 
 
 def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -53,7 +47,7 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and any(path.iterdir()):
         _write(path / name, weights)
-        _write(path / _DESCRIPTION, text)
+        _write(path / DESCRIPTION, text)
         for old in path.iterdir():
             if _WEIGHTS_OR_PART.fullmatch(old.name) and old.name != name:
                 old.unlink()
@@ -62,7 +56,7 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     _write(temporary / name, weights)
-    _write(temporary / _DESCRIPTION, text)
+    _write(temporary / DESCRIPTION, text)
     os.rename(temporary, path)
     _sync(path.parent)
 
@@ -75,33 +69,8 @@ def check_writable(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise ModelError(f"{path} is a file; give the name of a folder for the model.")
-    if path.is_dir() and any(path.iterdir()) and not (path / _DESCRIPTION).is_file():
+    if path.is_dir() and any(path.iterdir()) and not (path / DESCRIPTION).is_file():
         raise ModelError(f"{path} holds other files and no model; give another folder.")
-
-
-def load_description(path: Path) -> dict[str, Any]:
-    """Read what a model folder says of itself, without its weights.
-
-    Raises:
-        ModelError: ``path`` is not a model folder of this format.
-    """
-    file = path / _DESCRIPTION
-    if not file.is_file():
-        raise ModelError(f"{path} is not a saved model (no {_DESCRIPTION}); give a model folder.")
-    try:
-        description = json.loads(file.read_text())
-        version, weights = description["format_version"], description["weights"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{file} is damaged ({error}); save or fit the model again.") from error
-    if version != FORMAT_VERSION:
-        raise ModelError(
-            f"{path} has format version {version}, this anomem reads {FORMAT_VERSION}; "
-            "use the release that wrote it or fit again."
-        )
-    if not isinstance(weights, str) or not _WEIGHTS.fullmatch(weights):
-        raise ModelError(f"{file} names no valid file of weights; save or fit the model again.")
-    assert isinstance(description, dict)
-    return description
 
 
 def load_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from anomem import fitting
-from anomem.checkpoint import ModelError, load_folder, prefixed, save_folder, under
+from anomem.checkpoint import load_folder, prefixed, save_folder, under
 from anomem.config import Config
 from anomem.data.framing import Framing
 from anomem.data.shape import ImageShape
+from anomem.description import ModelError
 from anomem.device import make_fabric
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.places import UsualPlaces

@@ -335,3 +335,37 @@ def test_threads_read_what_one_reads(tmp_path: Path) -> None:
 def test_result_can_be_written_to() -> None:
     for kind, mode in KINDS:
         assert decode_bytes(encode(in_mode(mode), kind)).flags.writeable
+
+
+def jpeg(path: Path, pixels: npt.NDArray[np.uint8], **options: Any) -> Path:
+    Image.fromarray(pixels).save(path, quality=95, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("least", "size"), [(512, (512, 512)), (256, (256, 256)), (100, (128, 128)), (8, (64, 64))]
+)
+def test_a_jpeg_file_is_decoded_no_larger_than_need_be(
+    tmp_path: Path, least: int, size: tuple[int, int]
+) -> None:
+    whole = data.astronaut()
+    found = decode(jpeg(tmp_path / "a.jpg", whole), least)
+    assert found.shape == (*size, 3)
+    factor = 512 // size[0]
+    blocks = whole.reshape(size[0], factor, size[1], factor, 3).mean(axis=(1, 3))
+    assert np.abs(found - blocks).mean() < 3
+
+
+def test_reduced_decoding_keeps_the_orientation(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = np.ascontiguousarray(data.astronaut()[:256])
+    found = decode(jpeg(tmp_path / "a.jpg", wide, exif=exif), 64)
+    assert found.shape == (128, 64, 3)
+    whole = decode(tmp_path / "a.jpg")
+    assert np.abs(found - whole.reshape(128, 4, 64, 4, 3).mean(axis=(1, 3))).mean() < 3
+
+
+def test_other_formats_are_decoded_whole(tmp_path: Path) -> None:
+    Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", 8), data.astronaut())

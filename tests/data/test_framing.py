@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from skimage import data
 
 from anomem.data.framing import Box, Framing, assembled, boxes, cut, frame
+from anomem.data.joined import JoinedSource, choose
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
 
@@ -30,6 +34,20 @@ def test_a_resized_image_is_passed_on_as_it_is() -> None:
     source = open_images(PHOTO[None])
     framed = frame(source, Framing("resize", SQUARE))
     assert framed.frames is source and framed.image.tolist() == [0]
+
+
+@pytest.mark.parametrize(("reduced", "side"), [(True, 64), (False, 512)])
+def test_large_jpeg_files_are_read_at_twice_the_frame(
+    tmp_path: Path, reduced: bool, side: int
+) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(data.astronaut()).save(tmp_path / f"{name}.jpg")
+    framing = Framing("resize", SQUARE, reduced=reduced)
+    source = open_images(tmp_path)
+    both = JoinedSource([source, choose(source, np.array([1]))])
+    frames = frame(both, framing).frames
+    assert [frames[index].shape for index in range(3)] == 3 * [(side, side, 3)]
+    assert frames.encoded(0) == both.encoded(0)
 
 
 def test_a_letterbox_has_the_proportions_of_the_frame_and_holds_the_image() -> None:

@@ -171,7 +171,7 @@ def prototypes(arguments: Prototypes) -> Result:
 
 def info(arguments: Info) -> Result:
     """Show what a saved model is."""
-    from anomem.checkpoint import load_description
+    from anomem.description import load_description
 
     description = load_description(arguments.model)
     size = sum(file.stat().st_size for file in arguments.model.iterdir())

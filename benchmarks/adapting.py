@@ -1,0 +1,104 @@
+"""What labels cost: adapting with ten anomalies beside training anew, on the same normals.
+
+    python benchmarks/adapting.py [--normals 5000] [--data cifar10:PATH] [--out adapting.json]
+
+Without ``--data`` the normals are crops of photographs and the anomalies are crops upside down.
+Retraining is a whole ``fit`` on the normals and the labelled anomalies; adapting is ``adapt`` on
+a saved model that has never seen them, loading and saving included.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+
+from anomem import AnoMem, load
+from anomem.data.joined import choose
+from anomem.data.named import load_named
+from anomem.data.sources import ImageSource, open_images
+from anomem.presets import default
+from step import crops
+from turns import machine
+
+
+def some_images(data: str | None, normals: int, anomalies: int) -> tuple[ImageSource, ImageSource]:
+    """Normals and anomalies."""
+    if data is None:
+        made: npt.NDArray[np.uint8] = crops(normals + anomalies, 32)
+        return open_images(made[:normals]), open_images(made[normals:, ::-1].copy())
+    name, _, place = data.partition(":")
+    train = load_named(name, Path(place)).train
+    if train is None:
+        raise ValueError(f"{data} has no images to train on; give another set.")
+    chosen = [
+        choose(train.images, np.flatnonzero(own)[:count])
+        for own, count in ((train.label == 0, normals), (train.label != 0, anomalies))
+    ]
+    return chosen[0], chosen[1]
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def main(
+    normals: int = 5_000,
+    anomalies: int = 10,
+    data: str | None = None,
+    rounds: int = 5,
+    max_steps: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Measure and print.
+
+    Args:
+        normals: Number of normals.
+        anomalies: Number of labelled anomalies.
+        data: Data set as NAME:PATH, whose first class is normal.
+        rounds: Times that adapting is measured; training takes minutes and is measured once.
+        max_steps: Cap on the steps of the training, to try the road.
+        out: JSON file for the table.
+    """
+    config = default()
+    if max_steps is not None:
+        config = replace(config, stage1=replace(config.stage1, min_steps=1, max_steps=max_steps))
+    normal, anomalous = some_images(data, normals, anomalies)
+    label = np.ones(anomalies, dtype=np.int64)
+    with tempfile.TemporaryDirectory() as place:
+        model = AnoMem(config).fit(normal)
+        model.save(place)
+
+        def adapt() -> None:
+            load(place).adapt(anomalous, label).save(place + "/adapted")
+
+        adapting = [seconds_of(adapt) for _ in range(rounds)]
+        training = seconds_of(lambda: AnoMem(config).fit(normal, anomalies=anomalous))
+    table: dict[str, Any] = {
+        "machine": machine(torch.device("cpu")),
+        "normals": normals,
+        "anomalies": anomalies,
+        "steps": model.summary_["steps"],
+        "adapt_seconds": adapting,
+        "retrain_seconds": training,
+        "times_faster": training / float(np.median(adapting)),
+    }
+    print(json.dumps(table, indent=1))
+    if out is not None:
+        out.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,31 @@
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from paper_scale import Scale, main
+
+
+def test_the_command_for_a_gpu_runs_end_to_end_at_toy_size(tmp_path: Path) -> None:
+    pixels, digit = load_digits(return_X_y=True)
+    images = np.kron(pixels.reshape(-1, 8, 8) * (255 / 16), np.ones((4, 4))).astype(np.uint8)
+    for number in range(3):
+        for part, some in (("train", slice(0, 40)), ("test", slice(40, 60))):
+            folder = tmp_path / "digits" / part / str(number)
+            folder.mkdir(parents=True)
+            for index, image in enumerate(images[digit == number][some]):
+                Image.fromarray(image).save(folder / f"{index}.png")
+    out = tmp_path / "out"
+    data = f"folder:{tmp_path / 'digits'}"
+    main(Scale(data, out, ("1",), epochs=2, marks=2, device="cpu", toy=True))
+    runs = json.loads((out / "runs.json").read_text())
+    assert [run["training"] for run in runs] == ["paper", "default"]
+    for run in runs:
+        epochs = [point["epochs"] for point in run["curve"]]
+        assert run["normal"] == "1" and len(epochs) == 2
+        assert 1 <= epochs[0] < 2 <= epochs[1]
+        for point in run["curve"]:
+            assert 0 <= point["auroc"] <= 1 and point["images_per_s"] > 0
+    assert (out / "auroc.svg").stat().st_size > 1000

@@ -1,0 +1,51 @@
+import pytest
+import torch
+from torch import Tensor
+
+from anomem.config import PseudoChoices, Stage1Choices
+from anomem.data.prepare import PreparedImages
+from anomem.training.batches import Batches
+from anomem.training.draws import seeded
+
+
+def grey(levels: range) -> PreparedImages:
+    """One image a level, 8 x 8."""
+    level = torch.tensor(list(levels), dtype=torch.uint8)
+    return PreparedImages(level.view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous())
+
+
+def batches(anomalies: int = 0, **pseudo: object) -> Batches:
+    return Batches(
+        grey(range(100)),
+        grey(range(200, 200 + anomalies)) if anomalies else None,
+        Stage1Choices(batch=10, anomaly_share=0.5),
+        PseudoChoices(**pseudo),  # type: ignore[arg-type]
+        0,
+        torch.device("cpu"),
+    )
+
+
+def level(images: Tensor) -> Tensor:
+    return (images[:, 0, 0, 0] * 255).round()
+
+
+def test_normals_come_first_then_anomalies_then_pseudo_anomalies_by_kind() -> None:
+    drawn = batches(8, kinds=("rotate90", "noise"), share=0.6).at(4, seeded(0, 4))
+    assert drawn.normals == 10 and len(drawn.images) == 10 + 5 + 6
+    assert drawn.kind.tolist() == 10 * [0] + 5 * [1] + 3 * [2] + 3 * [3]
+    assert (level(drawn.images[:10]) < 100).all() and (level(drawn.images[10:15]) >= 200).all()
+    assert torch.equal(drawn.images[15:18], drawn.images[:3])
+
+
+@pytest.mark.parametrize("share", [0.05, 1.0, 2.5])
+def test_pseudo_anomalies_repeat_the_normals_where_there_are_more_of_them(share: float) -> None:
+    drawn = batches(kinds=("rotate180",), share=share).at(0, seeded(0, 0))
+    made = level(drawn.images[10:])
+    count = max(1, round(10 * share))
+    assert made.tolist() == (3 * level(drawn.images[:10]).tolist())[:count]
+
+
+def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
+    one, other = batches(2, kinds=("noise",)), batches(2, kinds=("noise",))
+    one.at(0, seeded(1, 0))
+    assert torch.equal(one.at(7, seeded(1, 7)).images, other.at(7, seeded(1, 7)).images)
