@@ -233,13 +233,12 @@ def test_progress_tells_each_stage(hasty: Config, digits: Digits) -> None:
         pytest.param(ComputeChoices(compile=True), marks=pytest.mark.slow),
     ],
 )
-def test_how_it_is_computed_changes_scores_by_little_more_than_rounding(
-    compute: ComputeChoices, hasty: Config, digits: Digits
+def test_it_learns_however_it_is_computed(
+    compute: ComputeChoices, tiny: Config, digits: Digits
 ) -> None:
-    expected = AnoMem(hasty, device="cpu").fit(digits["train"]).decision_function(digits["normal"])
-    forced = AnoMem(replace(hasty, compute=compute), device="cpu").fit(digits["train"])
-    found = forced.decision_function(digits["normal"])
-    assert np.corrcoef(expected, found)[0, 1] > 0.98
+    model = AnoMem(replace(tiny, compute=compute), device="cpu").fit(digits["train"])
+    normal, anomalous = (model.decision_function(digits[k]) for k in ("normal", "anomalous"))
+    assert auroc(normal, anomalous) > 0.9
 
 
 def test_a_model_that_cannot_learn_ends_in_a_sentence(hasty: Config, digits: Digits) -> None:

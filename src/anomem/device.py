@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from lightning_fabric import Fabric
 
-_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
-"""Of glibc's ``mallopt``: allocations outside of the heap, and bytes free at its end to be kept."""
-_KEPT = 2**30
+_MALLOPT = {-3: 2**25, -1: 2**29}
+"""Of glibc: M_MMAP_THRESHOLD, bytes from which a block is given back at once (this is its limit;
+large photographs are beyond it); M_TRIM_THRESHOLD, free bytes kept at the end of the heap."""
 
 
 def make_fabric(device: str, precision: Literal["float32", "bf16"] | None = None) -> Fabric:
@@ -58,5 +58,5 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, _KEPT)
+        for parameter, value in _MALLOPT.items():
+            mallopt(parameter, value)
