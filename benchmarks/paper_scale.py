@@ -114,7 +114,7 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
         epochs = [point["epochs"] for point in run["curve"]]
         aurocs = [100 * point["auroc"] for point in run["curve"]]
         axes.plot(epochs, aurocs, "o-", label=f"{run['training']}, {run['normal']}")
-    axes.set(xlabel="epochs", ylabel="AUROC, %", xscale="log")
+    axes.set(xlabel="epochs", ylabel="AUROC, %")
     axes.legend()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -18,7 +18,15 @@ from anomem.config import (
 )
 from anomem.network.deviation import MultiScaleMemory
 from anomem.training.descent import Clock
-from anomem.training.stage1 import Progress, Stage1, Stage1State, resolve_steps, train_stage1
+from anomem.training.stage1 import (
+    Progress,
+    Stage1,
+    Stage1State,
+    can_compile,
+    compiles,
+    resolve_steps,
+    train_stage1,
+)
 
 CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),
@@ -201,3 +209,19 @@ def test_steps_follow_epochs_within_their_bounds(
     choices: Stage1Choices, normals: int, steps: int
 ) -> None:
     assert resolve_steps(choices, normals) == steps
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "steps", "expected"),
+    [
+        (None, "cpu", 10**6, False),
+        (None, "cuda", 100, False),
+        (None, "cuda", 10_000, can_compile()),
+        (True, "cpu", 1, True),
+        (False, "cuda", 10**6, False),
+    ],
+)
+def test_the_encoder_is_compiled_on_a_gpu_with_steps_enough_unless_forced(
+    chosen: bool | None, device: str, steps: int, expected: bool
+) -> None:
+    assert compiles(chosen, torch.device(device), steps) is expected

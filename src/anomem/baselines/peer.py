@@ -178,8 +178,8 @@ class TrainedPeer(Peer):
             raise ValueError(f"{type(self).__name__} learns from labelled anomalies; give some.")
         config = self._choices()
         fabric, network = self.start(normals, shape)
-        self._average = WeightAverage(network, config.stage1.averaging)
         module, optimizer = fabric.setup(network, new_optimizer(network, config.stage1))
+        self._average = WeightAverage(network, config.stage1.averaging)
         drawn = Batches(
             normals, anomalies, config.stage1, PseudoChoices(), self.seed, fabric.device
         )

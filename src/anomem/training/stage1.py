@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
+from shutil import which
 from typing import Protocol
 
 import torch
@@ -92,7 +94,7 @@ class Stage1:
         )
         keep_freed_memory()
         trained: nn.Module = network
-        if _compiles(config.compute.compile, fabric.device, steps):
+        if compiles(config.compute.compile, fabric.device, steps):
             trained = torch.compile(network)  # type: ignore[assignment]
         self.module, self.optimizer = fabric.setup(trained, new_optimizer(network, config.stage1))
         self.average = WeightAverage(network, config.stage1.averaging)
@@ -177,8 +179,16 @@ class Stage1:
         return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], generator)
 
 
-def _compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
-    return device.type == "cuda" and steps >= _COMPILING_PAYS if chosen is None else chosen
+def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
+    """Whether the encoder is compiled for so many steps: as chosen, or where it can be and pays."""
+    if chosen is not None:
+        return chosen
+    return device.type == "cuda" and steps >= _COMPILING_PAYS and can_compile()
+
+
+def can_compile() -> bool:
+    """There is what torch.compile needs for a GPU: Triton and a C compiler."""
+    return find_spec("triton") is not None and any(map(which, ("cc", "gcc", "clang")))
 
 
 def train_stage1(
