@@ -237,6 +237,10 @@ def test_it_learns_however_it_is_computed(
     compute: ComputeChoices, tiny: Config, digits: Digits
 ) -> None:
     model = AnoMem(replace(tiny, compute=compute), device="cpu").fit(digits["train"])
+    weights = model.network_.encoder.backbone.layer1[0].conv1.weight
+    assert weights.is_contiguous(memory_format=torch.channels_last) is compute.channels_last
+    usual = AnoMem(tiny, device="cpu").fit(digits["train"]).summary_["loss"]
+    assert model.summary_["loss"] != usual and abs(model.summary_["loss"] - usual) < 1
     normal, anomalous = (model.decision_function(digits[k]) for k in ("normal", "anomalous"))
     assert auroc(normal, anomalous) > 0.9
 

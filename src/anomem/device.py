@@ -50,10 +50,11 @@ def keep_freed_memory() -> None:
 
     By default glibc gives large blocks back to the system at once and asks for them again at the
     next step; the page faults took a tenth of a step of training (docs/performance.md). Does
-    nothing on other systems, nor where the environment sets ``MALLOC_*`` or preloads another
-    allocator.
+    nothing on other systems, nor where the environment sets ``MALLOC_*`` or ``GLIBC_TUNABLES``, or
+    preloads another allocator.
     """
-    chosen = "LD_PRELOAD" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    by_name = any(name.startswith("MALLOC_") for name in os.environ)
+    chosen = by_name or "LD_PRELOAD" in os.environ or "GLIBC_TUNABLES" in os.environ
     if sys.platform != "linux" or chosen:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -112,7 +112,7 @@ def only_image(image: object) -> ImageSource:
     """What must hold one image.
 
     Raises:
-        ValueError: It holds several, or cannot be read.
+        ValueError: It holds several. That it cannot be read is told when its pixels are asked for.
     """
     path = isinstance(image, str | PathLike)
     source = open_images(image if path else [image])

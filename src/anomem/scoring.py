@@ -28,8 +28,11 @@ BATCH = 256
 _CUT = 4
 """Images in memory at a time where each is cut into tiles."""
 _PIXELS = 2**20
-_PIXELS_OF_A_GPU = 2**23
 """Of the images in a forward pass, so that its memory does not grow with their size."""
+_PIXELS_OF_A_GPU = 2**23
+_BYTES_A_PIXEL = 2**13
+"""Of the free memory of a GPU for each pixel in a forward pass: twice what a ResNet-50 takes whose
+stem keeps the size of the images."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,11 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
 def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
     """Images as floats where the network is, as many as go into a forward pass at a time."""
     device = network.encoder.mean.device
-    most = (_PIXELS_OF_A_GPU if device.type == "cuda" else _PIXELS) // images[0, 0].numel()
+    pixels = _PIXELS
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        pixels = min(free // _BYTES_A_PIXEL, _PIXELS_OF_A_GPU)
+    most = pixels // images[0, 0].numel()
     return (floats_on(device, part) for part in images.split(max(most, 1)))
 
 

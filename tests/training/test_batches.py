@@ -4,7 +4,7 @@ from torch import Tensor
 
 from anomem.config import PseudoChoices, Stage1Choices
 from anomem.data.prepare import PreparedImages
-from anomem.training.batches import Batches
+from anomem.training.batches import Batches, OnDevice
 from anomem.training.draws import seeded
 
 
@@ -49,3 +49,13 @@ def test_a_step_is_the_same_whenever_it_is_asked_for() -> None:
     one, other = batches(2, kinds=("noise",)), batches(2, kinds=("noise",))
     one.at(0, seeded(1, 0))
     assert torch.equal(one.at(7, seeded(1, 7)).images, other.at(7, seeded(1, 7)).images)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_images_brought_to_a_device_are_drawn_as_they_were(dtype: torch.dtype) -> None:
+    level = torch.arange(2500).to(torch.int32).remainder(251).to(dtype)
+    images = PreparedImages(level.view(-1, 1, 1, 1).expand(-1, 3, 2, 2).contiguous())
+    there = OnDevice.of(images, torch.device("cpu"))
+    drawn = torch.tensor([2499, 0, 1024, 1023, 7])
+    assert len(there) == 2500
+    assert torch.equal(there.take(drawn), images.take(drawn))

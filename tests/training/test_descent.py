@@ -1,3 +1,4 @@
+import math
 import time
 
 import pytest
@@ -69,3 +70,20 @@ def test_learning_rate_rises_then_falls_by_a_cosine() -> None:
 
 def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
     assert learning_rate(Stage1Choices(learning_rate=0.2, warmup=0.0), 0.0) == 0.2
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_no_step_passes_with_a_loss_that_is_no_number(bad: int) -> None:
+    line = nn.Linear(1, 1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
+
+    def loss_at(step: int) -> torch.Tensor:
+        return module(torch.ones(1, 1)).sum() * (math.nan if step == bad else 1.0)
+
+    taken = []
+    walk = descend(optimizer, loss_at, CHOICES, fabric=fabric, steps=3, clock=Clock())
+    with pytest.raises(FloatingPointError, match=f"nan by step {bad + 1}"):
+        for done, _ in walk:
+            taken.append(done)
+    assert taken == list(range(1, bad + 1))

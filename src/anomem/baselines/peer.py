@@ -122,7 +122,9 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         fabric = make_fabric(self.device, config.compute.precision)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encoder = Encoder(config.encoder, shape.channels)
+            encoder = Encoder(
+                config.encoder, shape.channels, channels_last=config.compute.channels_last
+            )
             network = self.new_network(encoder)
         encoder.normalise_by(Chosen.of(normals).spread(NORMALISATION_SAMPLE).all())
         network.to(fabric.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Choices:
-    """Base of the dataclasses below: unknown keys are refused when one is read from a file."""
+    """Base of all dataclasses of choices: unknown keys are refused when one is read from a file."""
 
     __pydantic_config__ = {"extra": "forbid"}
 

@@ -52,9 +52,13 @@ class Method:
 
 
 def until_the_clock_ends(config: Config) -> Config:
-    """The same with the encoder of ``default``, and as many steps as the clock allows."""
+    """The same with the encoder of ``default``, and as many steps as the clock allows.
+
+    Nothing is compiled unless asked for, as the clock would run meanwhile.
+    """
     stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
-    return replace(config, encoder=default().encoder, stage1=stage1)
+    compute = replace(config.compute, compile=bool(config.compute.compile))
+    return replace(config, encoder=default().encoder, stage1=stage1, compute=compute)
 
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:

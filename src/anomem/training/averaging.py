@@ -15,7 +15,7 @@ class WeightAverage:
     """Exponential moving average of all weights and buffers of a network; counts are not averaged.
 
     Args:
-        network: Whose weights are averaged; they must stay where they are.
+        network: Whose weights are averaged; from here on they are written in place alone.
         keep: Share of the average kept at a step, in [0, 1), 0 being the weights as they are; step
             t keeps at most ``(1 + t) / (10 + t)``, so that early averages follow the weights.
     """
@@ -34,5 +34,5 @@ class WeightAverage:
     def averaged(self, network: Network) -> Network:
         """A copy of the network with the averaged weights, in evaluation mode."""
         result = copy.deepcopy(network)
-        result.load_state_dict(self.tensors, strict=False)
+        result.load_state_dict({**network.state_dict(), **self.tensors})
         return result.eval()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from anomem.training.draws import Draws
 from anomem.training.pseudo import pseudo_anomalies
 
 _GPU_SHARE = 0.25
-"""Share of the free memory of a GPU that the training images may take."""
+"""Share of the free memory of a GPU that the normals may take, and the anomalies of the rest."""
 _CHUNK = 1024
 """Images brought to a GPU at a time."""
 
@@ -99,10 +98,19 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class _OnDevice:
+class OnDevice:
     """Images in the memory of a device."""
 
     images: Tensor
+
+    @staticmethod
+    def of(images: ImageSet, device: torch.device) -> OnDevice:
+        """Bring all images of a set there."""
+        one = images.take(torch.arange(1))
+        kept = torch.empty((len(images), *one.shape[1:]), dtype=one.dtype, device=device)
+        for indices in torch.arange(len(images)).split(_CHUNK):
+            kept[indices[0] : indices[-1] + 1] = images.take(indices)
+        return OnDevice(kept)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,11 +126,5 @@ def _near(images: ImageSet, device: torch.device) -> tuple[ImageSet, torch.devic
         taken = len(images) * images.take(torch.arange(1)).nbytes
         free, _ = torch.cuda.mem_get_info(device)
         if taken <= _GPU_SHARE * free:
-            parts = [part.to(device) for part in _in_order(images)]
-            return _OnDevice(torch.cat(parts)), device
+            return OnDevice.of(images, device), device
     return images, torch.device("cpu")
-
-
-def _in_order(images: ImageSet) -> Iterator[Tensor]:
-    for indices in torch.arange(len(images)).split(_CHUNK):
-        yield images.take(indices)

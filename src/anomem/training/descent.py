@@ -73,7 +73,7 @@ def descend(
         after: Called with the steps done after each; its time counts.
 
     Yields:
-        The steps done, and the loss of the step before (of the first, its own).
+        The steps done, and the last loss; on a GPU that of the step before, until the last step.
 
     Raises:
         FloatingPointError: The loss is not finite.
@@ -91,13 +91,18 @@ def descend(
         after(step)
         told = _Told(loss)
         value = (behind or told).finite(step)
-        behind = told
+        behind = told if told.arrived else None
         clock.spent += time.monotonic() - begun
+        if max(step / steps, clock.share()) >= 1:
+            value = told.finite(step)
         yield step, value
 
 
 class _Told:
-    """The loss of a step on its way from the device, so that nothing waits for the device."""
+    """The loss of a step on its way from the device.
+
+    On a GPU it is read a step later, so that the GPU has work while this waits for the number.
+    """
 
     def __init__(self, loss: Tensor) -> None:
         self.value = loss.detach().to("cpu", non_blocking=True)

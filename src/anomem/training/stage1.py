@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from shutil import which
 from typing import Protocol
 
@@ -25,7 +27,7 @@ from anomem.training.pseudo import patched
 from anomem.training.views import random_view
 
 Progress = Callable[[int, int], None]
-_COMPILING_PAYS = 5_000
+_COMPILING_PAYS = 6_000
 """Steps on a GPU from which compiling the encoder takes less time than it saves."""
 
 
@@ -94,7 +96,8 @@ class Stage1:
         )
         keep_freed_memory()
         trained: nn.Module = network
-        if compiles(config.compute.compile, fabric.device, steps):
+        unbounded = clock.limit is None
+        if compiles(config.compute.compile, fabric.device, steps if unbounded else 0):
             trained = torch.compile(network)  # type: ignore[assignment]
         self.module, self.optimizer = fabric.setup(trained, new_optimizer(network, config.stage1))
         self.average = WeightAverage(network, config.stage1.averaging)
@@ -180,15 +183,23 @@ class Stage1:
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
-    """Whether the encoder is compiled for so many steps: as chosen, or where it can be and pays."""
+    """Whether the encoder is compiled: as chosen, or where it can be and pays.
+
+    Args:
+        chosen: None decides by the others.
+        device: Where it is trained.
+        steps: That are certain to come; none where seconds end the training.
+    """
     if chosen is not None:
         return chosen
     return device.type == "cuda" and steps >= _COMPILING_PAYS and can_compile()
 
 
 def can_compile() -> bool:
-    """There is what torch.compile needs for a GPU: Triton and a C compiler."""
-    return find_spec("triton") is not None and any(map(which, ("cc", "gcc", "clang")))
+    """There is what torch.compile needs for a GPU: Triton, a C compiler, the headers of Python."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    compiler = any(map(which, ("cc", "gcc", "clang")))
+    return find_spec("triton") is not None and compiler and headers.is_file()
 
 
 def train_stage1(
