@@ -44,6 +44,13 @@ def make_fabric(device: str, precision: Literal["float32", "bf16"] | None = None
     )
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that nobody uses, those included that PyTorch holds back for new tensors."""
+    free, _ = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + held
+
+
 @cache
 def keep_freed_memory() -> None:
     """Let the process keep the memory of freed tensors for the next ones, once and for all.

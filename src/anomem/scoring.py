@@ -15,7 +15,7 @@ from anomem.data.framing import Framing, frame
 from anomem.data.joined import choose
 from anomem.data.prepare import read
 from anomem.data.sources import ImageSource
-from anomem.device import keep_freed_memory
+from anomem.device import free_memory, keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
@@ -72,8 +72,7 @@ def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
     device = network.encoder.mean.device
     pixels = _PIXELS
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        pixels = min(free // _BYTES_A_PIXEL, _PIXELS_OF_A_GPU)
+        pixels = min(free_memory(device) // _BYTES_A_PIXEL, _PIXELS_OF_A_GPU)
     most = pixels // images[0, 0].numel()
     return (floats_on(device, part) for part in images.split(max(most, 1)))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anomem.config import PseudoChoices, Stage1Choices
+from anomem.device import free_memory
 from anomem.network.encoder import floats_on
 from anomem.training.draws import Draws
 from anomem.training.pseudo import pseudo_anomalies
@@ -124,7 +125,6 @@ def _near(images: ImageSet, device: torch.device) -> tuple[ImageSet, torch.devic
     """The images, on a GPU if they leave most of it free; and where indices into them go."""
     if device.type == "cuda":
         taken = len(images) * images.take(torch.arange(1)).nbytes
-        free, _ = torch.cuda.mem_get_info(device)
-        if taken <= _GPU_SHARE * free:
+        if taken <= _GPU_SHARE * free_memory(device):
             return OnDevice.of(images, device), device
     return images, torch.device("cpu")

@@ -108,7 +108,7 @@ class _Told:
         self.value = loss.detach().to("cpu", non_blocking=True)
         self.arrived = torch.cuda.Event() if loss.device.type == "cuda" else None
         if self.arrived is not None:
-            self.arrived.record()
+            self.arrived.record(torch.cuda.current_stream(loss.device))
 
     def finite(self, step: int) -> float:
         """The number, once it has arrived."""
