@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from timeit import repeat, timeit
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import tyro
 
 from anomem import AnoMem, load
@@ -45,13 +43,6 @@ def some_images(data: str | None, normals: int, anomalies: int) -> tuple[ImageSo
         for own, count in ((train.label == 0, normals), (train.label != 0, anomalies))
     ]
     return chosen[0], chosen[1]
-
-
-def seconds_of(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
 
 
 def main(
@@ -84,10 +75,10 @@ def main(
         def adapt() -> None:
             load(place).adapt(anomalous, label).save(place + "/adapted")
 
-        adapting = [seconds_of(adapt) for _ in range(rounds)]
-        training = seconds_of(lambda: AnoMem(config).fit(normal, anomalies=anomalous))
+        adapting = repeat(adapt, number=1, repeat=rounds)
+        training = timeit(lambda: AnoMem(config).fit(normal, anomalies=anomalous), number=1)
     table: dict[str, Any] = {
-        "machine": machine(torch.device("cpu")),
+        "machine": machine(),
         "normals": normals,
         "anomalies": anomalies,
         "steps": model.summary_["steps"],

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from anomem.device import make_fabric
@@ -60,7 +59,7 @@ def main(write: bool = False, table: Path = TABLE, loss: float = 0.1) -> None:
     ratios = measured()
     if write:
         table.parent.mkdir(parents=True, exist_ok=True)
-        kept = {"machine": machine(torch.device("cpu")), "ratios": ratios}
+        kept = {"machine": machine(), "ratios": ratios}
         table.write_text(json.dumps(kept, indent=1) + "\n")
     last = json.loads(table.read_text())
     print(f"the table is of {last['machine']}")

@@ -41,6 +41,7 @@ from anomem.network.encoder import Encoder, to_float
 from anomem.presets import changed, default
 from anomem.report.colours import BLUE, GREEN, VERMILION
 from step import crops
+from turns import machine
 
 SIDE, BATCH = 32, 256
 LAYERS, CORESET = ("layer3", "layer4"), 0.1
@@ -230,8 +231,11 @@ def main(choices: Growth) -> None:
     images, known = crops(max(choices.images) + choices.scored, SIDE), list[Cost]()
     scored = images[-choices.scored :]
     list(costs(images[:64], scored, replace(choices, steps=2, rounds=1), known))  # To warm up.
-    setting = asdict(choices) | {"side": SIDE, "threads": torch.get_num_threads()}
-    setting |= {name: version(name) for name in ("torch", "anomalib")}
+    setting = asdict(choices) | {
+        "side": SIDE,
+        "machine": machine(),
+        "anomalib": version("anomalib"),
+    }
     for count in sorted(choices.images):
         for cost in costs(images[:count], scored, choices, known):
             known.append(cost)

@@ -84,7 +84,7 @@ def main(
     slope, offset = np.polyfit(list(peaks), list(peaks.values()), 1)
     line = {batch: offset + slope * batch for batch in peaks}
     table: dict[str, Any] = {
-        "machine": machine(make_fabric(device).device),
+        "machine": machine(),
         "net": net,
         "preset": preset,
         "peak_mib": peaks,

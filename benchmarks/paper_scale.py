@@ -132,7 +132,7 @@ def main(scale: Scale) -> None:
         for training in scale.trainings:
             config = config_of(training, scale)
             run: dict[str, Any] = {"training": training, "normal": cell.normal, "curve": []}
-            run |= {"machine": machine(device), "batch": config.stage1.batch}
+            run |= {"machine": machine(), "batch": config.stage1.batch}
             runs.append(run)
             exam = Exam.of(protocol.split(cell), config, 0)
             for point in trained(config, exam, protocol, scale):

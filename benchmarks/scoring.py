@@ -31,7 +31,7 @@ from anomem.data.prepare import read
 from anomem.data.sources import open_images
 from anomem.presets import default
 from anomem.scoring import BATCH
-from step import crops
+from step import crops, passes_of
 from turns import in_turn, machine
 
 _PEAK = """
@@ -67,7 +67,7 @@ def folder_ratio(model: AnoMem, files: Sequence[Path], rounds: int) -> dict[str,
     frames = frame(open_images(list(files)), model.framing_).frames
     starts = range(0, len(files), BATCH)
     network, shape = model.network_, model.framing_.shape
-    passes = (2 if network.mirrored else 1) * (2 if network.upside_down else 1)
+    passes = passes_of(network)
     images = torch.rand(BATCH, shape.channels, shape.height, shape.width)
 
     def decode() -> None:
@@ -133,7 +133,7 @@ def main(
         rounds: Measured rounds; one more warms up.
         out: JSON file for the table.
     """
-    table: dict[str, Any] = {"machine": machine(torch.device("cpu")), "files": files}
+    table: dict[str, Any] = {"machine": machine(), "files": files}
     table |= {"side": side, "size": size}
     with tempfile.TemporaryDirectory() as place:
         few, many = Path(place, "few"), Path(place, "many")

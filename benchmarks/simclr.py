@@ -16,7 +16,6 @@ medians over the rounds of ours over theirs, each of the same round.
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from anomem.network.encoder import Encoder
 from anomem.presets import default
 from anomem.training.stage1 import Stage1
 from step import as_tensor, crops, new_stage1
+from turns import machine
 
 SIDE = 32
 WORKERS = (0, 2)
@@ -236,8 +236,7 @@ def main(speeds: Speeds) -> None:
         f"{torch.get_num_threads()} threads"
     )
     if speeds.json:
-        machine = {"machine": platform.machine(), "threads": torch.get_num_threads()}
-        print(json.dumps(machine | {"torch": torch.__version__} | result))
+        print(json.dumps({"machine": machine()} | result))
 
 
 if __name__ == "__main__":

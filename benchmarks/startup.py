@@ -55,7 +55,7 @@ def main(rounds: int = 7, out: Path | None = None) -> None:
             repeats=1,
             device=torch.device("cpu"),
         )
-    table: dict[str, Any] = {"machine": machine(torch.device("cpu")), "rounds": rounds}
+    table: dict[str, Any] = {"machine": machine(), "rounds": rounds}
     table["seconds"] = {name: median(values) for name, values in seconds.items()}
     print(json.dumps(table, indent=1))
     if out is not None:

@@ -134,13 +134,18 @@ def stage1_ratio(config: Config, net: Net, fabric: Fabric, rounds: int) -> dict[
     return {**result, "views": len(views), "ms": 1e3 * float(np.median(seconds["ours"]))}
 
 
+def passes_of(network: MultiScaleMemory) -> int:
+    """Forward passes that measuring an image takes."""
+    return (2 if network.mirrored else 1) * (2 if network.upside_down else 1)
+
+
 def scoring_ratio(config: Config, net: Net, device: torch.device, rounds: int) -> dict[str, Any]:
     """Images/s of measuring an array over those of a forward pass, per pass used."""
     torch.manual_seed(0)
     network = MultiScaleMemory(config).to(device).eval()
     images = as_tensor(crops(256, net.side))
     floats = images.to(device).float().div(255)
-    passes = (2 if network.mirrored else 1) * (2 if network.upside_down else 1)
+    passes = passes_of(network)
 
     @torch.inference_mode()
     def bare() -> None:
@@ -182,7 +187,7 @@ def main(
         out: JSON file for the table.
     """
     fabric = make_fabric(device, precision)
-    table: dict[str, Any] = {"machine": machine(fabric.device)}
+    table: dict[str, Any] = {"machine": machine()}
     for name in nets:
         net = NETS[name]
         ours = replace(default(), encoder=net.encoder)

@@ -86,9 +86,8 @@ class AnoMem(Fitted):
         split = _split(label, groups, config.calibration.share, self.seed)
         if anomalies is not None:
             source, label = with_anomalies(source, label, open_images(anomalies))
-        framing = fitting.framing_of(
-            config, source, None if region is None else read_region(region)
-        )
+        where = None if region is None else read_region(region)
+        framing = fitting.framing_of(config, fitting.image_shape(config, source), where)
         later = None
         if framing.cuts and label.any():
             # Which tile of an anomaly shows it is known once there is a score.

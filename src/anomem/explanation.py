@@ -79,8 +79,10 @@ def explain(
         places: What is usual at each place, for each kind of normal.
     """
     source = only_image(image)
-    size = source[0].shape[:2]
-    frames = frame(source, framing).frames
+    pixels = source[0]
+    size = pixels.shape[:2]
+    # The files of whole images may be read at a reduced size; others are not read again.
+    frames = frame(source if framing.whole else open_images([pixels]), framing).frames
     prepared = read(frames, range(len(frames)), framing.shape).images
     measured = measure(network, prepared)
     scores = score_measured(detector, measured)

@@ -35,14 +35,13 @@ from anomem.training.stage2 import train_stage2
 NORMALISATION_SAMPLE = 2000
 
 
-def framing_of(config: Config, source: ImageSource, region: Region | None) -> Framing:
-    """How all images become frames: as chosen, or as the images suggest."""
-    shape = image_shape(config, source)
+def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
+    """How all images become frames of a shape, as chosen."""
     return Framing(config.images.framing, shape, region, config.images.reduced)
 
 
 def image_shape(config: Config, source: ImageSource) -> ImageShape:
-    """Shape of all frames."""
+    """Shape of all frames: as chosen, or as the images suggest."""
     inferred = infer_shape(source)
     height, width = config.images.size or (inferred.height, inferred.width)
     return ImageShape(config.images.channels or inferred.channels, height, width)

@@ -11,7 +11,6 @@ import torch
 from anomem import fitting
 from anomem.checkpoint import load_folder, prefixed, save_folder, under
 from anomem.config import Config
-from anomem.data.framing import Framing
 from anomem.data.shape import ImageShape
 from anomem.description import ModelError
 from anomem.device import make_fabric
@@ -63,11 +62,8 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model = AnoMem(config, device=device, seed=description["seed"])
         model.config_, model.summary_ = config, description["summary"]
         shape, region = ImageShape(**description["shape"]), tensors.get("region")
-        model.framing_ = Framing(
-            config.images.framing,
-            shape,
-            None if region is None else region.numpy(),
-            config.images.reduced,
+        model.framing_ = fitting.framing_of(
+            config, shape, None if region is None else region.numpy()
         )
         model.network_ = _network(config, shape, under("network", tensors))
         model.network_.to(place)

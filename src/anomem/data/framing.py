@@ -66,6 +66,11 @@ class Framing:
     reduced: bool = True
 
     @property
+    def whole(self) -> bool:
+        """An image is one frame as it is."""
+        return self.kind == "resize" and self.region is None
+
+    @property
     def cuts(self) -> bool:
         """An image may have several frames."""
         return self.kind == "tile"
@@ -86,7 +91,7 @@ class Framed:
 
 def frame(source: ImageSource, framing: Framing) -> Framed:
     """The frames of all images; where an image is one frame as it is, that of the source."""
-    if framing.kind == "resize" and framing.region is None:
+    if framing.whole:
         whole = source
         if framing.reduced and not isinstance(source, ArraySource):
             whole = ReducedSource(source, _DETAIL * max(framing.shape.height, framing.shape.width))
