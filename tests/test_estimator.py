@@ -86,7 +86,8 @@ def test_params_change_together_and_presets_resolve() -> None:
     )
     assert (model.seed, model.config.memory.beta, model.config.memory.steps) == (5, 4.0, 3)  # type: ignore[union-attr]
     assert model.set_params(config="default").get_params()["config__memory__beta"] == 10.0
-    assert model.get_params(deep=False) == {"config": "default", "device": "auto", "seed": 5}
+    own = {"config": "default", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
+    assert model.get_params(deep=False) == own
 
 
 def test_unknown_choices_and_presets_are_refused() -> None:

@@ -77,6 +77,10 @@ class Fit(Common):
     "0.1,0.2 0.9,0.2 0.5,1"."""
     group: str | None = None
     """Regular expression on the path; its match is the part, lot, subject or video."""
+    devices: int = 1
+    """Processes on each machine that share the training, one a GPU where there are GPUs."""
+    nodes: int = 1
+    """Machines that share the training; the command runs on each."""
     resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run of the same command."""
     seed: int = 0

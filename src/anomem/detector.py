@@ -23,6 +23,7 @@ from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import fill_reserve, measure_labelled, one_frame_each, usual_places
 from anomem.presets import resolve
+from anomem.processes import join_processes, together
 from anomem.training.images import TrainingImages
 from anomem.versions import library_versions
 
@@ -36,6 +37,10 @@ class AnoMem(Fitted):
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        devices: Processes on each node that share stage 1 of a fit, one a GPU where there are GPUs.
+            ``stage1.batch`` is that of all together, and what they learn is what one would. Each
+            ends with the whole detector; the first should write it.
+        nodes: Machines that share it, see :func:`~anomem.processes.join_processes`.
         seed: Of every random draw; the same seed on the same machine gives the same
             scores, unless ``stage1.max_seconds`` makes the number of steps depend on the clock.
 
@@ -80,7 +85,10 @@ class AnoMem(Fitted):
                 sentence says what to do.
         """
         config = resolve(self.config)
-        fabric = make_fabric(self.device, config.compute.precision)
+        fabric = join_processes(
+            self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
+        )
+        progress = progress if fabric.is_global_zero else None
         source = open_images(X)
         label = check_labels(y, len(source))
         split = _split(label, groups, config.calibration.share, self.seed)
@@ -96,15 +104,16 @@ class AnoMem(Fitted):
         prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
         network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
-        state = fitting.run_stage1(
-            network,
-            images,
-            config,
-            fabric=fabric,
-            seed=self.seed,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            progress=stage(progress, "stage 1"),
-        )
+        with together(fabric):
+            state = fitting.run_stage1(
+                network,
+                images,
+                config,
+                fabric=fabric,
+                seed=self.seed,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+                progress=stage(progress, "stage 1"),
+            )
         self.config_, self.framing_, self.network_ = config, framing, network
         self.reserve_ = fill_reserve(network, images)
         self.places_ = [usual_places(network, images, anywhere=framing.cuts)]

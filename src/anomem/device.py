@@ -10,19 +10,33 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 _MALLOPT = {-3: 2**25, -1: 2**29}
 """Of glibc: M_MMAP_THRESHOLD, bytes from which a block is given back at once (this is its limit;
 large photographs are beyond it); M_TRIM_THRESHOLD, free bytes kept at the end of the heap."""
 
 
-def make_fabric(device: str, precision: Literal["float32", "bf16"] | None = None) -> Fabric:
+def make_fabric(
+    device: str,
+    precision: Literal["float32", "bf16"] | None = None,
+    *,
+    devices: int = 1,
+    nodes: int = 1,
+) -> Fabric:
     """Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Args:
         device: See above.
         precision: Of training; None is bf16 on a GPU and float32 elsewhere.
+        devices: Processes on each node, one a GPU where there are GPUs.
+        nodes: Machines.
+
+    Raises:
+        ValueError: There is no such device, or there are not so many.
     """
+    if min(devices, nodes) < 1:
+        raise ValueError(f"devices is {devices} and nodes is {nodes}; give 1 or more of each.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -34,12 +48,20 @@ def make_fabric(device: str, precision: Literal["float32", "bf16"] | None = None
         raise ValueError(
             f"device is {device!r} but there are {torch.cuda.device_count()} GPUs; give cuda:0."
         )
+    if devices > 1 and (number or (kind == "cuda" and devices > torch.cuda.device_count())):
+        raise ValueError(
+            f"device is {device!r} but devices is {devices} and there are "
+            f"{torch.cuda.device_count()} GPUs; give cuda and at most as many devices, or cpu."
+        )
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     if precision is None:
         precision = "bf16" if kind == "cuda" else "float32"
     return Fabric(
         accelerator=kind,
-        devices=[int(number)] if number else 1,
+        # Every step has the same graph; encoders may have layers beyond the last scale.
+        strategy=DDPStrategy(static_graph=True) if devices * nodes > 1 else "auto",
+        devices=[int(number)] if number else devices,
+        num_nodes=nodes,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
     )
 

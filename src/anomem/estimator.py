@@ -18,19 +18,30 @@ class Configured(BaseEstimator):  # type: ignore[misc]
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        devices: Processes on each node that share the training of a fit.
+        nodes: Machines that share it.
         seed: Of every random draw.
     """
 
     def __init__(
-        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+        self,
+        config: str | Config = "default",
+        *,
+        device: str = "auto",
+        devices: int = 1,
+        nodes: int = 1,
+        seed: int = 0,
     ) -> None:
         self.config = config
         self.device = device
+        self.devices = devices
+        self.nodes = nodes
         self.seed = seed
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
-        params: dict[str, Any] = {"config": self.config, "device": self.device, "seed": self.seed}
+        own = ("config", "device", "devices", "nodes", "seed")
+        params: dict[str, Any] = {name: getattr(self, name) for name in own}
         if deep:
             params |= {f"{_CHOICES}{k}": v for k, v in flat(resolve(self.config)).items()}
         return params

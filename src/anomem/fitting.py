@@ -102,7 +102,7 @@ def run_stage1(
     """Train encoder and memories, keeping the state in the checkpoint as it goes."""
     stage1 = new_stage1(network, images, config, fabric=fabric, seed=seed)
     keeper = None
-    if checkpoint is not None:
+    if checkpoint is not None and fabric.is_global_zero:
         run = {
             "config": asdict(config),
             "seed": seed,

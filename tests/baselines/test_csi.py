@@ -10,7 +10,7 @@ from torch.nn import functional
 from anomem import Config
 from anomem.baselines.csi import CSI, rotated
 from anomem.network.encoder import to_float
-from anomem.training.draws import seeded
+from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -52,7 +52,7 @@ def test_loss_contrasts_rotated_copies_and_tells_their_rotations(
 
     generator, projections, entropies = seeded(0, 0), [], []
     for _ in range(2):
-        view = random_view(images[:3].repeat(4, 1, 1, 1), hasty.views, generator)
+        view = random_view(images[:3].repeat(4, 1, 1, 1), hasty.views, Chance(generator))
         for position, image in enumerate(view):
             turn = position // 3
             feature = csi.network_(torch.rot90(image[None], turn, dims=(2, 3)))

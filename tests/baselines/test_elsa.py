@@ -13,7 +13,7 @@ from anomem.baselines.elsa import Elsa, energy, energy_loss, spherical_kmeans
 from anomem.data.prepare import ImageShape, PreparedImages
 from anomem.network.encoder import to_float
 from anomem.training.descent import Clock
-from anomem.training.draws import seeded
+from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -97,7 +97,7 @@ def test_fine_tuning_weighs_energy_and_rotations(
     elsa.done_ = 0.95  # where prototypes are due again, and so are those of the network as it is
     loss = elsa.loss(elsa.network_, images, label, hasty, seeded(0, 0))
 
-    copies = random_view(images.repeat(4, 1, 1, 1), hasty.views, seeded(0, 0))
+    copies = random_view(images.repeat(4, 1, 1, 1), hasty.views, Chance(seeded(0, 0)))
     highest, terms, entropies = math.log(50) + 2, [], []
     for position, image in enumerate(copies):
         turn, anomalous = position // 5, position % 5 > 2

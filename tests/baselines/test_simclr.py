@@ -12,6 +12,7 @@ from torch import Tensor
 from anomem import Config
 from anomem.baselines.simclr import SimCLR
 from anomem.network.encoder import to_float
+from anomem.training.draws import Chance
 from anomem.training.views import random_view
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -68,7 +69,7 @@ def test_loss_is_nt_xent_of_two_views_of_the_normals(trained: SimCLR, digits: Di
         first, second = (
             [
                 model.head("projection")(model.network_(view[None]))[0]
-                for view in random_view(normals, config.views, generator)
+                for view in random_view(normals, config.views, Chance(generator))
             ]
             for _ in range(2)
         )

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anomem.training.draws import Draws, seeded
+from anomem.training.draws import Chance, Draws, seeded
+from anomem.training.ranks import Ranks
 
 
 @given(count=st.integers(1, 40), batch=st.integers(1, 60), seed=st.integers(0, 1000))
@@ -33,10 +34,10 @@ def test_step_depends_on_nothing_drawn_before(
     assert torch.equal(draws.indices(step), Draws(count, batch, seed=3).indices(step))
 
 
-def test_batch_larger_than_the_set_is_the_set() -> None:
-    draws = Draws(5, 128, seed=0)
-    for step in range(4):
-        assert sorted(draws.indices(step).tolist()) == [0, 1, 2, 3, 4]
+def test_batch_larger_than_the_set_goes_on_with_the_next_pass() -> None:
+    draws = Draws(5, 7, seed=0)
+    stream = torch.cat([draws.indices(step) for step in range(5)]).view(-1, 5)
+    assert stream.sort().values.tolist() == 7 * [[0, 1, 2, 3, 4]]
 
 
 def test_passes_and_seeds_differ() -> None:
@@ -54,3 +55,26 @@ def test_generators_of_seeds_and_steps_differ() -> None:
     assert max(first.values()) == 1
     again = torch.rand(1, generator=seeded(9, 49), dtype=torch.float64)
     assert float(again) in first
+
+
+@given(world=st.integers(1, 4), own=st.integers(1, 6), parts=st.integers(1, 5))
+@settings(deadline=None, max_examples=60)
+def test_processes_draw_for_their_rows_what_one_draws_for_all(
+    world: int, own: int, parts: int
+) -> None:
+    def drawn(ranks: Ranks) -> torch.Tensor:
+        chance, count = Chance.of(seeded(1, 2), ranks), world * own // ranks.world
+        found = torch.full((3, count), torch.nan)
+        found[0] = chance.uniform(count, -1.0, 1.0)
+        for number, (rows, part) in enumerate(chance.parts(count, parts)):
+            length = len(range(count)[rows])
+            found[1, rows] = part.normal(length, 2)[:, 1]
+            found[2, rows] = number
+        return found
+
+    whole = drawn(Ranks())
+    assert not whole.isnan().any()
+    split = torch.arange(world * own).tensor_split(parts)
+    assert whole[2].int().bincount().tolist() == [len(part) for part in split if len(part)]
+    for rank in range(world):
+        assert torch.equal(drawn(Ranks(None, rank, world)), whole[:, rank::world])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from skimage import data
 from torch import Tensor
 
+from anomem.training.draws import Chance
 from anomem.training.pseudo import (
     PSEUDO_ANOMALIES,
     cutpaste,
@@ -36,8 +37,8 @@ def flats(count: int, channels: int = 1, size: tuple[int, int] = (32, 32)) -> Te
     return values.expand(count, channels, *size)
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def seeded(seed: int) -> Chance:
+    return Chance(torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -156,8 +157,8 @@ def test_noise_of_each_image_has_its_own_strength() -> None:
 def test_kinds_share_the_batch_equally() -> None:
     images = photographs(6)
     altered, kind = pseudo_anomalies(images, ["rotate90", "noise"], seeded(2))
-    generator = seeded(2)
-    expected = torch.cat([rotate90(images[:3], generator), noise(images[3:], generator)])
+    chance = seeded(2)
+    expected = torch.cat([rotate90(images[:3], chance), noise(images[3:], chance)])
     assert torch.equal(altered, expected)
     assert kind.tolist() == [0, 0, 0, 1, 1, 1]
 

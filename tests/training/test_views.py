@@ -8,6 +8,7 @@ from skimage import data
 from torch import Tensor
 
 from anomem.config import ViewChoices
+from anomem.training.draws import Chance
 from anomem.training.views import random_view
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
@@ -23,7 +24,7 @@ def photographs(count: int = 4, channels: int = 3, size: tuple[int, int] = (40, 
 
 
 def view_of(images: Tensor, choices: ViewChoices, seed: int = 0) -> Tensor:
-    return random_view(images, choices, torch.Generator().manual_seed(seed))
+    return random_view(images, choices, Chance(torch.Generator().manual_seed(seed)))
 
 
 def still_but(**choices: float) -> ViewChoices:

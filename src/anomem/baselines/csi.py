@@ -12,6 +12,7 @@ from anomem.config import Config
 from anomem.network.encoder import floats_on
 from anomem.scoring import batches
 from anomem.training.batches import ImageSet
+from anomem.training.draws import Chance
 from anomem.training.losses import contrasted_memory_loss
 from anomem.training.views import random_view
 
@@ -53,7 +54,7 @@ class CSI(TrainedPeer):
         normals = images[label == 0]
         copies = normals[: (len(normals) + 1) // 2].repeat(ROTATIONS, 1, 1, 1)
         # The view comes first: a mirror image turned left is, to the network, one turned right.
-        views = [rotated(random_view(copies, config.views, generator)) for _ in range(2)]
+        views = [rotated(random_view(copies, config.views, Chance(generator))) for _ in range(2)]
         features = network(torch.cat(views)).float()
         first, second = self.head("projection")(features).chunk(2)
         # Without soft classes the contrast has no memory in it: it is NT-Xent of what it is given.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.batches import ImageSet
+from anomem.training.draws import Chance
 from anomem.training.views import random_view
 
 _DIMENSIONS = 32
@@ -87,7 +88,7 @@ class DeepSAD(TrainedPeer):
             sphere.place(self.features(self._normals).to(sphere.centre.device))
             self.centre_ = sphere.centre.clone()
         return semi_supervised_loss(
-            sphere(network(random_view(images, config.views, generator)).float()), label
+            sphere(network(random_view(images, config.views, Chance(generator))).float()), label
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from anomem.config import Config
 from anomem.network.encoder import floats_on
 from anomem.scoring import batches
 from anomem.training.batches import ImageSet
-from anomem.training.draws import seeded
+from anomem.training.draws import Chance, seeded
 from anomem.training.images import Chosen
 from anomem.training.views import random_view
 
@@ -62,7 +62,7 @@ class Elsa(CSI):
         if refresh != self._refresh:
             self._refresh, self._prototypes = refresh, self._clustered(self._normals)
         copies = images.repeat(ROTATIONS, 1, 1, 1)
-        features = network(rotated(random_view(copies, config.views, generator))).float()
+        features = network(rotated(random_view(copies, config.views, Chance(generator)))).float()
         pulled = energy(self.head("projection")(features), self._prototypes)
         logits, labels = self.head("rotation")(features), label.repeat(ROTATIONS)
         rotation = rotation_of(len(copies), logits)

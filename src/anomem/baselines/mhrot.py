@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
+from anomem.training.draws import Chance
 from anomem.training.views import random_view
 
 _TURNS, _SHIFTS = 4, 3
@@ -45,7 +46,7 @@ class MHRot(TrainedPeer):
         generator: torch.Generator,
     ) -> Tensor:
         """Cross-entropy of the three heads on four rotations of each normal."""
-        view = random_view(images[label == 0], config.views, generator)
+        view = random_view(images[label == 0], config.views, Chance(generator))
         turn = torch.arange(_TURNS, device=view.device).repeat_interleave(len(view))
         down, right = (
             torch.randint(_SHIFTS, turn.shape, generator=generator, device=view.device)

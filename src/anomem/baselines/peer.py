@@ -26,7 +26,7 @@ from anomem.scoring import batches
 from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
-from anomem.training.draws import seeded
+from anomem.training.draws import Chance, seeded
 from anomem.training.images import Chosen
 from anomem.training.stage1 import resolve_steps
 
@@ -190,7 +190,7 @@ class TrainedPeer(Peer):
             self.network_ = network.train()
             self.done_ = max(step / steps, clock.share())
             generator = seeded(self.seed, step, fabric.device)
-            batch = drawn.at(step, generator)
+            batch = drawn.at(step, Chance(generator))
             return self.loss(module, batch.images, batch.kind, config, generator)
 
         steps = resolve_steps(config.stage1, len(normals))

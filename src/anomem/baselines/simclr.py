@@ -14,6 +14,7 @@ from anomem.baselines.neighbours import nearest
 from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
 from anomem.training.batches import ImageSet
+from anomem.training.draws import Chance
 from anomem.training.losses import contrasted_memory_loss
 from anomem.training.views import random_view
 
@@ -62,7 +63,7 @@ class SimCLR(TrainedPeer):
     ) -> Tensor:
         """NT-Xent between two views of each normal."""
         normals = images[label == 0]
-        views = torch.cat([random_view(normals, config.views, generator) for _ in range(2)])
+        views = torch.cat([random_view(normals, config.views, Chance(generator)) for _ in range(2)])
         first, second = self.head("projection")(network(views).float()).chunk(2)
         # A memory that recalls every query as it is leaves NT-Xent: each of the 2B rows is an
         # anchor, its other view the positive, all other rows negatives.

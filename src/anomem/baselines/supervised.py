@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from anomem.baselines.peer import TrainedPeer
 from anomem.config import Config
+from anomem.training.draws import Chance
 from anomem.training.views import random_view
 
 
@@ -38,7 +39,7 @@ class Supervised(TrainedPeer):
     ) -> Tensor:
         """Balanced binary cross-entropy on one view of each image."""
         return balanced_cross_entropy(
-            self._logit(network(random_view(images, config.views, generator))), label
+            self._logit(network(random_view(images, config.views, Chance(generator)))), label
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:

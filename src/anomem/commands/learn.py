@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def fit(arguments: Fit) -> Result:
     from anomem.checkpoint import check_writable
     from anomem.detector import AnoMem
     from anomem.least_normal import least_normal
+    from anomem.processes import leads
 
     check_writable(arguments.out)
     if arguments.start is not None:
@@ -53,7 +55,13 @@ def fit(arguments: Fit) -> Result:
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
     source, groups = _normals(arguments)
-    model = AnoMem(arguments.framed(), device=arguments.device, seed=arguments.seed)
+    model = AnoMem(
+        arguments.framed(),
+        device=arguments.device,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+        seed=arguments.seed,
+    )
     with progress_bars() as progress:
         model.fit(
             source,
@@ -63,6 +71,8 @@ def fit(arguments: Fit) -> Result:
             checkpoint=checkpoint,
             progress=progress,
         )
+        if not leads():
+            sys.exit()
         model.save(arguments.out)
         checkpoint.unlink(missing_ok=True)
         strangers = least_normal(model, source, progress=progress)
@@ -92,7 +102,8 @@ def _extend(arguments: Fit, start: Path) -> Result:
     from anomem.presets import default
     from anomem.saved import load
 
-    if arguments.framed() != default() or arguments.anomalies or arguments.region:
+    shared = arguments.devices * arguments.nodes > 1
+    if arguments.framed() != default() or arguments.anomalies or arguments.region or shared:
         raise ValueError(
             f"{start} keeps its choices and its region; give normal images and no choice with "
             "--from, and anomalies to anomem adapt."

@@ -11,8 +11,9 @@ from torch import Tensor
 from anomem.config import PseudoChoices, Stage1Choices
 from anomem.device import free_memory
 from anomem.network.encoder import floats_on
-from anomem.training.draws import Draws
+from anomem.training.draws import Chance, Draws
 from anomem.training.pseudo import pseudo_anomalies
+from anomem.training.ranks import ALONE, Ranks
 
 _GPU_SHARE = 0.25
 """Share of the free memory of a GPU that the normals may take, and the anomalies of the rest."""
@@ -56,6 +57,7 @@ class Batches:
         pseudo: Of the pseudo-anomalies made of the normals.
         seed: Of the draws.
         device: Where the batch is put.
+        ranks: Processes that share each batch; every one has its own rows of it.
     """
 
     def __init__(
@@ -66,36 +68,38 @@ class Batches:
         pseudo: PseudoChoices,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.pseudo, self.device = pseudo, device
+        self.pseudo, self.device, self.ranks = pseudo, device, ranks
         self.normals, place = _near(normals, device)
-        self.normal_draws = Draws(len(normals), choices.batch, seed, place)
+        batch = ranks.even(min(choices.batch, len(normals)))
+        self.normal_draws = Draws(len(normals), batch, seed, place)
         self.anomalies: ImageSet | None = None
         if anomalies is not None:
             share = choices.anomaly_share or len(anomalies) / len(normals)
-            wanted = max(1, round(self.normal_draws.batch * share))
+            wanted = ranks.even(min(round(batch * share), len(anomalies)))
             self.anomalies, place = _near(anomalies, device)
             self.anomaly_draws = Draws(len(anomalies), wanted, seed + 1, place)
 
-    def at(self, step: int, generator: torch.Generator) -> Batch:
-        """The images of a step, counted from 0; the generator is on their device."""
-        normal = self._take(self.normals, self.normal_draws.indices(step))
+    def at(self, step: int, chance: Chance) -> Batch:
+        """The own images of a step, counted from 0; the generator is on their device."""
+        normal = self._take(self.normals, self.normal_draws, step)
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
         if self.anomalies is not None:
-            parts.append(self._take(self.anomalies, self.anomaly_draws.indices(step)))
+            parts.append(self._take(self.anomalies, self.anomaly_draws, step))
             kinds.append(torch.ones_like(kinds[0][:1]).expand(len(parts[-1])))
         if self.pseudo.kinds:
             count = max(1, round(len(normal) * self.pseudo.share))
             repeats = -(-count // len(normal))
             repeated = normal if repeats == 1 else normal.repeat(repeats, 1, 1, 1)
-            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, generator)
+            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, chance)
             parts.append(altered)
             kinds.append(2 + kind)
         return Batch(torch.cat(parts), torch.cat(kinds), len(normal))
 
-    def _take(self, images: ImageSet, indices: Tensor) -> Tensor:
-        return floats_on(self.device, images.take(indices))
+    def _take(self, images: ImageSet, draws: Draws, step: int) -> Tensor:
+        return floats_on(self.device, images.take(self.ranks.own(draws.indices(step))))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from anomem.config import Stage1Choices
+from anomem.training.ranks import Ranks
 
 
 @dataclass
@@ -66,7 +67,8 @@ def descend(
         optimizer: Set up by ``fabric``.
         loss_at: The loss at a step, counted from 0.
         choices: Of the learning rate.
-        fabric: Device and precision.
+        fabric: Device and precision; of several processes the first one's clock counts, and the
+            loss told is the mean of theirs.
         steps: Steps of the whole training.
         clock: Counts the seconds, and may end the training before the last step.
         first: Step to begin with.
@@ -89,10 +91,12 @@ def descend(
         optimizer.step()
         step += 1
         after(step)
-        told = _Told(loss)
+        told = _Told(Ranks.of(fabric).mean(loss.detach()))
         value = (behind or told).finite(step)
         behind = told if told.arrived else None
         clock.spent += time.monotonic() - begun
+        if clock.limit is not None:
+            clock.spent = fabric.broadcast(clock.spent)
         if max(step / steps, clock.share()) >= 1:
             value = told.finite(step)
         yield step, value
@@ -105,7 +109,7 @@ class _Told:
     """
 
     def __init__(self, loss: Tensor) -> None:
-        self.value = loss.detach().to("cpu", non_blocking=True)
+        self.value = loss.to("cpu", non_blocking=True)
         self.arrived = torch.cuda.Event() if loss.device.type == "cuda" else None
         if self.arrived is not None:
             self.arrived.record(torch.cuda.current_stream(loss.device))

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from anomem.config import LossChoices
 from anomem.network.memory import HopfieldMemory, gated_recollection
+from anomem.training.ranks import ALONE, Ranks
 
 _COVERED = 0.1
 """Share of a place from which on a patch is to be told there."""
@@ -22,6 +23,7 @@ def contrasted_memory_loss(
     normals: int,
     temperature: float,
     soft_class: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """NT-Xent between recollections of the first view and features of the second (Eq. 2).
 
@@ -38,45 +40,55 @@ def contrasted_memory_loss(
         normals: Of the B, the first so many are normal and all others anomalous.
         temperature: tau, above 0.
         soft_class: Positive weight shared by the other normals, 0 or above.
+        ranks: Processes that each have such rows of one batch. The anchors are the own rows, so
+            that memory grows with the batch and not with its square; they are compared with the
+            rows of all, and the loss of the batch is the mean of what each returns.
 
     Returns:
         Scalar, the mean over anchors and places; 0 where there is no anchor.
     """
-    first, second = (
+    views = [
         functional.normalize(rows.float(), dim=-1)
         .reshape(len(rows), -1, rows.shape[-1])
         .transpose(0, 1)
         for rows in (recollected, other)
-    )
+    ]
     count = len(recollected)
     anchors = normals if soft_class > 0 else count
     if anchors == 0:
         return (recollected.sum() + other.sum()) * 0.0
-    one, two = first[:, :anchors], second[:, :anchors]
+    own = torch.stack(views, dim=1)
+    everything = ranks.gathered(own).permute(1, 2, 0, 3, 4).flatten(1, 3)
+    one, two = own[:, :, :anchors].unbind(dim=1)
     both = torch.cat([one, two], 1)
-    everything = torch.cat([first, second], 1)
     logits = torch.baddbmm(
-        _not_oneself(anchors, count, both.device), both, everything.mT, alpha=1 / temperature
+        _not_oneself(anchors, count, ranks, both.device), both, everything.mT, alpha=1 / temperature
     )
     own_view = 2 * (one * two).sum()
     positive = own_view
-    if soft_class > 0 and anchors >= 2:
-        # The similarities of all pairs sum to the square of the sum: no pass over the pairs.
-        pairs = both.sum(dim=1).square().sum() - both.square().sum()
-        in_class = (pairs - own_view) / (2 * anchors - 2)
+    others = 2 * ranks.world * anchors - 2
+    if soft_class > 0 and others > 0:
+        # The similarities of all pairs are those to the sum: no pass over the pairs.
+        own_sum = both.sum(dim=1)
+        pairs = (own_sum * ranks.total(own_sum)).sum() - both.square().sum()
+        in_class = (pairs - own_view) / others
         positive = (own_view + soft_class * in_class) / (1 + soft_class)
     return logits.logsumexp(dim=-1).mean() - positive / temperature / logits[..., 0].numel()
 
 
-def _not_oneself(anchors: int, count: int, device: torch.device) -> Tensor:
-    """Minus infinity where an anchor of either view meets itself, else 0: (2 anchors, 2 count)."""
-    rows = torch.zeros(2, anchors, 2, count, device=device)
+def _not_oneself(anchors: int, count: int, ranks: Ranks, device: torch.device) -> Tensor:
+    """Minus infinity where an anchor of either view meets itself among all rows, else 0.
+
+    Returns:
+        (2 anchors, 2 world count).
+    """
+    rows = torch.zeros(2, anchors, 2, ranks.world, count, device=device)
     for view in range(2):
-        rows[view, :, view].fill_diagonal_(float("-inf"))
-    return rows.view(2 * anchors, 2 * count)
+        rows[view, :, view, ranks.rank].fill_diagonal_(float("-inf"))
+    return rows.view(2 * anchors, -1)
 
 
-def variance_loss(recollected: Tensor) -> Tensor:
+def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """Minus the standard deviation of what the memory returned for normals (Eq. 3).
 
     Per channel over the samples, then the mean over channels and places. Keeps the prototypes
@@ -84,13 +96,18 @@ def variance_loss(recollected: Tensor) -> Tensor:
 
     Args:
         recollected: Recollections of normal samples, (B, ..., C).
+        ranks: Processes that each have such samples of one batch; all return its loss.
 
     Returns:
         Scalar at most 0; exactly 0 with fewer than two samples.
     """
-    if len(recollected) < 2:
+    count = ranks.world * len(recollected)
+    if count < 2:
         return recollected.sum() * 0.0
-    return -(recollected.float().var(dim=0) + 1e-8).sqrt().mean()
+    samples = recollected.float()
+    mean = ranks.total(samples.sum(dim=0)) / count
+    variance = ranks.total((samples - mean).square().sum(dim=0)) / (count - 1)
+    return -(variance + 1e-8).sqrt().mean()
 
 
 def scale_weights(scales: int, form: str) -> list[float]:
@@ -105,6 +122,7 @@ def multi_scale_loss(
     memories: Sequence[HopfieldMemory],
     choices: LossChoices,
     generator: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
 
@@ -117,7 +135,8 @@ def multi_scale_loss(
         normals: Of the B, the first so many are normal and all others anomalous.
         memories: One memory a scale.
         choices: r of each scale, form of lambda, tau, lambda_V, soft class.
-        generator: Draws the places; on the device of the maps.
+        generator: Draws the places; on the device of the maps, in the same state on all ranks.
+        ranks: Processes that each have such maps of one batch.
 
     Returns:
         Scalar.
@@ -136,8 +155,9 @@ def multi_scale_loss(
             normals=normals,
             temperature=choices.temperature,
             soft_class=choices.soft_class,
+            ranks=ranks,
         )
-        spread = variance_loss(recollected[:normals])
+        spread = variance_loss(recollected[:normals], ranks)
         total = total + weight * (contrast + choices.variance_weight * spread)
     return total
 
@@ -182,7 +202,11 @@ def kind_loss(
 
 
 def patch_loss(
-    maps: Sequence[Tensor], patch: Tensor, heads: Iterable[nn.Module], weights: Sequence[float]
+    maps: Sequence[Tensor],
+    patch: Tensor,
+    heads: Iterable[nn.Module],
+    weights: Sequence[float],
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Focal loss of telling the places of pasted patches from all others, at every scale.
 
@@ -196,6 +220,7 @@ def patch_loss(
         patch: (B, 1, height, width) at the size of the images, 1 inside a patch, else 0.
         heads: One a scale, from (..., C) to logits (..., 1).
         weights: lambda of each scale.
+        ranks: Processes that each have such maps of one batch.
 
     Returns:
         Scalar.
@@ -205,7 +230,7 @@ def patch_loss(
         height, width = features.shape[2:]
         covered = functional.adaptive_avg_pool2d(patch, (height, width))
         target = (covered > _COVERED).float().permute(0, 2, 3, 1)
-        share = target.mean().clamp(0.01, 0.99)
+        share = ranks.mean(target.mean()).clamp(0.01, 0.99)
         balance = torch.where(target == 1, 0.5 / share, 0.5 / (1 - share))
         surprise = functional.binary_cross_entropy_with_logits(
             head(features.permute(0, 2, 3, 1)).float(), target, reduction="none"

@@ -21,9 +21,10 @@ from anomem.network.deviation import MultiScaleMemory
 from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet
 from anomem.training.descent import Clock, descend, new_optimizer
-from anomem.training.draws import seeded
+from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
 from anomem.training.pseudo import patched
+from anomem.training.ranks import Ranks
 from anomem.training.views import random_view
 
 Progress = Callable[[int, int], None]
@@ -71,7 +72,8 @@ class Stage1:
         normals: Training normals.
         anomalies: Labelled anomalies, drawn in balance with the normals.
         config: Choices of the views, the pseudo-anomalies, the loss and the optimiser.
-        fabric: Device and precision.
+        fabric: Device and precision; where it joins several processes, they share each batch, and
+            what is trained is the same on all.
         steps: Steps of the whole training.
         seed: Of every random draw.
         clock: Counts the seconds, and may end the training before the last step.
@@ -91,10 +93,13 @@ class Stage1:
     ) -> None:
         self.network, self.config, self.fabric = network, config, fabric
         self.steps, self.seed, self.clock = steps, seed, clock
+        self.ranks = Ranks.of(fabric)
         self.batches = Batches(
-            normals, anomalies, config.stage1, config.pseudo, seed, fabric.device
+            normals, anomalies, config.stage1, config.pseudo, seed, fabric.device, self.ranks
         )
         keep_freed_memory()
+        if self.ranks.world > 1 and fabric.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)
         trained: nn.Module = network
         unbounded = clock.limit is None
         if compiles(config.compute.compile, fabric.device, steps if unbounded else 0):
@@ -152,17 +157,18 @@ class Stage1:
 
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
-        batch = self.batches.at(step, generator)
+        chance = Chance.of(generator, self.ranks)
+        batch = self.batches.at(step, chance)
         count, normals = len(batch.images), batch.normals
-        views = random_view(batch.images.repeat(2, 1, 1, 1), self.config.views, generator)
-        altered, patch = self._patched(views[:normals], generator)
+        views = random_view(batch.images.repeat(2, 1, 1, 1), self.config.views, chance)
+        altered, patch = self._patched(views[:normals], chance)
         maps = self.module(torch.cat([views, altered]))
         sizes = [count, count, len(altered)]
         ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
         loss, network = self.config.loss, self.network
         weights = scale_weights(len(maps), loss.scale_weights)
         total = multi_scale_loss(
-            ones, twos, normals, list(network.scale_memories()), loss, generator
+            ones, twos, normals, list(network.scale_memories()), loss, generator, self.ranks
         )
         if loss.kind_weight > 0:
             both = [features[: 2 * count] for features in maps]
@@ -171,15 +177,15 @@ class Stage1:
         if loss.patch_weight > 0:
             seen = [torch.cat([o[:normals], w]) for o, w in zip(ones, with_patch, strict=True)]
             where = torch.cat([patch.new_zeros(normals, *patch.shape[1:]), patch])
-            places = patch_loss(seen, where, network.patch_heads, weights)
+            places = patch_loss(seen, where, network.patch_heads, weights, self.ranks)
             total = total + loss.patch_weight * places
         return total
 
-    def _patched(self, normals: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _patched(self, normals: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:
         """Some of the normals with a pasted patch, and where it is; none where nothing is asked."""
         if self.config.loss.patch_weight == 0:
             return normals[:0], normals[:0, :1]
-        return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], generator)
+        return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], chance)
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
@@ -209,13 +215,14 @@ def train_stage1(
 
     Args:
         stage1: The training; its network is left as trained, in evaluation mode.
-        keeper: Saves the state as training goes and gives back that of an interrupted run.
+        keeper: Saves the state as training goes and gives back that of an interrupted run; of
+            several processes the first alone has one.
         progress: Called with the steps done and the steps in all.
 
     Returns:
         The state at the end, without its tensors.
     """
-    kept = keeper.load() if keeper else None
+    kept = stage1.fabric.broadcast(keeper.load() if keeper else None)
     if kept is not None:
         stage1.restore(kept)
     for step in stage1:

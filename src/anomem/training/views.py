@@ -10,47 +10,47 @@ from torch import Tensor
 from torch.nn import functional
 
 from anomem.config import ViewChoices
+from anomem.training.draws import Chance
 
 _LUMA = (0.299, 0.587, 0.114)
 _FIELD = 2**20
 """Places of the noise field where that of an image may begin."""
 
 
-def random_view(images: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
+def random_view(images: Tensor, choices: ViewChoices, chance: Chance) -> Tensor:
     """One random view of each image: crop, flip, colour jitter, blur, noise.
 
     Args:
         images: (B, C, H, W), floats in [0, 1].
         choices: Strength of each change.
-        generator: On the device of the images.
+        chance: Its generator on the device of the images.
 
     Returns:
         (B, C, H, W), floats in [0, 1].
     """
-    view = _jitter(_crop_and_flip(images, choices, generator), choices, generator)
+    view = _jitter(_crop_and_flip(images, choices, chance), choices, chance)
     if choices.blur > 0:
-        amount = choices.blur * _uniform(images, generator, 0.0, 1.0)
+        amount = choices.blur * _uniform(images, chance, 0.0, 1.0)
         view = torch.addcmul(view * (1 - amount), _binomial_sum(view), amount / 16)
     if choices.noise > 0:
-        sigma = choices.noise * _uniform(images, generator, 0.0, 1.0)
-        view = torch.addcmul(view, sigma, _noise(view, generator))
+        sigma = choices.noise * _uniform(images, chance, 0.0, 1.0)
+        view = torch.addcmul(view, sigma, _noise(view, chance))
     return view.clamp_(0, 1)
 
 
-def _uniform(images: Tensor, generator: torch.Generator, low: float, high: float) -> Tensor:
+def _uniform(images: Tensor, chance: Chance, low: float, high: float) -> Tensor:
     """One draw an image, (B, 1, 1, 1)."""
-    draw = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device)
-    return low + (high - low) * draw
+    return chance.uniform(len(images), low, high).view(-1, 1, 1, 1)
 
 
-def _noise(images: Tensor, generator: torch.Generator) -> Tensor:
+def _noise(images: Tensor, chance: Chance) -> Tensor:
     """Gaussian noise, cut for each image anywhere from one long field.
 
     Drawing it anew each time would take longer than all other changes of the view.
     """
     length = images[0].numel()
     field = _noise_field(_FIELD + length, images.device)
-    starts = torch.randint(0, _FIELD, (len(images),), generator=generator, device=images.device)
+    starts = chance.integers(len(images), _FIELD)
     return field.unfold(0, length, 1)[starts].view(images.shape)
 
 
@@ -60,15 +60,16 @@ def _noise_field(length: int, device: torch.device) -> Tensor:
     return torch.randn(length, generator=generator, device=device)
 
 
-def _crop_and_flip(images: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
-    side = _uniform(images, generator, choices.crop, 1.0).flatten().sqrt()
-    aspect = _uniform(images, generator, -math.log(4 / 3), math.log(4 / 3)).flatten().exp().sqrt()
+def _crop_and_flip(images: Tensor, choices: ViewChoices, chance: Chance) -> Tensor:
+    count, turn = len(images), math.log(4 / 3)
+    side = chance.uniform(count, choices.crop, 1.0).sqrt()
+    aspect = chance.uniform(count, -turn, turn).exp().sqrt()
     aspect = aspect.clamp(side, 1 / side)
     width, height = side * aspect, side / aspect
-    centre_x = (1 - width) * _uniform(images, generator, -1.0, 1.0).flatten()
-    centre_y = (1 - height) * _uniform(images, generator, -1.0, 1.0).flatten()
+    centre_x = (1 - width) * chance.uniform(count, -1.0, 1.0)
+    centre_y = (1 - height) * chance.uniform(count, -1.0, 1.0)
     if choices.flip:
-        width = width.copysign(_uniform(images, generator, -1.0, 1.0).flatten())
+        width = width.copysign(chance.uniform(count, -1.0, 1.0))
     return resampled(images, width, height, centre_x, centre_y, padding="border")
 
 
@@ -97,11 +98,11 @@ def _centres(count: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(count, device=device) + 1) / count - 1
 
 
-def _jitter(view: Tensor, choices: ViewChoices, generator: torch.Generator) -> Tensor:
+def _jitter(view: Tensor, choices: ViewChoices, chance: Chance) -> Tensor:
     """Saturation, contrast and brightness: one linear map of the colours and a shift an image."""
 
     def factor(strength: float) -> Tensor:
-        return _uniform(view, generator, 1 - strength, 1 + strength).squeeze(3)
+        return _uniform(view, chance, 1 - strength, 1 + strength).squeeze(3)
 
     channels = view.shape[1]
     grey, unit = _to_grey(channels, view.device)

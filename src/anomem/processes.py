@@ -1,0 +1,82 @@
+"""The processes that share a fit: how they start, which one leads, what is said when one ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from anomem.device import make_fabric
+
+_OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"
+"""The logger that tells which process of this machine ended, before it ends the others."""
+_LOST = ("gloo", "connection closed", "connection reset", "broken pipe", "nccl")
+"""Words of errors that mean a process no longer answers."""
+
+
+def join_processes(
+    device: str,
+    precision: Literal["float32", "bf16"] | None = None,
+    *,
+    devices: int = 1,
+    nodes: int = 1,
+) -> Fabric:
+    """Lightning Fabric over all processes of a fit, which are started unless torchrun did.
+
+    On each node the first process starts the others by running its own command again, so more than
+    one device needs a command or a script, not a notebook.
+
+    Args:
+        device: As of :func:`~anomem.device.make_fabric`.
+        precision: As of there.
+        devices: Processes on each node, one a GPU where there are GPUs.
+        nodes: Machines; they find one another as torchrun, SLURM, or ``MASTER_ADDR``,
+            ``MASTER_PORT`` and ``NODE_RANK`` say.
+
+    Raises:
+        ValueError: There are not so many devices, or torchrun started another number of processes.
+    """
+    fabric = make_fabric(device, precision, devices=devices, nodes=nodes)
+    if TorchElasticEnvironment.detect():
+        started, here = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        if started != devices * nodes:
+            raise ValueError(
+                f"torchrun started {started} processes but devices is {devices} and nodes is "
+                f"{nodes}; give {here} devices and {started // here} nodes."
+            )
+    if devices * nodes > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        logging.getLogger(_OBSERVER).setLevel(logging.INFO)
+        # Lightning gathers with gradients through a function of PyTorch that will be renamed.
+        warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is dep")
+        fabric.launch()
+    return fabric
+
+
+def leads() -> bool:
+    """This process is alone, or the first of those that share a fit: the one that writes."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """Say in one sentence that another process has ended, where it no longer answers."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = any(word in str(error).lower() for word in _LOST)
+        if fabric.world_size == 1 or not lost:
+            raise
+        # Without the place in PyTorch's source that it begins with, and the advice it ends with.
+        reason = str(error).split("] ", 1)[-1].split(". ")[0]
+        raise ConnectionError(
+            f"process {fabric.global_rank + 1} of {fabric.world_size} stops, as another one has "
+            f"ended ({reason}); mend what ended it, and fit again with --resume."
+        ) from error
