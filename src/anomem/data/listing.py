@@ -5,21 +5,32 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif",
     ".pgm", ".ppm", ".jp2", ".avif",
 )  # fmt: skip
+TABLE_SUFFIXES = (".parquet",)
+
+File = TypeVar("File", str, Path)
 
 
-def list_images(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+def protocol_of(given: str | Path) -> str | None:
+    """How the files of a URL are reached, as s3; None of a path of this machine."""
+    protocol, separator, _ = str(given).partition("://")
+    return protocol if separator and protocol != "file" else None
+
+
+def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = False) -> list[Path]:
     """List the image files that paths stand for.
 
     Args:
         paths: a folder (searched with its sub-folders for ``IMAGE_SUFFIXES``, hidden files left
             out, sorted), a file (taken whatever its suffix), a pattern with ``*``, ``?`` or ``[``
             (what it matches is taken as if given one by one), or several of those. A literal
-            path that exists wins over a pattern.
+            path that exists wins over a pattern, and ``file://`` before it is left out.
+        tables: of a folder without images, list the Parquet files.
 
     Returns:
         The files in the order given, each once.
@@ -34,7 +45,7 @@ def list_images(paths: str | Path | Sequence[str | Path]) -> list[Path]:
         raise ValueError("The list of paths is empty; give at least one image or folder.")
     files: dict[str, Path] = {}
     for path in paths:
-        for file in _files(path):
+        for file in _files(path, tables):
             files.setdefault(os.path.abspath(file), file)
     return list(files.values())
 
@@ -87,12 +98,12 @@ def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
-def _files(given: str | Path) -> list[Path]:
+def _files(given: str | Path, tables: bool) -> list[Path]:
     if not str(given) or "\0" in str(given):
         raise ValueError(f"The path {str(given)!r} is not a path; give an image or a folder.")
-    path = Path(given).expanduser()
+    path = Path(str(given).removeprefix("file://")).expanduser()
     if os.path.isdir(path):
-        return _folder(path)
+        return _folder(path, tables)
     if os.path.lexists(path):  # a broken link is a bad image, reported when it is read
         return [path]
     if not glob.has_magic(str(path)):
@@ -101,19 +112,25 @@ def _files(given: str | Path) -> list[Path]:
     if not matches:
         raise ValueError(f"{path}: no file matches this pattern; check the path.")
     # "**" matches folders and the files in them; list_images drops what comes twice.
-    return [file for match in matches for file in _files(match)]
+    return [file for match in matches for file in _files(match, tables)]
 
 
-def _folder(folder: Path) -> list[Path]:
-    files = sorted(
-        file
-        for file in _walk(folder)
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    )
-    if not files:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise ValueError(f"{folder}: the folder has no image ({suffixes}); check the path.")
-    return files
+def _folder(folder: Path, tables: bool) -> list[Path]:
+    found = sorted(file for file in _walk(folder) if not file.name.startswith("."))
+    return of_folder(found, str(folder), tables=tables)
+
+
+def of_folder(found: Sequence[File], folder: str, *, tables: bool) -> list[File]:
+    """The images among the files of a folder; without any, its Parquet files if asked for.
+
+    Raises:
+        ValueError: There are none.
+    """
+    for suffixes in (IMAGE_SUFFIXES, TABLE_SUFFIXES)[: 1 + tables]:
+        if files := [file for file in found if str(file).lower().endswith(suffixes)]:
+            return files
+    known = ", ".join(IMAGE_SUFFIXES)
+    raise ValueError(f"{folder}: the folder has no image ({known}); check the path.")
 
 
 def _walk(folder: Path) -> Iterator[Path]:

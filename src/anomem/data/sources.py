@@ -1,5 +1,7 @@
 """Files, arrays, Pillow images and data sets behind one face: images by number."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +14,10 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
-from anomem.data.decode import decode, decode_bytes, pil_to_array
-from anomem.data.listing import list_images
-from anomem.data.opening import ImageError, one_line, times
+from anomem.data.arrays import dtype_problem, shape_problem, to_array
+from anomem.data.decode import decode, decode_bytes
+from anomem.data.listing import TABLE_SUFFIXES, list_images, protocol_of
+from anomem.data.opening import ImageError, one_line
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
 
@@ -26,7 +29,7 @@ class ImageSource(ABC):
         names: N names, the path of each image or "image 3".
     """
 
-    names: list[str]
+    names: Sequence[str]
 
     def __len__(self) -> int:
         """The number of images N."""
@@ -53,7 +56,20 @@ class ImageSource(ABC):
         return None
 
 
-class FileSource(ImageSource):
+class StoredSource(ImageSource):
+    """Images in files, here or on object storage, of which another process can read a part."""
+
+    @abstractmethod
+    def part(self, start: int, stop: int) -> ImageSource:
+        """The images from start up to stop, under the same names; pickles as what they need."""
+
+    def runs(self, size: int) -> list[range]:
+        """All indices in order, in ranges of at most ``size`` that are best read together."""
+        count = len(self)
+        return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+class FileSource(StoredSource):
     """Image files."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -72,6 +88,10 @@ class FileSource(ImageSource):
     def encoded(self, index: int) -> bytes:
         """The content of one file."""
         return self._paths[index].read_bytes()
+
+    def part(self, start: int, stop: int) -> FileSource:
+        """Some of the files."""
+        return FileSource(self._paths[start:stop])
 
 
 class EncodedSource(ImageSource):
@@ -104,9 +124,9 @@ class ArraySource(ImageSource):
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         """Check the array, N x H x W x 3, N x H x W x 1 or N x H x W."""
-        if problem := _dtype_problem(array.dtype):
+        if problem := dtype_problem(array.dtype):
             raise TypeError(f"The array {problem[0]}; {problem[1]}.")
-        if problem := _shape_problem(array.shape):
+        if problem := shape_problem(array.shape):
             raise ValueError(f"The array {problem[0]}; {problem[1]}.")
         array = array[..., None] if array.ndim == 3 else array
         self.array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -130,7 +150,7 @@ class ListSource(ImageSource):
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         """Convert one image."""
         with self._lock:  # Pillow may still have to load it from its file
-            return _to_array(self._images[index], self.names[index])
+            return to_array(self._images[index], self.names[index])
 
 
 class DatasetSource(ImageSource):
@@ -161,14 +181,15 @@ class DatasetSource(ImageSource):
             raise ImageError(name, reason, "mend that item or leave it out") from error
         if isinstance(item, tuple | list) and item:
             item = item[0]
-        return _to_array(item, name)
+        return to_array(item, name)
 
 
 def open_images(x: object) -> ImageSource:
     """Open anything that holds images.
 
     Args:
-        x: a path, folder or pattern, or a list of those (see ``list_images``); an array
+        x: a path, folder, pattern or URL, or a list of those (see ``list_images`` and
+            ``list_urls``), of images or of Parquet files (see ``ParquetSource``); an array
             N x H x W x 3, N x H x W x 1 or N x H x W, uint8 or uint16; a list of Pillow images or
             of uint8 or uint16 arrays H x W x 3, H x W x 1 or H x W; a map-style torch Dataset
             whose items are an image, or a tuple beginning with one (a Pillow image, an array as
@@ -185,7 +206,7 @@ def open_images(x: object) -> ImageSource:
     if isinstance(x, ImageSource):
         return x
     if isinstance(x, str | Path):
-        return FileSource(list_images(x))
+        return _open_list([x])
     if isinstance(x, np.ndarray):
         return ArraySource(x)
     if isinstance(x, Dataset):
@@ -214,85 +235,43 @@ def _open_list(x: Sequence[Any]) -> ImageSource:
             raise TypeError(
                 f"Item {index} of the list is {kind} but item 0 is {kinds[0]}; give one kind."
             )
-    return FileSource(list_images(x)) if kinds[0] == "a path" else ListSource(x)
+    if not isinstance(x[0], str | Path):
+        return ListSource(x)
+    return _open_urls(x) if kinds[0] != "a path" else _open_files(x)
+
+
+def _open_files(paths: Sequence[str | Path]) -> StoredSource:
+    files = list_images(paths, tables=True)
+    return _open_tables(files) or FileSource(files)
+
+
+def _open_urls(given: Sequence[str]) -> StoredSource:
+    from anomem.data.urls import UrlSource, list_urls
+
+    urls = list_urls(given)
+    return _open_tables(urls) or UrlSource(urls)
+
+
+def _open_tables(files: Sequence[str | Path]) -> StoredSource | None:
+    """Parquet files, or None where the files are images."""
+    names = [str(file) for file in files]
+    images = [name for name in names if not name.lower().endswith(TABLE_SUFFIXES)]
+    if len(images) == len(names):
+        return None
+    if images:
+        raise ValueError(f"{images[0]} is not a Parquet file but others are; give one kind.")
+    from anomem.data.parquet_rows import ParquetSource
+
+    return ParquetSource.of(names)
 
 
 def _kind(item: object) -> str | None:
     if isinstance(item, str | Path):
-        return "a path"
+        protocol = protocol_of(item)
+        return "a path" if protocol is None else f"a URL of {protocol}"
     if isinstance(item, Image.Image):
         return "a Pillow image"
     return "an array" if isinstance(item, np.ndarray) else None
-
-
-def _to_array(image: object, name: str) -> npt.NDArray[Any]:
-    """Convert what a list or a Dataset holds to H x W x C, uint8 or uint16."""
-    if isinstance(image, Image.Image):
-        return pil_to_array(image, name)
-    if isinstance(image, torch.Tensor):
-        return _to_array(_tensor_to_array(image, name), name)
-    if not isinstance(image, np.ndarray):
-        reason = f"{type(image).__name__} is not an image"
-        raise ImageError(name, reason, "give a Pillow image, an array or a tensor")
-    if problem := _dtype_problem(image.dtype):
-        raise ImageError(name, f"the array {problem[0]}", problem[1])
-    _refuse_shape(image.shape, image.shape[2:], name)
-    image = image[..., None] if image.ndim == 2 else image
-    return image.astype(image.dtype.newbyteorder("="), copy=False)
-
-
-def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
-    """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
-    _refuse_shape(image.shape, image.shape[:-2], name)
-    image = image.detach().cpu()
-    if image.is_floating_point():
-        image = image.float()
-        low, high = image.amin().item(), image.amax().item()  # NaN if there is any
-        # A resize may overshoot by a rounding error.
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            reason = f"the floats range from {low:.3g} to {high:.3g}, not within [0, 1]"
-            raise ImageError(name, reason, "give images without NaN, before normalisation")
-        image = (image.clamp(0, 1) * 65535).round().to(torch.uint16)
-    array: npt.NDArray[Any] = image.numpy()
-    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
-
-
-def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> None:
-    if len(shape) < 2 or 0 in shape or tuple(channels) not in ((), (1,), (3,)):
-        reason = f"the shape {times(shape)} is not that of an image"
-        raise ImageError(name, reason, "give arrays H x W x 3 or H x W, tensors 3 x H x W")
-
-
-def _dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
-    """What is wrong with the dtype of an array and what to do, or None."""
-    if dtype.kind == "u" and dtype.itemsize in (1, 2):
-        return None
-    if dtype.kind == "f":
-        mend = "give uint8, such as (255 * X).round().astype('uint8') for X in [0, 1]"
-    elif dtype.kind == "O":
-        mend = "give images of one size as one uint8 array, or a list of arrays"
-    else:
-        mend = "give uint8 or uint16"
-    return f"has dtype {dtype}", mend
-
-
-def _shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """What is wrong with the shape of a batch and what to do, or None."""
-    given = times(shape)
-    if len(shape) == 2:
-        return f"is one image of shape {given}", "give a batch, X[None]"
-    if len(shape) == 3 and shape[2] in (1, 3, 4):
-        mend = f"give a batch, X[None], or X[..., None] for {shape[0]} grey images"
-        return f"is one image of shape {given}", mend
-    if 0 in shape:
-        return f"of shape {given} is empty", "give at least one image"
-    if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
-        return None
-    if len(shape) == 4 and shape[3] == 4:
-        return "has 4 channels", "leave out the transparency, X[..., :3]"
-    if len(shape) == 4 and shape[1] in (1, 3):
-        return "has its channels first", "move them last, X.transpose(0, 2, 3, 1)"
-    return f"has the shape {given}", "give N x H x W x 3, N x H x W x 1 or N x H x W"
 
 
 def _numbered(count: int) -> list[str]:

@@ -1,0 +1,116 @@
+"""Images on object storage, reached through fsspec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fsspec.core import url_to_fs
+from fsspec.spec import AbstractFileSystem
+
+from anomem.data.blocks import BLOCK, BlockSource
+from anomem.data.listing import of_folder, protocol_of
+from anomem.data.opening import AGAIN, ImageError, one_line
+
+
+def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL and the path there, set up by fsspec's own configuration.
+
+    Raises:
+        ValueError: fsspec knows no such protocol, or lacks the package for it.
+    """
+    try:
+        filesystem, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        protocol = protocol_of(url)
+        package = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "s3": "s3fs"}
+        mend = f"pip install {package[protocol]}" if protocol in package else "check the URL"
+        raise ValueError(f"{url}: fsspec cannot open it ({one_line(error)}); {mend}.") from error
+    return filesystem, path
+
+
+def list_urls(urls: Sequence[str]) -> list[str]:
+    """List the files that URLs stand for.
+
+    Args:
+        urls: Each a folder (searched with its sub-folders for images, or, where it has none, for
+            Parquet files; hidden ones left out, sorted), a file, or a pattern with ``*``, ``?`` or
+            ``[``.
+
+    Returns:
+        The URLs of the files in the order given, each once.
+
+    Raises:
+        ValueError: There is no such file, a folder has no image, or the storage refuses.
+    """
+    return list(dict.fromkeys(found for url in urls for found in _files(url)))
+
+
+def _files(url: str) -> list[str]:
+    storage, path = storage_of(url)
+    storage.invalidate_cache()  # or what was uploaded since the last listing is not seen
+    try:
+        found = _matches(storage, path)
+        files = [
+            file
+            for name, entry in found.items()
+            for file in (_folder(storage, name) if entry["type"] == "directory" else [name])
+        ]
+    except FileNotFoundError as error:
+        raise ValueError(f"{url}: there is no such file or folder; check the URL.") from error
+    except ValueError:
+        raise
+    except Exception as error:  # each storage has its own
+        raise ValueError(
+            f"{url} cannot be listed ({one_line(error)}); check the URL and the credentials."
+        ) from error
+    return [str(storage.unstrip_protocol(file)) for file in files]
+
+
+def _matches(storage: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
+    if not any(sign in path for sign in "*?["):
+        return {path: storage.info(path)}
+    matches: dict[str, dict[str, Any]] = storage.glob(path, detail=True)
+    if not matches:
+        raise ValueError(f"{path}: no file matches this pattern; check the URL.")
+    return matches
+
+
+def _folder(storage: AbstractFileSystem, folder: str) -> list[str]:
+    inside = len(folder.rstrip("/")) + 1
+    found = [file for file in storage.find(folder) if "/." not in f"/{file[inside:]}"]
+    return of_folder(sorted(found), folder, tables=True)
+
+
+class UrlSource(BlockSource):
+    """Image files on one storage, some of which are fetched at once, as each keeps one waiting."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Keep the URLs; the files are fetched when asked for."""
+        super().__init__()
+        self.names = list(urls)
+
+    def __reduce__(self) -> tuple[type[UrlSource], tuple[Sequence[str]]]:
+        return UrlSource, (self.names,)
+
+    def part(self, start: int, stop: int) -> UrlSource:
+        """Some of the files."""
+        return UrlSource(self.names[start:stop])
+
+    def _place(self, index: int) -> tuple[int, int]:
+        return divmod(range(len(self))[index], BLOCK)
+
+    def _fetch(self, key: int) -> list[bytes | ImageError]:
+        urls = self.names[key * BLOCK : (key + 1) * BLOCK]
+        storage = storage_of(urls[0])[0]
+        paths = [storage_of(url)[1] for url in urls]
+        contents = storage.cat_ranges(paths, None, None, on_error="return")
+        return [_content(*pair) for pair in zip(urls, contents, strict=True)]
+
+
+def _content(url: str, content: bytes | Exception) -> bytes | ImageError:
+    if isinstance(content, FileNotFoundError):
+        return ImageError(url, "there is no such file", "check the URL")
+    if isinstance(content, Exception):  # the connection or the credentials, not the image
+        raise OSError(f"{url} cannot be read ({one_line(content)}); try again.") from content
+    return content or ImageError(url, "the file is empty (0 bytes)", AGAIN)
