@@ -82,7 +82,7 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
 
 def test_torchrun_and_the_flags_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
-    for name, value in (environment | {"LOCAL_RANK": "0"}).items():
+    for name, value in (environment | {"RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match="started 4 processes .* give 2 devices and 2 nodes"):
         join_processes("cpu", devices=2)
