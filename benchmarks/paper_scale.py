@@ -27,6 +27,7 @@ from anomem.evaluation.one_vs_all import OneVsAll
 from anomem.evaluation.ours import Ours
 from anomem.evaluation.split import Caps, Exam
 from anomem.presets import default, paper
+from anomem.training.batches import Drawn
 from anomem.training.descent import Clock
 from turns import machine
 
@@ -98,11 +99,13 @@ def trained(
         mark = next(marks, 2.0)
         contender.finish()
         auroc = protocol.judge(contender, exam)["ours"][""].measures["auroc"]
-        batches = contender.stage1.batches.normal_draws
+        normals = contender.stage1.batches.normals
+        assert isinstance(normals, Drawn)
+        shown = step * normals.draws.batch
         yield {
-            "epochs": step * batches.batch / batches.count,
+            "epochs": shown / len(normals),
             "seconds": clock.spent,
-            "images_per_s": step * batches.batch / clock.spent,
+            "images_per_s": shown / clock.spent,
             "auroc": auroc,
         }
 

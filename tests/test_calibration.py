@@ -4,7 +4,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from anomem.calibration import hold_out, p_values, smallest_alpha, threshold
+from anomem.calibration import hold_out, hold_out_some, p_values, smallest_alpha, threshold
 
 # Few different values, so that ties are the rule.
 scores_with_ties = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=40)
@@ -135,3 +135,12 @@ def test_too_few_normals(count: int, message: str) -> None:
 def test_single_group() -> None:
     with pytest.raises(ValueError, match="all 12 normals are of the group 'lot 7'; "):
         hold_out(12, 0.1, 0, ["lot 7"] * 12)
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(10, 5), (100, 19), (5000, 500), (10**8, 1000)])
+def test_some_of_very_many_are_held_out(count: int, held_out: int) -> None:
+    drawn = hold_out_some(count, 0.1, seed=1)
+    assert len(set(drawn.tolist())) == held_out == len(drawn)
+    assert (np.diff(drawn) > 0).all() and drawn[0] >= 0 and drawn[-1] < count
+    assert np.array_equal(drawn, hold_out_some(count, 0.1, seed=1))
+    assert not np.array_equal(drawn, hold_out_some(count, 0.1, seed=2))

@@ -77,6 +77,8 @@ class Fit(Common):
     "0.1,0.2 0.9,0.2 0.5,1"."""
     group: str | None = None
     """Regular expression on the path; its match is the part, lot, subject or video."""
+    stream: FlagCreatePairsOff[bool] = False
+    """Read the normals as they are trained on, where they are more than fit into memory."""
     devices: int = 1
     """Processes on each machine that share the training, one a GPU where there are GPUs."""
     nodes: int = 1

@@ -74,12 +74,7 @@ def hold_out(
     Raises:
         ValueError: There are too few normals, or only one group.
     """
-    if count < FEWEST_NORMALS:
-        raise ValueError(
-            f"{count} normal image{'s are' if count != 1 else ' is'} too few to train and to "
-            f"calibrate on; give at least {FEWEST_NORMALS}."
-        )
-    wanted = min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2, MOST_HELD_OUT)
+    wanted = _held_out(count, share)
     names = np.arange(count) if groups is None else np.asarray(groups)
     kinds, group = np.unique(names, return_inverse=True)
     if len(kinds) < 2:
@@ -97,6 +92,31 @@ def hold_out(
             break
     held_out = np.isin(group, drawn)
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def hold_out_some(count: int, share: float, seed: int) -> npt.NDArray[np.int64]:
+    """Sorted indices of normals to hold out, in memory that does not grow with their number.
+
+    Args:
+        count: Number of normals, at least 10.
+        share: As of :func:`hold_out`.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: There are too few normals.
+    """
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(count, _held_out(count, share), replace=False, shuffle=False))
+
+
+def _held_out(count: int, share: float) -> int:
+    """How many of so many normals are held out."""
+    if count < FEWEST_NORMALS:
+        raise ValueError(
+            f"{count} normal image{'s are' if count != 1 else ' is'} too few to train and to "
+            f"calibrate on; give at least {FEWEST_NORMALS}."
+        )
+    return min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2, MOST_HELD_OUT)
 
 
 def _draw_groups(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -10,13 +11,15 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning_fabric import Fabric
 from sklearn.utils.validation import check_is_fitted
 
 from anomem import fitting, saved
 from anomem.calibration import hold_out
+from anomem.config import Config
+from anomem.data.framing import Framing
 from anomem.data.joined import check_labels, choose, with_anomalies
 from anomem.data.prepare import prepare_frames
-from anomem.data.region import read_region
 from anomem.data.sources import open_images
 from anomem.device import make_fabric
 from anomem.fine_tuning import fine_tune
@@ -24,7 +27,9 @@ from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import fill_reserve, measure_labelled, one_frame_each, usual_places
 from anomem.presets import resolve
 from anomem.processes import join_processes, together
+from anomem.streaming import streamed_images
 from anomem.training.images import TrainingImages
+from anomem.training.ranks import Ranks
 from anomem.versions import library_versions
 
 
@@ -84,18 +89,13 @@ class AnoMem(Fitted):
             ValueError: Too few normals, unreadable images, or labels that do not fit; one
                 sentence says what to do.
         """
-        config = resolve(self.config)
-        fabric = join_processes(
-            self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
-        )
-        progress = progress if fabric.is_global_zero else None
+        config, fabric, progress = self._begin(progress)
         source = open_images(X)
         label = check_labels(y, len(source))
         split = _split(label, groups, config.calibration.share, self.seed)
         if anomalies is not None:
             source, label = with_anomalies(source, label, open_images(anomalies))
-        where = None if region is None else read_region(region)
-        framing = fitting.framing_of(config, fitting.image_shape(config, source), where)
+        framing = fitting.new_framing(config, source, region)
         later = None
         if framing.cuts and label.any():
             # Which tile of an anomaly shows it is known once there is a score.
@@ -103,24 +103,52 @@ class AnoMem(Fitted):
             source, label = choose(source, np.flatnonzero(label == 0)), label[label == 0]
         prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
-        network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
-        with together(fabric):
-            state = fitting.run_stage1(
-                network,
-                images,
-                config,
-                fabric=fabric,
-                seed=self.seed,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-                progress=stage(progress, "stage 1"),
-            )
-        self.config_, self.framing_, self.network_ = config, framing, network
-        self.reserve_ = fill_reserve(network, images)
-        self.places_ = [usual_places(network, images, anywhere=framing.cuts)]
-        self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
-        self._train_detector()
+        self._learn(images, framing, config, fabric, checkpoint, progress)
         if later is not None:
             self.adapt(later, np.ones(len(later), dtype=np.int64))
+        return self
+
+    def fit_stream(
+        self,
+        X: object,
+        *,
+        anomalies: object = None,
+        region: str | Path | npt.ArrayLike | None = None,
+        checkpoint: str | Path | None = None,
+        progress: StageProgress | None = None,
+    ) -> Self:
+        """Learn the normal from more images than fit into memory, read as they are trained on.
+
+        Held-out normals and a sample of the others, at most 3,000 images, are read first. Images
+        that cannot be read are left out.
+
+        Args:
+            X: Normal images in files, in Parquet files or on object storage.
+            anomalies: As of :meth:`fit`.
+            region: As of there.
+            checkpoint: As of there; what was read before is read again.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Raises:
+            ValueError: Too few normals, images that are not stored or are to be cut into tiles, or
+                Hugging Face ``datasets`` is missing.
+
+        Warns:
+            UserWarning: Images could not be read.
+        """
+        config, fabric, progress = self._begin(progress)
+        source = open_images(X)
+        framing = fitting.new_framing(config, source, region)
+        images, stream = streamed_images(
+            source, anomalies, framing, config, seed=self.seed, ranks=Ranks.of(fabric)
+        )
+        self._learn(images, framing, config, fabric, checkpoint, progress)
+        if stream.errors:
+            warnings.warn(
+                f"{len(stream.errors)} images could not be read and were left out, as "
+                f"{next(iter(stream.errors.values()))}",
+                stacklevel=2,
+            )
         return self
 
     def adapt(
@@ -224,6 +252,41 @@ class AnoMem(Fitted):
         """Write the model folder, atomically; an older model there is replaced."""
         check_is_fitted(self, "network_")
         saved.save(self, Path(path))
+
+    def _begin(self, progress: StageProgress | None) -> tuple[Config, Fabric, StageProgress | None]:
+        """The choices of a fit, its processes, and whom to tell: of several, the first tells."""
+        config = resolve(self.config)
+        fabric = join_processes(
+            self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
+        )
+        return config, fabric, progress if fabric.is_global_zero else None
+
+    def _learn(
+        self,
+        images: TrainingImages,
+        framing: Framing,
+        config: Config,
+        fabric: Fabric,
+        checkpoint: str | Path | None,
+        progress: StageProgress | None,
+    ) -> None:
+        """Stage 1, what is kept of the images, and stage 2."""
+        network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
+        with together(fabric):
+            state = fitting.run_stage1(
+                network,
+                images,
+                config,
+                fabric=fabric,
+                seed=self.seed,
+                checkpoint=None if checkpoint is None else Path(checkpoint),
+                progress=stage(progress, "stage 1"),
+            )
+        self.config_, self.framing_, self.network_ = config, framing, network
+        self.reserve_ = fill_reserve(network, images)
+        self.places_ = [usual_places(network, images, anywhere=framing.cuts)]
+        self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
+        self._train_detector()
 
     def _train_detector(self) -> None:
         widths = self.network_.pooled_widths

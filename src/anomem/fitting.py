@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
@@ -13,7 +14,7 @@ from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
 from anomem.data.framing import Framing
-from anomem.data.region import Region
+from anomem.data.region import Region, read_region
 from anomem.data.shape import ImageShape, infer_shape
 from anomem.data.sources import ImageSource
 from anomem.network.deviation import MultiScaleMemory
@@ -38,6 +39,14 @@ NORMALISATION_SAMPLE = 2000
 def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
     """How all images become frames of a shape, as chosen."""
     return Framing(config.images.framing, shape, region, config.images.reduced)
+
+
+def new_framing(
+    config: Config, source: ImageSource, region: str | Path | npt.ArrayLike | None
+) -> Framing:
+    """How the images of a fit become frames, where anomalies count in a region given or read."""
+    where = None if region is None else read_region(region)
+    return framing_of(config, image_shape(config, source), where)
 
 
 def image_shape(config: Config, source: ImageSource) -> ImageShape:
@@ -79,11 +88,11 @@ def new_stage1(
     """Stage 1 before its first step."""
     return Stage1(
         network,
-        images.normals,
+        images.trained_on,
         images.anomalies if len(images.anomalies) else None,
         config,
         fabric=fabric,
-        steps=resolve_steps(config.stage1, len(images.normals)),
+        steps=resolve_steps(config.stage1, len(images.trained_on)),
         seed=seed,
         clock=Clock(config.stage1.max_seconds),
     )
@@ -107,7 +116,7 @@ def run_stage1(
             "config": asdict(config),
             "seed": seed,
             "steps": stage1.steps,
-            "images": [len(images.normals), len(images.anomalies)],
+            "images": [len(images.trained_on), len(images.anomalies)],
             "pixels": [f"{v:.5f}" for v in network.encoder.mean.flatten().tolist()],
         }
         keeper = Stage1File(checkpoint, run)
@@ -152,7 +161,7 @@ def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
     """What a model says of its training."""
     held_out = int(images.held_out_image.max()) + 1
     return {
-        "normals": len(images.normals),
+        "normals": len(images.trained_on),
         "held_out": held_out,
         "anomalies": len(images.anomalies),
         "steps": state.step,

@@ -12,6 +12,8 @@ from anomem.progress import progress_bars
 
 if TYPE_CHECKING:
     from anomem.data.sources import ImageSource
+    from anomem.detector import AnoMem
+    from anomem.fitted import StageProgress
 
 
 def demo(arguments: Demo) -> Result:
@@ -54,7 +56,6 @@ def fit(arguments: Fit) -> Result:
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
-    source, groups = _normals(arguments)
     model = AnoMem(
         arguments.framed(),
         device=arguments.device,
@@ -63,14 +64,7 @@ def fit(arguments: Fit) -> Result:
         seed=arguments.seed,
     )
     with progress_bars() as progress:
-        model.fit(
-            source,
-            anomalies=arguments.anomalies,
-            groups=groups,
-            region=arguments.region,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        source = _learn(model, arguments, checkpoint, progress)
         if not leads():
             sys.exit()
         model.save(arguments.out)
@@ -82,10 +76,37 @@ def fit(arguments: Fit) -> Result:
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
         f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
     )
-    print("training normals that look least normal (score):")
+    print(f"those that look least normal (score), of {len(source)} training images:")
     for name, value in strangers[:5]:
         print(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
+
+
+def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgress) -> ImageSource:
+    """Fit, from images in memory or streamed, and give back those to be scored once more."""
+    from anomem.streaming import spread
+
+    source, groups = _normals(arguments)
+    if not arguments.stream:
+        model.fit(
+            source,
+            anomalies=arguments.anomalies,
+            groups=groups,
+            region=arguments.region,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return source
+    if groups is not None:
+        raise ValueError("--group needs all names in memory; give it without --stream.")
+    model.fit_stream(
+        source,
+        anomalies=arguments.anomalies,
+        region=arguments.region,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return spread(source)
 
 
 def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,6 +31,17 @@ class ImageSet(Protocol):
         ...
 
 
+@runtime_checkable
+class Steps(Protocol):
+    """Images that come step by step, those of this process alone."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, step: int) -> Tensor:
+        """(B, C, H, W), uint8 or uint16, of a step counted from 0."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """The images of a step, normals first.
@@ -51,7 +62,7 @@ class Batches:
     """Normals, labelled anomalies and pseudo-anomalies of each step.
 
     Args:
-        normals: Training normals.
+        normals: Training normals, drawn here, or as they come step by step.
         anomalies: Labelled anomalies, drawn in balance with the normals; None for none.
         choices: Of the batch and of the share of anomalies in it.
         pseudo: Of the pseudo-anomalies made of the normals.
@@ -62,7 +73,7 @@ class Batches:
 
     def __init__(
         self,
-        normals: ImageSet,
+        normals: ImageSet | Steps,
         anomalies: ImageSet | None,
         choices: Stage1Choices,
         pseudo: PseudoChoices,
@@ -70,24 +81,24 @@ class Batches:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.pseudo, self.device, self.ranks = pseudo, device, ranks
-        self.normals, place = _near(normals, device)
+        self.pseudo, self.device = pseudo, device
         batch = ranks.even(min(choices.batch, len(normals)))
-        self.normal_draws = Draws(len(normals), batch, seed, place)
-        self.anomalies: ImageSet | None = None
+        self.normals = (
+            normals if isinstance(normals, Steps) else Drawn(normals, batch, seed, device, ranks)
+        )
+        self.anomalies: Drawn | None = None
         if anomalies is not None:
             share = choices.anomaly_share or len(anomalies) / len(normals)
             wanted = ranks.even(min(round(batch * share), len(anomalies)))
-            self.anomalies, place = _near(anomalies, device)
-            self.anomaly_draws = Draws(len(anomalies), wanted, seed + 1, place)
+            self.anomalies = Drawn(anomalies, wanted, seed + 1, device, ranks)
 
     def at(self, step: int, chance: Chance) -> Batch:
         """The own images of a step, counted from 0; the generator is on their device."""
-        normal = self._take(self.normals, self.normal_draws, step)
+        normal = floats_on(self.device, self.normals.at(step))
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
         if self.anomalies is not None:
-            parts.append(self._take(self.anomalies, self.anomaly_draws, step))
+            parts.append(floats_on(self.device, self.anomalies.at(step)))
             kinds.append(torch.ones_like(kinds[0][:1]).expand(len(parts[-1])))
         if self.pseudo.kinds:
             count = max(1, round(len(normal) * self.pseudo.share))
@@ -98,8 +109,30 @@ class Batches:
             kinds.append(2 + kind)
         return Batch(torch.cat(parts), torch.cat(kinds), len(normal))
 
-    def _take(self, images: ImageSet, draws: Draws, step: int) -> Tensor:
-        return floats_on(self.device, images.take(self.ranks.own(draws.indices(step))))
+
+class Drawn:
+    """Images drawn from a set, a batch a step, of which each process has its rows.
+
+    Args:
+        images: The set, brought to a GPU if it leaves most of it free.
+        batch: Images a step, of all processes.
+        seed: Of the draws.
+        device: Where they are wanted.
+        ranks: The processes.
+    """
+
+    def __init__(
+        self, images: ImageSet, batch: int, seed: int, device: torch.device, ranks: Ranks
+    ) -> None:
+        self.images, place = _near(images, device)
+        self.draws, self.ranks = Draws(len(images), batch, seed, place), ranks
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def at(self, step: int) -> Tensor:
+        """The images of a step, (B, C, H, W)."""
+        return self.images.take(self.ranks.own(self.draws.indices(step)))
 
 
 @dataclass(frozen=True)

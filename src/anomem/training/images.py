@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.training.batches import ImageSet
+from anomem.training.batches import ImageSet, Steps
 from anomem.training.draws import evenly
 
 
@@ -48,16 +48,23 @@ class TrainingImages:
     """The images of a fit, as frames.
 
     Attributes:
-        normals: To train on.
+        normals: To train on; where they are streamed, a sample of them.
         held_out: Normals that take part in nothing but the threshold.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
         anomalies: Labelled ones to train on.
+        stream: All normals to train on where they do not fit into memory.
     """
 
     normals: Chosen
     held_out: Chosen
     held_out_image: Tensor
     anomalies: Chosen
+    stream: Steps | None = None
+
+    @property
+    def trained_on(self) -> Chosen | Steps:
+        """The normals of stage 1."""
+        return self.normals if self.stream is None else self.stream
 
     @staticmethod
     def of(

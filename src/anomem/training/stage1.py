@@ -19,7 +19,7 @@ from anomem.config import Config, Stage1Choices
 from anomem.device import keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory
 from anomem.training.averaging import WeightAverage
-from anomem.training.batches import Batches, ImageSet
+from anomem.training.batches import Batches, ImageSet, Steps
 from anomem.training.descent import Clock, descend, new_optimizer
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
@@ -69,7 +69,7 @@ class Stage1:
 
     Args:
         network: Trained in place, and in training mode from here on.
-        normals: Training normals.
+        normals: Training normals, or batches of them step by step.
         anomalies: Labelled anomalies, drawn in balance with the normals.
         config: Choices of the views, the pseudo-anomalies, the loss and the optimiser.
         fabric: Device and precision; where it joins several processes, they share each batch, and
@@ -82,7 +82,7 @@ class Stage1:
     def __init__(
         self,
         network: MultiScaleMemory,
-        normals: ImageSet,
+        normals: ImageSet | Steps,
         anomalies: ImageSet | None,
         config: Config,
         *,

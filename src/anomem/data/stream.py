@@ -1,0 +1,171 @@
+"""Stored images larger than memory, streamed to the training in shuffled order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomem.data.framing import Framing, frame
+from anomem.data.opening import ImageError
+from anomem.data.prepare import read
+from anomem.data.sources import EncodedSource, ImageSource, StoredSource
+
+_RUN = 1000
+"""Images read one after the other."""
+_BUFFER = 10_000
+"""Most encoded images that wait, among which the next one is drawn."""
+_BUFFER_BYTES = 2**28
+"""About the most bytes of those."""
+
+Stored = dict[str, Any]
+"""An image of the stream: what its file holds, and its name."""
+
+
+class Stream:
+    """The frames of each step, read and decoded while the step before is trained on.
+
+    Every pass takes the runs of the source in a new order, those of one process apart from those
+    of the others, and draws from a buffer of what they hold (Hugging Face ``datasets``). So memory
+    does not grow with the source, and what a step gets is a function of the seed, the step and the
+    number of processes alone. To begin at a later step, all before it is read again, though not
+    decoded. In place of an image that cannot be read stands another one of its step.
+
+    Args:
+        source: Images, of which each is one frame.
+        left_out: Indices of those that are not trained on.
+        framing: How they become frames.
+        batch: Frames a step, of this process.
+        seed: Of the shuffles.
+        rank: Of this process.
+        world: Number of processes.
+
+    Attributes:
+        errors: For the name of each image that could not be read so far, the sentence that says
+            why.
+
+    Raises:
+        ValueError: Hugging Face ``datasets`` is missing.
+    """
+
+    def __init__(
+        self,
+        source: StoredSource,
+        left_out: Collection[int],
+        framing: Framing,
+        *,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        try:
+            from datasets import IterableDataset
+            from datasets.distributed import split_dataset_by_node
+        except ImportError as error:
+            raise ValueError("streaming needs pip install 'anomem[stream]'.") from error
+        self.framing, self.batch = framing, batch
+        self.errors: dict[str, str] = {}
+        self._length = len(source) - len(left_out)
+        all_runs = IterableDataset.from_generator(
+            _stored,
+            gen_kwargs={
+                # A list is what datasets shuffles and shares out.
+                "runs": _shared_evenly(source.runs(min(_RUN, -(-len(source) // world))), world),
+                "source": source,
+                "left_out": frozenset(left_out),
+            },
+        )
+        shuffled = all_runs.shuffle(seed=seed, buffer_size=_buffer(source))
+        self._own = split_dataset_by_node(shuffled, rank=rank, world_size=world)
+        self._thread = ThreadPoolExecutor(1, "stream")
+        self._step = -1
+        self._steps: Iterator[Tensor] = iter(())
+        self._next: Future[Tensor]
+
+    def __len__(self) -> int:
+        """Images of all processes."""
+        return self._length
+
+    def at(self, step: int) -> Tensor:
+        """The frames of a step, counted from 0: (batch, C, H, W), uint8 or uint16.
+
+        Raises:
+            ImageError: None of its images can be read.
+            OSError: The storage does not answer.
+        """
+        if step != self._step:
+            self._steps = self._from(step)
+            self._next = self._thread.submit(next, self._steps)
+        frames = self._next.result()
+        self._step = step + 1
+        self._next = self._thread.submit(next, self._steps)
+        return frames
+
+    def _from(self, step: int) -> Iterator[Tensor]:
+        passes = islice(self._passes(), step * self.batch, None)
+        while True:
+            yield self._frames(list(islice(passes, self.batch)))
+
+    def _passes(self) -> Iterator[Stored]:
+        for number in count():
+            self._own.set_epoch(number)
+            empty = True
+            for stored in self._own:
+                empty = False
+                yield stored
+            if empty:
+                raise ValueError("a process has no image to train on; give fewer devices.")
+
+    def _frames(self, stored: Sequence[Stored]) -> Tensor:
+        names = [each["name"] for each in stored]
+        source = EncodedSource([each["image"] for each in stored], names)
+        frames = frame(source, self.framing).frames
+        workers = max(2, torch.get_num_threads())
+        found = read(frames, range(len(frames)), self.framing.shape, workers=workers)
+        self.errors |= {names[index]: why for index, why in found.errors.items()}
+        if not found.kept:
+            raise ImageError(names[0], f"neither it nor the {len(names) - 1} after it can be read",
+                             "give images")  # fmt: skip
+        return found.images[torch.arange(self.batch) % len(found.kept)]
+
+
+def _stored(
+    runs: Sequence[range], source: StoredSource, left_out: frozenset[int]
+) -> Iterator[Stored]:
+    """The encoded images of runs, in order; b"" for those that are missing."""
+    for run in runs:
+        part = source.part(run.start, run.stop)
+        for place, index in enumerate(run):
+            if index not in left_out:
+                yield {"image": _content(part, place), "name": part.names[place]}
+
+
+def _content(source: ImageSource, index: int) -> bytes:
+    try:
+        return source.encoded(index) or b""
+    except (ImageError, FileNotFoundError):
+        return b""
+
+
+def _shared_evenly(runs: Sequence[range], world: int) -> list[range]:
+    """Runs cut until so many processes have as many each, as else each would read all of them."""
+    cut = list(runs)
+    while len(cut) % world:
+        longest = max(cut, key=len)
+        cut.remove(longest)
+        middle = len(longest) // 2
+        cut += [longest[:middle], longest[middle:]]
+    return cut
+
+
+def _buffer(source: StoredSource) -> int:
+    """Images that may wait, by the mean size of some."""
+    some = np.linspace(0, len(source) - 1, 16).round().astype(int).tolist()
+    mean = sum(len(_content(source, index)) for index in some) / len(some)
+    return int(min(max(_BUFFER_BYTES / max(mean, 1), 1), _BUFFER))

@@ -1,0 +1,90 @@
+"""The images of a fit whose normals do not fit into memory: some of them read, all streamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from anomem.calibration import hold_out_some
+from anomem.config import Config
+from anomem.data.framing import Framing, frame
+from anomem.data.joined import choose
+from anomem.data.prepare import PreparedImages, prepare_frames, read
+from anomem.data.sources import ImageSource, StoredSource, open_images
+from anomem.data.stream import Stream
+from anomem.training.draws import evenly
+from anomem.training.images import Chosen, TrainingImages
+from anomem.training.ranks import Ranks
+
+_SAMPLE = 2000
+"""Images that are read where all would be too many."""
+
+
+def spread(source: ImageSource) -> ImageSource:
+    """At most 2,000 of the images, evenly spaced."""
+    return choose(source, evenly(len(source), _SAMPLE).numpy())
+
+
+def streamed_images(
+    source: ImageSource,
+    anomalies: object,
+    framing: Framing,
+    config: Config,
+    *,
+    seed: int,
+    ranks: Ranks,
+) -> tuple[TrainingImages, Stream]:
+    """The images of a fit: held-out normals and a sample of the others in memory, all streamed.
+
+    Those of the sample that cannot be read are left out of it.
+
+    Args:
+        source: Normals.
+        anomalies: Images, all anomalous; None for none.
+        framing: How images become frames, one each.
+        config: Choices of the batch and of the share held out.
+        seed: Of the draws.
+        ranks: Processes that share each batch.
+
+    Raises:
+        ValueError: The images are not stored, would be cut into tiles, or are too few.
+    """
+    if not isinstance(source, StoredSource):
+        raise ValueError("only files, URLs and Parquet files are streamed; give a path to them.")
+    if framing.cuts:
+        raise ValueError("tiles are not streamed; stretch or letterbox the images, or give fewer.")
+    held_out = hold_out_some(len(source), config.calibration.share, seed)
+    some = np.setdiff1d(evenly(len(source), _SAMPLE).numpy(), held_out)
+    wanted = choose(source, np.concatenate([some, held_out]))
+    sample = read(frame(wanted, framing).frames, range(len(wanted)), framing.shape)
+    frames, kept = PreparedImages(sample.images), torch.tensor(sample.kept)
+    normals, held = (
+        torch.nonzero(part).flatten() for part in (kept < len(some), kept >= len(some))
+    )
+    if not len(normals) or not len(held):
+        raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
+    batch = ranks.even(min(config.stage1.batch, len(source) - len(held_out)))
+    stream = Stream(
+        source,
+        held_out.tolist(),
+        framing,
+        batch=batch // ranks.world,
+        seed=seed,
+        rank=ranks.rank,
+        world=ranks.world,
+    )
+    stream.errors |= {wanted.names[index]: why for index, why in sample.errors.items()}
+    images = TrainingImages(
+        Chosen(frames, normals),
+        Chosen(frames, held),
+        torch.arange(len(held)),
+        _anomalies(anomalies, framing, frames),
+        stream=stream,
+    )
+    return images, stream
+
+
+def _anomalies(given: object, framing: Framing, like: PreparedImages) -> Chosen:
+    if given is None:
+        return Chosen(like, torch.zeros(0, dtype=torch.int64))
+    return Chosen.of(prepare_frames(open_images(given), framing).frames)

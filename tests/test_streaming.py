@@ -1,0 +1,71 @@
+"""Fits of streamed normals, beside fits of the same normals in memory."""
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from anomem import AnoMem, Config
+from anomem.config import ImageChoices
+
+
+class PowerCut(Exception):
+    """Ends a fit on the way."""
+
+
+def auroc(model: AnoMem, digits: dict[str, npt.NDArray[np.uint8]]) -> float:
+    normal, anomalous = (model.decision_function(digits[k]) for k in ("normal", "anomalous"))
+    label = np.repeat([0, 1], [len(normal), len(anomalous)])
+    return float(roc_auc_score(label, np.concatenate([normal, anomalous])))
+
+
+def test_a_streamed_fit_is_as_good_and_goes_on_where_it_was_cut_off(
+    folders: dict[str, Path],
+    digits: dict[str, npt.NDArray[np.uint8]],
+    tiny: Config,
+    tmp_path: Path,
+) -> None:
+    read = AnoMem(tiny, device="cpu").fit(folders["train"])
+    streamed = AnoMem(tiny, device="cpu").fit_stream(folders["train"])
+    assert streamed.summary_["normals"] == read.summary_["normals"] == 101
+    assert streamed.summary_["held_out"] == read.summary_["held_out"] == 19
+    assert min(auroc(streamed, digits), auroc(read, digits)) > 0.85  # 0.91 to 1.00 by the seed
+    checkpoint = tmp_path / "checkpoint"
+
+    def cut(stage: str, done: int, total: int) -> None:
+        if checkpoint.exists():
+            raise PowerCut
+        time.sleep(0.05)  # the first state is kept after a second
+
+    resumed = AnoMem(tiny, device="cpu")
+    with pytest.raises(PowerCut):
+        resumed.fit_stream(folders["train"], checkpoint=checkpoint, progress=cut)
+    resumed.fit_stream(folders["train"], checkpoint=checkpoint)
+    scores = streamed.decision_function(digits["anomalous"])
+    assert np.array_equal(resumed.decision_function(digits["anomalous"]), scores)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told(
+    folders: dict[str, Path], tiny: Config, tmp_path: Path
+) -> None:
+    shutil.copytree(folders["train"], tmp_path / "good")
+    (tmp_path / "good" / "000.png").write_bytes(b"not an image")
+    with pytest.warns(UserWarning, match=r"1 images could not be read and were left out, as .*000"):
+        model = AnoMem(tiny, device="cpu").fit_stream(
+            tmp_path / "good", anomalies=folders["anomalous"]
+        )
+    assert model.summary_["anomalies"] == len(list(folders["anomalous"].iterdir()))
+
+
+def test_what_cannot_be_streamed_is_said(
+    folders: dict[str, Path], digits: dict[str, npt.NDArray[np.uint8]], tiny: Config
+) -> None:
+    with pytest.raises(ValueError, match="only files, URLs and Parquet files are streamed"):
+        AnoMem(tiny).fit_stream(digits["train"])
+    tiles = Config(images=ImageChoices(framing="tile", size=(16, 16)))
+    with pytest.raises(ValueError, match="tiles are not streamed"):
+        AnoMem(tiles).fit_stream(folders["train"])
