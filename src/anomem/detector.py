@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from sklearn.utils.validation import check_is_fitted
 
 from anomem import fitting, saved
-from anomem.calibration import hold_out
 from anomem.config import Config
 from anomem.data.framing import Framing
 from anomem.data.joined import check_labels, choose, with_anomalies
@@ -92,7 +91,7 @@ class AnoMem(Fitted):
         config, fabric, progress = self._begin(progress)
         source = open_images(X)
         label = check_labels(y, len(source))
-        split = _split(label, groups, config.calibration.share, self.seed)
+        split = fitting.split_normals(label, groups, config.calibration.share, self.seed)
         if anomalies is not None:
             source, label = with_anomalies(source, label, open_images(anomalies))
         framing = fitting.new_framing(config, source, region)
@@ -239,7 +238,7 @@ class AnoMem(Fitted):
         check_is_fitted(self, "network_")
         source = open_images(X)
         label = check_labels(None, len(source))
-        split = _split(label, groups, self.config_.calibration.share, self.seed)
+        split = fitting.split_normals(label, groups, self.config_.calibration.share, self.seed)
         prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
         newer = fill_reserve(self.network_, images)
@@ -291,15 +290,3 @@ class AnoMem(Fitted):
     def _train_detector(self) -> None:
         widths = self.network_.pooled_widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
-
-
-def _split(
-    label: npt.NDArray[np.int64], groups: Sequence[str] | None, share: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Normals to train on and normals to hold out, counted among the normals."""
-    normals = np.flatnonzero(label == 0)
-    if groups is None:
-        return hold_out(len(normals), share, seed)
-    if len(groups) != len(label):
-        raise ValueError(f"there are {len(groups)} groups for {len(label)} images; give one each.")
-    return hold_out(len(normals), share, seed, [groups[int(i)] for i in normals])

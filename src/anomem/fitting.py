@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
-from anomem.calibration import smallest_alpha
+from anomem.calibration import hold_out, smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
 from anomem.data.framing import Framing
@@ -54,6 +56,18 @@ def image_shape(config: Config, source: ImageSource) -> ImageShape:
     inferred = infer_shape(source)
     height, width = config.images.size or (inferred.height, inferred.width)
     return ImageShape(config.images.channels or inferred.channels, height, width)
+
+
+def split_normals(
+    label: npt.NDArray[np.int64], groups: Sequence[str] | None, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Normals to train on and normals to hold out, counted among the normals."""
+    normals = np.flatnonzero(label == 0)
+    if groups is None:
+        return hold_out(len(normals), share, seed)
+    if len(groups) != len(label):
+        raise ValueError(f"there are {len(groups)} groups for {len(label)} images; give one each.")
+    return hold_out(len(normals), share, seed, [groups[int(i)] for i in normals])
 
 
 def new_network(

@@ -1,0 +1,107 @@
+"""Peak memory and speed of stage 1, streamed and from memory, while the set grows tenfold.
+
+    python benchmarks/streaming.py [--counts 5000 50000] [--out streaming.json]
+
+Each fit is a process of its own, on Parquet shards of JPEG files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+import tyro
+from PIL import Image
+
+from anomem import AnoMem
+from anomem.presets import default
+from memory import resident
+from step import crops
+from turns import machine
+
+_SHARD = 2500
+"""Images in a shard."""
+_GROUP = 500
+"""Images in a row group."""
+
+
+def shards(folder: Path, count: int, side: int) -> None:
+    """Parquet files of JPEG images of quality 90."""
+    for start in range(0, count, _SHARD):
+        images = []
+        for pixels in crops(min(_SHARD, count - start), side, seed=start):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "jpeg", quality=90)
+            images.append({"bytes": file.getvalue(), "path": None})
+        table = pa.table({"image": images})
+        pa.parquet.write_table(table, folder / f"{start:08}.parquet", row_group_size=_GROUP)
+
+
+def measured(how: str, folder: Path, side: int, steps: int) -> dict[str, float]:
+    """MiB that a fit takes beyond its imports, and seconds of its stage 1."""
+    config = default()
+    config = replace(
+        config,
+        images=replace(config.images, size=(side, side)),
+        stage1=replace(config.stage1, min_steps=steps, max_steps=steps),
+    )
+    before = resident("VmRSS")
+    model = AnoMem(config, device="cpu")
+    (model.fit_stream if how == "streamed" else model.fit)(folder)
+    return {
+        "mib": resident("VmHWM") - before,
+        "seconds": model.summary_["seconds"],
+        "normals": model.summary_["normals"],
+    }
+
+
+def main(
+    counts: tuple[int, ...] = (5000, 50000),
+    side: int = 64,
+    steps: int = 600,
+    rounds: int = 3,
+    one: Literal["streamed", "in memory"] | None = None,
+    folder: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Measure and print.
+
+    Args:
+        counts: Images in the set.
+        side: Of the images, in pixels.
+        steps: Of stage 1.
+        rounds: Fits of each kind, in turn.
+        one: Measure one fit in this process, and print nothing else.
+        folder: Of its shards.
+        out: JSON file for the table.
+    """
+    if one is not None and folder is not None:
+        print(json.dumps(measured(one, folder, side, steps)))
+        return
+    runs: list[dict[str, Any]] = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as place:
+            shards(Path(place), count, side)
+            for how in ("streamed", "in memory") * rounds:
+                call = [sys.executable, __file__, "--one", how, "--folder", place]
+                call += ["--side", str(side), "--steps", str(steps)]
+                done = subprocess.run(call, capture_output=True, text=True, check=True)
+                runs.append({"how": how, "images": count, **json.loads(done.stdout)})
+                print(runs[-1], flush=True)
+    table = {"machine": machine(), "side": side, "steps": steps, "runs": runs}
+    if out is not None:
+        out.write_text(json.dumps(table, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    tyro.cli(main)
