@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,8 @@ def _cluster() -> Iterator[None]:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
         ray.data.DataContext.get_current().enable_progress_bars = False
         try:
-            yield
+            with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+                yield
         finally:
             ray.shutdown()
 
