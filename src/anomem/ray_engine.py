@@ -59,7 +59,8 @@ def score_runs(
 
     Raises:
         ValueError: The device is another one, or the cluster has none.
-        RuntimeError: A run failed, or its worker died again and again.
+        RuntimeError: A run failed, or no worker could start. A run whose worker dies is redone, as
+            often as that happens.
     """
     if not runs:
         return
