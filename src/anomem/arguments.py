@@ -54,7 +54,7 @@ class Fit(Common):
     """Train a detector on normal images (folder, files or globs)."""
 
     normal: Annotated[Positional[list[str]], arg(help_behavior_hint="(required)")]
-    """Folders, files or globs of normal images."""
+    """Folders, files, globs or URLs of normal images."""
     out: Path
     """Folder for the model."""
     anomalies: str | None = None
@@ -131,9 +131,12 @@ class Score(Deciding):
     model: Positional[Path]
     """Folder of the model."""
     images: Positional[list[str]]
-    """Folders, files or globs."""
-    out: Path
-    """Table to write, .csv or .parquet."""
+    """Folders, files, globs or URLs, of images or of Parquet files."""
+    out: str
+    """Table to write, .csv or .parquet; with the engine ray the folder or URL of a table in
+    partitions, where a second call goes on."""
+    engine: Literal["local", "ray"] = "local"
+    """local is this process; ray is the cluster of RAY_ADDRESS, or all of this machine."""
     heatmaps: Path | None = None
     """Folder for a heat map an image (PNG)."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,30 +20,79 @@ if TYPE_CHECKING:
 
 def score(arguments: Score) -> Result:
     """Score images into a table, a row each; unreadable ones get a row with their error."""
+    if arguments.engine == "ray":
+        return _score_on_ray(arguments)
     from anomem.data.sources import open_images
     from anomem.saved import load
     from anomem.table import check_table, score_table, write_table
 
-    check_table(arguments.out)
+    out = Path(arguments.out)
+    check_table(out)
     source = open_images([str(path) for path in arguments.images])
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         table = score_table(model, source, rule=arguments.rule, progress=progress)
-        write_table(table, arguments.out)
+        write_table(table, out)
         if arguments.heatmaps is not None:
             _write_heat_maps(model, table, arguments.heatmaps, progress)
     errors = [error for error in table["error"].to_pylist() if error]
     anomalous = sum(table["prediction"].drop_null().to_pylist())
-    print(f"{arguments.out}: {len(table)} images, {anomalous} called anomalous")
+    print(f"{out}: {len(table)} images, {anomalous} called anomalous")
     for error in errors:
         print(f"anomem: {error}", file=sys.stderr)
     result = {
-        "table": str(arguments.out),
+        "table": str(out),
         "images": len(table),
         "anomalous": anomalous,
         "errors": len(errors),
     }
     return result, 1 if errors else 0
+
+
+def _score_on_ray(arguments: Score) -> Result:
+    """Score a corpus into the partitions of a table, those excepted that are there."""
+    if arguments.heatmaps is not None:
+        raise ValueError("the engine ray writes no heat maps; leave out --heatmaps.")
+    if Path(arguments.out).suffix in (".csv", ".parquet"):
+        raise ValueError(f"{arguments.out} is a file; give a folder with the engine ray.")
+    try:
+        from anomem.ray_engine import score_runs
+    except ImportError as error:
+        raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
+    from anomem.corpus import Partitions, plan, total
+    from anomem.data.sources import open_images
+    from anomem.saved import load
+
+    source = open_images([_absolute(path) for path in arguments.images])
+    # A rule that is refused or warns does so once, here, and not in each worker.
+    load(arguments.model, device="cpu").threshold(arguments.rule)
+    partitions = Partitions(arguments.out)
+    partitions.claim(arguments.model, arguments.rule)
+    before, runs = len(partitions.names()), plan(source, partitions)
+    images, found = sum(len(run.images) for run in runs), []
+    with progress_bars() as progress:
+        progress("scoring", 0, images)
+        for scored in score_runs(
+            runs, arguments.model, partitions, rule=arguments.rule, device=arguments.device
+        ):
+            found.append(scored)
+            progress("scoring", total(found).images, images)
+    now = total(found)
+    print(
+        f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
+        f"{before} partitions were finished before"
+    )
+    if now.errors:
+        print(f"anomem: {now.errors} images cannot be read; see their rows.", file=sys.stderr)
+    result = {"table": arguments.out, **asdict(now), "finished_before": before}
+    return result, 1 if now.errors else 0
+
+
+def _absolute(path: str) -> str:
+    """A path as other machines find it, and another call from elsewhere."""
+    from anomem.data.listing import protocol_of
+
+    return path if protocol_of(path) else os.path.abspath(os.path.expanduser(path))
 
 
 def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> None:

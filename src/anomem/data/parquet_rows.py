@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -129,12 +129,11 @@ class ParquetSource(BlockSource):
 
     def part(self, start: int, stop: int) -> ParquetSource:
         """Some of the rows."""
-        part = []
-        for rows, first in zip(self.rows, self.names.starts, strict=False):
-            shift = rows.start - first
+        part, starts = [], self.names.starts
+        for which in range(bisect_right(starts, start) - 1, bisect_left(starts, stop)):
+            rows, shift = self.rows[which], self.rows[which].start - starts[which]
             begin, end = max(start + shift, rows.start), min(stop + shift, rows.stop)
-            if begin < end:
-                part.append(replace(rows, start=begin, stop=end))
+            part.append(replace(rows, start=begin, stop=end))
         return ParquetSource(part)
 
     def runs(self, size: int) -> list[range]:

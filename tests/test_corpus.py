@@ -1,0 +1,108 @@
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+
+from anomem import AnoMem
+from anomem.cli import main
+from anomem.corpus import Partitions, Scored, plan, score_run, total
+from anomem.data.sources import open_images
+
+
+@pytest.fixture
+def shard(digits_as_cifar10: Path, tmp_path: Path) -> Path:
+    """300 digits in row groups of 100, the row 7 broken."""
+    table = parquet.read_table(digits_as_cifar10 / "test.parquet")[:300]
+    images = table["image"].to_pylist()
+    images[7]["bytes"] = b"no image"
+    parquet.write_table(pa.table({"image": images}), tmp_path / "a.parquet", row_group_size=100)
+    return tmp_path / "a.parquet"
+
+
+def test_finished_partitions_of_rows_are_left_out(
+    model: AnoMem, shard: Path, tmp_path: Path
+) -> None:
+    partitions = Partitions(str(tmp_path / "scores"))
+    os.mkdir(tmp_path / "scores")
+    runs = plan(open_images(shard), partitions, run_size=200)
+    assert [len(run.images) for run in runs] == [200, 100]
+    scored = score_run(model, runs[0], partitions, "0.05")
+    assert (scored.images, scored.errors) == (200, 1)
+    assert [run.partition for run in plan(open_images(shard), partitions, 200)] == [
+        runs[1].partition
+    ]
+    table = parquet.read_table(tmp_path / "scores")  # as any reader of a folder does
+    assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(200)]
+    assert table["error"].null_count == 199
+    parquet.write_table(parquet.read_table(shard)[:250], shard)
+    with pytest.raises(ValueError, match=r"a.parquet has changed since it was scored; give anoth"):
+        plan(open_images(shard), partitions, 200)
+
+
+def test_files_that_are_in_a_partition_are_left_out(
+    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(folders["train"], images)
+    partitions = Partitions("memory://scores-of-files")
+    partitions._write("_made_by.json", b"{}")
+    runs = plan(open_images(images), partitions, run_size=50)
+    assert [len(run.images) for run in runs] == [50, 50, 20]
+    for run in runs[1:]:
+        score_run(model, run, partitions, "0.05")
+    shutil.copy(images / "lot0-000.png", images / "a-new.png")
+    left = plan(open_images(images), partitions, run_size=50)
+    assert [len(run.images) for run in left] == [50, 1]
+    assert left[0].images.names[0].endswith("a-new.png")
+
+
+def test_a_partition_comes_whole(model: AnoMem, shard: Path, tmp_path: Path) -> None:
+    partitions = Partitions(str(tmp_path / "scores"))
+    os.mkdir(tmp_path / "scores")
+    (run, *_) = plan(open_images(shard), partitions, run_size=100)
+    score_run(model, run, partitions, "0.05")
+    (tmp_path / "scores" / ".half-written").touch()
+    assert partitions.names() == {run.partition}
+
+
+def test_another_model_or_rule_is_refused(model: AnoMem, tmp_path: Path) -> None:
+    model.save(tmp_path / "one")
+    model.detector_.labels.fill_(7)
+    model.save(tmp_path / "two")
+    partitions = Partitions(str(tmp_path / "scores"))
+    for _ in range(2):
+        partitions.claim(tmp_path / "one", "0.05")
+    for other in ("two", "0.05"), ("one", "0.1"):
+        with pytest.raises(ValueError, match=r"scores holds scores by another model or rule; give"):
+            partitions.claim(tmp_path / other[0], other[1])
+
+
+def test_totals() -> None:
+    assert total([]) == Scored(0, 0, 0)
+    assert total([Scored(3, 1, 2), Scored(4, 0, 1)]) == Scored(7, 1, 3)
+
+
+def test_rows_of_parquet_are_scored_here_too(
+    model_folder: Path, shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.parquet"
+    with pytest.raises(SystemExit, match="1"):
+        main(["score", str(model_folder), str(shard), "--out", str(out), "--device", "cpu"])
+    assert f"{shard}#7: not an image of a known format" in capsys.readouterr().err
+    table = parquet.read_table(out)
+    assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(300)]
+    assert table["score"].null_count == 1
+
+
+def test_a_detector_learns_from_parquet(shard: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.parquet"
+    parquet.write_table(parquet.read_table(shard)[10:], good)
+    choices = [
+        *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
+        *("--stage1.min-steps", "3", "--stage1.max-steps", "3", "--stage1.batch", "16"),
+    ]
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", str(good), "--out", str(tmp_path / "m"), "--device", "cpu", *choices])
