@@ -7,7 +7,6 @@ Each fit is a process of its own, on Parquet shards of JPEG files.
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -16,34 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet
 import torch
 import tyro
-from PIL import Image
 
 from anomem import AnoMem
 from anomem.presets import default
+from engines import as_tables
 from memory import resident
-from step import crops
+from scoring import written
 from turns import machine
-
-_SHARD = 2500
-"""Images in a shard."""
-_GROUP = 500
-"""Images in a row group."""
-
-
-def shards(folder: Path, count: int, side: int) -> None:
-    """Parquet files of JPEG images of quality 90."""
-    for start in range(0, count, _SHARD):
-        images = []
-        for pixels in crops(min(_SHARD, count - start), side, seed=start):
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "jpeg", quality=90)
-            images.append({"bytes": file.getvalue(), "path": None})
-        table = pa.table({"image": images})
-        pa.parquet.write_table(table, folder / f"{start:08}.parquet", row_group_size=_GROUP)
 
 
 def measured(how: str, folder: Path, side: int, steps: int) -> dict[str, float]:
@@ -90,9 +70,11 @@ def main(
     runs: list[dict[str, Any]] = []
     for count in counts:
         with tempfile.TemporaryDirectory() as place:
-            shards(Path(place), count, side)
+            tables = Path(place, "tables")
+            tables.mkdir()
+            as_tables(written(Path(place), count, side), tables)
             for how in ("streamed", "in memory") * rounds:
-                call = [sys.executable, __file__, "--one", how, "--folder", place]
+                call = [sys.executable, __file__, "--one", how, "--folder", str(tables)]
                 call += ["--side", str(side), "--steps", str(steps)]
                 done = subprocess.run(call, capture_output=True, text=True, check=True)
                 runs.append({"how": how, "images": count, **json.loads(done.stdout)})

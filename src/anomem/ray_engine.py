@@ -119,11 +119,11 @@ def _cluster() -> Iterator[None]:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
         ray.data.DataContext.get_current().enable_progress_bars = False
-        try:
-            with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+        with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+            try:
                 yield
-        finally:
-            ray.shutdown()
+            finally:
+                ray.shutdown()
 
 
 @contextmanager

@@ -9,12 +9,15 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+import torch
 
+from anomem.data.framing import Framing
 from anomem.data.opening import ImageError
 from anomem.data.parquet_rows import ParquetSource
 from anomem.data.prepare import read
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
+from anomem.data.stream import Stream
 from anomem.data.urls import UrlSource
 
 
@@ -91,6 +94,16 @@ def test_parquet_on_s3(bucket: str, digits_as_cifar10: Path) -> None:
     part = pickle.loads(pickle.dumps(there.part(100, 300)))
     for index in (0, 1, 199, 5):
         np.testing.assert_array_equal(part[index], here[100 + index])
+
+
+def test_a_folder_on_s3_is_streamed(bucket: str) -> None:
+    source = open_images(f"{bucket}/train")
+    assert isinstance(source, UrlSource)
+    stream = Stream(source, (), Framing("resize", ImageShape(1, 16, 16)), batch=8, seed=0)
+    shown = torch.cat([stream.at(step) for step in range(5)])
+    everything = read(source, range(40), ImageShape(1, 16, 16)).images
+    assert sorted(shown.flatten(1).tolist()) == sorted(everything.flatten(1).tolist())
+    assert stream.errors == {}
 
 
 def test_a_bad_image_is_told_and_the_others_are_read(bucket: str) -> None:

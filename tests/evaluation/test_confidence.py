@@ -17,11 +17,11 @@ def test_interval_of_a_mean_is_that_of_its_standard_error() -> None:
 
 def test_interval_covers_the_truth_nineteen_times_of_twenty() -> None:
     truth, covered = 0.7602, 0  # of N(0, 1) against N(1, 1): Phi(1 / sqrt 2)
-    for seed in range(60):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         low, high = interval(auroc, rng.normal(size=80), rng.normal(1.0, size=80), seed)
         covered += int(low <= truth <= high)
-    assert 52 <= covered <= 60
+    assert 17 <= covered <= 20
 
 
 def test_curves_by_counting() -> None:

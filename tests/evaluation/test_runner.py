@@ -24,7 +24,7 @@ def entry(*names: str, budget: float = 4.0) -> Entry:
 
 
 def test_every_run_is_a_line_and_is_run_once(protocol: OneVsAll, tmp_path: Path) -> None:
-    results, methods = tmp_path / "runs.jsonl", entry("default", "simclr", "supervised")
+    results, methods = tmp_path / "runs.jsonl", entry("default", "simclr", "supervised", budget=2.0)
     runs = list(run_protocol(protocol, methods, results))
     assert read(results) == runs
     simclr = {"simclr-knn", "simclr-kmeans", "simclr-mahalanobis"}

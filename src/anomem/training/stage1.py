@@ -101,8 +101,8 @@ class Stage1:
         if self.ranks.world > 1 and fabric.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         trained: nn.Module = network
-        unbounded = clock.limit is None
-        if compiles(config.compute.compile, fabric.device, steps if unbounded else 0):
+        certain = clock.limit is None and self.ranks.world == 1
+        if compiles(config.compute.compile, fabric.device, steps if certain else 0):
             trained = torch.compile(network)  # type: ignore[assignment]
         self.module, self.optimizer = fabric.setup(trained, new_optimizer(network, config.stage1))
         self.average = WeightAverage(network, config.stage1.averaging)
@@ -194,7 +194,8 @@ def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
     Args:
         chosen: None decides by the others.
         device: Where it is trained.
-        steps: That are certain to come; none where seconds end the training.
+        steps: That are certain to come; none where seconds end the training, or several processes
+            share it, with which compiling was not measured.
     """
     if chosen is not None:
         return chosen
