@@ -28,6 +28,18 @@ def test_unknown_device(device: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("device", "devices", "said"),
+    [
+        ("cpu", 0, "devices is 0 and nodes is 1; give 1 or more of each"),
+        ("cpu:1", 2, "give cuda and at most as many devices, or cpu"),
+    ],
+)
+def test_processes_need_devices(device: str, devices: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make_fabric(device, devices=devices)
+
+
+@pytest.mark.parametrize(
     ("chosen", "precision"), [(None, "32-true"), ("float32", "32-true"), ("bf16", "bf16-mixed")]
 )
 def test_precision_on_a_cpu_is_float32_unless_forced(chosen: str | None, precision: str) -> None:

@@ -28,7 +28,6 @@ from anomem.presets import resolve
 from anomem.processes import join_processes, together
 from anomem.streaming import streamed_images
 from anomem.training.images import TrainingImages
-from anomem.training.ranks import Ranks
 from anomem.versions import library_versions
 
 
@@ -139,7 +138,7 @@ class AnoMem(Fitted):
         source = open_images(X)
         framing = fitting.new_framing(config, source, region)
         images, stream = streamed_images(
-            source, anomalies, framing, config, seed=self.seed, ranks=Ranks.of(fabric)
+            source, anomalies, framing, config, fabric=fabric, seed=self.seed
         )
         self._learn(images, framing, config, fabric, checkpoint, progress)
         if stream.errors:

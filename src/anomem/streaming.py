@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from anomem.calibration import hold_out_some
 from anomem.config import Config
@@ -31,8 +32,8 @@ def streamed_images(
     framing: Framing,
     config: Config,
     *,
+    fabric: Fabric,
     seed: int,
-    ranks: Ranks,
 ) -> tuple[TrainingImages, Stream]:
     """The images of a fit: held-out normals and a sample of the others in memory, all streamed.
 
@@ -43,8 +44,8 @@ def streamed_images(
         anomalies: Images, all anomalous; None for none.
         framing: How images become frames, one each.
         config: Choices of the batch and of the share held out.
+        fabric: Device, and the processes that share each batch.
         seed: Of the draws.
-        ranks: Processes that share each batch.
 
     Raises:
         ValueError: The images are not stored, would be cut into tiles, or are too few.
@@ -63,6 +64,7 @@ def streamed_images(
     )
     if not len(normals) or not len(held):
         raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
+    ranks = Ranks.of(fabric)
     batch = ranks.even(min(config.stage1.batch, len(source) - len(held_out)))
     stream = Stream(
         source,
@@ -72,6 +74,7 @@ def streamed_images(
         seed=seed,
         rank=ranks.rank,
         world=ranks.world,
+        decode_ahead=fabric.device.type != "cpu",
     )
     stream.errors |= {wanted.names[index]: why for index, why in sample.errors.items()}
     images = TrainingImages(

@@ -65,7 +65,7 @@ def test_cross_type_ood_linear_and_ablation_run(
     assert bench(f"ood {digits} --against folder:{tiles} --out {tmp_path / 'b'}", quick) == 0
     assert bench(f"linear {digits} --out {tmp_path / 'c'}", quick) == 0
     assert bench(
-        f"ablation sampling-ratio {digits} --classes cat --budget-seconds 1.5 --out {tmp_path / 'd'}"
+        f"ablation sampling-ratio {digits} --classes cat --budget-seconds 2 --out {tmp_path / 'd'}"
     ) == 0  # fmt: skip
     runs = {name: read(tmp_path / name / "runs.jsonl") for name in "abcd"}
     assert [run.against for run in runs["a"]] == ["bright", "dark", "all kinds", "dark"]

@@ -1,6 +1,7 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def stream(files: list[Path], left_out: tuple[int, ...] = (), **choices: int) -> Stream:
+def stream(files: list[Path], left_out: tuple[int, ...] = (), **choices: Any) -> Stream:
     return Stream(FileSource(files), left_out, FRAMING, **({"batch": 4, "seed": 3} | choices))
 
 
@@ -60,7 +61,7 @@ def test_processes_share_a_pass(files: list[Path], world: int) -> None:
 
 
 def test_a_step_is_the_same_wherever_the_stream_begins(files: list[Path]) -> None:
-    whole = stream(files)
+    whole = stream(files, decode_ahead=True)
     steps = [levels(whole.at(step)) for step in range(30)]
     later = stream(files)
     assert [levels(later.at(step)) for step in (17, 18, 25, 26, 3)] == [
@@ -79,6 +80,7 @@ def test_another_image_of_the_step_stands_for_one_that_cannot_be_read(
         assert len(frames) == 6 and set(frames) <= set(range(10))
     assert sorted(shown.errors) == [str(broken), str(missing)]
     assert str(broken) in shown.errors[str(broken)]
+    assert shown.errors[str(missing)] == f"{missing}: there is no such file; check the path."
     with pytest.raises(ImageError, match="neither it nor the 1 after it can be read"):
         stream([broken, missing], batch=2).at(0)
 

@@ -123,8 +123,8 @@ def _extend(arguments: Fit, start: Path) -> Result:
     from anomem.presets import default
     from anomem.saved import load
 
-    shared = arguments.devices * arguments.nodes > 1
-    if arguments.framed() != default() or arguments.anomalies or arguments.region or shared:
+    more = arguments.anomalies or arguments.region or arguments.stream
+    if arguments.framed() != default() or more or arguments.devices * arguments.nodes > 1:
         raise ValueError(
             f"{start} keeps its choices and its region; give normal images and no choice with "
             "--from, and anomalies to anomem adapt."

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset
 from anomem.data.arrays import dtype_problem, shape_problem, to_array
 from anomem.data.decode import decode, decode_bytes
 from anomem.data.listing import TABLE_SUFFIXES, list_images, protocol_of
-from anomem.data.opening import ImageError, one_line
+from anomem.data.opening import ImageError, one_line, open_file
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
 
@@ -87,7 +87,8 @@ class FileSource(StoredSource):
 
     def encoded(self, index: int) -> bytes:
         """The content of one file."""
-        return self._paths[index].read_bytes()
+        with open_file(self._paths[index]) as file:
+            return file.read()
 
     def part(self, start: int, stop: int) -> FileSource:
         """Some of the files."""

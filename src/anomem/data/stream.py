@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, islice
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -23,12 +23,17 @@ _BUFFER = 10_000
 _BUFFER_BYTES = 2**28
 """About the most bytes of those."""
 
-Stored = dict[str, Any]
-"""An image of the stream: what its file holds, and its name."""
+
+class Stored(TypedDict):
+    """An image of the stream: what its file holds, its name, and why it cannot be read, or ""."""
+
+    image: bytes
+    name: str
+    why: str
 
 
 class Stream:
-    """The frames of each step, read and decoded while the step before is trained on.
+    """The frames of each step, read while the step before is trained on.
 
     Every pass takes the runs of the source in a new order, those of one process apart from those
     of the others, and draws from a buffer of what they hold (Hugging Face ``datasets``). So memory
@@ -44,6 +49,8 @@ class Stream:
         seed: Of the shuffles.
         rank: Of this process.
         world: Number of processes.
+        decode_ahead: Decode while the step before is trained on too. Where the same cores do both,
+            each waits for the other, and it takes longer.
 
     Attributes:
         errors: For the name of each image that could not be read so far, the sentence that says
@@ -63,13 +70,14 @@ class Stream:
         seed: int,
         rank: int = 0,
         world: int = 1,
+        decode_ahead: bool = False,
     ) -> None:
         try:
             from datasets import IterableDataset
             from datasets.distributed import split_dataset_by_node
         except ImportError as error:
             raise ValueError("streaming needs pip install 'anomem[stream]'.") from error
-        self.framing, self.batch = framing, batch
+        self.framing, self.batch, self.decode_ahead = framing, batch, decode_ahead
         self.errors: dict[str, str] = {}
         self._length = len(source) - len(left_out)
         all_runs = IterableDataset.from_generator(
@@ -85,8 +93,8 @@ class Stream:
         self._own = split_dataset_by_node(shuffled, rank=rank, world_size=world)
         self._thread = ThreadPoolExecutor(1, "stream")
         self._step = -1
-        self._steps: Iterator[Tensor] = iter(())
-        self._next: Future[Tensor]
+        self._steps: Iterator[list[Stored]] = iter(())
+        self._next: Future[list[Stored] | Tensor]
 
     def __len__(self) -> int:
         """Images of all processes."""
@@ -101,16 +109,20 @@ class Stream:
         """
         if step != self._step:
             self._steps = self._from(step)
-            self._next = self._thread.submit(next, self._steps)
-        frames = self._next.result()
+            self._next = self._thread.submit(self._ahead)
+        found = self._next.result()
         self._step = step + 1
-        self._next = self._thread.submit(next, self._steps)
-        return frames
+        self._next = self._thread.submit(self._ahead)
+        return found if isinstance(found, Tensor) else self._frames(found)
 
-    def _from(self, step: int) -> Iterator[Tensor]:
+    def _ahead(self) -> list[Stored] | Tensor:
+        stored = next(self._steps)
+        return self._frames(stored) if self.decode_ahead else stored
+
+    def _from(self, step: int) -> Iterator[list[Stored]]:
         passes = islice(self._passes(), step * self.batch, None)
         while True:
-            yield self._frames(list(islice(passes, self.batch)))
+            yield list(islice(passes, self.batch))
 
     def _passes(self) -> Iterator[Stored]:
         for number in count():
@@ -128,7 +140,8 @@ class Stream:
         frames = frame(source, self.framing).frames
         workers = max(2, torch.get_num_threads())
         found = read(frames, range(len(frames)), self.framing.shape, workers=workers)
-        self.errors |= {names[index]: why for index, why in found.errors.items()}
+        for index, why in found.errors.items():
+            self.errors[names[index]] = stored[index]["why"] or why
         if not found.kept:
             raise ImageError(names[0], f"neither it nor the {len(names) - 1} after it can be read",
                              "give images")  # fmt: skip
@@ -138,19 +151,21 @@ class Stream:
 def _stored(
     runs: Sequence[range], source: StoredSource, left_out: frozenset[int]
 ) -> Iterator[Stored]:
-    """The encoded images of runs, in order; b"" for those that are missing."""
+    """The encoded images of runs, in order."""
     for run in runs:
         part = source.part(run.start, run.stop)
         for place, index in enumerate(run):
             if index not in left_out:
-                yield {"image": _content(part, place), "name": part.names[place]}
+                content, why = _content(part, place)
+                yield {"image": content, "name": part.names[place], "why": why}
 
 
-def _content(source: ImageSource, index: int) -> bytes:
+def _content(source: ImageSource, index: int) -> tuple[bytes, str]:
+    """What the file of an image holds; nothing, and why, where it cannot be read."""
     try:
-        return source.encoded(index) or b""
-    except (ImageError, FileNotFoundError):
-        return b""
+        return source.encoded(index) or b"", ""
+    except ImageError as error:
+        return b"", str(error)
 
 
 def _shared_evenly(runs: Sequence[range], world: int) -> list[range]:
@@ -167,5 +182,5 @@ def _shared_evenly(runs: Sequence[range], world: int) -> list[range]:
 def _buffer(source: StoredSource) -> int:
     """Images that may wait, by the mean size of some."""
     some = np.linspace(0, len(source) - 1, 16).round().astype(int).tolist()
-    mean = sum(len(_content(source, index)) for index in some) / len(some)
+    mean = sum(len(_content(source, index)[0]) for index in some) / len(some)
     return int(min(max(_BUFFER_BYTES / max(mean, 1), 1), _BUFFER))

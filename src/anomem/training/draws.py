@@ -74,7 +74,11 @@ class Chance:
 
     def uniform(self, own: int, low: float, high: float) -> Tensor:
         """Numbers between two others, one for each of so many own rows, (own,)."""
-        return low + (high - low) * self._own(own, lambda rows: self._rand(rows))
+        device = self.generator.device
+        share = self._own(
+            own, lambda rows: torch.rand(rows, generator=self.generator, device=device)
+        )
+        return low + (high - low) * share
 
     def normal(self, own: int, *shape: int) -> Tensor:
         """Standard normal numbers, (own, *shape)."""
@@ -109,9 +113,6 @@ class Chance:
 
     def _whole(self, own: int) -> int:
         return own * self.step if self.rows is None else self.rows
-
-    def _rand(self, rows: int) -> Tensor:
-        return torch.rand(rows, generator=self.generator, device=self.generator.device)
 
     def _own(self, own: int, draw: Callable[[int], Tensor]) -> Tensor:
         return draw(self._whole(own))[self.first :: self.step]
