@@ -75,9 +75,19 @@ def test_another_model_or_rule_is_refused(model: AnoMem, tmp_path: Path) -> None
     partitions = Partitions(str(tmp_path / "scores"))
     for _ in range(2):
         partitions.claim(tmp_path / "one", "0.05")
+    partitions.claim(tmp_path / "one", "0.1")  # nothing has been scored yet
+    partitions.claim(tmp_path / "one", "0.05")
+    partitions.add("x.parquet", pa.table({"path": ["x.png"]}))
+    partitions.claim(tmp_path / "one", "0.05")
     for other in ("two", "0.05"), ("one", "0.1"):
         with pytest.raises(ValueError, match=r"scores holds scores by another model or rule; give"):
             partitions.claim(tmp_path / other[0], other[1])
+
+
+def test_a_folder_with_other_tables_is_refused(model_folder: Path, shard: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds other Parquet files; give another folder"):
+        Partitions(f"file://{shard.parent}").claim(model_folder, "0.05")
+    assert [file.name for file in shard.parent.iterdir()] == ["a.parquet"]
 
 
 def test_totals() -> None:
@@ -95,6 +105,11 @@ def test_rows_of_parquet_are_scored_here_too(
     table = parquet.read_table(out)
     assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(300)]
     assert table["score"].null_count == 1
+    words = ["score", str(model_folder), str(shard), "--heatmaps", "heat", "--out"]
+    for where, said in (("s.csv", "heat maps are made of files"), ("s3://b/s.csv", "is a URL")):
+        with pytest.raises(SystemExit, match="1"):
+            main([*words, where])
+        assert said in capsys.readouterr().err
 
 
 def test_a_detector_learns_from_parquet(shard: Path, tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def test_what_cannot_be_streamed_is_said(
 ) -> None:
     with pytest.raises(ValueError, match="only files, URLs and Parquet files are streamed"):
         AnoMem(tiny).fit_stream(digits["train"])
+    shared = next(folders["train"].iterdir())
+    with pytest.raises(ValueError, match="is among the normals and among the anomalies"):
+        AnoMem(tiny).fit_stream(folders["train"], anomalies=shared)
     tiles = Config(images=ImageChoices(framing="tile", size=(16, 16)))
     with pytest.raises(ValueError, match="tiles are not streamed"):
         AnoMem(tiles).fit_stream(folders["train"])

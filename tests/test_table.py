@@ -58,9 +58,9 @@ def test_both_formats_come_back(model: AnoMem, mixed: list[Path], tmp_path: Path
 def test_other_suffixes_are_refused() -> None:
     for name in ("scores.txt", "scores", "scores.csv.gz"):
         with pytest.raises(ValueError, match=f"{name} is neither .csv nor .parquet"):
-            check_table(Path(name))
-    check_table(Path("scores.csv"))
-    check_table(Path("scores.parquet"))
+            check_table(name)
+    check_table("scores.csv")
+    check_table("scores.parquet")
 
 
 def test_heat_maps_keep_the_folders_below_the_common_one() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
+from fsspec.implementations.local import LocalFileSystem
 
-from anomem.data.listing import protocol_of
+from anomem.data.listing import absolute
 from anomem.data.parquet_rows import ParquetSource
 from anomem.data.sources import FileSource, ImageSource, StoredSource
 from anomem.data.urls import UrlSource, storage_of
@@ -66,7 +67,7 @@ class Partitions:
     def __init__(self, folder: str) -> None:
         """Keep the folder; it need not exist yet."""
         self.folder = folder
-        self._url = folder if protocol_of(folder) else f"file://{os.path.abspath(folder)}"
+        self._url = absolute(folder)
 
     def claim(self, model: Path, rule: str) -> None:
         """Write down which model and rule make the partitions.
@@ -83,12 +84,13 @@ class Partitions:
         }
         storage, folder = storage_of(self._url)
         storage.makedirs(folder, exist_ok=True)
-        if not storage.exists(f"{folder}/{_MADE_BY}"):
-            self._write(_MADE_BY, json.dumps(made_by).encode())
-        elif json.loads(storage.cat_file(f"{folder}/{_MADE_BY}")) != made_by:
-            raise ValueError(
-                f"{self.folder} holds scores by another model or rule; give another folder."
-            )
+        known = storage.exists(f"{folder}/{_MADE_BY}")
+        if known and json.loads(storage.cat_file(f"{folder}/{_MADE_BY}")) == made_by:
+            return
+        if self.names():
+            what = "scores by another model or rule" if known else "other Parquet files"
+            raise ValueError(f"{self.folder} holds {what}; give another folder.")
+        self._write(_MADE_BY, json.dumps(made_by).encode())
 
     def names(self) -> set[str]:
         """The partitions that are finished."""
@@ -113,7 +115,11 @@ class Partitions:
     def _write(self, name: str, content: bytes) -> None:
         storage, folder = storage_of(self._url)
         temporary = f"{folder}/.{name}.{os.urandom(4).hex()}"
-        storage.pipe_file(temporary, content)
+        with storage.open(temporary, "wb") as file:
+            file.write(content)
+            if isinstance(storage, LocalFileSystem):
+                file.flush()
+                os.fsync(file.fileno())
         storage.mv(temporary, f"{folder}/{name}")
 
 

@@ -25,7 +25,7 @@ from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import fill_reserve, measure_labelled, one_frame_each, usual_places
 from anomem.presets import resolve
-from anomem.processes import join_processes, together
+from anomem.processes import join_processes, joined, leads, together
 from anomem.streaming import streamed_images
 from anomem.training.images import TrainingImages
 from anomem.versions import library_versions
@@ -141,10 +141,11 @@ class AnoMem(Fitted):
             source, anomalies, framing, config, fabric=fabric, seed=self.seed
         )
         self._learn(images, framing, config, fabric, checkpoint, progress)
-        if stream.errors:
+        errors = joined(fabric, stream.errors)
+        if errors and leads():
             warnings.warn(
-                f"{len(stream.errors)} images could not be read and were left out, as "
-                f"{next(iter(stream.errors.values()))}",
+                f"{len(errors)} images could not be read and were left out, as "
+                f"{next(iter(errors.values()))}",
                 stacklevel=2,
             )
         return self
@@ -247,9 +248,13 @@ class AnoMem(Fitted):
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write the model folder, atomically; an older model there is replaced."""
+        """Write the model folder, atomically; an older model there is replaced.
+
+        Of the processes that share a fit the first alone writes it.
+        """
         check_is_fitted(self, "network_")
-        saved.save(self, Path(path))
+        if leads():
+            saved.save(self, Path(path))
 
     def _begin(self, progress: StageProgress | None) -> tuple[Config, Fabric, StageProgress | None]:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""

@@ -65,6 +65,16 @@ def leads() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
+def joined(fabric: Fabric, told: dict[str, str]) -> dict[str, str]:
+    """What each process has to tell, as one; all of them must ask."""
+    if fabric.world_size == 1:
+        return told
+    every: list[dict[str, str]] = [{}] * fabric.world_size
+    with together(fabric):
+        torch.distributed.all_gather_object(every, told)
+    return {name: why for each in every for name, why in each.items()}
+
+
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
     """Say in one sentence that another process has ended, where it no longer answers."""

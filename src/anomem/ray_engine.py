@@ -150,6 +150,8 @@ def _actors(device: str) -> Actors:
         return Actors(int(sum(node["GPU"] for node in with_gpus)), cpus // 1 or cpus, 1)
     if device == "cuda":
         raise ValueError("device is 'cuda' but the cluster has no GPU; give cpu or auto.")
-    free = [int(node["CPU"]) for node in nodes if node.get("CPU")]
+    free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    if not free:
+        raise ValueError("the cluster has no CPU to spare; give it one.")
     cpus = min(_CPUS, *free)
     return Actors(sum(each // cpus for each in free), cpus, 0)

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from anomem.calibration import hold_out_some
 from anomem.config import Config
 from anomem.data.framing import Framing, frame
-from anomem.data.joined import choose
+from anomem.data.joined import choose, refuse_shared
 from anomem.data.prepare import PreparedImages, prepare_frames, read
 from anomem.data.sources import ImageSource, StoredSource, open_images
 from anomem.data.stream import Stream
@@ -54,14 +54,17 @@ def streamed_images(
         raise ValueError("only files, URLs and Parquet files are streamed; give a path to them.")
     if framing.cuts:
         raise ValueError("tiles are not streamed; stretch or letterbox the images, or give fewer.")
+    labelled = None if anomalies is None else open_images(anomalies)
+    if labelled is not None:
+        refuse_shared(source, labelled)
     held_out = hold_out_some(len(source), config.calibration.share, seed)
-    some = np.setdiff1d(evenly(len(source), _SAMPLE).numpy(), held_out)
-    wanted = choose(source, np.concatenate([some, held_out]))
-    sample = read(frame(wanted, framing).frames, range(len(wanted)), framing.shape)
-    frames, kept = PreparedImages(sample.images), torch.tensor(sample.kept)
-    normals, held = (
-        torch.nonzero(part).flatten() for part in (kept < len(some), kept >= len(some))
-    )
+    # In order, as rows of Parquet files are read group by group.
+    wanted = np.union1d(evenly(len(source), _SAMPLE).numpy(), held_out)
+    chosen = choose(source, wanted)
+    sample = read(frame(chosen, framing).frames, range(len(chosen)), framing.shape)
+    frames = PreparedImages(sample.images)
+    is_held = torch.from_numpy(np.isin(wanted[sample.kept], held_out))
+    normals, held = (torch.nonzero(part).flatten() for part in (~is_held, is_held))
     if not len(normals) or not len(held):
         raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
     ranks = Ranks.of(fabric)
@@ -76,18 +79,18 @@ def streamed_images(
         world=ranks.world,
         decode_ahead=fabric.device.type != "cpu",
     )
-    stream.errors |= {wanted.names[index]: why for index, why in sample.errors.items()}
+    stream.errors |= {chosen.names[index]: why for index, why in sample.errors.items()}
     images = TrainingImages(
         Chosen(frames, normals),
         Chosen(frames, held),
         torch.arange(len(held)),
-        _anomalies(anomalies, framing, frames),
+        _anomalies(labelled, framing, frames),
         stream=stream,
     )
     return images, stream
 
 
-def _anomalies(given: object, framing: Framing, like: PreparedImages) -> Chosen:
-    if given is None:
+def _anomalies(source: ImageSource | None, framing: Framing, like: PreparedImages) -> Chosen:
+    if source is None:
         return Chosen(like, torch.zeros(0, dtype=torch.int64))
-    return Chosen.of(prepare_frames(open_images(given), framing).frames)
+    return Chosen.of(prepare_frames(source, framing).frames)

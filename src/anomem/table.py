@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from anomem.calibration import p_values
+from anomem.data.listing import protocol_of
 from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem
 from anomem.explanation import scale_names
@@ -49,14 +50,16 @@ def score_table(
     return pa.table(columns)
 
 
-def check_table(file: Path) -> None:
-    """Refuse a table that is neither CSV nor Parquet, before any work is done.
+def check_table(file: str) -> None:
+    """Refuse a table that is neither CSV nor Parquet, or not here, before any work is done.
 
     Raises:
-        ValueError: The suffix is another one.
+        ValueError: The suffix is another one, or it is a URL.
     """
-    if file.suffix not in (".csv", ".parquet"):
+    if not file.endswith((".csv", ".parquet")):
         raise ValueError(f"{file} is neither .csv nor .parquet; give one of these.")
+    if protocol_of(file) is not None:
+        raise ValueError(f"{file} is a URL; give a path, or a folder with --engine ray.")
 
 
 def write_table(table: pa.Table, file: Path) -> None:

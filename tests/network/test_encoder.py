@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from anomem import presets
 from anomem.config import EncoderChoices
-from anomem.network.encoder import Encoder, to_float
+from anomem.network.encoder import Encoder, synchronise_batch_norms, to_float
 
 SMALL = EncoderChoices(width=4, stem_stride=2)
 
@@ -90,6 +91,17 @@ def test_pretrained_encoder_is_given_pixels_as_it_was_trained_with() -> None:
         encoder.pretrained = True
         encoder.normalise_by(images[:, :channels])
         torch.testing.assert_close(encoder.mean.flatten(), torch.tensor(mean))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_efficientnet"])
+def test_synchronised_batch_norms_compute_what_they_computed(name: str) -> None:
+    encoder = Encoder(EncoderChoices(name, scales=(2, 3))).eval()
+    images = torch.rand(2, 3, 32, 32)
+    before = encoder(images)
+    synchronise_batch_norms(encoder)
+    assert any(isinstance(each, nn.SyncBatchNorm) for each in encoder.modules())
+    for one, other in zip(before, encoder(images), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_frozen_encoder_does_not_train() -> None:

@@ -76,7 +76,7 @@ def fit(arguments: Fit) -> Result:
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
         f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
     )
-    print(f"those that look least normal (score), of {len(source)} training images:")
+    print(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         print(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
@@ -126,8 +126,8 @@ def _extend(arguments: Fit, start: Path) -> Result:
     more = arguments.anomalies or arguments.region or arguments.stream
     if arguments.framed() != default() or more or arguments.devices * arguments.nodes > 1:
         raise ValueError(
-            f"{start} keeps its choices and its region; give normal images and no choice with "
-            "--from, and anomalies to anomem adapt."
+            f"{start} keeps its choices and its region, and learns in memory at once; give normal "
+            "images and no choice with --from, and anomalies to anomem adapt."
         )
     source, groups = _normals(arguments)
     model = load(start, device=arguments.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,13 +21,15 @@ def score(arguments: Score) -> Result:
     """Score images into a table, a row each; unreadable ones get a row with their error."""
     if arguments.engine == "ray":
         return _score_on_ray(arguments)
-    from anomem.data.sources import open_images
+    from anomem.data.sources import FileSource, open_images
     from anomem.saved import load
     from anomem.table import check_table, score_table, write_table
 
+    check_table(arguments.out)
     out = Path(arguments.out)
-    check_table(out)
-    source = open_images([str(path) for path in arguments.images])
+    source = open_images(arguments.images)
+    if arguments.heatmaps is not None and not isinstance(source, FileSource):
+        raise ValueError("heat maps are made of files of this machine; leave out --heatmaps.")
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         table = score_table(model, source, rule=arguments.rule, progress=progress)
@@ -60,10 +61,11 @@ def _score_on_ray(arguments: Score) -> Result:
     except ImportError as error:
         raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
     from anomem.corpus import Partitions, plan, total
+    from anomem.data.listing import absolute
     from anomem.data.sources import open_images
     from anomem.saved import load
 
-    source = open_images([_absolute(path) for path in arguments.images])
+    source = open_images([absolute(path) for path in arguments.images])
     # A rule that is refused or warns does so once, here, and not in each worker.
     load(arguments.model, device="cpu").threshold(arguments.rule)
     partitions = Partitions(arguments.out)
@@ -86,13 +88,6 @@ def _score_on_ray(arguments: Score) -> Result:
         print(f"anomem: {now.errors} images cannot be read; see their rows.", file=sys.stderr)
     result = {"table": arguments.out, **asdict(now), "finished_before": before}
     return result, 1 if now.errors else 0
-
-
-def _absolute(path: str) -> str:
-    """A path as other machines find it, and another call from elsewhere."""
-    from anomem.data.listing import protocol_of
-
-    return path if protocol_of(path) else os.path.abspath(os.path.expanduser(path))
 
 
 def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anomem.data.sources import ArraySource, FileSource, ImageSource
+from anomem.data.sources import ArraySource, FileSource, ImageSource, StoredSource
 
 
 class JoinedSource(ImageSource):
@@ -70,6 +70,23 @@ def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:
     return ChosenSource(source, indices)
 
 
+def refuse_shared(normals: ImageSource, anomalies: ImageSource) -> None:
+    """See that no stored image is both normal and anomalous.
+
+    Raises:
+        ValueError: One is.
+    """
+    if not (isinstance(normals, StoredSource) and isinstance(anomalies, StoredSource)):
+        return
+    files = isinstance(normals, FileSource) and isinstance(anomalies, FileSource)
+    anomalous = {os.path.realpath(name) if files else name for name in anomalies.names}
+    for name in normals.names:
+        if (os.path.realpath(name) if files else name) in anomalous:
+            raise ValueError(
+                f"{name} is among the normals and among the anomalies; keep the folders apart."
+            )
+
+
 def with_anomalies(
     source: ImageSource, label: npt.NDArray[np.int64], anomalies: ImageSource
 ) -> tuple[ImageSource, npt.NDArray[np.int64]]:
@@ -78,13 +95,7 @@ def with_anomalies(
     Raises:
         ValueError: A file is among both.
     """
-    if isinstance(source, FileSource) and isinstance(anomalies, FileSource):
-        paths = {Path(name).resolve() for name in source.names}
-        for name in anomalies.names:
-            if Path(name).resolve() in paths:
-                raise ValueError(
-                    f"{name} is among the normals and among the anomalies; keep the folders apart."
-                )
+    refuse_shared(source, anomalies)
     more = np.ones(len(anomalies), dtype=np.int64)
     return JoinedSource([source, anomalies]), np.concatenate([label, more])
 

@@ -22,6 +22,13 @@ def protocol_of(given: str | Path) -> str | None:
     return protocol if separator and protocol != "file" else None
 
 
+def absolute(given: str | Path) -> str:
+    """A path as another process finds it; a URL as it is."""
+    if protocol_of(given) is not None:
+        return str(given)
+    return os.path.abspath(os.path.expanduser(str(given).removeprefix("file://")))
+
+
 def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = False) -> list[Path]:
     """List the image files that paths stand for.
 

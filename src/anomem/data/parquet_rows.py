@@ -48,7 +48,8 @@ class Rows:
         """All rows of a file.
 
         Raises:
-            ValueError: It cannot be read, or has no column of images.
+            OSError: It cannot be read.
+            ValueError: It has no column of images.
         """
         try:
             size = _size(file)
@@ -116,7 +117,8 @@ class ParquetSource(BlockSource):
         """All rows of files.
 
         Raises:
-            ValueError: A file cannot be read or has no column of images, or there is no row.
+            OSError: A file cannot be read.
+            ValueError: A file has no column of images, or there is no row.
         """
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             source = ParquetSource(list(pool.map(Rows.of, files)))

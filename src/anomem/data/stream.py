@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count, islice
 from typing import TypedDict
 
@@ -38,8 +38,8 @@ class Stream:
     Every pass takes the runs of the source in a new order, those of one process apart from those
     of the others, and draws from a buffer of what they hold (Hugging Face ``datasets``). So memory
     does not grow with the source, and what a step gets is a function of the seed, the step and the
-    number of processes alone. To begin at a later step, all before it is read again, though not
-    decoded. In place of an image that cannot be read stands another one of its step.
+    number of processes alone. To begin at a later step, what is before it is read again, though
+    not decoded. In place of an image that cannot be read stands another one of its step.
 
     Args:
         source: Images, of which each is one frame.
@@ -79,7 +79,7 @@ class Stream:
             raise ValueError("streaming needs pip install 'anomem[stream]'.") from error
         self.framing, self.batch, self.decode_ahead = framing, batch, decode_ahead
         self.errors: dict[str, str] = {}
-        self._length = len(source) - len(left_out)
+        self._length, self._alone = len(source) - len(left_out), world == 1
         all_runs = IterableDataset.from_generator(
             _stored,
             gen_kwargs={
@@ -108,30 +108,39 @@ class Stream:
             OSError: The storage does not answer.
         """
         if step != self._step:
-            self._steps = self._from(step)
-            self._next = self._thread.submit(self._ahead)
+            self.begin(step)
         found = self._next.result()
         self._step = step + 1
-        self._next = self._thread.submit(self._ahead)
+        self._next = self._thread.submit(self._ahead, self._steps)
         return found if isinstance(found, Tensor) else self._frames(found)
 
-    def _ahead(self) -> list[Stored] | Tensor:
-        stored = next(self._steps)
+    def begin(self, step: int) -> None:
+        """Read on to a step, from the first one; of a process alone, from that of the same pass."""
+        self._step, self._steps = step, self._from(step)
+        self._next = self._thread.submit(self._ahead, self._steps)
+        wait([self._next])
+
+    def _ahead(self, steps: Iterator[list[Stored]]) -> list[Stored] | Tensor:
+        stored = next(steps)
         return self._frames(stored) if self.decode_ahead else stored
 
     def _from(self, step: int) -> Iterator[list[Stored]]:
-        passes = islice(self._passes(), step * self.batch, None)
+        before, number = step * self.batch, 0
+        if self._alone:  # of several processes none knows how long its share of a pass is
+            number, before = divmod(before, self._length)
+        passes = islice(self._passes(number), before, None)
         while True:
             yield list(islice(passes, self.batch))
 
-    def _passes(self) -> Iterator[Stored]:
-        for number in count():
+    def _passes(self, first: int) -> Iterator[Stored]:
+        empty = 0
+        for number in count(first):
             self._own.set_epoch(number)
-            empty = True
+            empty += 1
             for stored in self._own:
-                empty = False
+                empty = 0
                 yield stored
-            if empty:
+            if empty > 1:  # one may be, where all that a process has in it is left out
                 raise ValueError("a process has no image to train on; give fewer devices.")
 
     def _frames(self, stored: Sequence[Stored]) -> Tensor:

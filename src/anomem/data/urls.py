@@ -68,8 +68,11 @@ def _files(url: str) -> list[str]:
 
 
 def _matches(storage: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
-    if not any(sign in path for sign in "*?["):
+    try:  # a literal path wins over a pattern
         return {path: storage.info(path)}
+    except FileNotFoundError:
+        if not any(sign in path for sign in "*?["):
+            raise
     matches: dict[str, dict[str, Any]] = storage.glob(path, detail=True)
     if not matches:
         raise ValueError(f"{path}: no file matches this pattern; check the URL.")

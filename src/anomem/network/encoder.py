@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import timm
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
@@ -99,6 +100,15 @@ class Encoder(nn.Module):
         pixels = to_float(images)
         self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
         self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+
+
+def synchronise_batch_norms(network: nn.Module) -> None:
+    """Let every batch norm see the batch of all processes, which it can on GPUs alone.
+
+    By timm's conversion, as some of its batch norms hold the activation too, which PyTorch's own
+    drops.
+    """
+    convert_sync_batchnorm(network)
 
 
 def floats_on(device: torch.device, images: Tensor) -> Tensor:

@@ -37,6 +37,10 @@ class Steps(Protocol):
 
     def __len__(self) -> int: ...
 
+    def begin(self, step: int) -> None:
+        """Get ready for a step, however long that takes."""
+        ...
+
     def at(self, step: int) -> Tensor:
         """(B, C, H, W), uint8 or uint16, of a step counted from 0."""
         ...
@@ -91,6 +95,11 @@ class Batches:
             share = choices.anomaly_share or len(anomalies) / len(normals)
             wanted = ranks.even(min(round(batch * share), len(anomalies)))
             self.anomalies = Drawn(anomalies, wanted, seed + 1, device, ranks)
+
+    def begin(self, step: int) -> None:
+        """Get ready for a step of a training that goes on, before its clock does."""
+        if isinstance(self.normals, Steps):
+            self.normals.begin(step)
 
     def at(self, step: int, chance: Chance) -> Batch:
         """The own images of a step, counted from 0; the generator is on their device."""

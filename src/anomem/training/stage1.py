@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from anomem.config import Config, Stage1Choices
 from anomem.device import keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory
+from anomem.network.encoder import synchronise_batch_norms
 from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, ImageSet, Steps
 from anomem.training.descent import Clock, descend, new_optimizer
@@ -99,7 +100,7 @@ class Stage1:
         )
         keep_freed_memory()
         if self.ranks.world > 1 and fabric.device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            synchronise_batch_norms(network)
         trained: nn.Module = network
         certain = clock.limit is None and self.ranks.world == 1
         if compiles(config.compute.compile, fabric.device, steps if certain else 0):
@@ -139,6 +140,7 @@ class Stage1:
     def restore(self, state: Stage1State) -> None:
         """Go on from where another training stood."""
         self.step, self.clock.spent, self.loss = state.step, state.seconds, state.loss
+        self.batches.begin(state.step)
         tensors = state.tensors
         weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
         self.network.load_state_dict(weights)
