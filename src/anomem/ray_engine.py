@@ -29,8 +29,8 @@ from anomem.data.opening import one_line  # noqa: E402
 from anomem.description import DESCRIPTION, load_description  # noqa: E402
 
 _CPUS = 4
-"""Of an actor without a GPU: two threads decode, and more threads than this share a forward pass
-less well than further actors do."""
+"""Of an actor without a GPU: enough to share a forward pass, and a detector in memory for each four
+cores and not for each."""
 
 
 @dataclass(frozen=True)

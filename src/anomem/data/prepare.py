@@ -83,9 +83,7 @@ class PreparedFrames:
     count: int
 
 
-def read(
-    source: ImageSource, indices: Sequence[int], shape: ImageShape, *, workers: int = 2
-) -> Batch:
+def read(source: ImageSource, indices: Sequence[int], shape: ImageShape) -> Batch:
     """Read some images and bring them to one shape; bad ones are told apart, not raised.
 
     An array whose images have the shape already is not copied where the indices are a contiguous
@@ -95,12 +93,11 @@ def read(
         source: the images.
         indices: which of them.
         shape: the shape wanted.
-        workers: threads that decode.
 
     Returns:
         The images, uint8, or uint16 if any of them has 16 bits, with what could not be read.
     """
-    images, errors = _read(source, indices, shape, workers)
+    images, errors = _read(source, indices, shape)
     kept = [index for index in indices if index not in errors]
     return Batch(images, kept, {index: str(error) for index, error in errors.items()})
 
@@ -129,7 +126,7 @@ def prepare(
     images = _room(size, torch.uint8, memory_limit)
     errors: dict[int, ImageError] = {}
     for start in range(0, total, _CHUNK):
-        chunk, bad = _read(source, range(start, min(start + _CHUNK, total)), shape, workers=2)
+        chunk, bad = _read(source, range(start, min(start + _CHUNK, total)), shape)
         errors |= bad
         if chunk.dtype == torch.uint16 and images.dtype == torch.uint8:
             plain, images = images, _room(size, torch.uint16, memory_limit)
@@ -173,7 +170,7 @@ def _room(size: tuple[int, int, int, int], dtype: torch.dtype, memory_limit: int
 
 
 def _read(
-    source: ImageSource, indices: Sequence[int], shape: ImageShape, workers: int
+    source: ImageSource, indices: Sequence[int], shape: ImageShape
 ) -> tuple[Tensor, dict[int, ImageError]]:
     if isinstance(source, ArraySource):
         return batch_to_shape(_select(source.array, indices), shape), {}
@@ -184,8 +181,8 @@ def _read(
         except ImageError as error:
             return ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
 
-    # Pillow releases the interpreter lock while it decodes.
-    with ThreadPoolExecutor(workers) as pool:
+    # Pillow releases the interpreter lock while it decodes, so as many threads as compute do.
+    with ThreadPoolExecutor(max(2, torch.get_num_threads())) as pool:
         results = list(pool.map(one, indices))
     errors = {
         index: result

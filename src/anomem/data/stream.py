@@ -147,8 +147,7 @@ class Stream:
         names = [each["name"] for each in stored]
         source = EncodedSource([each["image"] for each in stored], names)
         frames = frame(source, self.framing).frames
-        workers = max(2, torch.get_num_threads())
-        found = read(frames, range(len(frames)), self.framing.shape, workers=workers)
+        found = read(frames, range(len(frames)), self.framing.shape)
         for index, why in found.errors.items():
             self.errors[names[index]] = stored[index]["why"] or why
         if not found.kept:
