@@ -57,7 +57,7 @@ class Ranks:
         return self.total(values) / self.world
 
     def even(self, rows: int) -> int:
-        """About so many rows in all, at most as many where that is one each: equal shares."""
+        """So many rows or fewer, as equal shares; at least one for each."""
         return max(rows // self.world, 1) * self.world
 
 
