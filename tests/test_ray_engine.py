@@ -158,6 +158,7 @@ def test_a_second_call_scores_what_is_new(
     assert "holds scores by another model or rule; give another folder." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_ends_all_in_one_sentence(
     model_folder: Path, shards: Path, tmp_path: Path
 ) -> None:

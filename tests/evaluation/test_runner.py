@@ -86,7 +86,7 @@ BUDGETS = {
     "default-no-memory": 10.0,
     "pretrained": 60.0,
 }
-SLOW = {"pretrained"}
+SLOW = {"pretrained", "default-kmeans", "default-no-memory"}
 
 
 @pytest.mark.parametrize(
