@@ -8,7 +8,7 @@ import pytest
 
 from anomem import AnoMem
 from anomem.cli import main
-from anomem.corpus import Partitions, Scored, plan, score_run, total
+from anomem.corpus import Partitions, plan, score_run
 from anomem.data.sources import open_images
 
 
@@ -88,11 +88,6 @@ def test_a_folder_with_other_tables_is_refused(model_folder: Path, shard: Path) 
     with pytest.raises(ValueError, match=r"holds other Parquet files; give another folder"):
         Partitions(f"file://{shard.parent}").claim(model_folder, "0.05")
     assert [file.name for file in shard.parent.iterdir()] == ["a.parquet"]
-
-
-def test_totals() -> None:
-    assert total([]) == Scored(0, 0, 0)
-    assert total([Scored(3, 1, 2), Scored(4, 0, 1)]) == Scored(7, 1, 3)
 
 
 def test_rows_of_parquet_are_scored_here_too(

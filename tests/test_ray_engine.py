@@ -30,9 +30,10 @@ _ENVIRONMENT.pop("RAY_ADDRESS", None)
 SMALL_RUNS = """
 import sys, time
 from pathlib import Path
-from anomem.corpus import Partitions, plan, total
+from anomem.corpus import Partitions, plan
 from anomem.data.sources import open_images
 from anomem.ray_engine import score_runs
+from anomem.table import total
 
 images, model, out, spoilt = *map(Path, sys.argv[1:4]), sys.argv[4:]
 partitions = Partitions(str(out))

@@ -8,7 +8,14 @@ import pytest
 
 from anomem import AnoMem
 from anomem.data.sources import open_images
-from anomem.table import check_table, heat_map_files, score_table, write_table
+from anomem.table import (
+    Scored,
+    check_table,
+    heat_map_files,
+    score_table,
+    total,
+    write_table,
+)
 
 
 @pytest.fixture
@@ -53,6 +60,11 @@ def test_both_formats_come_back(model: AnoMem, mixed: list[Path], tmp_path: Path
     np.testing.assert_allclose(
         again["score"].drop_null().to_numpy(), table["score"].drop_null().to_numpy(), rtol=1e-6
     )
+
+
+def test_totals() -> None:
+    assert total([]) == Scored(0, 0, 0)
+    assert total([Scored(3, 1, 2), Scored(4, 0, 1)]) == Scored(7, 1, 3)
 
 
 def test_other_suffixes_are_refused() -> None:

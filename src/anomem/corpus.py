@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 
@@ -21,7 +20,7 @@ from anomem.data.sources import FileSource, ImageSource, StoredSource
 from anomem.data.urls import UrlSource, storage_of
 from anomem.description import load_description
 from anomem.detector import AnoMem
-from anomem.table import score_table
+from anomem.table import Scored, score_table, scored
 
 RUN = 10_240
 """Images of a run: a multiple of the batch, some ten seconds of a GPU, and a table of a MiB."""
@@ -40,21 +39,6 @@ class Run:
 
     partition: str
     images: ImageSource
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a run came to, or several.
-
-    Attributes:
-        images: How many there were.
-        errors: How many could not be read.
-        anomalous: How many were called anomalous.
-    """
-
-    images: int
-    errors: int
-    anomalous: int
 
 
 class Partitions:
@@ -148,19 +132,6 @@ def score_run(model: AnoMem, run: Run, partitions: Partitions, rule: str) -> Sco
     table = score_table(model, run.images, rule=rule)
     partitions.add(run.partition, table)
     return scored(table)
-
-
-def scored(table: pa.Table) -> Scored:
-    """What a table comes to."""
-    errors = len(table) - table["error"].null_count
-    anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
-    return Scored(len(table), errors, anomalous)
-
-
-def total(found: Sequence[Scored]) -> Scored:
-    """What several runs came to."""
-    counts = (sum(each) for each in zip((0, 0, 0), *map(astuple, found), strict=True))
-    return Scored(*counts)
 
 
 def _rows(part: ParquetSource) -> Run:

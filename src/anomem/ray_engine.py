@@ -24,9 +24,10 @@ import ray  # noqa: E402
 import ray.data  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 
-from anomem.corpus import Partitions, Run, Scored, score_run  # noqa: E402
+from anomem.corpus import Partitions, Run, score_run  # noqa: E402
 from anomem.data.opening import one_line  # noqa: E402
 from anomem.description import DESCRIPTION, load_description  # noqa: E402
+from anomem.table import Scored  # noqa: E402
 
 _CPUS = 4
 """Of an actor without a GPU: enough to share a forward pass, and a detector in memory for each four

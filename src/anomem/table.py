@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -17,6 +19,21 @@ from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem
 from anomem.explanation import scale_names
 from anomem.fitted import StageProgress
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a table of scores comes to, or several.
+
+    Attributes:
+        images: How many there were.
+        errors: How many could not be read.
+        anomalous: How many were called anomalous.
+    """
+
+    images: int
+    errors: int
+    anomalous: int
 
 
 def score_table(
@@ -48,6 +65,19 @@ def score_table(
     errors = [scores.errors.get(index) for index in range(len(source))]
     columns["error"] = pa.array(errors, type=pa.string())
     return pa.table(columns)
+
+
+def scored(table: pa.Table) -> Scored:
+    """What a table comes to."""
+    errors = len(table) - table["error"].null_count
+    anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
+    return Scored(len(table), errors, anomalous)
+
+
+def total(found: Sequence[Scored]) -> Scored:
+    """What several tables come to."""
+    counts = (sum(each) for each in zip((0, 0, 0), *map(astuple, found), strict=True))
+    return Scored(*counts)
 
 
 def check_table(file: str) -> None:

@@ -23,7 +23,7 @@ def score(arguments: Score) -> Result:
         return _score_on_ray(arguments)
     from anomem.data.sources import FileSource, open_images
     from anomem.saved import load
-    from anomem.table import check_table, score_table, write_table
+    from anomem.table import check_table, score_table, scored, write_table
 
     check_table(arguments.out)
     out = Path(arguments.out)
@@ -36,18 +36,11 @@ def score(arguments: Score) -> Result:
         write_table(table, out)
         if arguments.heatmaps is not None:
             _write_heat_maps(model, table, arguments.heatmaps, progress)
-    errors = [error for error in table["error"].to_pylist() if error]
-    anomalous = sum(table["prediction"].drop_null().to_pylist())
-    print(f"{out}: {len(table)} images, {anomalous} called anomalous")
-    for error in errors:
+    found = scored(table)
+    print(f"{out}: {found.images} images, {found.anomalous} called anomalous")
+    for error in table["error"].drop_null().to_pylist():
         print(f"anomem: {error}", file=sys.stderr)
-    result = {
-        "table": str(out),
-        "images": len(table),
-        "anomalous": anomalous,
-        "errors": len(errors),
-    }
-    return result, 1 if errors else 0
+    return {"table": str(out), **asdict(found)}, 1 if found.errors else 0
 
 
 def _score_on_ray(arguments: Score) -> Result:
@@ -60,10 +53,11 @@ def _score_on_ray(arguments: Score) -> Result:
         from anomem.ray_engine import score_runs
     except ImportError as error:
         raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
-    from anomem.corpus import Partitions, plan, total
+    from anomem.corpus import Partitions, plan
     from anomem.data.listing import absolute
     from anomem.data.sources import open_images
     from anomem.saved import load
+    from anomem.table import Scored, total
 
     source = open_images([absolute(path) for path in arguments.images])
     # A rule that is refused or warns does so once, here, and not in each worker.
@@ -71,15 +65,14 @@ def _score_on_ray(arguments: Score) -> Result:
     partitions = Partitions(arguments.out)
     partitions.claim(arguments.model, arguments.rule)
     before, runs = len(partitions.names()), plan(source, partitions)
-    images, found = sum(len(run.images) for run in runs), []
+    images, now = sum(len(run.images) for run in runs), Scored(0, 0, 0)
     with progress_bars() as progress:
         progress("scoring", 0, images)
         for scored in score_runs(
             runs, arguments.model, partitions, rule=arguments.rule, device=arguments.device
         ):
-            found.append(scored)
-            progress("scoring", total(found).images, images)
-    now = total(found)
+            now = total([now, scored])
+            progress("scoring", now.images, images)
     print(
         f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
         f"{before} partitions were finished before"

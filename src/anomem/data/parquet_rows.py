@@ -17,6 +17,7 @@ import pyarrow.parquet
 from anomem.data.blocks import BLOCK, BlockSource
 from anomem.data.listing import protocol_of
 from anomem.data.opening import AGAIN, ImageError, one_line
+from anomem.data.urls import storage_of
 
 _COLUMN = "image"
 _AT_ONCE = 16
@@ -192,8 +193,6 @@ class ParquetSource(BlockSource):
 def _opened(file: str) -> pa.parquet.ParquetFile:
     if protocol_of(file) is None:
         return _in_pieces(file)
-    from anomem.data.urls import storage_of
-
     storage, path = storage_of(file)
     return _in_pieces(storage.open(path))
 
@@ -206,8 +205,6 @@ def _in_pieces(source: object) -> pa.parquet.ParquetFile:
 def _size(file: str) -> int:
     if protocol_of(file) is None:
         return os.path.getsize(file)
-    from anomem.data.urls import storage_of
-
     storage, path = storage_of(file)
     return int(storage.size(path))
 
