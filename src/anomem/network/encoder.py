@@ -13,6 +13,10 @@ from anomem.config import EncoderChoices
 from anomem.network.weights import load_weights
 
 
+_BLOCK = 8
+"""Channels that oneDNN's AVX2 kernels take at a time."""
+
+
 class Encoder(nn.Module):
     """Feature maps of images at several scales.
 
@@ -21,7 +25,8 @@ class Encoder(nn.Module):
         channels: Channels of the images, 1 or 3.
         initialise: Load the pretrained weights that the choices ask for; False builds the bare
             architecture, to be filled from a saved model.
-        channels_last: Keep feature maps with the channels of a place side by side.
+        channels_last: Keep feature maps with the channels of a place side by side, unless a
+            layer is too narrow for that (:func:`narrow_for_channels_last`).
 
     Raises:
         ValueError: The model, its scales or the file of weights do not fit.
@@ -57,7 +62,8 @@ class Encoder(nn.Module):
         self.frozen = choices.frozen
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        last = channels_last and not narrow_for_channels_last(self.backbone)
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
         if self.frozen:
             self.requires_grad_(False)
@@ -100,6 +106,22 @@ class Encoder(nn.Module):
         pixels = to_float(images)
         self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
         self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+
+
+def narrow_for_channels_last(network: nn.Module) -> bool:
+    """Whether a layer of a network must not be trained with the channels of a place side by side.
+
+    True of a 1 x 1 convolution with a stride over 1 and fewer than 8 input channels a group.
+    """
+    # For such a layer oneDNN's AVX2 kernel of the weights' gradient writes past its work space:
+    # a crash with one thread, wrong gradients with more (uxlfoundation/oneDNN issue 6035).
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.in_channels // layer.groups < _BLOCK
+        for layer in network.modules()
+    )
 
 
 def synchronise_batch_norms(network: nn.Module) -> None:
