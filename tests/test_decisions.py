@@ -53,8 +53,10 @@ def test_false_alarms_stay_at_alpha(
             held_out=unseen.at(torch.from_numpy(held_out)),
             held_out_image=torch.arange(len(held_out)),
             held_out_digest=torch.from_numpy(held_out),
+            held_out_group=torch.from_numpy(held_out),
+            held_out_kind=torch.zeros(len(held_out), dtype=torch.int64),
         )
-        p = p_values(scores[judged], model.held_out_scores())
+        p = p_values(scores[judged], model.calibration())
         rates.append(float((p <= alpha).mean()))
         assert rates[-1] == (scores[judged] > model.threshold(alpha)).mean()
     error = np.std(rates) / np.sqrt(len(rates))

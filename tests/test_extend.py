@@ -31,9 +31,9 @@ def test_a_new_kind_becomes_normal_and_the_old_stays(
 
 
 def test_decisions_rest_on_all_kinds(model: AnoMem, negatives: npt.NDArray[np.uint8]) -> None:
-    held_out = len(model.held_out_scores())
+    held_out = len(model.calibration())
     model.extend(negatives[:40])
-    assert len(model.held_out_scores()) == held_out + 19
+    assert len(model.calibration()) == held_out + 19
 
 
 def test_labels_stay(model: AnoMem, digits: Digits, negatives: npt.NDArray[np.uint8]) -> None:

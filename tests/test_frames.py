@@ -60,11 +60,11 @@ def test_score_is_the_highest_of_the_tiles(tiled: AnoMem) -> None:
 
 def test_images_are_held_out_with_all_their_tiles(tiled: AnoMem) -> None:
     tiles = len(boxes((48, 80), tiled.framing_))
-    assert tiled.summary_["held_out"] == len(tiled.held_out_scores()) == 10
+    assert tiled.summary_["held_out"] == len(tiled.calibration()) == 10
     assert len(tiled.reserve_.held_out) == 10 * tiles
     assert tiled.summary_["normals"] == 10 * tiles
     scores = np.sort(tiled.decision_function(NORMAL))
-    for held in tiled.held_out_scores():
+    for held in tiled.calibration().scores:
         assert np.abs(scores - held).min() < 1e-2  # pooled deviations are kept in half precision
 
 
@@ -89,7 +89,7 @@ def test_labels_go_to_the_tile_that_scores_highest(tiled: AnoMem, hasty: Config)
     np.testing.assert_allclose(
         fitted.decision_function(NEW), adapted.decision_function(NEW), rtol=1e-4, atol=1e-4
     )
-    before = len(adapted.held_out_scores())
+    before = len(adapted.calibration())
     adapted.adapt(NORMAL, [0] * len(NORMAL)).adapt(odd[:2], [-1, -1])
     assert adapted.reserve_.labelled.label.tolist() == [1] * (len(odd) - 2) + [0] * len(NORMAL)
     assert before == 10 and len(adapted.reserve_.calibrating()[1]) == 0
@@ -101,7 +101,7 @@ def test_encoder_learns_from_the_tiles_of_anomalies(tiled: AnoMem) -> None:
     tiled.adapt(odd, [1] * len(odd), depth="encoder", normal=NORMAL)
     assert tiled.reserve_.learnt == len(odd)
     assert set(tiled.reserve_.held_out_digest.tolist()) == set(held_out.tolist())
-    assert len(tiled.held_out_scores()) == 10
+    assert len(tiled.calibration()) == 10
 
 
 @pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])

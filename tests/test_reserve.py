@@ -30,6 +30,8 @@ def reserve_of() -> Reserve:
         held_out=measured(5, 10),
         held_out_image=torch.tensor([0, 1, 1, 2, 3]),
         held_out_digest=torch.arange(4),
+        held_out_group=torch.tensor([0, 0, 1, 2]),
+        held_out_kind=torch.zeros(4, dtype=torch.int64),
         labelled=labelled([5, -6], [1, 0], 20),
         learnt=1,
     )
@@ -67,7 +69,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 14
+    assert len(tensors) == 16
     again = Reserve.of(tensors).tensors()
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -104,6 +106,8 @@ def test_new_normals_stand_beside_the_old() -> None:
     both = old.extended(newer)
     assert rows(both.normals) == rows(old.normals) + rows(newer.normals)
     assert both.held_out_image.tolist() == [0, 1, 1, 2, 3, 4, 5, 5, 6, 7]
+    assert both.held_out_group.tolist() == [0, 0, 1, 2, 3, 3, 4, 5]
+    assert both.held_out_kind.tolist() == [0] * 4 + [1] * 4
     assert len(both.held_out_digest) == 8 and rows(both.held_out)[5:] == rows(newer.held_out)
     assert both.labelled is old.labelled and both.learnt == old.learnt
     many = replace(old, normals=measured(1000)).extended(newer)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomem.calibration import Calibration
 from anomem.rules import (
     BestF1,
     FalseAlarms,
@@ -39,8 +40,8 @@ def f1(false: int, missed: int, anomalies: int) -> float:
 def test_best_f1_is_that_of_the_best_of_all_thresholds(
     normal: list[float], anomalous: list[float]
 ) -> None:
-    made = f1(*counts(normal, anomalous, threshold_by(BestF1(), normal, lambda: anomalous)),
-              len(anomalous))  # fmt: skip
+    threshold = threshold_by(BestF1(), Calibration.of(normal), lambda: anomalous)
+    made = f1(*counts(normal, anomalous, threshold), len(anomalous))
     assert made == max(f1(*each, len(anomalous)) for each in every_decision(normal, anomalous))
 
 
@@ -48,7 +49,9 @@ def test_best_f1_is_that_of_the_best_of_all_thresholds(
 def test_zero_escapes_misses_nothing_with_the_fewest_alarms(
     normal: list[float], anomalous: list[float]
 ) -> None:
-    made = counts(normal, anomalous, threshold_by(ZeroEscapes(), normal, lambda: anomalous))
+    made = counts(
+        normal, anomalous, threshold_by(ZeroEscapes(), Calibration.of(normal), lambda: anomalous)
+    )
     assert made == min(each for each in every_decision(normal, anomalous) if each[1] == 0)
 
 
@@ -65,20 +68,20 @@ def test_least_cost_is_that_of_the_best_of_all_thresholds(
         of_misses = share * miss * missed / len(anomalous)
         return of_misses + (1 - share) * false / len(normal)
 
-    threshold = threshold_by(LeastCost(miss, share), normal, lambda: anomalous)
+    threshold = threshold_by(LeastCost(miss, share), Calibration.of(normal), lambda: anomalous)
     least = min(cost(*each) for each in every_decision(normal, anomalous))
     assert cost(*counts(normal, anomalous, threshold)) == pytest.approx(least, rel=1e-6)
 
 
 def test_a_threshold_lies_in_the_middle_of_a_gap() -> None:
-    assert threshold_by(ZeroEscapes(), [0.0, 1.0], lambda: [3.0, 5.0]) == 2.0
-    assert threshold_by(BestF1(), [0.0, 1.0], lambda: [3.0, 5.0]) == 2.0
+    assert threshold_by(ZeroEscapes(), Calibration.of([0.0, 1.0]), lambda: [3.0, 5.0]) == 2.0
+    assert threshold_by(BestF1(), Calibration.of([0.0, 1.0]), lambda: [3.0, 5.0]) == 2.0
 
 
 def test_neighbouring_scores_are_told_apart() -> None:
     low = np.float32(1.0)
     high = np.nextafter(low, np.float32(2))
-    threshold = threshold_by(ZeroEscapes(), [low], lambda: [high])
+    threshold = threshold_by(ZeroEscapes(), Calibration.of([low]), lambda: [high])
     assert (np.array([low, high]) > threshold).tolist() == [False, True]
 
 
@@ -86,15 +89,15 @@ def test_false_alarms_do_not_ask_for_anomalies() -> None:
     def anomalies() -> list[float]:
         raise AssertionError("asked for")
 
-    assert threshold_by(FalseAlarms(0.25), [1.0, 2.0, 3.0], anomalies) == 3.0
+    assert threshold_by(FalseAlarms(0.25), Calibration.of([1.0, 2.0, 3.0]), anomalies) == 3.0
     with pytest.warns(UserWarning, match="alpha=0.05 needs 19 held-out normals and there are 3"):
-        assert threshold_by(FalseAlarms(), [1.0, 2.0, 3.0], anomalies) == 3.0
+        assert threshold_by(FalseAlarms(), Calibration.of([1.0, 2.0, 3.0]), anomalies) == 3.0
 
 
 @pytest.mark.parametrize("rule", [BestF1(), ZeroEscapes(), LeastCost(10, 0.1)])
 def test_other_rules_need_labelled_anomalies(rule: Rule) -> None:
     with pytest.raises(ValueError, match="needs labelled anomalies and there are none; adapt to"):
-        threshold_by(rule, [1.0, 2.0], list)
+        threshold_by(rule, Calibration.of([1.0, 2.0]), list)
 
 
 def test_rules_are_written_as_words() -> None:

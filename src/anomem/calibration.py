@@ -2,133 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-FEWEST_NORMALS = 10
-_AT_LEAST_HELD_OUT = 19
-MOST_HELD_OUT = 1000
-_TRIES = 50
+Floats = npt.NDArray[np.float64]
 
 
-def p_values(scores: npt.ArrayLike, held_out: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Split-conformal p-values.
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of held-out normals, on which decisions rest.
 
-    ``p = (1 + #{held-out scores >= score}) / (n + 1)``: under exchangeability a normal image has
-    ``p <= alpha`` with probability at most alpha (Vovk et al., 2005; Bates et al., 2023).
+    Attributes:
+        scores: (n,) of normals that took no part in training, n at least 1.
+        group: (n,) int64, number of the group of each: its lot, subject or video. No group is of
+            two kinds.
+        kind: (n,) int64, number of the kind of normal of each: that of the fit, or one that was
+            learnt since.
+    """
+
+    scores: Floats
+    group: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(scores: npt.ArrayLike) -> Calibration:
+        """Held-out normals of one kind, each a group of its own."""
+        values = np.asarray(scores, dtype=np.float64)
+        return Calibration(values, np.arange(len(values)), np.zeros(len(values), dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def at(self, which: npt.NDArray[np.bool_]) -> Calibration:
+        """Some of the normals, by a mask."""
+        return Calibration(self.scores[which], self.group[which], self.kind[which])
+
+    def kinds(self) -> Iterator[Calibration]:
+        """The normals of each kind."""
+        for kind in np.unique(self.kind):
+            yield self.at(self.kind == kind)
+
+    @property
+    def groups(self) -> int:
+        """Groups of the kind that has the fewest."""
+        return min(len(np.unique(kind.group)) for kind in self.kinds())
+
+
+def p_values(scores: npt.ArrayLike, calibration: Calibration) -> Floats:
+    """Split-conformal p-values; of several kinds of normal, the largest.
+
+    Within a kind of K groups ``p = (1 + sum over groups of the share >= score) / (K + 1)``. An
+    image of a new group has ``p <= alpha`` with probability at most alpha if groups are
+    exchangeable, and the images within each (hierarchical conformal prediction, Lee, Barber and
+    Willett, 2023). Where each image is its own group, this is ``(1 + #{>= score}) / (n + 1)``
+    (Vovk et al., 2005; Bates et al., 2023). As the largest, p holds for each kind by itself.
 
     Args:
         scores: Any shape, higher is more anomalous.
-        held_out: (n,) scores of normals that took no part in training.
+        calibration: The held-out normals.
 
     Returns:
         In (0, 1], in the shape of ``scores``.
     """
-    reference = np.sort(np.asarray(held_out, dtype=np.float64))
-    at_least = len(reference) - np.searchsorted(reference, np.asarray(scores), side="left")
-    return (1 + at_least) / (len(reference) + 1)
+    values = np.asarray(scores)
+    return np.max([_p_values(values, kind) for kind in calibration.kinds()], axis=0)
 
 
-def smallest_alpha(held_out: int) -> float:
-    """The smallest share of false alarms that so many held-out normals can support."""
-    return 1 / (held_out + 1)
+def smallest_alpha(groups: int) -> float:
+    """The smallest share of false alarms that so many groups of held-out normals can support."""
+    return 1 / (groups + 1)
 
 
-def threshold(held_out: npt.ArrayLike, alpha: float) -> float:
+def threshold(calibration: Calibration, alpha: float) -> float:
     """The held-out score above which a score has a p-value of at most alpha.
 
     Args:
-        held_out: (n,) scores of normals that took no part in training.
-        alpha: In [1 / (n + 1), 1).
+        calibration: The held-out normals.
+        alpha: In [1 / (K + 1), 1), K being the groups of the kind of normal that has the fewest.
 
     Raises:
         ValueError: alpha is not in the range that the held-out normals support.
     """
-    reference = np.sort(np.asarray(held_out, dtype=np.float64))
-    least = smallest_alpha(len(reference))
+    least = smallest_alpha(calibration.groups)
     if not least <= alpha < 1:
         raise ValueError(
-            f"alpha is {alpha}; {len(reference)} held-out normals support {least:.3g} to below 1."
+            f"alpha is {alpha}; {calibration.groups} {unit(calibration)} support {least:.3g} to "
+            "below 1."
         )
-    rank = min(int(np.floor(alpha * (len(reference) + 1) + 1e-9)), len(reference))
-    return float(reference[len(reference) - rank])
+    return max(_threshold(kind, alpha) for kind in calibration.kinds())
 
 
-def hold_out(
-    count: int, share: float, seed: int, groups: Sequence[str] | None = None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split normals into those to train on and those held out for calibration.
-
-    Args:
-        count: Number of normals, at least 10.
-        share: Share to hold out; at least 19 images are, at most half and 1,000.
-        seed: Of the draw.
-        groups: Part, lot, subject or video of each normal; a group is never split, so that fewer
-            are held out where the groups are large.
-
-    Returns:
-        Sorted indices of the training normals and of the held-out ones.
-
-    Raises:
-        ValueError: There are too few normals, or only one group.
-    """
-    wanted = _held_out(count, share)
-    names = np.arange(count) if groups is None else np.asarray(groups)
-    kinds, group = np.unique(names, return_inverse=True)
-    if len(kinds) < 2:
-        raise ValueError(
-            f"all {count} normals are of the group {str(kinds[0])!r}; held-out normals need a "
-            "group of their own: give images of a second one, or leave the groups out."
-        )
-    rng, sizes = np.random.default_rng(seed), np.bincount(group)
-    drawn = np.array([], dtype=np.int64)
-    for _ in range(_TRIES):
-        candidate = _draw_groups(sizes, wanted, count // 2, rng)
-        if sizes[candidate].sum() > sizes[drawn].sum():
-            drawn = candidate
-        if sizes[drawn].sum() >= wanted:
-            break
-    held_out = np.isin(group, drawn)
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+def unit(calibration: Calibration) -> str:
+    """What is counted: held-out normals, or their groups where these are of several images."""
+    fewest = min(calibration.kinds(), key=lambda kind: kind.groups)
+    alone = fewest.groups == len(fewest)
+    return "held-out normals" if alone else "groups of held-out normals"
 
 
-def hold_out_some(count: int, share: float, seed: int) -> npt.NDArray[np.int64]:
-    """Sorted indices of normals to hold out, in memory that does not grow with their number.
-
-    Args:
-        count: Number of normals, at least 10.
-        share: As of :func:`hold_out`.
-        seed: Of the draw.
-
-    Raises:
-        ValueError: There are too few normals.
-    """
-    rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(count, _held_out(count, share), replace=False, shuffle=False))
+def _p_values(scores: npt.NDArray[np.floating], kind: Calibration) -> Floats:
+    reference, weight = _descending(kind)
+    at_least = len(reference) - np.searchsorted(reference[::-1], scores, side="left")
+    return (1 + np.concatenate([[0.0], weight])[at_least]) / (kind.groups + 1)
 
 
-def _held_out(count: int, share: float) -> int:
-    """How many of so many normals are held out."""
-    if count < FEWEST_NORMALS:
-        raise ValueError(
-            f"{count} normal image{'s are' if count != 1 else ' is'} too few to train and to "
-            f"calibrate on; give at least {FEWEST_NORMALS}."
-        )
-    return min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2, MOST_HELD_OUT)
+def _threshold(kind: Calibration, alpha: float) -> float:
+    reference, weight = _descending(kind)
+    # A share just below k / (n + 1) is taken for it: it was most probably meant.
+    allowed = alpha * (kind.groups + 1) - 1 + 1e-9
+    above = np.searchsorted(-reference, -reference, side="left")
+    return float(reference[np.concatenate([[0.0], weight])[above] <= allowed][-1])
 
 
-def _draw_groups(
-    sizes: npt.NDArray[np.int64], wanted: int, most: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Groups in random order until so many images are wanted, leaving out those that exceed."""
-    drawn: list[int] = []
-    total = 0
-    for kind in rng.permutation(len(sizes)):
-        if total >= wanted:
-            break
-        if total + sizes[kind] <= most:
-            drawn.append(kind)
-            total += sizes[kind]
-    return np.array(drawn, dtype=np.int64)
+def _descending(kind: Calibration) -> tuple[Floats, Floats]:
+    """Scores from the highest down, and the weight of all down to each: a group weighs 1."""
+    _, group, size = np.unique(kind.group, return_inverse=True, return_counts=True)
+    order = np.argsort(-kind.scores, kind="stable")
+    # Thirds add up to one.
+    return kind.scores[order], np.cumsum(1 / size[group][order]).round(9)

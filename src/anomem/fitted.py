@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from anomem.calibration import p_values
+from anomem.calibration import Calibration, p_values
 from anomem.config import Config
 from anomem.cross_fitting import unseen_scores
 from anomem.data.framing import Framing
@@ -63,20 +63,25 @@ class Fitted(Configured):
             progress=stage(progress, "scoring"),
         )
 
-    def held_out_scores(self) -> npt.NDArray[np.float32]:
-        """Scores (n,) of the held-out normals not labelled since, on which decisions rest."""
+    def calibration(self) -> Calibration:
+        """Scores of the held-out normals not labelled since, on which decisions rest."""
         check_is_fitted(self, "network_")
-        frames, image = self.reserve_.calibrating()
-        scores = score_measured(self.detector_, frames)
-        return scores[highest_frames(scores, image)].numpy()
+        reserve = self.reserve_
+        frames, image = reserve.calibrating()
+        scores, kept = score_measured(self.detector_, frames), image.unique()
+        return Calibration(
+            scores[highest_frames(scores, image)].double().numpy(),
+            reserve.held_out_group[kept].numpy(),
+            reserve.held_out_kind[kept].numpy(),
+        )
 
     def p_value(self, X: object) -> npt.NDArray[np.float64]:
         """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
 
         A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
-        the held-out normals; n of them give no p-value below ``1 / (n + 1)``.
+        the held-out normals; n groups of them give no p-value below ``1 / (n + 1)``.
         """
-        return p_values(self.decision_function(X), self.held_out_scores())
+        return p_values(self.decision_function(X), self.calibration())
 
     def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
         """Decide for each image, (N,): 0 normal, 1 anomalous.
@@ -104,7 +109,7 @@ class Fitted(Configured):
                 one is used in its place.
         """
         check_is_fitted(self, "network_")
-        return threshold_by(rule_of(rule), self.held_out_scores(), self._unseen_scores)
+        return threshold_by(rule_of(rule), self.calibration(), self._unseen_scores)
 
     def explain(self, image: object) -> Explanation:
         """Score of one image, of each scale, and the deviation map of each scale.

@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
-from anomem.calibration import hold_out, smallest_alpha
+from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
 from anomem.data.framing import Framing
 from anomem.data.region import Region, read_region
 from anomem.data.shape import ImageShape, infer_shape
 from anomem.data.sources import ImageSource
+from anomem.holding_out import hold_out
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector, Heads

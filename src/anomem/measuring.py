@@ -53,6 +53,8 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
         held_out=measure_set(network, images.held_out),
         held_out_image=images.held_out_image,
         held_out_digest=image_digests(images.held_out, images.held_out_image),
+        held_out_group=images.held_out_group,
+        held_out_kind=torch.zeros_like(images.held_out_group),
         labelled=labelled,
         learnt=len(anomalies),
     )

@@ -63,6 +63,9 @@ class Reserve:
         held_out: All frames of the normals held out for calibration, at most 1,000 images.
         held_out_image: (F,) int64, number of the image of each such frame.
         held_out_digest: (N,) int64, by which these images are known again.
+        held_out_group: (N,) int64, number of the group of each, not the same in two kinds.
+        held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
+            counting those that were learnt since.
         labelled: All labelled images.
         learnt: Number of labelled anomalies that stage 1 learnt from.
     """
@@ -71,6 +74,8 @@ class Reserve:
     held_out: Measured
     held_out_image: Tensor
     held_out_digest: Tensor
+    held_out_group: Tensor
+    held_out_kind: Tensor
     labelled: Labelled
     learnt: int
 
@@ -98,6 +103,12 @@ class Reserve:
                 [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
             ),
             held_out_digest=torch.cat([self.held_out_digest, newer.held_out_digest]),
+            held_out_group=torch.cat(
+                [self.held_out_group, newer.held_out_group + self.held_out_group.max() + 1]
+            ),
+            held_out_kind=torch.cat(
+                [self.held_out_kind, newer.held_out_kind + self.held_out_kind.max() + 1]
+            ),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -105,6 +116,8 @@ class Reserve:
         named = {
             "held_out.image": self.held_out_image,
             "held_out.digest": self.held_out_digest,
+            "held_out.group": self.held_out_group,
+            "held_out.kind": self.held_out_kind,
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
             "learnt": torch.tensor(self.learnt),
@@ -128,6 +141,8 @@ class Reserve:
             measured("held_out"),
             tensors["held_out.image"],
             tensors["held_out.digest"],
+            tensors["held_out.group"],
+            tensors["held_out.kind"],
             labelled,
             int(tensors["learnt"]),
         )

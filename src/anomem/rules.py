@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anomem.calibration import smallest_alpha, threshold
+from anomem.calibration import Calibration, smallest_alpha, threshold, unit
 
 Floats = npt.NDArray[np.float32]
 
@@ -93,13 +93,13 @@ def _is_number(word: str) -> bool:
 
 
 def threshold_by(
-    rule: Rule, normals: npt.ArrayLike, unseen_anomalies: Callable[[], npt.ArrayLike]
+    rule: Rule, calibration: Calibration, unseen_anomalies: Callable[[], npt.ArrayLike]
 ) -> float:
     """The score above which an image is called anomalous.
 
     Args:
         rule: What is asked for.
-        normals: (n,) scores of held-out normals.
+        calibration: Held-out normals.
         unseen_anomalies: Gives the scores of labelled anomalies as if they had not been learnt
             from; called where the rule needs them.
 
@@ -110,9 +110,9 @@ def threshold_by(
         UserWarning: ``alpha`` needs more held-out normals than there are; the smallest supported
             alpha is used in its place.
     """
-    normal = np.sort(np.asarray(normals, dtype=np.float32))
     if isinstance(rule, FalseAlarms):
-        return threshold(normal, _supported(rule.alpha, len(normal)))
+        return _threshold_at(rule.alpha, calibration)
+    normal = np.sort(calibration.scores.astype(np.float32))
     anomalous = np.sort(np.asarray(unseen_anomalies(), dtype=np.float32))
     if len(anomalous) == 0:
         raise ValueError(
@@ -132,17 +132,18 @@ def threshold_by(
     return float(candidates[np.isclose(loss, loss.min(), rtol=1e-9, atol=1e-12)][0])
 
 
-def _supported(alpha: float, held_out: int) -> float:
-    """Alpha, or the smallest that so many held-out normals support."""
-    least = smallest_alpha(held_out)
+def _threshold_at(alpha: float, calibration: Calibration) -> float:
+    """The threshold at alpha; a kind of normal that does not support it has its smallest alpha."""
+    least = smallest_alpha(calibration.groups)
     if not 0 < alpha < least:
-        return alpha
+        return threshold(calibration, alpha)
     warnings.warn(
-        f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} held-out normals and there are "
-        f"{held_out}: deciding at alpha={least:.3g}; fit on more normals.",
+        f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} {unit(calibration)} and there are "
+        f"{calibration.groups}: deciding at alpha={least:.3g}; fit on more.",
         stacklevel=5,
     )
-    return least
+    kinds = calibration.kinds()
+    return max(threshold(kind, max(alpha, smallest_alpha(kind.groups))) for kind in kinds)
 
 
 def _between(scores: Floats) -> Floats:

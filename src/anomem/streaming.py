@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from anomem.calibration import hold_out_some
 from anomem.config import Config
 from anomem.data.framing import Framing, frame
 from anomem.data.joined import choose, refuse_shared
 from anomem.data.prepare import PreparedImages, prepare_frames, read
 from anomem.data.sources import ImageSource, StoredSource, open_images
 from anomem.data.stream import Stream
+from anomem.holding_out import hold_out_some
 from anomem.training.draws import evenly
 from anomem.training.images import Chosen, TrainingImages
 from anomem.training.ranks import Ranks
@@ -83,6 +83,7 @@ def streamed_images(
     images = TrainingImages(
         Chosen(frames, normals),
         Chosen(frames, held),
+        torch.arange(len(held)),
         torch.arange(len(held)),
         _anomalies(labelled, framing, frames),
         stream=stream,

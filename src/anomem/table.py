@@ -59,7 +59,7 @@ def score_table(
     columns = {"path": pa.array(source.names), "score": pa.array(scores.score, mask=unread)}
     for column, name in enumerate(scale_names(scores.scale_scores.shape[1])):
         columns[name] = pa.array(scores.scale_scores[:, column].copy(), mask=unread)
-    p = p_values(scores.score, model.held_out_scores())
+    p = p_values(scores.score, model.calibration())
     columns["p_value"] = pa.array(p, mask=unread)
     columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
     errors = [scores.errors.get(index) for index in range(len(source))]

@@ -134,7 +134,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
-    held_out = len(model.held_out_scores())
+    held_out = len(model.calibration())
     print(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
     return {"model": str(arguments.out), "normals": len(source), "held_out": held_out}, 0
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anomem.calibration import hold_out
 from anomem.data.named import Parts
 from anomem.data.named.parts import NORMAL, Part
 from anomem.evaluation.metrics import attack_metrics, auroc
@@ -15,6 +14,7 @@ from anomem.evaluation.one_vs_all import trained
 from anomem.evaluation.race import Contender, Judgement, Measured
 from anomem.evaluation.results import EVERY_KIND
 from anomem.evaluation.split import Caps, Cell, Exam, Split, anomaly_count
+from anomem.holding_out import hold_out
 
 DEVELOPMENT = 0.1
 """Share of the training normals that is kept to find the threshold."""

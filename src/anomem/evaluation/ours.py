@@ -14,10 +14,10 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from anomem import fitting
-from anomem.calibration import hold_out
 from anomem.config import Config
 from anomem.data.shape import ImageShape
 from anomem.device import make_fabric
+from anomem.holding_out import hold_out
 from anomem.measuring import fill_reserve
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import floats_on

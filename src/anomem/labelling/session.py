@@ -143,6 +143,6 @@ class Session:
         scores = score_measured(self.model.detector_, self._measured)
         self.score = scores[highest_frames(scores, self._image)].numpy()
         self.threshold = self.model.threshold(self.rule)
-        held_out = self.model.held_out_scores()
-        self._p_values, self._held_out = p_values(self.score, held_out), len(held_out)
+        calibration = self.model.calibration()
+        self._p_values, self._held_out = p_values(self.score, calibration), calibration.groups
         self._order = most_telling_first(self.score, self.threshold)

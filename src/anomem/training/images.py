@@ -51,6 +51,7 @@ class TrainingImages:
         normals: To train on; where they are streamed, a sample of them.
         held_out: Normals that take part in nothing but the threshold.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
+        held_out_group: (N,) int64, number of the group of each held-out image.
         anomalies: Labelled ones to train on.
         stream: All normals to train on where they do not fit into memory.
     """
@@ -58,6 +59,7 @@ class TrainingImages:
     normals: Chosen
     held_out: Chosen
     held_out_image: Tensor
+    held_out_group: Tensor
     anomalies: Chosen
     stream: Steps | None = None
 
@@ -72,6 +74,7 @@ class TrainingImages:
         image: Tensor,
         label: npt.NDArray[np.int64],
         split: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        group: npt.NDArray[np.int64] | None = None,
     ) -> TrainingImages:
         """Choose by label, and by a split of the normals counted among themselves.
 
@@ -80,13 +83,18 @@ class TrainingImages:
             image: (F,) int64, index of the image of each.
             label: (N,).
             split: Indices of the normals to train on, and of those to hold out.
+            group: (N,) number of the group of each image; None where each is its own.
         """
         normals = np.flatnonzero(label == 0)
         train, held_out, anomalies = (
             torch.nonzero(torch.isin(image, torch.from_numpy(part))).flatten()
             for part in (normals[split[0]], normals[split[1]], np.flatnonzero(label == 1))
         )
-        _, number = image[held_out].unique(return_inverse=True)
+        kept, number = image[held_out].unique(return_inverse=True)
         return TrainingImages(
-            Chosen(frames, train), Chosen(frames, held_out), number, Chosen(frames, anomalies)
+            Chosen(frames, train),
+            Chosen(frames, held_out),
+            number,
+            kept if group is None else torch.from_numpy(group)[kept],
+            Chosen(frames, anomalies),
         )
