@@ -1,9 +1,12 @@
+from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,6 +58,55 @@ def test_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(source[1], PHOTO)
     with pytest.raises(IndexError):
         source[2]
+
+
+def test_a_list_of_files_has_an_image_an_item_also_where_a_path_stands_twice(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(PHOTO).save(first)
+    Image.fromarray(255 - PHOTO).save(second)
+    source = open_images([second, first, second, str(first)])
+    assert source.names == [str(path) for path in (second, first, second, first)]
+    np.testing.assert_array_equal(source[2], 255 - PHOTO)
+    # Where a folder or a pattern is among them, each file comes once.
+    assert open_images([second, tmp_path, second]).names == [str(second), str(first)]
+    assert open_images([f"{tmp_path}/*.png", first]).names == [str(first), str(second)]
+
+
+class Pointer:
+    """Some library's own kind of path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+def test_paths_come_in_any_container(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.fromarray(PHOTO).save(path)
+    names = [str(path) for path in paths]
+    column = pandas.Series(names, index=[7, 3])
+    for x in (
+        *(np.array(names), np.array(paths), np.array(names, dtype=object)),
+        *(set(paths), frozenset(names), deque(names), dict.fromkeys(names).keys()),
+        *(column, column.astype("category"), pandas.Series(paths), pandas.Index(names)),
+        *(pa.array(names), pa.chunked_array([names])),
+        *([Pointer(path) for path in paths], [PurePosixPath(path) for path in paths]),
+        *(map(str, paths), (path for path in paths)),
+    ):
+        assert open_images(x).names == names, type(x)
+    assert sorted(open_images(tmp_path.glob("*.png")).names) == names
+    assert open_images(Pointer(tmp_path)).names == names
+    assert open_images({"a": paths[0]}.values()).names == names[:1]
+
+
+def test_images_come_from_an_iterator() -> None:
+    source = open_images(Image.fromarray(each) for each in (PHOTO, 255 - PHOTO))
+    np.testing.assert_array_equal(source[1], 255 - PHOTO)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"])
@@ -170,7 +222,11 @@ def test_wrong_lists_and_types_are_told_apart() -> None:
     assert "give a list of images, [image]" in error_of(image, TypeError)
     assert "give TensorDataset(X)" in error_of(torch.zeros(2, 3, 4, 4), TypeError)
     assert "NoneType holds no images" in error_of(None, TypeError)
-    assert "generator holds no images" in error_of((x for x in [image]), TypeError)
+    assert "dict holds no images" in error_of({"a": image}, TypeError)
+    assert "Item 1 of the list is of type float" in error_of(
+        pandas.Series(["a.png", float("nan")]), TypeError
+    )
+    assert "The list is empty" in error_of(Path("none").glob("*"))
     assert "The Items is empty" in error_of(Items())
 
 

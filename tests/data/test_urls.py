@@ -63,6 +63,12 @@ def test_a_folder_on_s3_is_as_one_here(bucket: str, folders: dict[str, Path]) ->
         there[40]
 
 
+def test_a_list_of_urls_has_an_image_an_item_also_where_one_stands_twice(bucket: str) -> None:
+    first, second = open_images(f"{bucket}/train").names[:2]
+    assert open_images([second, first, second]).names == [second, first, second]
+    assert len(open_images([f"{bucket}/train", second])) == 40
+
+
 def test_urls_are_listed_as_paths_are(bucket: str) -> None:
     everything = open_images(bucket).names
     assert len(everything) == 80 and everything == sorted(everything)

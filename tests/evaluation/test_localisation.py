@@ -69,6 +69,18 @@ def test_without_folders_there_are_no_kinds(marked: Path) -> None:
     assert found.by_kind == {} and found.all["aupro"] == 1.0
 
 
+def test_an_anomaly_directly_in_the_folder_takes_no_map_of_a_kind(marked: Path) -> None:
+    for folder in ("odd", "masks"):
+        # Sorted before the folders "high" and "low"; its mask is not the square of either.
+        Image.open(marked / "odd" / "low" / "1.png").save(marked / folder / "1.png")
+    mask = np.asarray(Image.open(marked / "masks" / "low" / "1_mask.png"))
+    Image.fromarray(mask).save(marked / "masks" / "1.png")
+    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
+    found = localise(brightness, *asked)
+    assert set(found.by_kind) == {"high", "low"}
+    assert found.by_kind["high"]["pixel_auroc"] == found.by_kind["low"]["pixel_auroc"] == 1.0
+
+
 def test_a_mask_of_another_size_is_refused(marked: Path) -> None:
     Image.new("L", (8, 8)).save(marked / "masks" / "low" / "1_mask.png")
     with pytest.raises(ValueError, match="1_mask.png is 8 x 8 and its image 60 x 80; give a mask"):

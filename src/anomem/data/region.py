@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_region(given: str | Path | npt.ArrayLike) -> Region:
     """
     if isinstance(given, str) and _CORNERS.fullmatch(given):
         region = _drawn(given)
-    elif isinstance(given, str | Path):
+    elif isinstance(given, str | os.PathLike):
         region = read_mask(Path(given))
     else:
         region = np.asarray(given) != 0

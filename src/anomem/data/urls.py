@@ -38,12 +38,19 @@ def list_urls(urls: Sequence[str]) -> list[str]:
             ``[``.
 
     Returns:
-        The URLs of the files in the order given, each once.
+        The URLs of the files in the order given; each once, unless all that is given are files.
 
     Raises:
         ValueError: There is no such file, a folder has no image, or the storage refuses.
     """
-    return list(dict.fromkeys(found for url in urls for found in _files(url)))
+    found = [_files(url) for url in urls]
+    listed = [file for files in found for file in files]
+    return listed if listed == [_itself(url) for url in urls] else list(dict.fromkeys(listed))
+
+
+def _itself(url: str) -> str:
+    storage, path = storage_of(url)
+    return str(storage.unstrip_protocol(path))
 
 
 def _files(url: str) -> list[str]:

@@ -75,10 +75,9 @@ def localise(
             progress(done, len(normal) + len(anomalous))
     mean = np.mean([resize(heat, (LONGEST, LONGEST)) for heat in maps[: len(normal)]], axis=0)
     blind = [resize(mean, heat.shape) for heat in maps]
-    kinds = [image.relative_to(folder).parts[0] for image in anomalous if image.parent != folder]
     by_kind = {
-        kind: [*range(len(normal)), *(len(normal) + i for i, k in enumerate(kinds) if k == kind)]
-        for kind in sorted(set(kinds))
+        kind: [*range(len(normal)), *(len(normal) + index for index in indices)]
+        for kind, indices in _by_kind(anomalous, folder).items()
     }
     return Localisation(
         pixel_metrics(maps, truths),
@@ -88,6 +87,15 @@ def localise(
             for kind, chosen in by_kind.items()
         },
     )
+
+
+def _by_kind(anomalous: Sequence[Path], folder: Path) -> dict[str, list[int]]:
+    """Which anomalies lie below each sub-folder; those directly in the folder are of no kind."""
+    kinds: dict[str, list[int]] = {}
+    for index, image in enumerate(anomalous):
+        if image.parent != folder:
+            kinds.setdefault(image.relative_to(folder).parts[0], []).append(index)
+    return dict(sorted(kinds.items()))
 
 
 def _shrunk(values: Heat) -> Heat:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from anomem.config import EncoderChoices
 from anomem.network.weights import load_weights
 
-
 _BLOCK = 8
 """Channels that oneDNN's AVX2 kernels take at a time."""
 
