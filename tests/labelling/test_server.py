@@ -172,6 +172,52 @@ def test_it_learns_at_a_key_and_ends_with_a_summary(
     assert (ended["normal"] + ended["anomalous"], ended["left"]) == (6, 44)
 
 
+def test_what_is_wrong_with_the_file_of_answers_is_told_on_the_page(
+    page: Page, browser: Chrome
+) -> None:
+    opened(browser, page)
+    first = told(browser, "name")
+    press(browser, "n")
+    kept = page.labels.read_text()
+    for table, message in (
+        (kept + '"unclosed.png,normal,x\n', "labels.csv, line 3 cannot be read, as where a quote"),
+        (kept + "x.png,maybe,x\n", "labels.csv, line 3 says 'maybe', which is not one of"),
+    ):
+        page.labels.write_text(table)
+        press(browser, "a")
+        assert message in told(browser, "message")
+        assert page.labels.read_text() == table
+    page.labels.unlink()
+    page.labels.mkdir()
+    press(browser, "a")
+    assert "labels.csv: the answer was not kept (Is a directory)" in told(browser, "message")
+    page.labels.rmdir()
+    page.labels.write_text(kept)
+    press(browser, "ua")
+    assert told(browser, "message") == "" and told(browser, "name") != first
+    assert [answer for _, answer in page.answers()] == ["normal", "undone", "anomalous"]
+    browser.get_log("browser")  # each refusal is an error on the console
+
+
+def test_an_image_that_is_gone_is_told_and_can_only_be_skipped(
+    page: Page, browser: Chrome, unlabelled: Path
+) -> None:
+    opened(browser, page)
+    press(browser, "a")
+    for file in unlabelled.glob("*.png"):
+        file.rename(file.with_suffix(".away"))
+    press(browser, "a")
+    gone = told(browser, "name")
+    assert "there is no such file; check the path" in told(browser, "message")
+    assert not browser.find_element(By.ID, "image").get_attribute("src")
+    press(browser, "na")
+    assert told(browser, "name") == gone
+    press(browser, "s")
+    assert told(browser, "name") != gone
+    assert [answer for _, answer in page.answers()] == ["anomalous", "anomalous", "skipped"]
+    browser.get_log("browser")
+
+
 def test_the_file_of_answers_adapts_a_model(
     unlabelled: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,32 @@ def test_it_learns_from_the_answers_and_takes_back_what_is_undone(session: Sessi
     session.adapt()
     assert load(session.out).reserve_.labelled.label.tolist() == [0]
     np.testing.assert_allclose(session.score, before, atol=1e-5)
+
+
+def test_labelled_images_that_are_gone_or_spoilt_do_not_block_the_others(session: Session) -> None:
+    found = [index for index in range(50) if strange(session, index)][:5]
+    for index in found:
+        session.answer(index, "anomalous")
+    session.files[found[1]].unlink()
+    session.files[found[3]].write_bytes(b"no image")
+    errors = session.adapt()
+    assert len(errors) == 2 and "there is no such file" in errors[0] and "not an image" in errors[1]
+    assert load(session.out).reserve_.labelled.label.tolist() == [1] * 3
+    for index in found:
+        session.files[index].unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="5 of 5 images cannot be read"):
+        session.adapt()
+
+
+def test_a_key_among_300_000_answers_takes_no_time(session: Session) -> None:
+    rows = "".join(f"gone/part-{i}.png,normal,2026-01-01\n" for i in range(300_000))
+    session.answers.file.write_text("image,answer,time\n" + rows)
+    session.standing()
+    start = time.perf_counter()
+    session.answer(7, "anomalous")
+    now = session.standing()
+    assert time.perf_counter() - start < 0.8
+    assert (now.last, now.anomalous, now.normal, now.left) == (7, 1, 0, 49)
 
 
 def test_nothing_to_read_is_told(model: AnoMem, tmp_path: Path) -> None:

@@ -153,8 +153,10 @@ def adapt(arguments: Adapt) -> Result:
         given.remove((arguments.normal, 0))
     sources = [(open_images(paths), label) for paths, label in given if paths is not None]
     if arguments.labels is not None:
+        if not arguments.labels.exists():
+            raise ValueError(f"{arguments.labels}: there is no such file; check the path.")
         answered = AnswerFile(arguments.labels).labels()
-        sources += [(FileSource([file]), label) for file, label in answered.items()]
+        sources += [(FileSource([Path(file)]), label) for file, label in answered.items()]
     if not sources:
         raise ValueError(
             "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import codecs
 import os
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import Literal, get_args
+from threading import Lock
 
-Answer = Literal["normal", "anomalous", "skipped", "undone"]
+from anomem.labelling.rows import Answer, Columns
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["LABELS", "Answer", "AnswerFile"]
 
 LABELS = {"normal": 0, "anomalous": 1}
 """The answers that are labels."""
-_COLUMNS = ("image", "answer", "time")
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class AnswerFile:
@@ -21,7 +28,9 @@ class AnswerFile:
 
     Every answer is a line of its own, appended in one write that is on the disk when
     :meth:`append` returns. So nothing is lost when the process is killed, and several pages or
-    processes can write to one file.
+    processes can write to one file. It may have been begun in a spreadsheet: with semicolons or
+    tabs, a byte order mark, names in the code page of Windows, further columns, and words such as
+    "Good" or "1". What cannot be understood is refused by its line, and nothing is appended to it.
 
     Args:
         file: Made with the first answer.
@@ -29,56 +38,107 @@ class AnswerFile:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._busy = Lock()
+        self._taken_in = b""
+        self._answers: dict[str, Answer] = {}
 
     def append(self, image: Path, answer: Answer) -> None:
-        """Keep an answer; the path is kept as seen from the folder of the file."""
-        below = os.path.relpath(image.absolute(), self.file.parent.absolute())
-        with self.file.open("ab", buffering=0) as end:
-            start = "" if end.tell() else _line(_COLUMNS)
-            if end.tell() and not self._ends_in_a_line():
-                start = "\n"
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            end.write((start + _line((below, answer, now))).encode())
-            os.fsync(end.fileno())
-
-    def read(self) -> dict[Path, Answer]:
-        """The answer that counts of each image, by absolute path, the latest given last.
+        """Keep an answer; the path is kept as seen from the folder of the file.
 
         Raises:
             ValueError: The file is not one of answers.
+            OSError: It cannot be written; it is as it was.
         """
-        if not self.file.exists():
-            return {}
-        answers: dict[Path, Answer] = {}
-        with self.file.open(newline="", encoding="utf-8") as text:
-            rows = csv.reader(text)
-            header = tuple(next(rows, _COLUMNS))
-            if header != _COLUMNS:
-                raise ValueError(
-                    f"{self.file} has the columns {', '.join(header)} and not "
-                    f"{', '.join(_COLUMNS)}; give another file."
-                )
-            for row in rows:
-                if len(row) == len(_COLUMNS) and row[1] in get_args(Answer):
-                    image = Path(os.path.normpath(self.file.parent.absolute() / row[0]))
-                    answers.pop(image, None)
-                    answers[image] = row[1]  # type: ignore[assignment]
-        return answers
+        with self._busy:
+            try:
+                with FileIO(self.file, "a+") as file:
+                    _wait_for(file)
+                    file.seek(0)
+                    content = file.readall()
+                    self._answers_of(content)
+                    _append(file, self._line(content, os.path.abspath(image), answer))
+            except OSError as error:
+                raise OSError(
+                    f"{self.file}: the answer was not kept ({error.strerror}); make room, or let "
+                    "this user write there, and answer again."
+                ) from error
 
-    def labels(self) -> dict[Path, int]:
-        """The label of each image answered, as ``AnoMem.adapt`` takes it.
+    def read(self) -> dict[str, Answer]:
+        """The answer that counts of each image, by absolute path, the latest given last.
+
+        Only what was added since the last call is read anew.
+
+        Raises:
+            ValueError: The file is not one of answers.
+            OSError: It cannot be read.
+        """
+        with self._busy:
+            try:
+                with FileIO(self.file) as file:
+                    _wait_for(file, shared=True)
+                    content = file.readall()
+            except FileNotFoundError:
+                content = b""
+            except OSError as error:
+                raise OSError(
+                    f"{self.file}: the answers cannot be read ({error.strerror}); "
+                    "let this user read the file, or give another one."
+                ) from error
+            return self._answers_of(content)
+
+    def labels(self) -> dict[str, int]:
+        """The label of each image answered, by absolute path.
 
         0 normal, 1 anomalous, -1 where the image was skipped or its answer taken back.
         """
         return {image: LABELS.get(answer, -1) for image, answer in self.read().items()}
 
-    def _ends_in_a_line(self) -> bool:
-        with self.file.open("rb") as content:
-            content.seek(-1, os.SEEK_END)
-            return content.read(1) == b"\n"
+    def _answers_of(self, content: bytes) -> dict[str, Answer]:
+        """Take in what a file holds; what was taken in before is compared and not parsed."""
+        if not content.startswith(self._taken_in):
+            self._taken_in, self._answers = b"", {}
+        if not self._taken_in:
+            self._columns = Columns.of(self.file, _text(self.file, content))
+        added = _text(self.file, content[len(self._taken_in) :])
+        answers = dict(self._answers)
+        for row in self._columns.rows(added, self._taken_in.count(b"\n")):
+            if row.answer is not None:
+                answers.pop(row.image, None)
+                answers[row.image] = row.answer
+        if content.endswith(b"\n"):  # or its last row may still grow
+            self._taken_in, self._answers = content, answers
+        return dict(answers)
+
+    def _line(self, content: bytes, image: str, answer: Answer) -> bytes:
+        """What is added to a file: an answer, after the first line if it has none yet."""
+        start = "" if _text(self.file, content).strip() else self._columns.header()
+        if content and not content.endswith((b"\n", b"\r", codecs.BOM_UTF8)):
+            start = "\n" + start
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return (start + self._columns.line(image, answer, now)).encode("utf-8", "surrogateescape")
 
 
-def _line(fields: tuple[str, ...]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(fields)
-    return text.getvalue()
+def _text(file: Path, content: bytes) -> str:
+    if content.startswith(_WIDE) or b"\0" in content[:2]:
+        raise ValueError(f"{file} is UTF-16; save it again as CSV in UTF-8.")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write at the end, whole or not at all."""
+    before = os.fstat(file.fileno()).st_size
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(before)
+        raise
+
+
+def _wait_for(file: FileIO, *, shared: bool = False) -> None:
+    """Until no other process writes to the file, or, if this one will, reads it."""
+    if sys.platform != "win32":
+        with suppress(OSError):  # a storage without locks: a line is still one write
+            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)

@@ -61,15 +61,17 @@ def make_app(session: Session, token: str) -> FastAPI:
         return response
 
     @app.exception_handler(ValueError)
-    def refuse(_: Request, error: ValueError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=400)
+    @app.exception_handler(OSError)
+    @app.exception_handler(RuntimeError)
+    def refuse(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": _shown(" ".join(str(error).split()))}, status_code=400)
 
     return app
 
 
 def _routes(session: Session) -> APIRouter:
     routes = APIRouter()
-    names = names_in_common([str(file) for file in session.files])
+    names = [_shown(name) for name in names_in_common([str(file) for file in session.files])]
     page = template("anomem.labelling", "label.html")
 
     def image_info(index: int | None) -> dict[str, Any] | None:
@@ -97,7 +99,9 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.get("/", response_class=HTMLResponse)
     def show() -> str:
-        return page.render(answers=session.answers.file, out=session.out, errors=session.errors)
+        errors = [_shown(error) for error in session.errors]
+        files = {"answers": _shown(str(session.answers.file)), "out": _shown(str(session.out))}
+        return page.render(**files, errors=errors)
 
     @routes.get("/standing")
     def tell() -> dict[str, Any]:
@@ -110,8 +114,8 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.post("/adapt")
     def adapt() -> dict[str, Any]:
-        session.adapt()
-        return standing()
+        left_out = [_shown(error) for error in session.adapt()]
+        return {**standing(), "left_out": left_out}
 
     @routes.get("/images/{index}")
     def image(index: int) -> Response:
@@ -132,3 +136,8 @@ def _jpeg(session: Session, index: int, *, heat: bool) -> Response:
     if heat:
         shown = overlaid(shown, np.asarray(Image.fromarray(session.heat_of(index)).resize(size)))
     return Response(jpeg(shown), media_type="image/jpeg")
+
+
+def _shown(text: str) -> str:
+    """A text as it can be sent, where a name in it is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ from anomem.calibration import p_values
 from anomem.data.sources import FileSource
 from anomem.detector import AnoMem
 from anomem.fitted import StageProgress, stage
-from anomem.labelling.answers import LABELS, Answer, AnswerFile
+from anomem.labelling.answers import Answer, AnswerFile
+from anomem.labelling.learning import learn_from
 from anomem.labelling.order import anomalies_among, most_telling_first
 from anomem.network.measured import Measured
 from anomem.scoring import highest_frames, measure_source, score_measured
@@ -87,30 +89,26 @@ class Session:
         self._measured = Measured.joined(measured)
         kept, image = np.unique(torch.cat([part.image for part in parts]), return_inverse=True)
         self._image = torch.from_numpy(image)
-        self.files = [files[index].absolute() for index in kept]
+        self.files = [Path(os.path.abspath(files[index])) for index in kept]
         self.images = FileSource(self.files)
+        self._number = {str(file): index for index, file in enumerate(self.files)}
         self._busy = Lock()
         self._rank()
 
     def standing(self) -> Standing:
         """What is to be looked at next, and what is left."""
         answers = self.answers.read()
-        counts = {label: 0 for label in LABELS}
-        number = {file: index for index, file in enumerate(self.files)}
-        last, answered = None, np.zeros(len(self.files), dtype=bool)
-        for file, answer in answers.items():
-            if file in number and answer != "undone":
-                last, answered[number[file]] = number[file], True
-                if answer in counts:
-                    counts[answer] += 1
-        order = [int(index) for index in self._order if not answered[index]]
+        given = [answers.get(file, "undone") for file in self._number]
+        answered = np.array([answer != "undone" for answer in given])
+        order = self._order[~answered[self._order]]
+        latest = (file for file in reversed(answers) if answers[file] != "undone")
         return Standing(
-            next=order[0] if order else None,
-            normal=counts["normal"],
-            anomalous=counts["anomalous"],
+            next=int(order[0]) if len(order) else None,
+            normal=given.count("normal"),
+            anomalous=given.count("anomalous"),
             left=len(order),
             anomalies_left=anomalies_among(self._p_values[~answered], self._held_out),
-            last=last,
+            last=next((self._number[file] for file in latest if file in self._number), None),
         )
 
     def answer(self, index: int, answer: Answer) -> None:
@@ -118,21 +116,24 @@ class Session:
         with self._busy:
             self.answers.append(self.files[index], answer)
 
-    def adapt(self) -> None:
+    def adapt(self) -> list[str]:
         """Learn from all labels, save the model, and rank the images again.
 
+        Returns:
+            Of the labelled images that can no longer be read, a sentence each; they are left out.
+
         Raises:
-            ValueError: There is no label yet.
+            ValueError: There is no label yet, or none of them can be read.
         """
-        answered = self.answers.labels()
-        given = [file for file in self.files if file in answered]
-        label = [answered[file] for file in given]
-        if set(label) <= {-1}:
-            raise ValueError("There is no label to learn from yet; label an image first.")
         with self._busy:
-            self.model.adapt(given, label)
+            answered = self.answers.labels()
+            label = {file: answered[file] for file in self._number if file in answered}
+            if not set(label.values()) & {0, 1}:
+                raise ValueError("There is no label to learn from yet; label an image first.")
+            errors = learn_from(self.model, label)
             self.model.save(self.out)
             self._rank()
+            return list(errors.values())
 
     def heat_of(self, index: int) -> npt.NDArray[np.float32]:
         """The heat map of an image, H x W."""

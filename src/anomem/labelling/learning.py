@@ -1,0 +1,47 @@
+"""What a detector learns from the answers of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from anomem.data.framing import Framing, frame
+from anomem.data.opening import ImageError
+from anomem.data.prepare import read
+from anomem.data.sources import FileSource
+from anomem.detector import AnoMem
+
+
+def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:
+    """Adapt a detector to the labels of files, those left out that can no longer be read.
+
+    Args:
+        model: Is adapted.
+        labels: 0 normal, 1 anomalous, -1 not labelled, by path.
+
+    Returns:
+        Of each file left out, the sentence that says why.
+
+    Raises:
+        ValueError: None can be read.
+    """
+    try:
+        _adapt(model, labels)
+        return {}
+    except ImageError:
+        errors = unreadable(list(labels), model.framing_)
+        if errors.keys() >= labels.keys():
+            raise
+        _adapt(model, {file: label for file, label in labels.items() if file not in errors})
+        return errors
+
+
+def unreadable(files: Sequence[str], framing: Framing) -> dict[str, str]:
+    """Of the files that cannot be read, the sentence that says why."""
+    framed = frame(FileSource([Path(file) for file in files]), framing)
+    errors = read(framed.frames, range(len(framed.frames)), framing.shape).errors
+    return {files[framed.image[index]]: why for index, why in errors.items()}
+
+
+def _adapt(model: AnoMem, labels: Mapping[str, int]) -> None:
+    model.adapt(FileSource([Path(file) for file in labels]), list(labels.values()))

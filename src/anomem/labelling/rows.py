@@ -1,0 +1,156 @@
+"""A table of answers, row by row: what a page wrote, and what people write by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Answer = Literal["normal", "anomalous", "skipped", "undone"]
+
+COLUMNS = ("image", "answer", "time")
+"""Of a table that the page begins."""
+_WORDS: dict[Answer, tuple[str, ...]] = {
+    "normal": ("normal", "good", "ok", "0", "0.0"),
+    "anomalous": (
+        *("anomalous", "anomaly", "abnormal", "bad", "defect", "defective", "ng", "nok"),
+        *("1", "1.0"),
+    ),
+    "skipped": ("skipped", "skip"),
+    "undone": ("undone",),
+}
+_MEANING = {word: answer for answer, words in _WORDS.items() for word in words}
+_FORMULA = ("=", "+", "-", "@")
+
+
+@dataclass(slots=True)
+class Row:
+    """An answer.
+
+    Attributes:
+        image: Absolute path of the image.
+        answer: None where the row has none yet.
+    """
+
+    image: str
+    answer: Answer | None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How a table of answers is laid out.
+
+    Attributes:
+        file: Of the table.
+        delimiter: A comma, a semicolon or a tab.
+        names: Of its columns, as its first line has them.
+        image: Number of the column with the path of an image, seen from the folder of the table.
+        answer: Number of the column with what was said of it.
+        folder: Absolute path of the folder of the table.
+    """
+
+    file: Path
+    delimiter: str
+    names: tuple[str, ...]
+    image: int
+    answer: int
+    folder: str
+
+    @staticmethod
+    def of(file: Path, text: str) -> Columns:
+        """As the first line of a table says; those of a new table where it is empty.
+
+        Raises:
+            ValueError: It has no column "image" or "answer".
+        """
+        first = next((line for line in text.splitlines() if line.strip()), ",".join(COLUMNS))
+        delimiter = max(",;\t", key=first.count)
+        names = tuple(name.strip() for name in next(csv.reader([first], delimiter=delimiter)))
+        known = [name.lower() for name in names]
+        if known.count("image") != 1 or known.count("answer") != 1:
+            raise ValueError(
+                f"{file} has the columns {', '.join(names)} and not {', '.join(COLUMNS)}; "
+                "give another file, or name them so in its first line."
+            )
+        image, answer = known.index("image"), known.index("answer")
+        return Columns(file, delimiter, names, image, answer, os.path.abspath(file.parent))
+
+    def header(self) -> str:
+        """The first line."""
+        return self._line(dict(zip(self.names, self.names, strict=True)))
+
+    def line(self, image: str, answer: Answer, time: str) -> str:
+        """A row; columns of others stay empty.
+
+        Args:
+            image: Absolute path.
+            answer: What was said of it.
+            time: When.
+        """
+        below = os.path.relpath(image, self.folder)
+        if below.startswith(_FORMULA):  # or a spreadsheet computes it
+            below = os.path.join(os.curdir, below)
+        fields = {"image": below, "answer": answer, "time": time}
+        return self._line({name: fields.get(name.lower(), "") for name in self.names})
+
+    def rows(self, text: str, lines_before: int) -> Iterator[Row]:
+        """The rows of a part of the table, its first line and empty lines apart.
+
+        Args:
+            text: Whole lines; bytes that are not UTF-8 as surrogate escapes.
+            lines_before: Number of lines of the table before them.
+
+        Raises:
+            ValueError: A row cannot be understood; names its line.
+        """
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
+        line, header = lines_before + 1, lines_before == 0
+        try:
+            for fields in reader:
+                if not any(field.strip() for field in fields):
+                    pass
+                elif header:
+                    header = False
+                else:
+                    yield self._row(fields, line)
+                line = lines_before + reader.line_num + 1
+        except csv.Error as error:
+            why = f"cannot be read, as where a quote is not closed ({error})"
+            raise self._refused(line, why) from error
+
+    def _row(self, fields: list[str], line: int) -> Row:
+        few, many = len(fields) <= max(self.image, self.answer), fields[len(self.names) :]
+        if few or any(field.strip() for field in many):
+            raise self._refused(line, f"has {len(fields)} columns for {len(self.names)}")
+        image, word = fields[self.image], fields[self.answer].strip()
+        if word and word.lower() not in _MEANING:
+            raise self._refused(line, f"says {word!r}, which is not one of {', '.join(_WORDS)}")
+        if not image.strip() or "\0" in image:
+            raise self._refused(line, f"names no image ({image!r})")
+        return Row(self._path(image), _MEANING.get(word.lower()))
+
+    def _path(self, given: str) -> str:
+        path = os.path.normpath(os.path.join(self.folder, given))
+        if given.isascii() or os.path.lexists(path):
+            return path
+        try:  # spreadsheets write the code page of Windows
+            other = given.encode("utf-8", "surrogateescape").decode("cp1252")
+        except UnicodeError:
+            return path
+        elsewhere = os.path.normpath(os.path.join(self.folder, other))
+        return elsewhere if os.path.lexists(elsewhere) else path
+
+    def _line(self, fields: dict[str, str]) -> str:
+        text = io.StringIO()
+        # Of the two line ends each is quoted where it is in a name, so both are given.
+        csv.writer(text, delimiter=self.delimiter, lineterminator="\r\n").writerow(
+            [fields[name] for name in self.names]
+        )
+        return text.getvalue().removesuffix("\r\n") + "\n"
+
+    def _refused(self, line: int, what: str) -> ValueError:
+        return ValueError(f"{self.file}, line {line} {what}; correct or remove that line.")
