@@ -146,7 +146,7 @@ def test_file_that_does_not_fit(mapping: dict[str, Any], message: str) -> None:
         (Stage1Choices, {"anomaly_share": 0}, "above 0"),
         (Stage1Choices, {"warmup": 1}, "warmup"),
         (Stage2Choices, {"margin": 0}, "above 0"),
-        (Stage2Choices, {"prior": 0}, "above 0, or None"),
+        (Stage2Choices, {"prior": 0}, "above 0, at most 1e.06"),
         (CalibrationChoices, {"share": 0.6}, "0.5"),
     ],
 )

@@ -12,15 +12,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 
-from anomem.description import DESCRIPTION, FORMAT_VERSION, ModelError, load_description
+from anomem.description import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    ModelError,
+    damaged,
+    load_description,
+)
 from anomem.training.stage1 import Stage1State
+from anomem.untrusted import check_regular
 
 _WEIGHTS_OR_PART = re.compile(r"\.?weights-[0-9a-f]{16}\.safetensors(\.tmp)?")
 _SHARE_OF_TIME = 0.02
+_AT_A_TIME = 2**22
+"""Numbers looked at in one go."""
+_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+}
+Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
 
 
 def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -40,9 +57,8 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
     """
     weights = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     name = f"weights-{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
-    text = json.dumps(
-        {"format_version": FORMAT_VERSION, "weights": name, **description}, indent=2
-    ).encode()
+    about = {"format_version": FORMAT_VERSION, "weights": name, **description}
+    text = json.dumps(about, indent=2, allow_nan=False).encode()
     check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() and any(path.iterdir()):
@@ -73,21 +89,59 @@ def check_writable(path: Path) -> None:
         raise ModelError(f"{path} holds other files and no model; give another folder.")
 
 
-def load_folder(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_folder(
+    path: Path, check: Check = lambda description, shapes: None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a model folder; runs no code from it.
+
+    Args:
+        path: The folder.
+        check: Called with the description and the tensors, on the meta device, which has shapes
+            and no values, before any value is read. May raise what is wrong with them.
 
     Returns:
         The description and the tensors, on the CPU.
 
     Raises:
-        ModelError: ``path`` is not a whole model folder of this format.
+        ModelError: ``path`` is not a whole model folder of this format, or holds a number that is
+            not finite.
     """
     description = load_description(path)
     file = path / description["weights"]
     try:
-        return description, load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} is damaged ({error}); save or fit the model again.") from error
+        check_regular(file)
+        shapes = _shapes(file)
+        check(description, shapes)
+        tensors = load_file(file)
+        check_finite(tensors)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise damaged(file, error) from error
+    return description, tensors
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that are not finite.
+
+    Raises:
+        ValueError: A tensor holds some; it is named.
+    """
+    for name, tensor in tensors.items():
+        parts = tensor.flatten().split(_AT_A_TIME) if tensor.is_floating_point() else ()
+        if not all(torch.isfinite(part).all() for part in parts):
+            raise ValueError(f"{name[:60]!r} holds numbers that are not finite")
+
+
+def _shapes(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file without their values."""
+    with safe_open(file, framework="pt") as opened:
+        kinds = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        unknown = {kind.get_dtype() for kind in kinds.values()} - _DTYPES.keys()
+        if unknown:
+            raise ValueError(f"it holds numbers of the kind {min(unknown)}")
+        return {
+            name: torch.empty(kind.get_shape(), dtype=_DTYPES[kind.get_dtype()], device="meta")
+            for name, kind in kinds.items()
+        }
 
 
 class Stage1File:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,13 +73,22 @@ def usual_places(
     """
     normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
     one = place_maps(network, normals.take(torch.arange(1)))
-    shapes = [maps.shape[1:] for maps in one.features]
-    places = UsualPlaces(
-        [(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], len(one.odds)
-    )
+    places = new_places(one.features, len(one.odds), anywhere=anywhere)
     places.fit(place_maps(network, batch) for _, batch in batches(normals))
     places.calibrate(place_maps(network, batch) for _, batch in batches(held_out))
     return places
+
+
+def new_places(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> UsualPlaces:
+    """What is usual at each place, before normals are seen.
+
+    Args:
+        features: Fine feature maps (B, C_s, H_s, W_s), of which the shapes count.
+        heads: Number of maps of log-odds.
+        anywhere: As of :func:`usual_places`.
+    """
+    shapes = (maps.shape[1:] for maps in features)
+    return UsualPlaces([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)
 
 
 def one_frame_each(

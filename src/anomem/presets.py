@@ -141,6 +141,8 @@ def overlaid(config: Config, mapping: Mapping[str, Any]) -> Config:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"the configuration is {mapping!r:.60}; give groups of choices.")
     base = _as_mapping(config)
     for group, choices in mapping.items():
         known = base.get(group, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -12,6 +12,45 @@ from anomem.network.measured import Measured
 from anomem.training.draws import evenly
 
 MOST_KEPT = 1000
+_FEWEST = {"normals": 4, "images": 1, "held_out": 1}
+"""Of which a saved reserve has some."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a tensor of a saved reserve must be.
+
+    Attributes:
+        dtype: Of its numbers.
+        sizes: Names of its dimensions: those of one name are equal in all tensors.
+        least: Its smallest number, None for no bound.
+        below: What all are below: a number, or the name of a dimension.
+    """
+
+    dtype: torch.dtype
+    sizes: tuple[str, ...]
+    least: int | None = None
+    below: int | str = 2**31
+
+
+_MEASURED = {
+    "scores": (torch.float32, "scales"),
+    "pooled": (torch.float16, "pooled"),
+    "evidence": (torch.float32, "scales"),
+}
+KEPT: dict[str, Kept] = {
+    **{
+        f"{part}.{name}": Kept(dtype, (part, width))
+        for part in ("normals", "held_out", "labelled")
+        for name, (dtype, width) in _MEASURED.items()
+    },
+    "held_out.image": Kept(torch.int64, ("held_out",), 0, "images"),
+    "held_out.digest": Kept(torch.int64, ("images",)),
+    "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
+    "labelled.digest": Kept(torch.int64, ("labelled",)),
+    "learnt": Kept(torch.int64, (), 0),
+}
+"""Every tensor of a saved reserve, by name."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +167,19 @@ class Reserve:
 
     @staticmethod
     def of(tensors: dict[str, Tensor]) -> Reserve:
-        """The reserve from its tensors."""
+        """The reserve from its tensors, of shapes as :func:`check_kept` wants them.
+
+        Raises:
+            ValueError: A number is out of its range, or a held-out image has no frame.
+        """
+        sizes = _sizes(tensors)
+        for name, kept in KEPT.items():
+            below = kept.below if isinstance(kept.below, int) else sizes[kept.below]
+            values = tensors[name]
+            if kept.least is not None and ((values < kept.least) | (values >= below)).any():
+                raise ValueError(f"{name} holds numbers below {kept.least} or not below {below}")
+        if len(tensors["held_out.image"].unique()) < sizes["images"]:
+            raise ValueError("a held-out image has no frame")
 
         def measured(name: str) -> Measured:
             return Measured(*(tensors[f"{name}.{field.name}"] for field in fields(Measured)))
@@ -151,3 +202,34 @@ class Reserve:
         yield "normals", self.normals
         yield "held_out", self.held_out
         yield "labelled", self.labelled.measured
+
+
+def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
+    """Refuse tensors that are no reserve, by their names, kinds and shapes alone.
+
+    Args:
+        tensors: By name; their values are not looked at.
+        scales: Of the network.
+        pooled: Length of what the network pools of an image.
+
+    Raises:
+        ValueError: One is missing, unknown, or of another kind or shape than the others.
+    """
+    wrong = tensors.keys() ^ KEPT.keys()
+    if wrong:
+        name = min(wrong)
+        raise ValueError(f"{name[:60]!r} is {'unknown' if name in tensors else 'missing'}")
+    sizes = {"scales": scales, "pooled": pooled} | _sizes(tensors)
+    for name, kept in KEPT.items():
+        wanted = tuple(sizes.get(size) for size in kept.sizes)
+        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != kept.dtype:
+            raise ValueError(f"{name} does not fit the others")
+    for name, fewest in _FEWEST.items():
+        if sizes[name] < fewest:
+            raise ValueError(f"there are {sizes[name]} {name}")
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The first dimensions, by name."""
+    first = ((kept.sizes[:1], tensors[name].shape[:1]) for name, kept in KEPT.items())
+    return {names[0]: size[0] for names, size in first if names and size}

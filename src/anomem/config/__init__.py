@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from anomem.config.choices import Choices
 from anomem.config.network import (
+    LARGEST_SIDE,
     ComputeChoices,
     EncoderChoices,
     FramingKind,
@@ -17,6 +18,7 @@ from anomem.config.network import (
     ScoreChoices,
 )
 from anomem.config.training import (
+    MOST_STEPS,
     CalibrationChoices,
     LambdaForm,
     LossChoices,
@@ -28,6 +30,8 @@ from anomem.config.training import (
 )
 
 __all__ = [
+    "LARGEST_SIDE",
+    "MOST_STEPS",
     "CalibrationChoices",
     "ComputeChoices",
     "Config",

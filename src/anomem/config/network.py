@@ -7,6 +7,9 @@ from typing import Literal
 
 from anomem.config.choices import Choices
 
+LARGEST_SIDE = 4096
+"""Of a frame, in pixels."""
+_MOST_SCALES = 16
 FramingKind = Literal["resize", "letterbox", "tile"]
 
 
@@ -26,7 +29,11 @@ class ImageChoices(Choices):
     stretched to it whole."""
 
     def __post_init__(self) -> None:
-        self._require(self.size is None or min(self.size) >= 8, "size", "at least 8 x 8 pixels")
+        self._require(
+            self.size is None or (min(self.size) >= 8 and max(self.size) <= LARGEST_SIDE),
+            "size",
+            f"at least 8 x 8 pixels, at most {LARGEST_SIDE} x {LARGEST_SIDE}",
+        )
         self._require(
             self.size is not None or self.framing != "tile", "size", "given, as tiles have no other"
         )
@@ -60,11 +67,14 @@ class EncoderChoices(Choices):
         self._require(
             len(self.scales) > 0
             and list(self.scales) == sorted(set(self.scales))
-            and self.scales[0] >= 0,
+            and self.scales[0] >= 0
+            and self.scales[-1] < _MOST_SCALES,
             "scales",
-            "increasing indices of feature maps, from 0",
+            f"increasing indices of feature maps, from 0 to {_MOST_SCALES - 1}",
         )
-        self._require(self.width is None or self.width >= 4, "width", "at least 4")
+        self._require(
+            self.width is None or 4 <= self.width <= 1024, "width", "at least 4, at most 1024"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,13 @@ class MemoryChoices(Choices):
     """Retrieve on the unit sphere; False is the raw dot product of the paper."""
 
     def __post_init__(self) -> None:
-        self._require(min(self.sizes, default=0) >= 1, "sizes", "one positive number a scale")
-        self._require(self.beta > 0, "beta", "above 0")
-        self._require(self.steps >= 1, "steps", "at least 1")
+        self._require(
+            len(self.sizes) > 0 and min(self.sizes) >= 1 and max(self.sizes) <= 100_000,
+            "sizes",
+            "one positive number a scale, at most 100000",
+        )
+        self._require_above_0("beta", most=1e6)
+        self._require(1 <= self.steps <= 1000, "steps", "at least 1, at most 1000")
 
 
 @dataclass(frozen=True)

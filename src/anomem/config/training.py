@@ -8,6 +8,8 @@ from typing import Literal, get_args
 from anomem.config.choices import Choices
 
 PseudoKind = Literal["rotate90", "rotate180", "rotate270", "cutpaste", "cutpaste_scar", "noise"]
+MOST_STEPS = 10**9
+"""Of stage 1."""
 LambdaForm = Literal["exponential", "linear"]
 
 
@@ -34,9 +36,9 @@ class LossChoices(Choices):
     """lambda of scale s = 1, 2, ...: 2^(s-1) or s."""
 
     def __post_init__(self) -> None:
-        self._require(self.temperature > 0, "temperature", "above 0")
+        self._require_above_0("temperature", most=1e6)
         for name in ("soft_class", "variance_weight", "kind_weight", "patch_weight"):
-            self._require(getattr(self, name) >= 0, name, "0 or above")
+            self._require(0 <= getattr(self, name) <= 1e6, name, "0 or above, at most 1e+06")
         ratios = self.sampling_ratios
         self._require(
             len(ratios) > 0 and min(ratios) > 0 and max(ratios) <= 1,
@@ -83,8 +85,12 @@ class PseudoChoices(Choices):
 
     def __post_init__(self) -> None:
         known = get_args(PseudoKind)
-        self._require(set(self.kinds) <= set(known), "kinds", f"from {', '.join(known)}")
-        self._require(self.share > 0, "share", "above 0")
+        self._require(
+            set(self.kinds) <= set(known) and len(set(self.kinds)) == len(self.kinds),
+            "kinds",
+            f"from {', '.join(known)}, each once",
+        )
+        self._require_above_0("share", most=100)
         self._require(0 < self.patched <= 1, "patched", "in (0, 1]")
 
 
@@ -120,14 +126,11 @@ class Stage1Choices(Choices):
 
     def __post_init__(self) -> None:
         self._require(0 <= self.averaging < 1, "averaging", "in [0, 1)")
-        for name in ("epochs", "learning_rate"):
-            self._require(getattr(self, name) > 0, name, "above 0")
-        self._require(self.min_steps >= 1, "min_steps", "at least 1")
-        for name in ("max_steps", "max_seconds", "anomaly_share"):
-            value = getattr(self, name)
-            self._require(value is None or value > 0, name, "above 0, or None")
-        self._require(self.weight_decay >= 0, "weight_decay", "0 or above")
-        self._require(self.batch >= 2, "batch", "at least 2")
+        self._require_above_0("epochs", "max_seconds", most=1e9)
+        self._require_above_0("min_steps", "max_steps", most=MOST_STEPS)
+        self._require_above_0("learning_rate", "anomaly_share", most=1000)
+        self._require(0 <= self.weight_decay <= 1000, "weight_decay", "0 or above, at most 1000")
+        self._require(2 <= self.batch <= 2**16, "batch", f"at least 2, at most {2**16}")
         self._require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
 
 
@@ -148,12 +151,11 @@ class Stage2Choices(Choices):
     leaves the score to the heads alone, as the paper does."""
 
     def __post_init__(self) -> None:
-        for name in ("margin", "learning_rate"):
-            self._require(getattr(self, name) > 0, name, "above 0")
-        self._require(self.hidden is None or self.hidden >= 1, "hidden", "at least 1, or None")
-        self._require(self.steps >= 1, "steps", "at least 1")
-        self._require(self.weight_decay >= 0, "weight_decay", "0 or above")
-        self._require(self.prior is None or self.prior > 0, "prior", "above 0, or None")
+        self._require_above_0("margin", "prior", most=1e6)
+        self._require_above_0("learning_rate", most=1000)
+        self._require_above_0("hidden", most=2**14)
+        self._require_above_0("steps", most=100_000)
+        self._require(0 <= self.weight_decay <= 1000, "weight_decay", "0 or above, at most 1000")
 
 
 @dataclass(frozen=True)
