@@ -46,6 +46,8 @@ KEPT: dict[str, Kept] = {
     },
     "held_out.image": Kept(torch.int64, ("held_out",), 0, "images"),
     "held_out.digest": Kept(torch.int64, ("images",)),
+    "held_out.group": Kept(torch.int64, ("images",), 0, 2**40),
+    "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
     "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
     "labelled.digest": Kept(torch.int64, ("labelled",)),
     "learnt": Kept(torch.int64, (), 0),
