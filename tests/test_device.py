@@ -61,4 +61,7 @@ def test_freed_memory_is_kept_unless_the_environment_says_otherwise() -> None:
         )
         return int(done.stdout)
 
-    assert faults() < 100 < 1000 < faults(MALLOC_ARENA_MAX="8")
+    given_back = faults(MALLOC_ARENA_MAX="8")
+    if given_back == 0:
+        pytest.skip("this kernel counts no page faults")
+    assert faults() < 100 < 1000 < given_back
