@@ -1,8 +1,18 @@
+import os
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from anomem.data.listing import IMAGE_SUFFIXES, groups_by_pattern, list_images
+from anomem.data.decode import decode
+from anomem.data.listing import (
+    IMAGE_SUFFIXES,
+    UNREADABLE_SUFFIXES,
+    groups_by_pattern,
+    list_images,
+)
 
 
 @pytest.fixture
@@ -94,8 +104,99 @@ def test_folder_that_cannot_be_listed_is_an_error(locked_folder: Path) -> None:
         list_images(locked_folder)
 
 
-def test_suffixes_are_lower_case() -> None:
-    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
+def test_suffixes_are_lower_case_and_of_one_kind() -> None:
+    every = IMAGE_SUFFIXES + UNREADABLE_SUFFIXES
+    assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in every)
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_what_is_listed_is_read(suffix: str, tmp_path: Path) -> None:
+    kind = Image.registered_extensions().get(suffix, "JPEG")  # the others are names of JPEG
+    pixels = np.full((16, 24, 3), 255, np.uint8)
+    file = tmp_path / f"a{suffix.upper()}"
+    Image.fromarray(pixels).save(file, format=kind)
+    assert list_images(tmp_path) == [file]
+    assert (decode(file) > 250).all() and decode(file).shape[:2] == (16, 24)
+
+
+def test_what_pillow_opens_is_listed_or_counted() -> None:
+    no_photographs = {
+        *(".eps", ".ps", ".wmf", ".emf", ".mpg", ".mpeg"),  # drawings and films
+        *(".h5", ".hdf", ".bufr", ".grib", ".iim", ".fit"),  # tables of measurements
+        *(".ico", ".cur", ".icns", ".gbr", ".ftc", ".ftu", ".blp", ".fli", ".flc"),  # icons, games
+        *(".msp", ".im", ".pcd", ".pxr", ".dcx"),  # of the eighties
+        *(".bw", ".rgb", ".rgba", ".icb", ".vda", ".vst"),  # rare names of .sgi and .tga
+    }
+    opened = {
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }
+    assert opened - no_photographs <= {*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES}
+
+
+def test_images_that_cannot_be_read_are_counted_in_one_line(folder: Path) -> None:
+    for name in ("phone.HEIC", "sub/phone.heic", "scan.dcm", "brain.nii.gz", ".hidden.heic"):
+        (folder / name).touch()
+    told = r"^4 images that cannot be read were left out \(2 \.heic, .*1 \.nii\.gz.*\), as .*; conv"
+    with pytest.warns(UserWarning, match=told) as warned:
+        files = list_images([folder, folder / "sub"])
+    assert names(files, folder) == ["a.JPG", "b.png", "sub/c.tiff"] and len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list_images(folder / "*.png") == [folder / "b.png"]
+        assert list_images(folder / "scan.dcm") == [folder / "scan.dcm"]
+    (folder / "new").mkdir()
+    (folder / "new" / "x.jxl").touch()
+    with pytest.raises(
+        ValueError, match=r"new: the folder has no image that can be read \(1 \.jxl"
+    ):
+        list_images(folder / "new")
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        *("@eaDir", ".thumbnails", "$RECYCLE.BIN", ".Trash-1000", "__MACOSX", "lost+found"),
+        *("#recycle", "System Volume Information", "@Recycle"),
+    ],
+)
+def test_thumbnails_and_bins_of_storage_systems_are_left_out(junk: str, folder: Path) -> None:
+    expected = names(list_images(folder), folder)
+    for place in (folder / junk / "b.png", folder / "sub" / junk / "c.tiff" / "SM.jpg"):
+        place.parent.mkdir(parents=True)
+        place.touch()
+    (folder / "._b.png").touch()
+    (folder / "Thumbs.db").touch()
+    assert names(list_images(folder), folder) == expected
+    assert names(list_images(f"{folder}/**/*.*[gG]"), folder) == ["a.JPG", "b.png"]
+    assert names(list_images(f"{folder}/[!n]*"), folder) == expected
+    assert list_images(folder / junk) == [folder / junk / "b.png"]
+    assert list_images(f"{folder}/{junk}/*.png") == [folder / junk / "b.png"]
+
+
+def test_a_system_folder_that_cannot_be_listed_is_passed_by(locked_folder: Path) -> None:
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    (locked_folder / "sub").rename(locked_folder / "lost+found")
+    os.seteuid(user)
+    assert list_images(locked_folder) == [locked_folder / "secret.png"]
+    os.seteuid(os.getuid())
+    (locked_folder / "lost+found").rename(locked_folder / "sub")
+
+
+def test_a_pattern_below_a_folder_with_brackets(folder: Path) -> None:
+    for place in ("lot [3]/1.png", "lot [3]/2.png", "lot 3/3.png", "day/lot[4]-b/[x].png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).touch()
+    for pattern, expected in (
+        ("lot [3]/*.png", ["lot [3]/1.png", "lot [3]/2.png"]),
+        ("lot [3]/[12].png", ["lot [3]/1.png", "lot [3]/2.png"]),
+        ("lot [[]3]/2.*", ["lot [3]/2.png"]),
+        ("lot [3-5]/*.png", ["lot 3/3.png"]),
+        ("*/lot[4]*/[[]x].png", ["day/lot[4]-b/[x].png"]),
+        ("**/lot[4]-b/*", ["day/lot[4]-b/[x].png"]),
+    ):
+        assert names(list_images(f"{folder}/{pattern}"), folder) == expected, pattern
 
 
 def test_group_is_the_parenthesis_or_the_whole_match() -> None:

@@ -80,6 +80,34 @@ def test_urls_are_listed_as_paths_are(bucket: str) -> None:
     assert open_images(f"{bucket}/notes.txt").names == [f"{bucket}/notes.txt"]
 
 
+@pytest.mark.parametrize("root", ["memory://lots", "file://"])
+def test_storage_is_listed_as_a_folder_is(root: str, tmp_path: Path) -> None:
+    storage = fsspec.filesystem("memory")
+    for name in (
+        *("a.JFIF", "b.dib", "lot [3]/1.png", "lot [3]/@eaDir/1.png", "lot 3/2.png"),
+        *("$RECYCLE.BIN/3.png", ".trash/4.png", "._a.jfif", "x.heic", "lot 3/y.dcm"),
+    ):
+        storage.pipe(f"/lots/{name}", b"x")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = root if root.startswith("memory") else f"{root}{tmp_path}"
+
+    def names(given: str) -> list[str]:
+        start = "memory:///lots/" if root.startswith("memory") else f"{tmp_path}/"
+        return [name.removeprefix(start) for name in open_images(given).names]
+
+    with pytest.warns(UserWarning, match=r"^2 images that cannot be read were left out \(1 \."):
+        assert names(root) == ["a.JFIF", "b.dib", "lot 3/2.png", "lot [3]/1.png"]
+    for pattern, expected in (
+        ("lot [3]/*", ["lot [3]/1.png"]),
+        ("lot [2-4]/*.png", ["lot 3/2.png"]),
+        ("*/*.png", ["lot 3/2.png", "lot [3]/1.png"]),
+        ("$RECYCLE.BIN/*", ["$RECYCLE.BIN/3.png"]),
+        (".t*/*", [".trash/4.png"]),
+    ):
+        assert names(f"{root}/{pattern}") == expected, pattern
+
+
 def test_a_part_travels(bucket: str) -> None:
     source = open_images(bucket)
     assert isinstance(source, UrlSource)

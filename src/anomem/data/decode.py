@@ -17,7 +17,7 @@ from anomem.data.opening import AGAIN, ImageError, one_line, open_file
 
 # All of Pillow's rasters that cameras, scanners and exporters write. Others are left out on
 # purpose: EPS, for one, starts an interpreter.
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "DIB")
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 # How Pillow unpacks 16-bit PNG by colour type: the high bytes, then the low bytes of RGB and RGBA;

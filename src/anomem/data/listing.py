@@ -1,17 +1,38 @@
 """Paths, folders and patterns to a list of files, and files to groups."""
 
 import glob
+import itertools
 import os
 import re
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif",
-    ".pgm", ".ppm", ".jp2", ".avif",
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif", ".avifs",
+    ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
+    ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib",
 )  # fmt: skip
+"""Of the files that the decoder reads."""
 TABLE_SUFFIXES = (".parquet",)
+UNREADABLE_SUFFIXES = (
+    ".heic", ".heif", ".hif", ".heics", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".bpg", ".qoi",
+    ".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha", ".czi", ".nd2", ".lif", ".mrxs",
+    ".dng", ".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".raf",
+    ".rw2", ".rwl", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mrw", ".erf", ".mef",
+    ".exr", ".hdr", ".pfm", ".fits", ".fts", ".psd", ".psb", ".xcf", ".tga", ".pcx", ".dds",
+    ".sgi", ".ras", ".xbm", ".xpm",
+)  # fmt: skip
+"""Of images that it does not read: in a folder they are counted and told."""
+_NOT_OURS = frozenset({
+    "@eadir", "@recycle", "@recently-snapshot", "@sharebin", "@tmp", "@__thumb", "#recycle",
+    "#snapshot", "~snapshot", "$recycle.bin", "system volume information", "lost+found",
+    "__macosx", "network trash folder", "temporary items", "thumbs.db", "ehthumbs.db",
+    "desktop.ini",
+})  # fmt: skip
+"""What storage systems keep in folders: thumbnails, recycle bins, snapshots; in lower case."""
 
 File = TypeVar("File", str, Path)
 
@@ -33,10 +54,12 @@ def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = Fals
     """List the image files that paths stand for.
 
     Args:
-        paths: a folder (searched with its sub-folders for ``IMAGE_SUFFIXES``, hidden files left
-            out, sorted), a file (taken whatever its suffix), a pattern with ``*``, ``?`` or ``[``
+        paths: a folder (searched with its sub-folders for ``IMAGE_SUFFIXES``, sorted; hidden files
+            and folders are left out, and those where storage systems keep thumbnails and what
+            was deleted), a file (taken whatever its suffix), a pattern with ``*``, ``?`` or ``[``
             (what it matches is taken as if given one by one), or several of those. A literal
-            path that exists wins over a pattern, and ``file://`` before it is left out.
+            path that exists wins over a pattern, a bracket that is part of a name over one that
+            stands for characters, and ``file://`` before it is left out.
         tables: of a folder without images, list the Parquet files.
 
     Returns:
@@ -45,15 +68,20 @@ def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = Fals
     Raises:
         ValueError: a path does not exist, a folder has no image, a pattern matches nothing, or no
             path is given.
+
+    Warns:
+        UserWarning: a folder has ``UNREADABLE_SUFFIXES`` too.
     """
     if isinstance(paths, str | Path):
         paths = [paths]
     if not paths:
         raise ValueError("The list of paths is empty; give at least one image or folder.")
     files: dict[str, Path] = {}
+    unreadable: set[str] = set()
     for path in paths:
-        for file in _files(path, tables):
+        for file in _files(path, tables, unreadable):
             files.setdefault(os.path.abspath(file), file)
+    tell_unreadable(unreadable)
     return list(files.values())
 
 
@@ -105,39 +133,91 @@ def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
-def _files(given: str | Path, tables: bool) -> list[Path]:
+def _files(given: str | Path, tables: bool, unreadable: set[str]) -> list[Path]:
     if not str(given) or "\0" in str(given):
         raise ValueError(f"The path {str(given)!r} is not a path; give an image or a folder.")
     path = Path(str(given).removeprefix("file://")).expanduser()
     if os.path.isdir(path):
-        return _folder(path, tables)
+        found = sorted(file for file in _walk(path) if not left_out(file.name))
+        return of_folder(found, str(path), unreadable, tables=tables)
     if os.path.lexists(path):  # a broken link is a bad image, reported when it is read
         return [path]
     if not glob.has_magic(str(path)):
         raise ValueError(f"{path}: there is no such file or folder; check the path.")
-    matches = sorted(glob.glob(str(path), recursive=True))
-    if not matches:
-        raise ValueError(f"{path}: no file matches this pattern; check the path.")
-    # "**" matches folders and the files in them; list_images drops what comes twice.
-    return [file for match in matches for file in _files(match, tables)]
+    for pattern in readings(str(path)):
+        matches = [m for m in glob.iglob(pattern, recursive=True) if is_meant(m, pattern)]
+        if matches:
+            # "**" matches folders and the files in them; list_images drops what comes twice.
+            return [file for m in sorted(matches) for file in _files(m, tables, unreadable)]
+    raise ValueError(f"{path}: no file matches this pattern; check the path.")
 
 
-def _folder(folder: Path, tables: bool) -> list[Path]:
-    found = sorted(file for file in _walk(folder) if not file.name.startswith("."))
-    return of_folder(found, str(folder), tables=tables)
-
-
-def of_folder(found: Sequence[File], folder: str, *, tables: bool) -> list[File]:
+def of_folder(
+    found: Sequence[File], folder: str, unreadable: set[str], *, tables: bool
+) -> list[File]:
     """The images among the files of a folder; without any, its Parquet files if asked for.
+
+    Args:
+        found: The files.
+        folder: Its name.
+        unreadable: Gets the images among them that cannot be read.
+        tables: Parquet files are asked for.
 
     Raises:
         ValueError: There are none.
     """
+    strange = {str(file) for file in found if str(file).lower().endswith(UNREADABLE_SUFFIXES)}
     for suffixes in (IMAGE_SUFFIXES, TABLE_SUFFIXES)[: 1 + tables]:
         if files := [file for file in found if str(file).lower().endswith(suffixes)]:
+            unreadable |= strange
             return files
+    if strange:
+        raise ValueError(
+            f"{folder}: the folder has no image that can be read ({_counted(strange)}); "
+            "convert them to PNG."
+        )
     known = ", ".join(IMAGE_SUFFIXES)
     raise ValueError(f"{folder}: the folder has no image ({known}); check the path.")
+
+
+def tell_unreadable(files: set[str]) -> None:
+    """Warn of images in folders that were left out, as the decoder does not read them."""
+    if files:
+        warnings.warn(
+            f"{len(files)} images that cannot be read were left out ({_counted(files)}), as "
+            f"{min(files)}; convert them to PNG.",
+            stacklevel=3,
+        )
+
+
+def _counted(files: set[str]) -> str:
+    kinds = Counter(
+        next(suffix for suffix in UNREADABLE_SUFFIXES if file.lower().endswith(suffix))
+        for file in files
+    )
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def left_out(name: str) -> bool:
+    """Whether a file or folder of this name is no one's image: hidden, or a storage system's."""
+    return name.startswith(".") or name.casefold() in _NOT_OURS
+
+
+def readings(pattern: str) -> Iterator[str]:
+    """What a pattern may mean: brackets are first taken as they stand, part by part."""
+    parts = pattern.replace(os.sep, "/").split("/")
+    either = [[part.replace("[", "[[]"), part] if "[" in part else [part] for part in parts]
+    return ("/".join(reading) for reading in itertools.product(*either))
+
+
+def is_meant(match: str, pattern: str) -> bool:
+    """Whether a path that matches a pattern has no part that is left out but where it is named."""
+    named = pattern.split("/")
+    dotted = any(part.startswith(".") for part in named)
+    return not any(
+        left_out(part) and part not in named and not (dotted and part.startswith("."))
+        for part in match.replace(os.sep, "/").split("/")
+    )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -149,7 +229,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [name for name in sorted(folders) if not left_out(name)]
         yield from (Path(root, name) for name in names)
 
 

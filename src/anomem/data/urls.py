@@ -9,7 +9,14 @@ from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
 from anomem.data.blocks import BLOCK, BlockSource
-from anomem.data.listing import of_folder, protocol_of
+from anomem.data.listing import (
+    is_meant,
+    left_out,
+    of_folder,
+    protocol_of,
+    readings,
+    tell_unreadable,
+)
 from anomem.data.opening import AGAIN, ImageError, one_line
 
 
@@ -34,16 +41,21 @@ def list_urls(urls: Sequence[str]) -> list[str]:
 
     Args:
         urls: Each a folder (searched with its sub-folders for images, or, where it has none, for
-            Parquet files; hidden ones left out, sorted), a file, or a pattern with ``*``, ``?`` or
-            ``[``.
+            Parquet files; sorted), a file, or a pattern with ``*``, ``?`` or ``[``. What is left
+            out, and what brackets mean, is as of :func:`~anomem.data.listing.list_images`.
 
     Returns:
         The URLs of the files in the order given; each once, unless all that is given are files.
 
     Raises:
         ValueError: There is no such file, a folder has no image, or the storage refuses.
+
+    Warns:
+        UserWarning: As there.
     """
-    found = [_files(url) for url in urls]
+    unreadable: set[str] = set()
+    found = [_files(url, unreadable) for url in urls]
+    tell_unreadable(unreadable)
     listed = [file for files in found for file in files]
     return listed if listed == [_itself(url) for url in urls] else list(dict.fromkeys(listed))
 
@@ -53,7 +65,7 @@ def _itself(url: str) -> str:
     return str(storage.unstrip_protocol(path))
 
 
-def _files(url: str) -> list[str]:
+def _files(url: str, unreadable: set[str]) -> list[str]:
     storage, path = storage_of(url)
     storage.invalidate_cache()  # or what was uploaded since the last listing is not seen
     try:
@@ -61,7 +73,9 @@ def _files(url: str) -> list[str]:
         files = [
             file
             for name, entry in found.items()
-            for file in (_folder(storage, name) if entry["type"] == "directory" else [name])
+            for file in (
+                _folder(storage, name, unreadable) if entry["type"] == "directory" else [name]
+            )
         ]
     except FileNotFoundError as error:
         raise ValueError(f"{url}: there is no such file or folder; check the URL.") from error
@@ -80,16 +94,19 @@ def _matches(storage: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]
     except FileNotFoundError:
         if not any(sign in path for sign in "*?["):
             raise
-    matches: dict[str, dict[str, Any]] = storage.glob(path, detail=True)
-    if not matches:
-        raise ValueError(f"{path}: no file matches this pattern; check the URL.")
-    return matches
+    for pattern in readings(path):
+        found = storage.glob(pattern, detail=True)
+        if matches := {name: found[name] for name in found if is_meant(name, pattern)}:
+            return matches
+    raise ValueError(f"{path}: no file matches this pattern; check the URL.")
 
 
-def _folder(storage: AbstractFileSystem, folder: str) -> list[str]:
+def _folder(storage: AbstractFileSystem, folder: str, unreadable: set[str]) -> list[str]:
     inside = len(folder.rstrip("/")) + 1
-    found = [file for file in storage.find(folder) if "/." not in f"/{file[inside:]}"]
-    return of_folder(sorted(found), folder, tables=True)
+    found = [
+        file for file in storage.find(folder) if not any(map(left_out, file[inside:].split("/")))
+    ]
+    return of_folder(sorted(found), folder, unreadable, tables=True)
 
 
 class UrlSource(BlockSource):
