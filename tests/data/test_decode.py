@@ -195,8 +195,53 @@ def test_16_bit_transparency_is_composited_on_white(tmp_path: Path, channels: in
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_transparency_is_composited_on_white(mode: str) -> None:
-    clear = Image.new(mode, (4, 3))  # black, wholly transparent
-    assert (decode_bytes(encode(clear, "PNG")) == 255).all()
+    clear = Image.new(mode, (4, 3))  # black, wholly transparent but for a corner
+    clear.putpixel((0, 0), (0, 255) if mode == "LA" else (0, 0, 0, 255))
+    pixels = decode_bytes(encode(clear, "PNG"))
+    assert (pixels[0, 0] == 0).all() and (pixels[1:] == 255).all() and (pixels[:, 1:] == 255).all()
+
+
+def with_alpha(values: npt.ArrayLike) -> Image.Image:
+    alpha = np.broadcast_to(np.asarray(values, np.uint8), PHOTO.shape[:2])
+    return Image.fromarray(np.dstack([PHOTO, alpha]))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize("alpha", [0, 1, 120])
+def test_an_alpha_that_is_the_same_everywhere_hides_nothing(kind: str, alpha: int) -> None:
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    content = encode(with_alpha(alpha), kind, **options)
+    np.testing.assert_array_equal(decode_bytes(content), PHOTO)
+
+
+def test_an_alpha_next_to_nothing_hides_nothing() -> None:
+    noise = np.random.default_rng(0).integers(0, 4, PHOTO.shape[:2])
+    np.testing.assert_array_equal(pil_to_array(with_alpha(noise), "image 0"), PHOTO)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_16_bit_alpha_of_zeros_hides_nothing(tmp_path: Path, channels: int) -> None:
+    pixels = deep(7, 5, channels)
+    pixels[..., -1] = 0
+    np.testing.assert_array_equal(decode_bytes(png_16(pixels)), pixels[..., :-1])
+
+    path = tmp_path / "deep.tif"
+    photometric = "rgb" if channels == 4 else "minisblack"
+    tifffile.imwrite(
+        path, pixels, photometric=photometric, planarconfig="contig", extrasamples=["unassalpha"]
+    )
+    np.testing.assert_array_equal(decode(path), pixels[..., :-1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_where_0_is_white_grey_is_turned_over(
+    tmp_path: Path, dtype: Any, compression: str | None
+) -> None:
+    pixels = deep(7, 5, 1).astype(dtype)
+    path = tmp_path / "negative.tif"
+    tifffile.imwrite(path, pixels[..., 0], photometric="miniswhite", compression=compression)
+    np.testing.assert_array_equal(decode(path), np.iinfo(dtype).max - pixels)
 
 
 def test_transparent_palette_colour_becomes_white() -> None:
@@ -208,12 +253,66 @@ def test_transparent_palette_colour_becomes_white() -> None:
     assert pixels[1, 1].tolist() == [40, 50, 60]
 
 
-def test_first_frame_is_taken() -> None:
-    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
-    for kind in ("GIF", "TIFF", "WEBP", "PNG"):
-        options = {"lossless": True} if kind == "WEBP" else {}
-        content = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        assert decode_bytes(content)[0, 0].tolist() == [255, 0, 0], kind
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG", "AVIF"])
+def test_several_pages_or_frames_are_refused(tmp_path: Path, kind: str) -> None:
+    frames = [Image.fromarray(pixels) for pixels in (PHOTO, 255 - PHOTO)]
+    path = tmp_path / "two"
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    assert "and a score would see one; save each as an image of its own" in message(path)
+    frames[0].save(path, kind, save_all=True)
+    assert decode(path).shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"ome": True}, {"truncate": True}])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_stacks_are_refused_however_they_are_kept(
+    tmp_path: Path, options: dict[str, Any], dtype: Any
+) -> None:
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, deep(7, 5, 3).astype(dtype).transpose(2, 0, 1),
+                     photometric="minisblack", **options)  # fmt: skip
+    assert "the file has several pages" in message(path)
+
+
+def test_volumes_and_sequences_of_pnm_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "volume.tif"
+    tifffile.imwrite(path, deep(16, 16, 3).astype(np.uint8).transpose(2, 0, 1), volumetric=True,
+                     tile=(1, 16, 16), photometric="minisblack")  # fmt: skip
+    assert "the file has several pages" in message(path)
+    for mode in ("1", "L", "RGB"):
+        one = encode(in_mode(mode), "PPM")
+        path.write_bytes(one + one)
+        assert "the file has several frames" in message(path)
+        path.write_bytes(one + b"\n")
+        assert decode(path).shape[:2] == (9, 14)
+
+
+def test_smaller_versions_of_a_picture_are_no_pages(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(PHOTO, photometric="rgb", metadata=None)
+        file.write(PHOTO[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(decode(path), PHOTO)
+    with tifffile.TiffWriter(path) as file:
+        file.write(PHOTO, photometric="rgb", subifds=1)
+        file.write(PHOTO[::2, ::2], photometric="rgb", subfiletype=1)
+    np.testing.assert_array_equal(decode(path), PHOTO)
+    # Cameras keep a preview behind the picture.
+    preview = Image.fromarray(PHOTO[::2, ::2])
+    Image.fromarray(PHOTO).save(path, "MPO", save_all=True, append_images=[preview])
+    assert decode(path).shape == PHOTO.shape
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP", b"tEXt"])
+def test_a_large_text_in_a_png_is_passed_over(kind: bytes, late: bool) -> None:
+    words = bytes(70 * 2**20 if kind == b"tEXt" else 3 * 2**20).replace(b"\0", b"x")
+    middle = {b"zTXt": b"\0\0", b"iCCP": b"\0\0", b"iTXt": b"\0\1\0\0\0", b"tEXt": b"\0"}[kind]
+    body = b"notes" + middle + (words if kind == b"tEXt" else zlib.compress(words))
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    content = encode(Image.fromarray(PHOTO), "PNG")
+    at = len(content) - 12 if late else 33
+    np.testing.assert_array_equal(decode_bytes(content[:at] + chunk + content[at:]), PHOTO)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint32", "int16", "float64"])
@@ -231,10 +330,19 @@ def test_float_pillow_image_is_refused() -> None:
         pil_to_array(Image.new("F", (4, 4)), "image 3")
 
 
-def test_16_bit_channels_without_a_colour_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("channels", [3, 5, 9])
+def test_channels_without_a_colour_are_refused(
+    tmp_path: Path, dtype: Any, planes: Any, channels: int
+) -> None:
     path = tmp_path / "spectral.tif"
-    tifffile.imwrite(path, deep(5, 4, 5), photometric="minisblack", planarconfig="contig")
-    assert "5 channels of 16 bits are neither grey nor RGB; convert it" in message(path)
+    pixels = deep(5, 4, channels).astype(dtype)
+    pixels = pixels if planes == "contig" else pixels.transpose(2, 0, 1)
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig=planes)
+    bits = 8 * pixels.itemsize
+    reason = f"{channels} channels of {bits} bits are neither grey nor RGB; convert it to grey"
+    assert reason in message(path)
 
 
 def test_16_bit_colour_tiff_cut_short_is_refused(tmp_path: Path) -> None:
@@ -285,24 +393,35 @@ def test_unreadable_file_is_refused(locked_folder: Path) -> None:
     assert "permission denied; let this user read the file" in message(path)
 
 
-def test_decompression_bomb_is_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    header = png_16(deep(2, 2, 3))
-    huge = header[:16] + struct.pack(">II", 60000, 60000) + header[24:29]
-    huge += struct.pack(">I", zlib.crc32(huge[12:29])) + header[33:]
-    path = tmp_path / "huge.png"
-    path.write_bytes(huge)
-    assert "60000 x 60000 pixels are more than the limit of 178956970; crop it" in message(path)
+def header_of(width: int, height: int) -> bytes:
+    """A PNG of 16-bit colour that says of itself that it is so large."""
+    whole = png_16(deep(2, 2, 3))
+    header = whole[:16] + struct.pack(">II", width, height) + whole[24:29]
+    return header + struct.pack(">I", zlib.crc32(header[12:29])) + whole[33:]
 
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    paths = [tmp_path / name for name in ("a.jpg", "b.png", "c.tif", "d.gif")]
-    paths[0].write_bytes(encode(in_mode("RGB"), "JPEG"))
-    paths[1].write_bytes(png_16(deep(9, 14, 3)))
-    tifffile.imwrite(paths[2], deep(9, 14, 3))
-    paths[3].write_bytes(encode(in_mode("P"), "GIF"))
-    for path in paths:
-        assert "14 x 9 pixels are more than the limit of 20; crop it" in message(path)
+
+def test_what_would_take_much_memory_is_refused_before_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    path.write_bytes(header_of(60000, 60000))
+    assert "decoding it takes 36 GB of memory and the limit is 0.9 GB; crop it" in message(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ((1, 170_000_000), "1 x 170000000 pixels have a side longer than 1048576"),
+        ((2_000_000, 2_000), "2000000 x 2000 pixels have a side longer than 1048576"),
+        ((3, 3001), "3 x 3001 pixels are more than 1000 times as long as wide"),
+    ],
+)
+def test_sides_and_proportions_are_bounded(
+    tmp_path: Path, size: tuple[int, int], told: str
+) -> None:
+    path = tmp_path / "long.png"
+    path.write_bytes(header_of(*size))
+    assert f"{told}; crop it" in message(path)
+    tifffile.imwrite(path, np.zeros((3001, 3), np.uint8))
+    assert "3 x 3001 pixels are more than 1000 times" in message(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "GIF"])

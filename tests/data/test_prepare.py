@@ -180,7 +180,7 @@ def test_unreadable_images_are_counted_and_named(folder: Path) -> None:
     assert str(caught.value) == (
         f"2 of 5 images cannot be read: {folder}/1.png: the file is empty (0 bytes), "
         f"{folder}/3.png: not an image of a known format (PNG, JPEG, TIFF, WEBP, BMP, GIF, PPM, "
-        "JPEG2000, AVIF); remove them or export them again."
+        "JPEG2000, AVIF, DIB); remove them or export them again."
     )
 
 

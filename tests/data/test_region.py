@@ -7,7 +7,7 @@ from PIL import Image
 from skimage import data
 
 from anomem.data.opening import ImageError
-from anomem.data.region import filled_outside, read_region, region_at
+from anomem.data.region import colour_inside, read_region, region_at
 
 LEFT = np.repeat([[True, False]], 2, axis=0)
 
@@ -37,15 +37,20 @@ def test_a_region_smaller_than_a_pixel_is_that_pixel() -> None:
     assert np.argwhere(region_at(speck, (4, 4))).tolist() == [[2, 0]]
 
 
+def test_a_region_drawn_on_a_transparent_ground_is_what_is_drawn(tmp_path: Path) -> None:
+    drawn = np.dstack([np.full((2, 2, 3), 255, np.uint8), LEFT.astype(np.uint8) * 255])
+    Image.fromarray(drawn).save(tmp_path / "region.png")
+    np.testing.assert_array_equal(read_region(tmp_path / "region.png"), LEFT)
+    Image.fromarray(LEFT.astype(np.uint8)).save(tmp_path / "ones.png")
+    np.testing.assert_array_equal(read_region(tmp_path / "ones.png"), LEFT)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_outside_is_the_mean_colour_of_the_inside(dtype: npt.DTypeLike) -> None:
+def test_the_colour_inside_is_the_mean_of_the_region(dtype: npt.DTypeLike) -> None:
     image = data.astronaut()[:20, :30].astype(dtype)
-    inside = region_at(LEFT, (20, 30))
-    filled = filled_outside(image, inside)
-    np.testing.assert_array_equal(filled[:, :15], image[:, :15])
-    mean = image[:, :15].reshape(-1, 3).mean(axis=0).round()
-    assert filled.dtype == dtype and (filled[:, 15:] == mean).all()
-    assert filled_outside(image, np.ones((20, 30), dtype=bool)) is image
+    colour = colour_inside(image, region_at(LEFT, (20, 30)))
+    assert colour.dtype == dtype
+    np.testing.assert_array_equal(colour, image[:, :15].reshape(-1, 3).mean(axis=0).round())
 
 
 @pytest.mark.parametrize(

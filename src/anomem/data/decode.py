@@ -3,39 +3,42 @@
 import io
 import struct
 import warnings
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-import numpy as np
 import numpy.typing as npt
-import tifffile
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile
 
+from anomem.data import tiff
+from anomem.data.budget import BUDGET
+from anomem.data.costs import file_cost, image_cost, size_problem, viewed
+from anomem.data.layers import GREY_16, Layers, layers_of, orientation_of
+from anomem.data.noise import count_noise, heard
 from anomem.data.opening import AGAIN, ImageError, one_line, open_file
+from anomem.data.png import deep_png, is_deep, without_texts
 
 # All of Pillow's rasters that cameras, scanners and exporters write. Others are left out on
 # purpose: EPS, for one, starts an interpreter.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "DIB")
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-# How Pillow unpacks 16-bit PNG by colour type: the high bytes, then the low bytes of RGB and RGBA;
-# the two bytes of grey and the two of alpha together, as if they were RGBA of 8 bits.
-_PNG_RAW_MODES = {2: ("RGB;16B", "RGB;16L"), 4: ("RGBA",), 6: ("RGBA;16B", "RGBA;16L")}
-_DEPTHS = "convert it to 8 or 16 bits (uint8 or uint16)"
+_TOO_LARGE = "crop it or cut it"
 
-_SILENCE = Lock()
+_CORE: Any = Image.core  # type: ignore[attr-defined]
+_WARNING = Lock()
+_ALLOCATING = Lock()
 
 # Pillow loads its format plugins at the first use, which is not thread safe: do it here, once.
 Image.init()
+count_noise()
 
 
 def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
-    """Read the first frame of an image file, upright as its EXIF orientation says.
+    """Read an image file, upright as its EXIF orientation says.
 
-    Transparency is composited on white; palettes, CMYK and the like become RGB. Safe to call from
-    several threads.
+    Transparency is composited on white, unless it would hide everything; palettes, CMYK and the
+    like become RGB. Safe to call from several threads, which wait for one another where they would
+    take more than the memory allowed (see ``budget``).
 
     Args:
         path: the file; its content, not its suffix, tells the format.
@@ -46,9 +49,14 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
         H x W x 1 (grey) or H x W x 3 (RGB), uint8, or uint16 where the file has 16 bits.
 
     Raises:
-        ImageError: the file is missing, unreadable, not an image, damaged, too large (more than
-            twice ``PIL.Image.MAX_IMAGE_PIXELS``) or of another pixel type.
+        ImageError: the file is missing, unreadable, not an image, damaged, of several pages or
+            frames, too large or of another pixel type.
     """
+    return decode_layers(path, least).on(1)
+
+
+def decode_layers(path: Path, least: int | None = None) -> Layers:
+    """Read an image file as :func:`decode` does, before transparency is composited."""
     with open_file(Path(path)) as file:
         return _told(file, str(path), least)
 
@@ -67,7 +75,7 @@ def decode_bytes(content: bytes, name: str, least: int | None = None) -> npt.NDA
     Raises:
         ImageError: as of :func:`decode`.
     """
-    return _told(io.BytesIO(content), name, least)
+    return _told(io.BytesIO(content), name, least).on(1)
 
 
 def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
@@ -85,41 +93,46 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
     """
     try:
         image.load()
-        if 0 in image.size:
-            raise ImageError(name, f"the image has no pixels (size {image.size})", AGAIN)
-        return _turn(_pixels(image, name), _orientation(image))
+        return _upright(image, name).on(1)
     except ImageError:
         raise
     except Exception as error:
         raise _damaged(name, error) from error
 
 
-def _told(file: BinaryIO, name: str, least: int | None) -> npt.NDArray[Any]:
+def _told(file: BinaryIO, name: str, least: int | None) -> Layers:
     """Decode, and tell what is wrong in one kind of error."""
     try:
-        return _decode(file, name, least)
+        with BUDGET.held():
+            return _decode(file, name, least)
     except ImageError:
         raise
     except Exception as error:
         raise _damaged(name, error) from error
 
 
-def _decode(file: BinaryIO, name: str, least: int | None) -> npt.NDArray[Any]:
+def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
     head = file.read(26)
-    if head[:4] in _TIFF_MAGIC:
-        deep = _deep_tiff(file, name)
-        if deep is not None:
-            return deep
+    opened = tiff.open_tiff(file) if head[:4] in tiff.MAGIC else None
+    if opened is not None:
+        tiff.refuse_pages(opened, name)
+        if (deep := tiff.deep_colour(opened, name)) is not None:
+            return deep.turned(tiff.orientation(opened))
     image = _open_image(file, head[:16], name)
-    _refuse_bomb(image.width, image.height, name)
+    if problem := size_problem(image.width, image.height):
+        raise ImageError(name, problem, _TOO_LARGE)
+    _refuse_frames(image, file, name)
+    if is_deep(head):
+        return deep_png(file, head, name)
+    page = None if opened is None else tiff.first_page(opened)
+    BUDGET.take(image_cost(image, file, page), name)
     if least is not None:
         image.draft(None, (least, least))
     _load(image)
-    # Byte 24 of a PNG is its bit depth, byte 25 its colour type; Pillow would cut 16-bit colour.
-    if image.format == "PNG" and head[24] == 16 and head[25] in _PNG_RAW_MODES:
-        pixels = _deep_png(file, _PNG_RAW_MODES[head[25]])
-        return _turn(pixels, _orientation(image))
-    return pil_to_array(image, name)
+    layers = replace(_upright(image, name), lossy=_is_lossy(image, file))
+    if opened is not None and image.mode in GREY_16 and tiff.white_is_0(opened):
+        layers = Layers(65535 - layers.colour)
+    return layers
 
 
 def _open_image(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFile:
@@ -129,134 +142,75 @@ def _open_image(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFile:
         factory, accept = Image.OPEN.get(kind, (None, None))
         if factory is None or accept is None or accept(head) is not True:
             continue
+        BUDGET.take(file_cost(file, kind), name)
+        file = without_texts(file, name) if kind == "PNG" else file
         file.seek(0)
         try:
-            return factory(file, "")
+            return _quietly(factory, file) if kind == "TIFF" else factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:
             raise _damaged(name, error) from error
     raise ImageError(name, f"not an image of a known format ({', '.join(_FORMATS)})",
                      "remove it or convert it to PNG")  # fmt: skip
 
 
+def _quietly(factory: Any, file: BinaryIO) -> ImageFile.ImageFile:
+    """Open a TIFF; what Pillow warns of its tags is counted."""
+    # Warnings are caught for the whole process, so one thread at a time.
+    with _WARNING, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            return factory(file, "")
+        finally:
+            heard("Pillow", len(caught))
+
+
+def _refuse_frames(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> None:
+    """Refuse what has several frames. In a JPEG the others are versions of the first."""
+    several = image.format not in ("JPEG", "MPO", "TIFF") and getattr(image, "is_animated", False)
+    if image.format == "PPM" and image.tile[0].codec_name == "raw":
+        bits = {"1": 1, "L": 8, "RGB": 24}.get(image.mode, 16)
+        file.seek(image.tile[0].offset + (image.width * bits + 7) // 8 * image.height)
+        several = file.read(2) in (b"P4", b"P5", b"P6")
+    if several:
+        reason = "the file has several frames, and a score would see one"
+        raise ImageError(name, reason, tiff.APART)
+
+
 def _load(image: ImageFile.ImageFile) -> None:
-    # Pillow warns again of a large image when it loads a TIFF. Warnings are silenced for the whole
-    # process, so one thread at a time, and only where it must be.
+    # Memory made here is what Pillow decodes into: in one piece, so that it can be looked at, and,
+    # for a TIFF, without its warning of large images.
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is None or image.width * image.height <= limit:
-        image.load()
-        return
-    with _SILENCE, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image.load()
+    large = limit is not None and image.width * image.height > limit
+    if viewed(image) or (image.format == "TIFF" and large):
+        size = getattr(image, "_tile_size", image.size)
+        with _ALLOCATING:
+            _CORE.set_use_block_allocator(int(viewed(image)))
+            image.im = _CORE.new(image.mode, size)
+            _CORE.set_use_block_allocator(0)
+    image.load()
 
 
-def _refuse_bomb(width: int, height: int, name: str) -> None:
-    if Image.MAX_IMAGE_PIXELS is None:
-        return
-    limit = 2 * Image.MAX_IMAGE_PIXELS
-    if width * height > limit:
-        reason = f"{width} x {height} pixels are more than the limit of {limit}"
-        raise ImageError(name, reason, "crop it or raise PIL.Image.MAX_IMAGE_PIXELS")
+def _is_lossy(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
+    if image.format != "WEBP":
+        return image.format in ("JPEG", "MPO", "AVIF")
+    file.seek(12)
+    while len(chunk := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sI", chunk)
+        if kind in (b"VP8 ", b"VP8L"):
+            return kind == b"VP8 "
+        file.seek(length + length % 2, io.SEEK_CUR)
+    return True
 
 
-def _deep_png(file: BinaryIO, raw_modes: tuple[str, ...]) -> npt.NDArray[Any]:
-    layers = []
-    for raw_mode in raw_modes:
-        file.seek(0)
-        image = PngImagePlugin.PngImageFile(file)
-        image.tile = [tile._replace(args=raw_mode) for tile in image.tile]
-        layers.append(np.array(image))
-    if len(layers) == 1:
-        return _on_white(layers[0].view(">u2").astype(np.uint16))
-    pixels = layers[0].astype(np.uint16) << 8 | layers[1]
-    return _on_white(pixels) if pixels.shape[2] == 4 else pixels
-
-
-def _deep_tiff(file: BinaryIO, name: str) -> npt.NDArray[Any] | None:
-    """Read a TIFF of 16-bit colour, which Pillow cannot; None where Pillow can."""
-    file.seek(0)
-    try:
-        tiff = tifffile.TiffFile(file)
-        page = tiff.pages[0]
-    except Exception:  # Pillow tells what is wrong
-        return None
-    assert isinstance(page, tifffile.TiffPage)
-    _refuse_bomb(page.imagewidth, page.imagelength * page.imagedepth, name)
-    if page.dtype is not None and page.dtype.name not in ("bool", "uint8", "uint16"):
-        raise ImageError(name, f"the pixels are {page.dtype.name}", _DEPTHS)
-    if page.bitspersample != 16 or page.samplesperpixel == 1:
-        return None
-    grey, rgb = page.photometric == 1, page.photometric == 2
-    if not (grey and page.samplesperpixel == 2 or rgb and page.samplesperpixel in (3, 4)):
-        reason = f"{page.samplesperpixel} channels of 16 bits are neither grey nor RGB"
-        raise ImageError(name, reason, "convert it to 16-bit RGB")
-    ends = [at + size for at, size in zip(page.dataoffsets, page.databytecounts, strict=True)]
-    if max(ends, default=0) > tiff.filehandle.size:  # tifffile would fill up with zeros
-        raise ImageError(name, "the image data is cut short", AGAIN)
-    try:
-        pixels = page.asarray()
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
-            raise
-        reason = f"16-bit colour TIFF with {_compression(page)} compression is not supported"
-        raise ImageError(name, reason, "save it without compression or as PNG") from error
-    if page.axes.startswith("S"):
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.ndim != 3 or pixels.size == 0:
-        raise ImageError(name, f"the image has no rows and columns ({page.axes})", AGAIN)
-    pixels = pixels.astype(np.uint16)
-    if page.samplesperpixel in (2, 4):
-        # Extra sample 2 is plain alpha. Premultiplied or unknown ones are dropped.
-        pixels = _on_white(pixels) if 2 in page.extrasamples else pixels[..., :-1]
-    tag = page.tags.get("Orientation")
-    return _turn(pixels, int(tag.value) if tag is not None else 1)
-
-
-def _compression(page: tifffile.TiffPage) -> str:
-    return str(getattr(page.compression, "name", page.compression))
-
-
-def _pixels(image: Image.Image, name: str) -> npt.NDArray[Any]:
-    """The pixels of a loaded image as they lie in it, H x W x 1 or H x W x 3."""
-    mode = image.mode
-    # Pillow opens a PGM of 16 bits as 32-bit integers, scaled to 0 ... 65535.
-    if mode in _GREY_16 or (mode == "I" and image.format == "PPM"):
-        return np.array(image).astype(np.uint16)[..., None]
-    if mode in ("I", "F"):
-        reason = f"the pixels are 32-bit {'integers' if mode == 'I' else 'floats'}"
-        raise ImageError(name, reason, _DEPTHS)
-    grey = mode in ("1", "L", "LA", "La")
-    if image.has_transparency_data:
-        return _on_white(np.array(image.convert("LA" if grey else "RGBA")))
-    return np.array(image.convert("L"))[..., None] if grey else np.array(image.convert("RGB"))
-
-
-def _on_white(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Composite H x W x (C + 1), the last channel being alpha, on white: H x W x C."""
-    white = np.uint32(np.iinfo(pixels.dtype).max)
-    colour, alpha = pixels[..., :-1].astype(np.uint32), pixels[..., -1:].astype(np.uint32)
-    # At 16 bits the sum stays just under 2 ** 32.
-    mixed = (colour * alpha + white * (white - alpha) + white // 2) // white
-    return mixed.astype(pixels.dtype)
-
-
-def _orientation(image: Image.Image) -> int:
-    # Damaged EXIF data does not make the picture unreadable.
-    with suppress(Exception):
-        return int(image.getexif().get(0x0112, 1))
-    return 1
-
-
-def _turn(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Apply one of the eight EXIF orientations to H x W x C."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+def _upright(image: Image.Image, name: str) -> Layers:
+    if 0 in image.size:
+        raise ImageError(name, f"the image has no pixels (size {image.size})", AGAIN)
+    return layers_of(image, name).turned(orientation_of(image))
 
 
 def _damaged(name: str, error: Exception) -> ImageError:
+    if isinstance(error, MemoryError):
+        return ImageError(name, "there is not enough memory to decode it", _TOO_LARGE)
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError(name, f"it is too large ({one_line(error)})", _TOO_LARGE)
     return ImageError(name, f"the image is damaged or cut short ({one_line(error)})", AGAIN)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.config import FramingKind
-from anomem.data.opening import ImageError
-from anomem.data.region import Region, filled_outside, region_at
-from anomem.data.shape import ImageShape
+from anomem.data.opening import ImageError, named
+from anomem.data.region import Region, colour_inside, region_at
+from anomem.data.resampling import resampled
+from anomem.data.shape import ImageShape, rounded
 from anomem.data.sources import ArraySource, ImageSource
 
 _OVERLAP = 0.25
@@ -25,6 +25,10 @@ _DETAIL = 2
 away what little reduced decoding changes."""
 _READ_BEFORE = 4
 """Images kept after they were read, as their frames are asked for one after the other."""
+_KEPT = 2**28
+"""Bytes of those, the last one excepted."""
+_LARGE = 2**24
+"""Pixels of a frame above which it is brought to its shape as it is cut."""
 
 Pixels = npt.NDArray[Any]
 
@@ -128,34 +132,105 @@ class FramedSource(ImageSource):
         """Count the frames; for tiles all images are read, as their number depends on the size."""
         self._source, self._framing = source, framing
         self._lock = Lock()
-        self._read = lru_cache(maxsize=_READ_BEFORE)(self._read_and_fill)
+        self._kept: dict[int, _Read | ImageError] = {}
         counts = [self._count(index) if framing.cuts else 1 for index in range(len(source))]
         self.image = np.repeat(np.arange(len(source)), counts)
         self._number = np.concatenate([np.arange(count) for count in counts])
         self.names = [self._name(index) for index in range(len(self.image))]
 
     def __getitem__(self, index: int) -> Pixels:
-        """One frame, H x W x C of its image."""
+        """One frame, H x W x C of its image; of its shape already where it would be large."""
         with self._lock:  # or two threads read one image twice
-            pixels, found = self._read(int(self.image[index]))
-        return cut(pixels, found[int(self._number[index])])
+            read = self._read(int(self.image[index]))
+        if isinstance(read, ImageError):
+            raise ImageError(*read.args)
+        box = read.boxes[int(self._number[index])]
+        shape = self._framing.shape
+        if box.height * box.width > max(_LARGE, shape.height * shape.width):
+            return _reduced(read, box, shape)
+        return read.filled(cut(read.pixels, box), box)
 
-    def _read_and_fill(self, image: int) -> tuple[Pixels, list[Box]]:
-        pixels, region = self._source[image], self._framing.region
-        found = boxes(pixels.shape[:2], self._framing)
-        if region is not None:
-            pixels = filled_outside(pixels, region_at(region, pixels.shape[:2]))
-        return pixels, found
+    def _read(self, image: int) -> _Read | ImageError:
+        """An image, or why there is none, each read once while it is kept."""
+        if image not in self._kept:
+            try:
+                with named(self._source.names[image]):
+                    found: _Read | ImageError = _Read.of(self._source[image], self._framing)
+            except ImageError as error:
+                found = ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
+            self._kept[image] = found
+            while len(self._kept) > 1 and self._keeps_much():
+                del self._kept[next(iter(self._kept))]
+        return self._kept[image]
+
+    def _keeps_much(self) -> bool:
+        return len(self._kept) > _READ_BEFORE or sum(map(_size, self._kept.values())) > _KEPT
 
     def _count(self, image: int) -> int:
-        try:
-            return len(self._read(image)[1])
-        except ImageError:  # told when the frame is asked for
-            return 1
+        read = self._read(image)  # what is wrong is told when the frame is asked for
+        return 1 if isinstance(read, ImageError) else len(read.boxes)
 
     def _name(self, index: int) -> str:
         name = self._source.names[self.image[index]]
         return f"{name} (tile {self._number[index] + 1})" if self._framing.cuts else name
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An image that was read, and where its frames lie.
+
+    Attributes:
+        pixels: H x W x C.
+        boxes: Of the frames.
+        inside: H x W, where anomalies count; None where they do everywhere.
+        colour: The mean colour there, (C,).
+    """
+
+    pixels: Pixels
+    boxes: list[Box]
+    inside: Region | None = None
+    colour: Pixels | None = None
+
+    @staticmethod
+    def of(pixels: Pixels, framing: Framing) -> _Read:
+        size = pixels.shape[:2]
+        found = boxes(size, framing)
+        if framing.region is None:
+            return _Read(pixels, found)
+        inside = region_at(framing.region, size)
+        return _Read(pixels, found, inside, colour_inside(pixels, inside))
+
+    def filled(self, part: Pixels, box: Box) -> Pixels:
+        """What a box holds, with the mean colour wherever it lies outside of the region."""
+        if self.inside is None or self.colour is None:
+            return part
+        return np.where(cut(self.inside, box)[..., None], part, self.colour)
+
+    def rows(self, start: int, stop: int) -> Pixels:
+        """Some rows, filled outside of the region."""
+        return self.filled(self.pixels[start:stop], Box(start, 0, stop - start, self.width))
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+
+def _size(read: _Read | ImageError) -> int:
+    if isinstance(read, ImageError):
+        return 0
+    return read.pixels.nbytes + (0 if read.inside is None else read.inside.nbytes)
+
+
+def _reduced(read: _Read, box: Box, shape: ImageShape) -> Pixels:
+    """What a box holds, brought to the size of a frame."""
+    pixels = resampled(
+        read.rows,
+        read.pixels.shape[:2],
+        first=(box.top, box.left),
+        length=(box.height, box.width),
+        wanted=(shape.height, shape.width),
+    )
+    return rounded(pixels, read.pixels.dtype)
 
 
 def boxes(size: Sequence[int], framing: Framing) -> list[Box]:

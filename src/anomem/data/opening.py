@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +57,31 @@ def open_file(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = f"the file cannot be opened ({one_line(error)})"
         raise ImageError(name, reason, "check the path") from error
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Turn whatever is raised for an image inside into an error that names it.
+
+    But an ``OSError`` passes, as it says that the storage does not answer, and not what is wrong
+    with the image.
+
+    Raises:
+        ImageError: Something was raised that is no ``OSError``.
+    """
+    try:
+        yield
+    except (ImageError, OSError):
+        raise
+    except Exception as error:
+        reason = "there is not enough memory" if _of_memory(error) else one_line(error)
+        mend = "remove it or crop it"
+        raise ImageError(name, f"the image cannot be used ({reason})", mend) from error
+
+
+def _of_memory(error: Exception) -> bool:
+    # PyTorch tells of it in a page.
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 def one_line(error: Exception) -> str:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.data.budget import BUDGET
 from anomem.data.framing import Framing, frame
-from anomem.data.opening import ImageError
+from anomem.data.opening import ImageError, named
 from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
 from anomem.data.sources import ArraySource, ImageSource
 
@@ -177,7 +178,8 @@ def _read(
 
     def one(index: int) -> Tensor | ImageError:
         try:
-            return to_shape(source[index], shape)
+            with BUDGET.held(), named(source.names[index]):
+                return to_shape(source[index], shape)
         except ImageError as error:
             return ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.draw import polygon2mask
 
+from anomem.data.layers import strips
 from anomem.data.masks import read_mask
 
 Region = npt.NDArray[np.bool_]
@@ -63,12 +64,13 @@ def region_at(region: Region, size: Sequence[int]) -> Region:
     return scaled
 
 
-def filled_outside(pixels: npt.NDArray[Any], inside: Region) -> npt.NDArray[Any]:
-    """An image H x W x C with the mean colour of its region wherever it lies outside of it."""
-    if inside.all():
-        return pixels
-    colour = pixels[inside].mean(axis=0).round().astype(pixels.dtype)
-    return np.where(inside[..., None], pixels, colour)
+def colour_inside(pixels: npt.NDArray[Any], inside: Region) -> npt.NDArray[Any]:
+    """The mean colour (C,) of an image H x W x C within its region."""
+    total = sum(
+        pixels[rows][inside[rows]].sum(axis=0, dtype=np.float64) for rows in strips(*inside.shape)
+    )
+    colour: npt.NDArray[Any] = np.round(total / inside.sum()).astype(pixels.dtype)
+    return colour
 
 
 def _drawn(corners: str) -> Region:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomem.data.opening import ImageError
+from anomem.data.layers import strips
+from anomem.data.opening import ImageError, named
+from anomem.data.resampling import resampled
 from anomem.data.sources import ImageSource
 
 _BLOCK = 2**24  # values
@@ -50,12 +52,12 @@ def infer_shape(source: ImageSource, longest: int = 64, sample: int = 32) -> Ima
     sides, colour, error = [], False, None
     for index in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
         try:
-            image = source[index]
+            with named(source.names[index]):
+                image = source[index]
+                colour = colour or _has_colour(image)
+                sides.append(min(image.shape[:2]))
         except ImageError as unreadable:
             error = error or unreadable
-            continue
-        sides.append(min(image.shape[:2]))
-        colour = colour or _has_colour(image)
     if not sides:
         raise error or ValueError("There are no images; give at least one.")
     side = min(int(np.median(sides)), longest) // 8 * 8
@@ -89,7 +91,10 @@ def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
         N x C x H x W of the same dtype; it shares the memory of ``batch`` where that has the
         height and width already, so do not write to it.
     """
-    images, size = _to_tensor(batch), (shape.height, shape.width)
+    size = (shape.height, shape.width)
+    if batch[:1].size > _BLOCK and batch.shape[1:3] != size:
+        return torch.stack([_large_to_shape(image, shape) for image in batch])
+    images = _to_tensor(batch)
     if images.shape[2:] != size or images.shape[1] > shape.channels:
         # In blocks, since large images as floats take much memory.
         block = max(1, _BLOCK // images[:1].numel()) if len(images) else 1
@@ -98,6 +103,28 @@ def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
     if images.shape[1] < shape.channels:
         images = images.expand(-1, shape.channels, -1, -1)
     return images
+
+
+def _large_to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+    """One image H' x W' x C' to C x H x W, some rows at a time."""
+    size = image.shape[:2]
+    pixels = resampled(
+        lambda start, stop: image[start:stop],
+        size,
+        first=(0, 0),
+        length=size,
+        wanted=(shape.height, shape.width),
+    )
+    if pixels.shape[2] > shape.channels:
+        pixels = pixels @ np.asarray(_LUMA, dtype=np.float32)[:, None]
+    whole = torch.from_numpy(rounded(pixels, image.dtype)).permute(2, 0, 1)
+    return whole.expand(shape.channels, -1, -1)
+
+
+def rounded(pixels: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Floats as pixels of a type, in its range."""
+    found: npt.NDArray[Any] = pixels.round().clip(0, np.iinfo(dtype).max).astype(dtype)
+    return found
 
 
 def _to_tensor(array: npt.NDArray[Any]) -> Tensor:
@@ -122,4 +149,6 @@ def _largest(dtype: torch.dtype) -> int:
 
 
 def _has_colour(image: npt.NDArray[Any]) -> bool:
-    return image.shape[2] == 3 and bool((image[..., :1] != image[..., 1:]).any())
+    return image.shape[2] == 3 and any(
+        (image[rows, :, :1] != image[rows, :, 1:]).any() for rows in strips(*image.shape[:2])
+    )

@@ -1,0 +1,126 @@
+"""What decoding a file takes, told from its header before any pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import BinaryIO
+
+import tifffile
+from PIL import Image, ImageFile
+
+SIDE = 2**20
+"""Pixels of the longest side."""
+PROPORTION = 1000
+"""Of the longer side to the shorter one."""
+VIEWED = 2**24
+"""Pixels above which an RGB image is not copied out of Pillow but looked at in its memory."""
+
+_IN_PILLOW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+"""Bytes of a pixel in Pillow's memory, by mode; all others have 4."""
+
+# Beside that memory, in bytes a pixel, measured as the highest resident memory of a process that
+# decodes 16 megapixels: WEBP 12.3 (two canvases and the bytes of one), AVIF up to 8 with 8 bits
+# and twice that with 12, JPEG 2000 5.2 a channel, JPEG in several scans 2 a channel (its
+# coefficients), others less than 0.5.
+_BESIDE = {"WEBP": 12.5, "AVIF": 17.0}
+_JPEG2000_CHANNEL = 5.5
+_SCANS_CHANNEL = 2.1
+_READ_WHOLE = ("WEBP", "AVIF")
+"""Formats whose file Pillow holds in memory, and copies once."""
+
+
+def size_problem(width: int, height: int) -> str | None:
+    """What is wrong with the size of an image, or None."""
+    longer, shorter = max(width, height), max(min(width, height), 1)
+    if longer > SIDE:
+        return f"{width} x {height} pixels have a side longer than {SIDE}"
+    if longer > PROPORTION * shorter:
+        return f"{width} x {height} pixels are more than {PROPORTION} times as long as wide"
+    return None
+
+
+def file_cost(file: BinaryIO, kind: str) -> int:
+    """Bytes that opening a file takes, before its header is known."""
+    return 2 * _length(file) if kind in _READ_WHOLE else 0
+
+
+def image_cost(image: ImageFile.ImageFile, file: BinaryIO, tiff: tifffile.TiffPage | None) -> int:
+    """Bytes that it takes to decode an image that is opened and to bring it into an array.
+
+    Args:
+        image: Opened, not loaded and not yet set to a reduced size.
+        file: Of the image.
+        tiff: Its first page, where it is a TIFF file.
+    """
+    area, channels = image.width * image.height, len(image.getbands())
+    beside = _BESIDE.get(image.format or "", 0.5)
+    if image.format == "JPEG2000":
+        beside = _JPEG2000_CHANNEL * channels
+    if image.format in ("JPEG", "MPO") and _has_scans(file):
+        beside = _SCANS_CHANNEL * channels
+    cost = area * (_IN_PILLOW.get(image.mode, 4) + beside + _copied(image))
+    if image.format == "TIFF":
+        # libtiff holds a strip or a tile, and its view of the file counts as resident.
+        strip = area * channels if tiff is None else _segment(tiff)
+        cost += strip + min(_length(file), area * channels)
+    return int(cost) + file_cost(file, image.format or "")
+
+
+def deep_cost(page: tifffile.TiffPage) -> int:
+    """Bytes that it takes to read a page of 16-bit colour."""
+    return page.imagewidth * page.imagelength * page.samplesperpixel * 2 + 2 * _segment(page)
+
+
+def deep_png_cost(width: int, height: int, channels: int) -> int:
+    """Bytes that it takes to read a PNG of 16 bits: what Pillow holds, and the array."""
+    return width * height * (4 + 2 * channels)
+
+
+def viewed(image: Image.Image) -> bool:
+    """Whether an image is looked at in Pillow's memory."""
+    return image.mode == "RGB" and image.width * image.height > VIEWED and not _clear(image)
+
+
+def _copied(image: Image.Image) -> int:
+    """Bytes of a pixel in the arrays of colour and transparency."""
+    if viewed(image):
+        return 0
+    grey = image.mode in ("1", "L", "LA", "La")
+    deep = image.mode.startswith("I;16")
+    return (2 if deep else 1 if grey else 3) + int(_clear(image))
+
+
+def _clear(image: Image.Image) -> bool:
+    return image.has_transparency_data
+
+
+def _segment(page: tifffile.TiffPage) -> int:
+    """Bytes of a strip or tile of a page as decoded."""
+    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    columns = page.tilewidth if page.is_tiled else page.imagewidth
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    return int(rows * columns * samples * bits) // 8
+
+
+def _has_scans(file: BinaryIO) -> bool:
+    """Whether a JPEG file comes in several scans, so that all its coefficients are held."""
+    file.seek(2)
+    channels = 0
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        marker, length = head[1], int.from_bytes(head[2:], "big")
+        if marker in (0xC2, 0xC6, 0xCA, 0xCE):  # progressive
+            return True
+        if marker == 0xDA:
+            return file.read(1)[:1] != bytes([channels])
+        body = file.read(max(length - 2, 0))
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) > 5:
+            channels = body[5]
+    return True
+
+
+def _length(file: BinaryIO) -> int:
+    if isinstance(file, io.BytesIO):
+        return file.getbuffer().nbytes
+    return os.fstat(file.fileno()).st_size
