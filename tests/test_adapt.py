@@ -42,7 +42,7 @@ def test_labels_taken_back_leave_the_one_class_detector(model: AnoMem, digits: D
     assert not np.allclose(model.decision_function(digits["anomalous"]), one_class)
     model.adapt(digits["anomalous"][:2], [-1, -1])
     assert len(model.reserve_.labelled) == 3
-    model.adapt(digits["anomalous"], [-1] * len(digits["anomalous"]))
+    model.forget(digits["anomalous"])
     np.testing.assert_array_equal(model.decision_function(digits["anomalous"]), one_class)
     assert model.threshold(0.1) == threshold
 
@@ -112,6 +112,74 @@ def test_encoder_depth_wants_all_that_was_labelled(model: AnoMem, digits: Digits
     with pytest.raises(ValueError, match="give them as normal="):
         model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder")
     np.testing.assert_array_equal(model.decision_function(digits["normal"]), one_class)
+
+
+@pytest.fixture
+def photographs(digits: Digits, tmp_path: Path) -> list[Path]:
+    """Twelve JPEG files, large enough to be decoded at a reduced size."""
+    files = []
+    for index, image in enumerate(digits["anomalous"][:12]):
+        files.append(tmp_path / f"{index:02}.jpg")
+        noise = np.random.default_rng(index).integers(0, 9, (160, 160))
+        large = np.kron(image, np.ones((10, 10), int)) + noise
+        Image.fromarray(large.clip(0, 255).astype(np.uint8)).save(files[-1], quality=90)
+    return files
+
+
+def pixels_of(files: list[Path]) -> npt.NDArray[np.uint8]:
+    return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+def test_a_label_is_taken_back_however_the_image_is_given(
+    model: AnoMem, photographs: list[Path], tmp_path: Path
+) -> None:
+    array, pillow = pixels_of(photographs), [Image.open(file) for file in photographs]
+    assert model.framing_.reduced and not np.array_equal(
+        model.decision_function(photographs), model.decision_function(array)
+    )
+    for given, other in ((photographs, array), (array, photographs), (photographs, pillow)):
+        adapted = copy.deepcopy(model).adapt(given, [1] * 12)
+        assert adapted.adapt(other[:4], [-1] * 4).reserve_.labelled.label.tolist() == [1] * 8
+        assert adapted.adapt(other[4:6], [0, 0]).reserve_.labelled.label.tolist() == [1] * 6 + [
+            0,
+            0,
+        ]
+        adapted.save(tmp_path / "model")
+        assert len(load(tmp_path / "model").forget(other).reserve_.labelled) == 0
+
+
+def test_labels_of_the_fit_are_taken_back_by_pixels(
+    hasty: Config, digits: Digits, photographs: list[Path]
+) -> None:
+    fitted = AnoMem(hasty, device="cpu").fit(digits["train"][:40], anomalies=photographs)
+    assert len(fitted.forget(pixels_of(photographs)[:5]).reserve_.labelled) == 7
+
+
+def test_one_image_under_two_labels_is_refused(
+    model: AnoMem, digits: Digits, photographs: list[Path]
+) -> None:
+    copied = photographs[0].with_name("copy.jpg")
+    copied.write_bytes(photographs[0].read_bytes())
+    with pytest.raises(ValueError, match=r"00.jpg and .*copy.jpg are the same image, labelled 1"):
+        model.adapt([*photographs, copied], [1] * 12 + [0])
+    with pytest.raises(ValueError, match=r"image 3 and image 5 are the same image, labelled 1 and"):
+        model.adapt(digits["anomalous"][[0, 1, 2, 3, 4, 3]], [1, 1, 0, 1, 1, 0])
+    assert len(model.reserve_.labelled) == 0
+    model.adapt(digits["anomalous"][[3, 4, 3]], [1, 1, 1])
+    assert model.reserve_.labelled.label.tolist() == [1, 1]
+    normals = np.concatenate([digits["train"], digits["anomalous"][3:4]])
+    with pytest.raises(
+        ValueError, match=r"1 of the 121 normals are among the images labelled anom"
+    ):
+        model.adapt(digits["anomalous"][3:5], [1, 1], depth="encoder", normal=normals)
+
+
+def test_labels_of_scikit_learn_are_refused(model: AnoMem, digits: Digits) -> None:
+    images = np.concatenate([digits["normal"][:5], digits["anomalous"][:3]])
+    with pytest.raises(ValueError, match=r"3 of 8 images are labelled -1 and were never labelled, as "
+                       r"image 5; .*0 is normal, 1 anomalous, and -1 takes an earlier"):  # fmt: skip
+        model.adapt(images, [1] * 5 + [-1] * 3)
+    assert len(model.reserve_.labelled) == 0
 
 
 @pytest.mark.parametrize(

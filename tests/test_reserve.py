@@ -21,6 +21,7 @@ def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
         measured(len(digest), first),
         torch.tensor(label, dtype=torch.int64),
         torch.tensor(digest, dtype=torch.int64),
+        torch.tensor(digest, dtype=torch.int64),
     )
 
 
@@ -69,7 +70,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 16
+    assert len(tensors) == 17
     again = Reserve.of(tensors).tensors()
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():

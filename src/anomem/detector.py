@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,7 +24,15 @@ from anomem.data.sources import open_images
 from anomem.device import make_fabric
 from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
-from anomem.measuring import fill_reserve, measure_labelled, one_frame_each, usual_places
+from anomem.measuring import (
+    fill_reserve,
+    full_digests,
+    image_digests,
+    measure_labelled,
+    one_frame_each,
+    refuse_conflicts,
+    usual_places,
+)
 from anomem.presets import resolve
 from anomem.processes import join_processes, joined, leads, together
 from anomem.streaming import streamed_images
@@ -101,6 +110,9 @@ class AnoMem(Fitted):
             source, label = choose(source, np.flatnonzero(label == 0)), label[label == 0]
         prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
+        if label.any():
+            labelled = choose(source, np.flatnonzero(label == 1))
+            images = replace(images, anomaly_pixels=full_digests(labelled, framing))
         self._learn(images, framing, config, fabric, checkpoint, progress)
         if later is not None:
             self.adapt(later, np.ones(len(later), dtype=np.int64))
@@ -172,14 +184,16 @@ class AnoMem(Fitted):
 
         Args:
             X: Labelled images.
-            y: Label of each: 0 normal, 1 anomalous, -1 to take back an earlier label.
+            y: Label of each: 0 normal, 1 anomalous, -1 to take back an earlier label. An image is
+                known by its pixels, however it is given.
             depth: What is trained.
             normal: Normal images, those of the fit and new ones, for depth "encoder". Those held
                 out by the fit are known again and stay held out.
             progress: Called as ``progress(stage, done, total)``.
 
         Raises:
-            ValueError: Labels that do not fit, unreadable images, or, at depth "encoder",
+            ValueError: Labels that do not fit (such as 1 and -1 of scikit-learn, or one image under
+                two labels), unreadable images, or, at depth "encoder",
                 missing normals or missing images of earlier labels.
         """
         check_is_fitted(self, "network_")
@@ -188,7 +202,11 @@ class AnoMem(Fitted):
         source = open_images(X)
         label = check_labels(y, len(source), (-1, 0, 1))
         images = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
-        given = one_frame_each(self.network_, self.detector_, images, torch.from_numpy(label))
+        pixels = full_digests(source, self.framing_)
+        given = one_frame_each(
+            self.network_, self.detector_, images, torch.from_numpy(label), pixels
+        )
+        refuse_conflicts(given, source.names, self.reserve_.labelled)
         if depth == "encoder":
             if normal is None:
                 raise ValueError(
@@ -212,6 +230,24 @@ class AnoMem(Fitted):
         else:
             newer = measure_labelled(self.network_, given)
             self.reserve_ = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
+        self._train_detector()
+        return self
+
+    def forget(self, X: object, *, progress: StageProgress | None = None) -> Self:
+        """Take back the labels of images; those that have none are passed by.
+
+        Args:
+            X: Images, known by their pixels, however they are given.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Raises:
+            ValueError: Unreadable images.
+        """
+        check_is_fitted(self, "network_")
+        framing = replace(self.framing_, reduced=False)
+        images = prepare_frames(open_images(X), framing, progress=stage(progress, "reading"))
+        left = self.reserve_.labelled.without(image_digests(images.frames, images.image))
+        self.reserve_ = self.reserve_.with_labels(left)
         self._train_detector()
         return self
 

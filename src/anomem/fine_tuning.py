@@ -57,16 +57,23 @@ def fine_tune(
         the fine-tuning.
 
     Raises:
-        ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing.
+        ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing, or
+            an anomaly is among the normals.
     """
-    anomalous = reserve.labelled.digest[reserve.labelled.label == 1]
-    missing = int((~torch.isin(anomalous, labelled.digest)).sum())
+    anomalous = reserve.labelled.pixels[reserve.labelled.label == 1]
+    missing = int((~torch.isin(anomalous, labelled.pixels)).sum())
     if missing:
         raise ValueError(
             f"{missing} anomalies labelled earlier are missing; a changed encoder must see them "
             "again: give all of them, with label -1 for those to forget."
         )
     digest = image_digests(normals.frames, normals.image)
+    shared = int(torch.isin(digest, labelled.digest[labelled.label == 1]).sum())
+    if shared:
+        raise ValueError(
+            f"{shared} of the {normals.count} normals are among the images labelled anomalous; "
+            "keep them apart."
+        )
     known = torch.isin(digest, reserve.held_out_digest)
     least = min(len(reserve.held_out_digest), _FEWEST_HELD_OUT)
     if int(known.sum()) < least or int((~known).sum()) < _FEWEST_TRAINED_ON:

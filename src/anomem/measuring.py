@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from anomem.data.prepare import PreparedFrames
+from anomem.data.framing import Framing
+from anomem.data.prepare import PreparedFrames, prepare_frames
+from anomem.data.sources import ArraySource, DatasetSource, ImageSource, ListSource
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
@@ -24,6 +26,8 @@ from anomem.scoring import (
 from anomem.training.batches import ImageSet
 from anomem.training.images import Chosen, TrainingImages
 
+_LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -32,12 +36,14 @@ class LabelledImages:
     Attributes:
         images: A frame of each of N images.
         label: (N,) int64: 0 normal, 1 anomalous, -1 to be forgotten.
-        digest: (N,) int64, of the whole image.
+        digest: (N,) int64, of the whole image as it is measured.
+        pixels: (N,) int64, of all its pixels, see :func:`full_digests`.
     """
 
     images: ImageSet
     label: Tensor
     digest: Tensor
+    pixels: Tensor
 
 
 def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
@@ -47,7 +53,8 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
     labelled = Labelled.none(normal)
     if len(anomalies):
         label = torch.ones(len(anomalies), dtype=torch.int64)
-        given = LabelledImages(anomalies, label, frame_digests(anomalies))
+        digest, pixels = frame_digests(anomalies), images.anomaly_pixels
+        given = LabelledImages(anomalies, label, digest, digest if pixels is None else pixels)
         labelled = labelled.updated(measure_labelled(network, given))
     return Reserve(
         normals=normal,
@@ -92,21 +99,78 @@ def new_places(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> Usu
 
 
 def one_frame_each(
-    network: MultiScaleMemory, detector: Detector, images: PreparedFrames, label: Tensor
+    network: MultiScaleMemory,
+    detector: Detector,
+    images: PreparedFrames,
+    label: Tensor,
+    pixels: Tensor | None,
 ) -> LabelledImages:
-    """Labelled images by the frame of each that scores highest: of an anomaly, where it shows."""
+    """Labelled images by the frame of each that scores highest: of an anomaly, where it shows.
+
+    Args:
+        network: In evaluation mode.
+        detector: Of the scores.
+        images: N of them.
+        label: (N,).
+        pixels: Of :func:`full_digests`.
+    """
     digest = image_digests(images.frames, images.image)
+    pixels = digest if pixels is None else pixels
     if len(images.frames) == images.count:
-        return LabelledImages(images.frames, label, digest)
+        return LabelledImages(images.frames, label, digest, pixels)
     scores = score_measured(detector, measure_set(network, images.frames))
-    return LabelledImages(
-        Chosen(images.frames, highest_frames(scores, images.image)), label, digest
-    )
+    highest = Chosen(images.frames, highest_frames(scores, images.image))
+    return LabelledImages(highest, label, digest, pixels)
+
+
+def refuse_conflicts(given: LabelledImages, names: Sequence[str], known: Labelled) -> None:
+    """See that the labels of a call can be meant.
+
+    Args:
+        given: Images with their labels.
+        names: Of these images.
+        known: What was labelled before.
+
+    Raises:
+        ValueError: One image has two labels, or a label is taken back that was never given.
+    """
+    label, first = given.label.tolist(), dict[int, int]()
+    for index, pixels in enumerate(given.pixels.tolist()):
+        other = first.setdefault(pixels, index)
+        if label[other] != label[index]:
+            raise ValueError(
+                f"{names[other]} and {names[index]} are the same image, labelled {label[other]} "
+                f"and {label[index]}; give it one label ({_LABELS})."
+            )
+    never = torch.nonzero((given.label == -1) & ~torch.isin(given.pixels, known.pixels)).flatten()
+    if len(never):
+        raise ValueError(
+            f"{len(never)} of {len(names)} images are labelled -1 and were never labelled, as "
+            f"{names[int(never[0])]}; give the labels that are meant ({_LABELS})."
+        )
 
 
 def measure_labelled(network: MultiScaleMemory, given: LabelledImages) -> Labelled:
     """Measure labelled images, at least one."""
-    return Labelled(measure_set(network, given.images), given.label, given.digest)
+    measured = measure_set(network, given.images)
+    return Labelled(measured, given.label, given.digest, given.pixels)
+
+
+def full_digests(source: ImageSource, framing: Framing) -> Tensor | None:
+    """Digest of all pixels of each image, the same of a file and of an array of its pixels.
+
+    Args:
+        source: N images.
+        framing: How they become frames.
+
+    Returns:
+        (N,) int64; None where what is measured is all pixels, so that its digest is the one.
+    """
+    in_memory = isinstance(source, ArraySource | ListSource | DatasetSource)
+    if in_memory or not (framing.whole and framing.reduced):
+        return None
+    images = prepare_frames(source, replace(framing, reduced=False))
+    return image_digests(images.frames, images.image)
 
 
 def image_digests(frames: ImageSet, image: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ KEPT: dict[str, Kept] = {
     "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
     "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
     "labelled.digest": Kept(torch.int64, ("labelled",)),
+    "labelled.pixels": Kept(torch.int64, ("labelled",)),
     "learnt": Kept(torch.int64, (), 0),
 }
 """Every tensor of a saved reserve, by name."""
@@ -62,37 +63,54 @@ class Labelled:
     Attributes:
         measured: N images.
         label: (N,) int64, 0 normal, 1 anomalous.
-        digest: (N,) int64, tells whether an image has been labelled before.
+        digest: (N,) int64, of each as it was first measured; tells whether it is held out.
+        pixels: (N,) int64, digest of all pixels, also where a file was decoded at a reduced size;
+            tells whether an image has been labelled before.
     """
 
     measured: Measured
     label: Tensor
     digest: Tensor
+    pixels: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
 
     def at(self, indices: Tensor) -> Labelled:
         """The images of some indices, or of a mask."""
-        return Labelled(self.measured.at(indices), self.label[indices], self.digest[indices])
+        return Labelled(
+            self.measured.at(indices),
+            self.label[indices],
+            self.digest[indices],
+            self.pixels[indices],
+        )
 
     @staticmethod
     def none(like: Measured) -> Labelled:
         """No labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
-        return Labelled(like.at(nothing), nothing, nothing)
+        return Labelled(like.at(nothing), nothing, nothing, nothing)
 
     def updated(self, newer: Labelled) -> Labelled:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
-        kept = self.at(~torch.isin(self.digest, newer.digest))
-        last = {int(digest): index for index, digest in enumerate(newer.digest)}
+        kept = self.without(newer.pixels)
+        last = {pixels: index for index, pixels in enumerate(newer.pixels.tolist())}
         given = [i for i in sorted(last.values()) if int(newer.label[i]) != -1]
         added = newer.at(torch.tensor(given, dtype=torch.int64))
+        # One known from a file and now given as an array is still the image that was held out.
+        first = dict(zip(self.pixels.tolist(), self.digest.tolist(), strict=True))
+        both = zip(added.pixels.tolist(), added.digest.tolist(), strict=True)
+        digest = torch.tensor([first.get(pixels, own) for pixels, own in both], dtype=torch.int64)
         return Labelled(
             Measured.joined([kept.measured, added.measured]),
             torch.cat([kept.label, added.label]),
-            torch.cat([kept.digest, added.digest]),
+            torch.cat([kept.digest, digest]),
+            torch.cat([kept.pixels, added.pixels]),
         )
+
+    def without(self, pixels: Tensor) -> Labelled:
+        """Those whose digest of all pixels is none of these."""
+        return self.at(~torch.isin(self.pixels, pixels))
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,7 @@ class Reserve:
             "held_out.kind": self.held_out_kind,
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
+            "labelled.pixels": self.labelled.pixels,
             "learnt": torch.tensor(self.learnt),
         }
         for name, measured in self._parts():
@@ -187,7 +206,8 @@ class Reserve:
             return Measured(*(tensors[f"{name}.{field.name}"] for field in fields(Measured)))
 
         labelled = Labelled(
-            measured("labelled"), tensors["labelled.label"], tensors["labelled.digest"]
+            measured("labelled"),
+            *(tensors[f"labelled.{name}"] for name in ("label", "digest", "pixels")),
         )
         return Reserve(
             measured("normals"),

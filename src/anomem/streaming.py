@@ -12,6 +12,7 @@ from anomem.data.joined import choose, refuse_shared
 from anomem.data.prepare import PreparedImages, prepare_frames, read
 from anomem.data.sources import ImageSource, StoredSource, open_images
 from anomem.data.stream import Stream
+from anomem.measuring import full_digests
 from anomem.holding_out import hold_out_some
 from anomem.training.draws import evenly
 from anomem.training.images import Chosen, TrainingImages
@@ -86,6 +87,7 @@ def streamed_images(
         torch.arange(len(held)),
         torch.arange(len(held)),
         _anomalies(labelled, framing, frames),
+        None if labelled is None else full_digests(labelled, framing),
         stream=stream,
     )
     return images, stream

@@ -44,4 +44,8 @@ def unreadable(files: Sequence[str], framing: Framing) -> dict[str, str]:
 
 
 def _adapt(model: AnoMem, labels: Mapping[str, int]) -> None:
-    model.adapt(FileSource([Path(file) for file in labels]), list(labels.values()))
+    given = {file: label for file, label in labels.items() if label != -1}
+    if len(given) < len(labels):
+        model.forget(FileSource([Path(file) for file in labels if file not in given]))
+    if given:
+        model.adapt(FileSource([Path(file) for file in given]), list(given.values()))

@@ -53,6 +53,8 @@ class TrainingImages:
         held_out_image: (F,) int64, number of the held-out image of each such frame.
         held_out_group: (N,) int64, number of the group of each held-out image.
         anomalies: Labelled ones to train on.
+        anomaly_pixels: (A,) int64, digests of all their pixels, where those of their frames are not
+            the same.
         stream: All normals to train on where they do not fit into memory.
     """
 
@@ -61,6 +63,7 @@ class TrainingImages:
     held_out_image: Tensor
     held_out_group: Tensor
     anomalies: Chosen
+    anomaly_pixels: Tensor | None = None
     stream: Steps | None = None
 
     @property
