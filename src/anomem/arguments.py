@@ -19,6 +19,18 @@ Result = tuple[dict[str, Any], int]
 """What a command ends with: what ``--json`` prints, and the exit code."""
 
 
+_RANGES = {
+    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("devices", "nodes"), (1, 2**16)),
+    **dict.fromkeys(("resize", "letterbox", "tile"), (1, 2**14)),
+    "port": (0, 2**16 - 1),
+    **dict.fromkeys(("draws", "most_normals", "most_tested", "samples"), (1, 2**31)),
+    "budget_seconds": (1, 10**7),
+    "contamination": (0, 1),
+}
+"""From where to where the numbers of commands go, by the names of their flags."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """Of every command."""
@@ -27,6 +39,13 @@ class Common:
     """Print the result as one JSON object on the last line."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and not least <= value <= most:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} is {value}; give a number from {least} to {most}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +109,7 @@ class Fit(Common):
     choices: Annotated[Config, arg(name="")] = field(default_factory=default)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = {k: v for k in get_args(FramingKind) if (v := getattr(self, k)) is not None}
         if len(given) > 1:
             names = " and ".join(f"--{kind}" for kind in given)
@@ -126,7 +146,11 @@ class Adapt(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Deciding):
-    """Score images into a table of path, score, one score a scale, prediction and error."""
+    """Score images into a table of path, score, one score a scale, prediction and error.
+
+    Exits with 0; with 3 where some images cannot be read (their rows say why), with 1 where none
+    can or the command fails.
+    """
 
     model: Positional[Path]
     """Folder of the model."""
@@ -161,10 +185,10 @@ class Evaluate(Deciding):
 class Label(Deciding):
     """Label images on a local page, the most telling first, and let the detector learn."""
 
+    model: Positional[Path]
+    """Folder of the model."""
     images: Positional[Path]
     """Folder of unlabelled images."""
-    model: Path
-    """Folder of the model."""
     labels: Path | None = None
     """CSV file that keeps every answer; labels.csv in the folder of images unless given."""
     out: Path | None = None
@@ -179,7 +203,7 @@ class Prototypes(Common):
 
     model: Positional[Path]
     """Folder of the model."""
-    images: str
+    images: Positional[str]
     """Folder, file or glob of normal images."""
     out: Path
     """Folder for the page and the table."""

@@ -42,7 +42,8 @@ COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit.
 
-    0 on success, 1 on an error, 2 on a wrong command line, 130 when interrupted from the keyboard.
+    0 on success, 1 on an error, 2 on a wrong command line, 3 where some of the images could not be
+    scored (their rows say why), 130 when interrupted from the keyboard.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["bench"]:

@@ -21,6 +21,7 @@ from anomem.data.framing import Framing
 from anomem.data.joined import check_labels, choose, with_anomalies
 from anomem.data.prepare import prepare_frames
 from anomem.data.sources import open_images
+from anomem.data.stream import check_streaming
 from anomem.device import make_fabric
 from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
@@ -33,6 +34,7 @@ from anomem.measuring import (
     refuse_conflicts,
     usual_places,
 )
+from anomem.network.weights import weights_file
 from anomem.presets import resolve
 from anomem.processes import join_processes, joined, leads, together
 from anomem.streaming import streamed_images
@@ -146,6 +148,7 @@ class AnoMem(Fitted):
         Warns:
             UserWarning: Images could not be read.
         """
+        check_streaming()
         config, fabric, progress = self._begin(progress)
         source = open_images(X)
         framing = fitting.new_framing(config, source, region)
@@ -295,6 +298,8 @@ class AnoMem(Fitted):
     def _begin(self, progress: StageProgress | None) -> tuple[Config, Fabric, StageProgress | None]:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""
         config = resolve(self.config)
+        if config.encoder.weights is not None:
+            weights_file(config.encoder.weights)  # or their lack is told when all images are read
         fabric = join_processes(
             self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
         )

@@ -12,8 +12,8 @@ from anomem.data.joined import choose, refuse_shared
 from anomem.data.prepare import PreparedImages, prepare_frames, read
 from anomem.data.sources import ImageSource, StoredSource, open_images
 from anomem.data.stream import Stream
-from anomem.measuring import full_digests
 from anomem.holding_out import hold_out_some
+from anomem.measuring import full_digests
 from anomem.training.draws import evenly
 from anomem.training.images import Chosen, TrainingImages
 from anomem.training.ranks import Ranks

@@ -35,6 +35,13 @@ class Scored:
     errors: int
     anomalous: int
 
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0, 3 where some images could not be read, 1 where none could."""
+        if self.errors == 0:
+            return 0
+        return 1 if self.errors == self.images else 3
+
 
 def score_table(
     model: AnoMem,

@@ -29,7 +29,7 @@ class Page:
 
     def __init__(self, folder: Path, model: Path, out: Path) -> None:
         self.labels = folder / "labels.csv"
-        words = ["label", folder, "--model", model, "--out", out, "--device", "cpu", "--json"]
+        words = ["label", model, folder, "--out", out, "--device", "cpu", "--json"]
         run = f"from anomem.cli import main; main({[str(word) for word in words]})"
         self.process: Process = subprocess.Popen(
             [sys.executable, "-c", run], stdout=subprocess.PIPE, text=True
@@ -230,11 +230,38 @@ def test_the_file_of_answers_adapts_a_model(
     assert "1 anomalies and 1 normals labelled" in capsys.readouterr().out
 
 
+def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
+    unlabelled: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [file.name for file in sorted(unlabelled.iterdir())[:3]]
+    table = unlabelled / "labels.csv"
+    table.write_text("\ufeffimage;answer\n" + "".join(f"{f};Anomaly\n" for f in [*files, "x.png"]))
+    words = ["adapt", str(model_folder), "--labels", str(table), "--out", str(tmp_path / "m")]
+    with pytest.warns(UserWarning, match="^1 labelled images are left out, as .*x.png: there"):
+        run(words)
+    assert load(tmp_path / "m").reserve_.labelled.label.tolist() == [1, 1, 1]
+    table.write_text("image,answer\nx.png,0\n")
+    run(words, 1)
+    assert "labels.csv: no image can be read, as" in capsys.readouterr().err
+    table.write_text("image,answer\nx.png,maybe\n")
+    run(words, 1)
+    assert "labels.csv, line 2 says 'maybe'" in capsys.readouterr().err
+    table.unlink()
+    run(words, 1)
+    assert "labels.csv: there is no such file; check the path" in capsys.readouterr().err
+
+
+def run(words: list[str], code: int = 0) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == code
+
+
 def test_a_port_in_use_is_told(
     page: Page, unlabelled: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = str(urlsplit(page.address).port)
     with pytest.raises(SystemExit, match="1"):
-        main(["label", str(unlabelled), "--model", str(model_folder), "--port", port])
+        main(["label", str(model_folder), str(unlabelled), "--port", port])
     assert "anomem: " in capsys.readouterr().err
     assert os.path.exists(model_folder)

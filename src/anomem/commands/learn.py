@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,42 +145,73 @@ def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
     from anomem.checkpoint import check_writable
     from anomem.data.joined import JoinedSource
-    from anomem.data.sources import FileSource, open_images
-    from anomem.labelling.answers import AnswerFile
     from anomem.saved import load
 
     check_writable(arguments.out)
-    given = [(arguments.anomalies, 1), (arguments.normal, 0), (arguments.forget, -1)]
-    if arguments.depth == "encoder":
-        given.remove((arguments.normal, 0))
-    sources = [(open_images(paths), label) for paths, label in given if paths is not None]
-    if arguments.labels is not None:
-        if not arguments.labels.exists():
-            raise ValueError(f"{arguments.labels}: there is no such file; check the path.")
-        answered = AnswerFile(arguments.labels).labels()
-        sources += [(FileSource([Path(file)]), label) for file, label in answered.items()]
-    if not sources:
-        raise ValueError(
-            "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."
-        )
-    label = [label for source, label in sources for _ in range(len(source))]
+    sources = _labelled(arguments)
     model = load(arguments.model, device=arguments.device)
+    before = len(model.reserve_.labelled)
     with progress_bars() as progress:
-        model.adapt(
-            JoinedSource([source for source, _ in sources]),
-            label,
-            depth=arguments.depth,
-            normal=arguments.normal if arguments.depth == "encoder" else None,
-            progress=progress,
-        )
+        if forgotten := sources.pop(-1, None):
+            model.forget(JoinedSource(forgotten), progress=progress)
+        taken_back = before - len(model.reserve_.labelled)
+        if sources:
+            given = [(source, label) for label in sources for source in sources[label]]
+            model.adapt(
+                JoinedSource([source for source, _ in given]),
+                [label for source, label in given for _ in range(len(source))],
+                depth=arguments.depth,
+                normal=arguments.normal if arguments.depth == "encoder" else None,
+                progress=progress,
+            )
     model.save(arguments.out)
     labels = model.reserve_.labelled.label.tolist()
-    print(f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled")
+    print(
+        f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
+        + (f"; {taken_back} labels taken back" if forgotten else "")
+    )
     return {
         "model": str(arguments.out),
         "anomalies": labels.count(1),
         "normals": labels.count(0),
     }, 0
+
+
+def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
+    """The images of each label, -1 being of those to forget, from folders and a table."""
+    from anomem.data.joined import refuse_shared
+    from anomem.data.sources import FileSource, open_images
+    from anomem.labelling.answers import AnswerFile
+    from anomem.labelling.learning import missing
+
+    given = ((1, arguments.anomalies), (0, arguments.normal), (-1, arguments.forget))
+    opened = {label: open_images(paths) for label, paths in given if paths is not None}
+    kinds = {0: "normals", 1: "anomalies", -1: "images to forget"}
+    for one, other in combinations(sorted(opened), 2):
+        refuse_shared(opened[one], opened[other], (kinds[one], kinds[other]))
+    if arguments.depth == "encoder":
+        opened.pop(0, None)  # those to train on, without a label
+    sources = {label: [source] for label, source in opened.items()}
+    if arguments.labels is not None:
+        if not arguments.labels.exists():
+            raise ValueError(f"{arguments.labels}: there is no such file; check the path.")
+        answered = AnswerFile(arguments.labels).labels()
+        gone = missing(list(answered))
+        if gone and len(gone) == len(answered):
+            raise ValueError(f"{arguments.labels}: no image can be read, as {gone[min(gone)]}")
+        if gone:
+            warnings.warn(
+                f"{len(gone)} labelled images are left out, as {gone[min(gone)]}", stacklevel=2
+            )
+        for label in kinds:
+            files = [Path(f) for f in answered if answered[f] == label and f not in gone]
+            if files:
+                sources.setdefault(label, []).append(FileSource(files))
+    if not sources:
+        raise ValueError(
+            "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."
+        )
+    return sources
 
 
 def label(arguments: Label) -> Result:

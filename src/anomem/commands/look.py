@@ -40,7 +40,7 @@ def score(arguments: Score) -> Result:
     print(f"{out}: {found.images} images, {found.anomalous} called anomalous")
     for error in table["error"].drop_null().to_pylist():
         print(f"anomem: {error}", file=sys.stderr)
-    return {"table": str(out), **asdict(found)}, 1 if found.errors else 0
+    return {"table": str(out), **asdict(found)}, found.exit_code
 
 
 def _score_on_ray(arguments: Score) -> Result:
@@ -80,7 +80,7 @@ def _score_on_ray(arguments: Score) -> Result:
     if now.errors:
         print(f"anomem: {now.errors} images cannot be read; see their rows.", file=sys.stderr)
     result = {"table": arguments.out, **asdict(now), "finished_before": before}
-    return result, 1 if now.errors else 0
+    return result, now.exit_code
 
 
 def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> None:
@@ -99,6 +99,7 @@ def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> 
 
 def evaluate(arguments: Evaluate) -> Result:
     """Measure a detector on labelled images."""
+    from anomem.data.joined import refuse_shared
     from anomem.data.masks import mask_files
     from anomem.data.sources import open_images
     from anomem.evaluation.examined import examine
@@ -110,6 +111,7 @@ def evaluate(arguments: Evaluate) -> Result:
     if arguments.masks is not None and not folder.is_dir():
         raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
     normals, anomalies = open_images(arguments.normal), open_images(arguments.anomalies)
+    refuse_shared(normals, anomalies)
     files = [Path(name) for name in anomalies.names]
     masks = [] if arguments.masks is None else mask_files(files, folder, arguments.masks)
     model = load(arguments.model, device=arguments.device)

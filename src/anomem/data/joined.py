@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomem.data.sources import ArraySource, FileSource, ImageSource, StoredSource
+from anomem.data.listing import protocol_of
+from anomem.data.sources import ArraySource, ImageSource, StoredSource
 
 
 class JoinedSource(ImageSource):
@@ -70,21 +71,32 @@ def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:
     return ChosenSource(source, indices)
 
 
-def refuse_shared(normals: ImageSource, anomalies: ImageSource) -> None:
-    """See that no stored image is both normal and anomalous.
+def refuse_shared(
+    one: ImageSource, other: ImageSource, kinds: tuple[str, str] = ("normals", "anomalies")
+) -> None:
+    """See that no stored image is of two kinds that exclude one another.
+
+    Args:
+        one: Images of the first kind.
+        other: Of the second.
+        kinds: What they are called.
 
     Raises:
         ValueError: One is.
     """
-    if not (isinstance(normals, StoredSource) and isinstance(anomalies, StoredSource)):
+    if not (isinstance(one, StoredSource) and isinstance(other, StoredSource)):
         return
-    files = isinstance(normals, FileSource) and isinstance(anomalies, FileSource)
-    anomalous = {os.path.realpath(name) if files else name for name in anomalies.names}
-    for name in normals.names:
-        if (os.path.realpath(name) if files else name) in anomalous:
+    places = {_place(name) for name in other.names}
+    for name in one.names:
+        if _place(name) in places:
             raise ValueError(
-                f"{name} is among the normals and among the anomalies; keep the folders apart."
+                f"{name} is among the {kinds[0]} and among the {kinds[1]}; keep the folders apart."
             )
+
+
+def _place(name: str) -> str:
+    """Where an image is stored, under one name however it is reached."""
+    return os.path.realpath(name) if protocol_of(name) is None else name
 
 
 def with_anomalies(

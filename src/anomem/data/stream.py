@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from importlib.util import find_spec
 from itertools import count, islice
 from typing import TypedDict
 
@@ -30,6 +31,16 @@ class Stored(TypedDict):
     image: bytes
     name: str
     why: str
+
+
+def check_streaming() -> None:
+    """Refuse to stream without Hugging Face ``datasets``, before anything is read.
+
+    Raises:
+        ValueError: It is missing.
+    """
+    if find_spec("datasets") is None:
+        raise ValueError("streaming needs pip install 'anomem[stream]'.")
 
 
 class Stream:
@@ -72,11 +83,10 @@ class Stream:
         world: int = 1,
         decode_ahead: bool = False,
     ) -> None:
-        try:
-            from datasets import IterableDataset
-            from datasets.distributed import split_dataset_by_node
-        except ImportError as error:
-            raise ValueError("streaming needs pip install 'anomem[stream]'.") from error
+        check_streaming()
+        from datasets import IterableDataset
+        from datasets.distributed import split_dataset_by_node
+
         self.framing, self.batch, self.decode_ahead = framing, batch, decode_ahead
         self.errors: dict[str, str] = {}
         self._length, self._alone = len(source) - len(left_out), world == 1

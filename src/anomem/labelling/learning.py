@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anomem.data.framing import Framing, frame
-from anomem.data.opening import ImageError
+from anomem.data.opening import ImageError, open_file
 from anomem.data.prepare import read
 from anomem.data.sources import FileSource
 from anomem.detector import AnoMem
@@ -41,6 +41,17 @@ def unreadable(files: Sequence[str], framing: Framing) -> dict[str, str]:
     framed = frame(FileSource([Path(file) for file in files]), framing)
     errors = read(framed.frames, range(len(framed.frames)), framing.shape).errors
     return {files[framed.image[index]]: why for index, why in errors.items()}
+
+
+def missing(files: Sequence[str]) -> dict[str, str]:
+    """Of the files that are not there any more or cannot be opened, the sentence that says why."""
+    errors = {}
+    for file in files:
+        try:
+            open_file(Path(file)).close()
+        except ImageError as error:
+            errors[file] = str(error)
+    return errors
 
 
 def _adapt(model: AnoMem, labels: Mapping[str, int]) -> None:

@@ -31,9 +31,7 @@ def load_weights(backbone: nn.Module, source: str) -> None:
     Raises:
         ValueError: There is no such file or package, or its weights are of another model.
     """
-    path = _packaged() if source == EFFICIENTNET_LITE0 else Path(source)
-    if not path.is_file():
-        raise ValueError(f"{source}: no such file of weights; correct encoder.weights.")
+    path = weights_file(source)
     own = backbone.state_dict()
     weights = _fit_to(own, _read(path))
     fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
@@ -45,6 +43,21 @@ def load_weights(backbone: nn.Module, source: str) -> None:
             f"another shape (first: {missing[0]}); give weights of the same model."
         )
     backbone.load_state_dict(fitting, strict=False)
+
+
+def weights_file(source: str) -> Path:
+    """Where given weights lie.
+
+    Args:
+        source: As of :func:`load_weights`.
+
+    Raises:
+        ValueError: There is no such file or package.
+    """
+    path = _packaged() if source == EFFICIENTNET_LITE0 else Path(source)
+    if not path.is_file():
+        raise ValueError(f"{source}: no such file of weights; correct encoder.weights.")
+    return path
 
 
 def _packaged() -> Path:
