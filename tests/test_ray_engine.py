@@ -144,7 +144,7 @@ def test_a_second_call_scores_what_is_new(
     words = ["score", str(model_folder), str(images), "--out", str(out)]
     words += ["--engine", "ray", "--json"]
     second = ended(anomem(*words))
-    assert second.returncode == 1, second.stderr
+    assert second.returncode == 3, second.stderr
     assert second.stderr.splitlines()[-1] == "anomem: 1 images cannot be read; see their rows."
     assert len(second.stderr.splitlines()) == 2, second.stderr
     told = json.loads(second.stdout.splitlines()[-1])

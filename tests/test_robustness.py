@@ -73,7 +73,7 @@ def test_bad_files_get_a_row_with_their_error_and_the_rest_are_scored(
     model_folder: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, heat = tmp_path / "scores.csv", tmp_path / "heat"
-    assert run("score", model_folder, mixed, "--out", out, "--heatmaps", heat) == 1
+    assert run("score", model_folder, mixed, "--out", out, "--heatmaps", heat) == 3
     told = capsys.readouterr().err
     with out.open(newline="") as lines:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(lines)}

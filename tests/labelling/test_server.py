@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -237,8 +238,10 @@ def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
     table = unlabelled / "labels.csv"
     table.write_text("\ufeffimage;answer\n" + "".join(f"{f};Anomaly\n" for f in [*files, "x.png"]))
     words = ["adapt", str(model_folder), "--labels", str(table), "--out", str(tmp_path / "m")]
-    with pytest.warns(UserWarning, match="^1 labelled images are left out, as .*x.png: there"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as on the command line
         run(words)
+    assert "anomem: 1 labelled images are left out, as " in capsys.readouterr().err
     assert load(tmp_path / "m").reserve_.labelled.label.tolist() == [1, 1, 1]
     table.write_text("image,answer\nx.png,0\n")
     run(words, 1)
