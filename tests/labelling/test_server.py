@@ -260,6 +260,14 @@ def run(words: list[str], code: int = 0) -> None:
     assert end.value.code == code
 
 
+def test_a_table_that_cannot_be_understood_is_told_before_images_are_read(
+    unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (unlabelled / "labels.csv").write_text("image,answer\nx.png,maybe\n")
+    run(["label", str(tmp_path / "no model"), str(unlabelled)], 1)
+    assert "labels.csv, line 2 says 'maybe'" in capsys.readouterr().err
+
+
 def test_a_port_in_use_is_told(
     page: Page, unlabelled: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

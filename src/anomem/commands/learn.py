@@ -229,6 +229,7 @@ def label(arguments: Label) -> Result:
     out = arguments.out or arguments.model
     check_writable(out)
     answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")
+    answers.read()  # or what is wrong with it is told when all images are measured
     files = list_images(arguments.images)
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
