@@ -122,6 +122,17 @@ def test_names_in_the_code_page_of_windows_are_found(tmp_path: Path) -> None:
     assert by_name(answers) == {"Stück 1.png": "normal"}
 
 
+def test_paths_as_windows_and_people_write_them_are_found(tmp_path: Path) -> None:
+    (tmp_path / "day 1").mkdir()
+    for name in ("a.png", "day 1/b.png", "c\\d.png", " e.png"):
+        (tmp_path / name).touch()
+    rows = ["answer, image", "bad, a.png", "bad, day 1\\b.png", "ok,c\\d.png", "ok, e.png"]
+    assert by_name(written(tmp_path, "\n".join(rows))) == {
+        **dict.fromkeys(("a.png", "day 1/b.png"), "anomalous"),
+        **dict.fromkeys(("c\\d.png", " e.png"), "normal"),
+    }
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_refused_by_name(encoding: str, tmp_path: Path) -> None:
     answers = written(tmp_path, "image,answer,time\na.png,normal,x\n".encode(encoding))

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -134,15 +135,15 @@ class Columns:
         return Row(self._path(image), _MEANING.get(word.lower()))
 
     def _path(self, given: str) -> str:
+        """The path that is meant: as it is given, or else as a spreadsheet or Windows has it."""
         path = os.path.normpath(os.path.join(self.folder, given))
-        if given.isascii() or os.path.lexists(path):
+        if given.isascii() and "\\" not in given and given == given.strip():
             return path
-        try:  # spreadsheets write the code page of Windows
-            other = given.encode("utf-8", "surrogateescape").decode("cp1252")
-        except UnicodeError:
-            return path
-        elsewhere = os.path.normpath(os.path.join(self.folder, other))
-        return elsewhere if os.path.lexists(elsewhere) else path
+        written = [given, given.strip(), given.strip().replace("\\", "/")]
+        with suppress(UnicodeError):  # bytes of the code page of Windows
+            written.append(written[-1].encode("utf-8", "surrogateescape").decode("cp1252"))
+        meant = (os.path.normpath(os.path.join(self.folder, each)) for each in written)
+        return next((each for each in meant if os.path.lexists(each)), path)
 
     def _line(self, fields: dict[str, str]) -> str:
         text = io.StringIO()
