@@ -15,8 +15,6 @@ from anomem.untrusted import one_line, read_json
 FORMAT_VERSION = 2
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
-_ENCODER = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
-"""Names of timm's own models. Others lead to a hub or a folder."""
 
 
 class ModelError(ValueError):
@@ -52,7 +50,7 @@ class Described:
         """
         parts = {name: _mapping(description, name) for name in ("config", "shape", "summary")}
         config, shape = overlaid(Config(), parts["config"]), parts["shape"]
-        if not _ENCODER.fullmatch(config.encoder.name):
+        if not config.encoder.named_by_timm:
             raise ValueError(f"encoder {config.encoder.name[:60]!r} is no model of timm's own")
         channels = _whole(shape, "channels", 1, 3)
         if channels == 2:

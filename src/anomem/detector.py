@@ -316,6 +316,7 @@ class AnoMem(Fitted):
     ) -> None:
         """Stage 1, what is kept of the images, and stage 2."""
         network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
+        config = fitting.by_architecture(config, network)
         with together(fabric):
             state = fitting.run_stage1(
                 network,

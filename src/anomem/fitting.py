@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,34 @@ def new_network(
             f"{shape.width} pixels ({str(error).splitlines()[0]}); set images.size."
         ) from error
     return network
+
+
+def by_architecture(config: Config, network: MultiScaleMemory) -> Config:
+    """The choices with the encoder under timm's own name, as a model is built again by it.
+
+    An encoder of a hub or a folder is looked up there once, at the fit, and never by who loads the
+    model.
+
+    Raises:
+        ValueError: The encoder is none that its architecture alone gives.
+    """
+    encoder = config.encoder
+    if encoder.named_by_timm:
+        return config
+    architecture = network.encoder.backbone.pretrained_cfg["architecture"]
+    named = replace(config, encoder=replace(encoder, name=architecture))
+    with torch.device("meta"):
+        again = MultiScaleMemory(named, len(network.encoder.mean), initialise=False)
+    shapes, wanted = (
+        {name: values.shape for name, values in each.state_dict().items()}
+        for each in (again, network)
+    )
+    if shapes != wanted:
+        raise ValueError(
+            f"encoder {encoder.name!r} is not timm's {architecture!r} as it is; give that name, "
+            "and a file of its weights as encoder.weights."
+        )
+    return named
 
 
 def new_stage1(

