@@ -6,15 +6,18 @@ import hashlib
 import json
 import os
 import re
-import shutil
+import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from anomem.description import (
@@ -25,10 +28,23 @@ from anomem.description import (
     load_description,
 )
 from anomem.training.stage1 import Stage1State
-from anomem.untrusted import check_regular
+from anomem.untrusted import check_regular, read_json
+from anomem.writing import (
+    WriteError,
+    locked,
+    remove_abandoned,
+    try_folder,
+    write_bytes,
+    write_error,
+)
 
-_WEIGHTS_OR_PART = re.compile(r"\.?weights-[0-9a-f]{16}\.safetensors(\.tmp)?")
+_WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 _SHARE_OF_TIME = 0.02
+_GRACE = 60.0
+"""Seconds that weights are left in peace where a folder cannot be locked."""
+_TRIES = 20
+"""To read weights: those that are named may be replaced before they are opened."""
+
 _AT_A_TIME = 2**22
 """Numbers looked at in one go."""
 _DTYPES = {
@@ -38,55 +54,108 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
+Content = TypeVar("Content")
 
 
 def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a model folder so that at every moment it is the old model, whole, or the new one.
 
-    A new folder is filled under a temporary name and renamed. In an existing model folder the new
-    weights are laid beside the old ones, and replacing the description that names them is the one
-    step that counts.
+    The new weights are laid beside the old ones, and replacing the description that names them is
+    the one step that counts. Processes that save to one folder take turns; the last one stays.
 
     Args:
-        path: The folder; absent, empty, or a model to replace.
+        path: The folder; absent, without other files, or a model to replace.
         description: Everything beside the tensors, as JSON.
         tensors: By name.
 
     Raises:
         ModelError: ``path`` is something else.
+        WriteError: It cannot be written; what was there is as it was.
     """
     weights = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     name = f"weights-{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
     about = {"format_version": FORMAT_VERSION, "weights": name, **description}
     text = json.dumps(about, indent=2, allow_nan=False).encode()
     check_writable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() and any(path.iterdir()):
-        _write(path / name, weights)
-        _write(path / DESCRIPTION, text)
-        for old in path.iterdir():
-            if _WEIGHTS_OR_PART.fullmatch(old.name) and old.name != name:
-                old.unlink()
-        return
-    temporary = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    _write(temporary / name, weights)
-    _write(temporary / DESCRIPTION, text)
-    os.rename(temporary, path)
-    _sync(path.parent)
+    path = Path(os.path.realpath(path))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with _turn(path) as alone:
+            remove_abandoned(path)
+            write_bytes(path / name, weights)
+            write_bytes(path / DESCRIPTION, text)
+            for old in path.iterdir():
+                if _WEIGHTS.fullmatch(old.name) and old.name != name and (alone or _aged(old)):
+                    old.unlink(missing_ok=True)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where a model folder would overwrite something else.
+    """Refuse a place where a model would overwrite something else.
 
     Raises:
         ModelError: ``path`` is a file, or a folder with other things in it.
     """
-    if path.exists() and not path.is_dir():
-        raise ModelError(f"{path} is a file; give the name of a folder for the model.")
-    if path.is_dir() and any(path.iterdir()) and not (path / DESCRIPTION).is_file():
+    if not path.is_dir():
+        if path.exists():
+            raise ModelError(f"{path} is a file; give the name of a folder for the model.")
+        return
+    if (path / DESCRIPTION).exists():
+        if not _is_description(path / DESCRIPTION):
+            raise ModelError(
+                f"{path} holds a {DESCRIPTION} that is of no anomem model; give another folder."
+            )
+    elif any(map(_is_foreign, path.iterdir())):
         raise ModelError(f"{path} holds other files and no model; give another folder.")
+
+
+def try_model_folder(path: Path) -> None:
+    """Try before the work whether a model can be saved in a folder after it.
+
+    Raises:
+        ModelError: A model would overwrite something else there.
+        WriteError: Nothing can be written there.
+    """
+    check_writable(path)
+    try_folder(path)
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether it was there for something else: no weights, nothing hidden, not of a file system."""
+    name = file.name
+    return not (_WEIGHTS.fullmatch(name) or name.startswith(".") or name == "lost+found")
+
+
+def _is_description(file: Path) -> bool:
+    try:
+        found = read_json(file)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"format_version", "weights"} <= found.keys()
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[bool]:
+    """Wait for other processes that save there; whether the folder could be locked."""
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield locked(descriptor, wait=True)
+    finally:
+        os.close(descriptor)
+
+
+def _aged(file: Path) -> bool:
+    """Whether no process can be about to name these weights."""
+    try:
+        return time.time() - file.stat().st_mtime > _GRACE
+    except FileNotFoundError:
+        return False
 
 
 def load_folder(
@@ -106,17 +175,56 @@ def load_folder(
         ModelError: ``path`` is not a whole model folder of this format, or holds a number that is
             not finite.
     """
-    description = load_description(path)
-    file = path / description["weights"]
+    return _of_one_model(path, lambda description, file: _checked(description, file, check))
+
+
+def folder_content(path: Path) -> dict[str, bytes]:
+    """The files of a model folder by name, to be written elsewhere.
+
+    Raises:
+        ModelError: ``path`` is not a whole model folder of this format.
+    """
+    description, weights = _of_one_model(path, lambda _, file: file.read_bytes())
+    return {DESCRIPTION: json.dumps(description).encode(), description["weights"]: weights}
+
+
+def _of_one_model(
+    path: Path, read: Callable[[Mapping[str, Any], Path], Content]
+) -> tuple[dict[str, Any], Content]:
+    """A description and the weights that it names, also while another model is saved there."""
+    for left in reversed(range(_TRIES)):
+        description = load_description(path)
+        file = path / description["weights"]
+        try:
+            check_regular(file)
+            return description, read(description, file)
+        except (SafetensorError, ValueError, OSError, RuntimeError) as error:
+            if not left or "No such file" not in str(error):
+                raise damaged(file, error) from error
+        time.sleep(0.005)
+    raise AssertionError("the last try ends in one way or the other")
+
+
+def _checked(description: Mapping[str, Any], file: Path, check: Check) -> dict[str, Tensor]:
+    with _as_utf8(file) as name:
+        check(description, _shapes(name))
+        tensors = load_file(name)
+    check_finite(tensors)
+    return tensors
+
+
+@contextmanager
+def _as_utf8(file: Path) -> Iterator[Path]:
+    """The file under a name that is UTF-8, as safetensors opens no other."""
     try:
-        check_regular(file)
-        shapes = _shapes(file)
-        check(description, shapes)
-        tensors = load_file(file)
-        check_finite(tensors)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise damaged(file, error) from error
-    return description, tensors
+        str(file).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder, "weights")
+            link.symlink_to(file.absolute())
+            yield link
+    else:
+        yield file
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
@@ -166,9 +274,8 @@ class Stage1File:
         if not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                about = file.metadata() or {}
-            tensors = load_file(self.path)
+            content = self.path.read_bytes()
+            tensors, about = load(content), _metadata(content)
             step, seconds = int(about["step"]), float(about["seconds"])
             loss, run = float(about["loss"]), about["run"]
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -195,11 +302,10 @@ class Stage1File:
             "loss": repr(state.loss),
             "run": self.run,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(self.path)
-        save_file(tensors, temporary, metadata=about)
-        _sync(temporary)
-        os.replace(temporary, self.path)
+        try:
+            write_bytes(self.path, save(tensors, metadata=about))
+        except WriteError as error:
+            warnings.warn(f"{error} The training goes on without it.", stacklevel=2)
         self._saved = time.monotonic()
         self._cost = self._saved - begun
 
@@ -215,21 +321,8 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
-def _write(file: Path, content: bytes) -> None:
-    temporary = _beside(file)
-    temporary.write_bytes(content)
-    _sync(temporary)
-    os.replace(temporary, file)
-    _sync(file.parent)
-
-
-def _beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.tmp")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _metadata(content: bytes) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; its header is JSON behind its length."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return found

@@ -24,9 +24,9 @@ import ray  # noqa: E402
 import ray.data  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 
+from anomem.checkpoint import folder_content  # noqa: E402
 from anomem.corpus import Partitions, Run, score_run  # noqa: E402
 from anomem.data.opening import one_line  # noqa: E402
-from anomem.description import DESCRIPTION, load_description  # noqa: E402
 from anomem.table import Scored  # noqa: E402
 
 _CPUS = 4
@@ -67,8 +67,7 @@ def score_runs(
         return
     with _cluster():
         actors = _actors(device)
-        files = [DESCRIPTION, load_description(model)["weights"]]
-        content = ray.put({name: (model / name).read_bytes() for name in files})
+        content = ray.put(folder_content(model))
         found = ray.data.from_items(
             [{"run": pickle.dumps(run)} for run in runs], override_num_blocks=len(runs)
         ).map_batches(

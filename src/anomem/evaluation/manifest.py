@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from anomem.versions import git_commit, library_versions
+from anomem.writing import write_text
 
 _NAME = "manifest.json"
 
@@ -76,7 +77,4 @@ def _calls(folder: Path) -> list[dict[str, Any]]:
 
 
 def _write(out: Path, calls: list[dict[str, Any]]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    fresh = out / f"{_NAME}.new"
-    fresh.write_text(json.dumps(calls, indent=1) + "\n")
-    fresh.replace(out / _NAME)
+    write_text(out / _NAME, json.dumps(calls, indent=1) + "\n")

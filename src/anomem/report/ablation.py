@@ -60,4 +60,5 @@ def draw_ablations(runs: Sequence[Run], file: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     grid[0].set_ylabel("AUROC, or accuracy, in %")
-    figure.savefig(file, dpi=130)
+    with replacing(file) as part:
+        figure.savefig(part, format="png", dpi=130)

@@ -182,5 +182,5 @@ def _draw(axes: Any, method: str, points: Sequence[Point], style: Mapping[str, A
 
 
 def _save(figure: Figure, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
+    with replacing(file) as part:
+        figure.savefig(part, format="png", dpi=150)

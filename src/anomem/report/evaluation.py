@@ -24,6 +24,7 @@ from anomem.report.heat import coloured, overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
 from anomem.versions import library_versions
+from anomem.writing import write_text
 
 _SIDE = 192
 """Longest side of a picture on the page, in pixels."""
@@ -71,8 +72,7 @@ def write_report(
         memory=_memory(model, examined),
         made=list(_made(model)),
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
 
 
 def _tiles(examined: Examined) -> list[dict[str, str]]:

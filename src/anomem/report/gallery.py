@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
 
 from anomem.data.framing import cut
 from anomem.data.sources import ImageSource
@@ -18,6 +17,8 @@ from anomem.explanation import Explanation, only_image
 from anomem.gallery import ScaleGallery, most_used_first, patch_of
 from anomem.report.page import template
 from anomem.report.pictures import Pixels, coloured_pixels, picture
+from anomem.telling import path_as_text
+from anomem.writing import replacing, write_csv, write_text
 
 _SIDE = 48
 """Pixels of a patch on the page."""
@@ -63,10 +64,10 @@ def write_gallery(
     Returns:
         The page.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pyarrow.csv.write_csv(table_of(scales, source), folder / "prototypes.csv")
+    write_csv(table_of(scales, source), folder / "prototypes.csv")
     page = folder / "index.html"
-    page.write_text(
+    write_text(
+        page,
         template("anomem.report", "gallery.html").render(
             title=title,
             images=len(source),
@@ -75,7 +76,7 @@ def write_gallery(
                 _shown(one, scales, source, folder / "pictures" / f"image-{number}")
                 for number, one in enumerate(explained)
             ],
-        )
+        ),
     )
     return page
 
@@ -90,7 +91,7 @@ def table_of(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
             "weight": scale.weight[number],
             "rank": rank + 1,
             "cosine": scale.cosine[number, rank],
-            "image": source.names[place.image],
+            "image": path_as_text(source.names[place.image]),
             "row": place.row,
             "column": place.column,
         }
@@ -201,5 +202,5 @@ def patchwork(
 
 
 def _write(pixels: Pixels, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    picture(pixels).save(file)
+    with replacing(file) as part:
+        picture(pixels).save(part, format="png")

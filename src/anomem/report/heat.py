@@ -15,6 +15,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
+from anomem.writing import replacing
+
 _COLOURS = "inferno"
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 """Heat is in standard deviations of normals: from their mean to six above it."""
@@ -84,5 +86,5 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
         ticks=[0, 2, 4, 6],
         format="%g",
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    with replacing(file) as part:
+        figure.savefig(part, format="png", dpi=110)

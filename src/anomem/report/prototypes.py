@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from anomem.evaluation.prototypes import Layout
 from anomem.report.colours import BLACK, BLUE, VERMILION
+from anomem.writing import replacing, write_text
 
 _STYLES = (
     ("normal test images", BLUE, ".", 12, 0.45),
@@ -36,15 +38,16 @@ def draw_prototypes(layout: Layout, title: str, file: Path) -> None:
         axes.set_yticks([])
     figure.suptitle(title, fontsize=11)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
+    with replacing(file) as part:
+        figure.savefig(part, format="png", dpi=130)
 
 
 def write_prototypes(layout: Layout, file: Path) -> None:
     """Write a CSV: scale, kind, x and y of each point."""
-    with file.open("w", newline="") as text:
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["scale", "kind", "x", "y"])
-        for scale, (points, kinds) in enumerate(zip(layout.points, layout.kinds, strict=True), 1):
-            for (x, y), kind in zip(points, kinds, strict=True):
-                rows.writerow([scale, _STYLES[kind][0], f"{x:.3f}", f"{y:.3f}"])
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["scale", "kind", "x", "y"])
+    for scale, (points, kinds) in enumerate(zip(layout.points, layout.kinds, strict=True), 1):
+        for (x, y), kind in zip(points, kinds, strict=True):
+            rows.writerow([scale, _STYLES[kind][0], f"{x:.3f}", f"{y:.3f}"])
+    write_text(file, text.getvalue())

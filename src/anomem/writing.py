@@ -1,0 +1,203 @@
+"""Files that appear whole or not at all, and the trial before the work that they can."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from anomem.telling import encoded
+
+if sys.platform != "win32":
+    import fcntl
+
+_PART = re.compile(r"\.anomem-[0-9a-f]{16}\.tmp")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class WriteError(OSError):
+    """An output that cannot be written; the message is one sentence that names it."""
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes its name, and the place of an older one, once it is whole.
+
+    Until then it lies beside under a name of its own, so neither a kill, a full disk nor another
+    process that writes the same file can spoil it. The folder is made where it is missing. A link
+    is followed, and a device or a pipe written to as it is.
+
+    Yields:
+        The file, open; ``.name`` is its path for the while.
+
+    Raises:
+        WriteError: It cannot be written; the older one is as it was.
+    """
+    try:
+        target = _target(file)
+        if _is_stream(target):
+            with target.open("wb") as stream:
+                yield stream
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _part(target.parent) as part:
+            if target.exists():
+                os.chmod(part.name, stat.S_IMODE(target.stat().st_mode))
+            yield part
+            part.flush()
+            os.fsync(part.fileno())
+            if sys.platform == "win32":
+                part.close()  # nothing that is open can be renamed there
+            os.replace(part.name, target)
+        _sync(target.parent)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise write_error(file, error) from error
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, see :func:`replacing`."""
+    with replacing(file) as part:
+        part.write(content)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all, see :func:`replacing`."""
+    write_bytes(file, encoded(text))
+
+
+def try_file(file: Path) -> None:
+    """Try before the work whether a file can be written after it; nothing is left or changed.
+
+    Raises:
+        WriteError: It cannot.
+    """
+    try:
+        target = _target(file)
+        if not _is_stream(target):
+            _try(target.parent, target.name)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise write_error(file, error) from error
+
+
+def try_folder(folder: Path) -> None:
+    """Try before the work whether files can be written in a folder, see :func:`try_file`.
+
+    Raises:
+        WriteError: They cannot.
+    """
+    try:
+        _try(Path(os.path.realpath(folder)))
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def write_error(file: Path, error: Exception) -> WriteError:
+    """The sentence for what came of writing a file."""
+    full = isinstance(error, OSError) and error.errno in _FULL
+    reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+    mend = "free some space or give another place" if full else "give another place"
+    return WriteError(f"{file} cannot be written ({reason}); {mend}.")
+
+
+def locked(descriptor: int, *, wait: bool) -> bool:
+    """Take the lock of an open file or folder until it is closed; whether it could be taken."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another process, or the file system has no locks
+        return False
+    return True
+
+
+def _target(file: Path) -> Path:
+    """The file behind all links; it may be missing.
+
+    Raises:
+        WriteError: It is a folder.
+        OSError: This user may not write it, or it cannot be reached.
+    """
+    target = Path(os.path.realpath(file))
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(status.st_mode):
+        raise WriteError(f"{file} is a folder; give the name of a file.")
+    # Replacing a file asks nothing of it; who has made it read-only wants to keep it.
+    if not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return target
+
+
+def _is_stream(target: Path) -> bool:
+    """A device, a pipe or a socket; what was never there is none."""
+    return target.exists() and not target.is_file()
+
+
+@contextmanager
+def _part(folder: Path) -> Iterator[IO[bytes]]:
+    """A new file in a folder under a name of its own, locked, and gone if it is not renamed."""
+    while True:
+        file = folder / f".anomem-{secrets.token_hex(8)}.tmp"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        part = open(file, "w+b", opener=lambda path, _, flags=flags: os.open(path, flags, 0o666))
+        locked(part.fileno(), wait=True)
+        if file.exists():  # else another process took it for abandoned before it was locked
+            break
+        part.close()
+    try:
+        with part:
+            yield part
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _try(folder: Path, *names: str) -> None:
+    """Write a page of bytes where the folder will be, and ask for each name that is missing."""
+    missing = list(names)
+    while not folder.exists():
+        missing.append(folder.name)
+        folder = folder.parent
+    for name in missing:
+        with suppress(FileNotFoundError):
+            os.lstat(folder / name)  # tells a name that is too long
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+    remove_abandoned(folder)
+    with _part(folder) as part:
+        part.write(bytes(4096))
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the parts that killed processes have left in a folder: nobody holds their locks."""
+    with suppress(OSError):  # who may write in a folder need not be allowed to list it
+        for name in filter(_PART.fullmatch, os.listdir(folder)):
+            with suppress(OSError):
+                descriptor = os.open(folder / name, os.O_RDWR)
+                try:
+                    if locked(descriptor, wait=False):
+                        os.unlink(folder / name)
+                finally:
+                    os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    """See that a name in a folder survives a power cut."""
+    with suppress(OSError):  # not all file systems can, and what is written is written
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
