@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from anomem.arguments import (
@@ -23,6 +24,7 @@ from anomem.arguments import (
 )
 from anomem.bench.commands import PROTOCOLS
 from anomem.commands import learn, look
+from anomem.telling import take_any_character, tell
 
 _NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
 
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     0 on success, 1 on an error, 2 on a wrong command line, 3 where some of the images could not be
     scored (their rows say why), 130 when interrupted from the keyboard.
     """
+    take_any_character()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["bench"]:
         words = [" ".join(words[:2]), *words[2:]] if words[1:2] not in _NO_PROTOCOL else ["--help"]
@@ -55,23 +58,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         arguments = parse(kind, words[0], words[1:])
         result, code = command(arguments)
-    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError) as error:
-        message = " ".join(str(error).split())
-        print(f"anomem: {message}", file=sys.stderr)
+        if arguments.json:
+            tell(json.dumps(result))
+    except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        tell(f"anomem: {message}", error=True)
         if "--json" in words:
-            print(json.dumps({"error": message}))
+            with suppress(OSError):
+                tell(json.dumps({"error": message}))
         sys.exit(1)
     except KeyboardInterrupt:
-        print("anomem: interrupted (fit goes on with --resume, bench by itself).", file=sys.stderr)
+        tell(
+            "anomem: interrupted (fit goes on with --resume, score and bench by themselves).",
+            error=True,
+        )
         sys.exit(130)
-    if arguments.json:
-        print(json.dumps(result))
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line, without the line of code it comes from."""
-    print(f"anomem: {message}", file=sys.stderr)
+    tell(f"anomem: {message}", error=True)
 
 
 def _overview(words: Sequence[str]) -> None:
@@ -94,7 +101,7 @@ def _overview(words: Sequence[str]) -> None:
         print(__version__)
         sys.exit(0)
     if words:
-        print(f"anomem: there is no command {words[0]!r}; see anomem --help.", file=sys.stderr)
+        tell(f"anomem: there is no command {words[0]!r}; see anomem --help.", error=True)
     else:
         print(text, file=sys.stderr)
     sys.exit(2)

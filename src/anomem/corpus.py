@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
@@ -15,12 +16,14 @@ import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 
 from anomem.data.listing import absolute
-from anomem.data.parquet_rows import ParquetSource
+from anomem.data.parquet_rows import ParquetSource, Rows
 from anomem.data.sources import FileSource, ImageSource, StoredSource
 from anomem.data.urls import UrlSource, storage_of
 from anomem.description import load_description
 from anomem.detector import AnoMem
 from anomem.table import Scored, score_table, scored
+from anomem.telling import path_as_text
+from anomem.writing import write_bytes
 
 RUN = 10_240
 """Images of a run: a multiple of the batch, some ten seconds of a GPU, and a table of a MiB."""
@@ -35,10 +38,12 @@ class Run:
     Attributes:
         partition: Name of the file of their scores, which says what the run is.
         images: They themselves.
+        versions: Of the file of each of them, as it was before it was read.
     """
 
     partition: str
     images: ImageSource
+    versions: Sequence[str]
 
 
 class Partitions:
@@ -59,22 +64,16 @@ class Partitions:
         Raises:
             ValueError: Another model or rule has made those that are there.
         """
-        description = load_description(model)
-        digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
-        made_by = {
-            "weights": description["weights"],
-            "description": digest.hexdigest(),
-            "rule": rule,
-        }
+        maker = made_by(model, rule)
         storage, folder = storage_of(self._url)
         storage.makedirs(folder, exist_ok=True)
         known = storage.exists(f"{folder}/{_MADE_BY}")
-        if known and json.loads(storage.cat_file(f"{folder}/{_MADE_BY}")) == made_by:
+        if known and json.loads(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
             return
         if self.names():
             what = "scores by another model or rule" if known else "other Parquet files"
             raise ValueError(f"{self.folder} holds {what}; give another folder.")
-        self._write(_MADE_BY, json.dumps(made_by).encode())
+        self._write(_MADE_BY, json.dumps(maker).encode())
 
     def names(self) -> set[str]:
         """The partitions that are finished."""
@@ -83,86 +82,139 @@ class Partitions:
         files = (os.path.basename(file) for file in storage.ls(folder, detail=False))
         return {name for name in files if name.endswith(".parquet")}
 
-    def read(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Each partition, or some columns of it."""
-        storage, folder = storage_of(self._url)
+    def read(self, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """The name of each partition and its table, or some columns of it."""
         for name in sorted(self.names()):
+            if (table := self.table(name, columns)) is not None:
+                yield name, table
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        """One partition, or some columns of it; None where another process has removed it."""
+        storage, folder = storage_of(self._url)
+        try:
             with storage.open(f"{folder}/{name}") as file:
-                yield pyarrow.parquet.read_table(file, columns=columns)
+                return pyarrow.parquet.read_table(file, columns=columns)
+        except FileNotFoundError:
+            return None
 
     def add(self, name: str, table: pa.Table) -> None:
-        """Write a partition whole or not at all."""
+        """Write a partition whole or not at all; one of the name is replaced."""
         file = BytesIO()
         pyarrow.parquet.write_table(table, file)
         self._write(name, file.getvalue())
 
+    def remove(self, name: str) -> None:
+        """Remove a partition."""
+        storage, folder = storage_of(self._url)
+        with suppress(FileNotFoundError):  # another process was faster
+            storage.rm(f"{folder}/{name}")
+
     def _write(self, name: str, content: bytes) -> None:
         storage, folder = storage_of(self._url)
+        if isinstance(storage, LocalFileSystem):
+            write_bytes(Path(folder, name), content)
+            return
         temporary = f"{folder}/.{name}.{os.urandom(4).hex()}"
-        with storage.open(temporary, "wb") as file:
-            file.write(content)
-            if isinstance(storage, LocalFileSystem):
-                file.flush()
-                os.fsync(file.fileno())
+        storage.pipe_file(temporary, content)
         storage.mv(temporary, f"{folder}/{name}")
 
 
 def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> list[Run]:
     """The runs that are not finished.
 
-    Rows of Parquet files are finished if their partition is there, other images if their path is in
-    any partition.
+    Rows of Parquet files are finished if their partition is there, other images if they have a row
+    in any partition. What was made of a file that has been replaced since is removed.
 
     Raises:
-        ValueError: The images are not in files, or a Parquet file has changed since it was scored.
+        ValueError: The images are not in files.
     """
+    if not isinstance(source, FileSource | UrlSource | ParquetSource):
+        raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
+    finished = settle(source, partitions)
     if isinstance(source, ParquetSource):
         runs = [_rows(source.part(r.start, r.stop)) for r in source.runs(run_size)]
-        finished = partitions.names()
-        _refuse_changed(runs, finished)
         return [run for run in runs if run.partition not in finished]
-    if not isinstance(source, FileSource | UrlSource):
-        raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
-    left = _without(source, partitions)
-    return [_files(left.part(r.start, r.stop)) for r in left.runs(run_size)]
+    images = dict(zip(source.names, source.versions(), strict=True))
+    left = [(name, v) for name, v in images.items() if path_as_text(name) not in finished]
+    parts = [left[start : start + run_size] for start in range(0, len(left), run_size)]
+    urls = isinstance(source, UrlSource)
+    return [_files(UrlSource if urls else _local, part) for part in parts]
+
+
+def settle(source: StoredSource, partitions: Partitions) -> set[str]:
+    """Leave each image one row: that of its file as it is now.
+
+    Two processes may have scored an image, as one began before a further file came and the other
+    after; and a file may have been replaced since it was scored.
+
+    Returns:
+        What is finished: partitions, where the images are rows of Parquet files, else paths.
+    """
+    if isinstance(source, ParquetSource):
+        return _settle_rows(source, partitions)
+    names = map(path_as_text, source.names)
+    now = dict(zip(names, source.versions(), strict=True))
+    settled: set[str] = set()
+    for name, table in partitions.read(["path", "version"]):
+        kept = []
+        for path, version in zip(*(table[c].to_pylist() for c in table.column_names), strict=True):
+            kept.append(path not in settled and now.get(path, version) == version)
+            if kept[-1]:
+                settled.add(path)
+        if not any(kept):
+            partitions.remove(name)
+        elif not all(kept) and (whole := partitions.table(name)) is not None:
+            partitions.add(name, whole.filter(pa.array(kept)))
+    return settled
 
 
 def score_run(model: AnoMem, run: Run, partitions: Partitions, rule: str) -> Scored:
     """Score a run into its partition, as the table of a single machine is made."""
     table = score_table(model, run.images, rule=rule)
-    partitions.add(run.partition, table)
+    partitions.add(run.partition, table.append_column("version", pa.array(run.versions)))
     return scored(table)
+
+
+def made_by(model: Path, rule: str) -> dict[str, str]:
+    """What scores are told apart by: the model, the rule, and how they are kept."""
+    description = load_description(model)
+    digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
+    return {
+        "weights": description["weights"],
+        "description": digest.hexdigest(),
+        "rule": rule,
+        "kept": "with versions",
+    }
 
 
 def _rows(part: ParquetSource) -> Run:
     """A run within one Parquet file; its partition begins with the file, then its version."""
     (rows,) = part.rows
-    version = _digest([str(rows.size), str(rows.ends[-1])])
-    name = f"{_digest([rows.file])}-{version}-{rows.start}-{rows.stop}.parquet"
-    return Run(name, part)
+    return Run(f"{_prefix(rows)}{rows.start}-{rows.stop}.parquet", part, part.versions())
 
 
-def _files(part: ImageSource) -> Run:
-    return Run(f"{_digest(part.names)}.parquet", part)
+def _prefix(rows: Rows) -> str:
+    return f"{_digest([rows.file])}-{_digest([rows.version, str(rows.ends[-1])])}-"
 
 
-def _refuse_changed(runs: list[Run], finished: set[str]) -> None:
-    versions = dict(name.split("-")[:2] for name in finished if name.count("-") == 3)
-    for run in runs:
-        file, version, *_ = run.partition.split("-")
-        if versions.get(file, version) != version:
-            name = run.images.names[0].rpartition("#")[0]
-            raise ValueError(f"{name} has changed since it was scored; give another folder.")
+def _local(names: Sequence[str]) -> FileSource:
+    return FileSource([Path(name) for name in names])
 
 
-def _without(source: StoredSource, partitions: Partitions) -> StoredSource:
-    """The images that are in no partition."""
-    finished: set[str] = set()
-    for table in partitions.read(["path"]):
-        finished.update(table["path"].to_pylist())
-    left = [name for name in source.names if name not in finished]
-    return UrlSource(left) if isinstance(source, UrlSource) else FileSource([*map(Path, left)])
+def _files(kind: Callable[[Sequence[str]], ImageSource], images: Sequence[tuple[str, str]]) -> Run:
+    names, versions = map(list, zip(*images, strict=True))
+    return Run(f"{_digest(names + versions)}.parquet", kind(names), versions)
+
+
+def _settle_rows(source: ParquetSource, partitions: Partitions) -> set[str]:
+    """Remove the partitions of files as they were before they were replaced."""
+    now = {_digest([rows.file]): _prefix(rows) for rows in source.rows}
+    finished = partitions.names()
+    replaced = {n for n in finished if not n.startswith(now.get(n.partition("-")[0], ""))}
+    for name in replaced:
+        partitions.remove(name)
+    return finished - replaced
 
 
 def _digest(what: Iterable[str]) -> str:
-    return blake2b("\0".join(what).encode(), digest_size=12).hexdigest()
+    return blake2b(os.fsencode("\0".join(what)), digest_size=12).hexdigest()

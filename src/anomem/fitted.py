@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
 from anomem.reserve import Reserve
 from anomem.rules import Rule, rule_of, threshold_by
-from anomem.scoring import Scores, highest_frames, score_measured, score_source
+from anomem.scoring import Scores, highest_frames, joined_scores, score_measured, score_source
 
 StageProgress = Callable[[str, int, int], None]
 
@@ -54,6 +54,12 @@ class Fitted(Configured):
 
     def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
         """Scores of images of which some may be unreadable: those get NaN and an error."""
+        return joined_scores(self.score_batches(X, progress=progress))
+
+    def score_batches(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> Iterator[tuple[range, Scores]]:
+        """The indices of each batch of images and their scores, as :meth:`score_images` has them."""
         check_is_fitted(self, "network_")
         return score_source(
             self.network_,

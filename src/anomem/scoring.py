@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,11 +192,13 @@ class MeasuredPart:
     """Some images of a source, measured.
 
     Attributes:
+        images: Their indices in the source.
         measured: F frames; None where no image could be read.
         image: (F,) int64, index in the source of the image of each frame.
         errors: For each index that could not be read, the sentence that says why.
     """
 
+    images: range
     measured: Measured | None
     image: Tensor
     errors: dict[int, str]
@@ -217,7 +219,8 @@ def measure_source(
         batch = read(framed.frames, range(len(framed.frames)), framing.shape)
         errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
         image = torch.from_numpy(start + framed.image[batch.kept])
-        yield MeasuredPart(measure(network, batch.images) if batch.kept else None, image, errors)
+        measured = measure(network, batch.images) if batch.kept else None
+        yield MeasuredPart(range(start, stop), measured, image, errors)
         if progress:
             progress(stop, total)
 
@@ -228,19 +231,43 @@ def score_source(
     source: ImageSource,
     framing: Framing,
     progress: Progress | None = None,
-) -> Scores:
+) -> Iterator[tuple[range, Scores]]:
     """Read, measure and score all images of a source, a batch in memory at a time.
 
-    The score of an image is the highest of its frames.
+    The score of an image is the highest of its frames; one that is not finite is an error.
+
+    Yields:
+        Indices of a batch, and its scores; errors are numbered from its first image.
     """
-    scale_scores = torch.full((len(source), len(network.memories)), torch.nan)
-    score = torch.full((len(source),), torch.nan)
-    errors: dict[int, str] = {}
     for part in measure_source(network, source, framing, progress):
-        errors |= part.errors
+        first, count = part.images.start, len(part.images)
+        scale_scores = torch.full((count, len(network.memories)), torch.nan)
+        score = torch.full((count,), torch.nan)
+        errors = {index - first: why for index, why in part.errors.items()}
         if part.measured is not None:
             scores = score_measured(detector, part.measured)
             highest = highest_frames(scores, part.image)
-            score[part.image[highest]] = scores[highest]
-            scale_scores[part.image[highest]] = part.measured.scores[highest]
-    return Scores(score.numpy(), scale_scores.numpy(), errors)
+            score[part.image[highest] - first] = scores[highest]
+            scale_scores[part.image[highest] - first] = part.measured.scores[highest]
+            finite = scores.isfinite() & part.measured.scores.isfinite().all(dim=1)
+            for index in (part.image[~finite].unique() - first).tolist():
+                score[index], scale_scores[index] = torch.nan, torch.nan
+                errors[index] = (
+                    f"{source.names[first + index]}: the score is not finite; "
+                    "the model is damaged, fit it again."
+                )
+        yield part.images, Scores(score.numpy(), scale_scores.numpy(), errors)
+
+
+def joined_scores(parts: Iterable[tuple[range, Scores]]) -> Scores:
+    """Scores of all batches as one, at least one."""
+    every = list(parts)
+    return Scores(
+        np.concatenate([scores.score for _, scores in every]),
+        np.concatenate([scores.scale_scores for _, scores in every]),
+        {
+            images.start + index: why
+            for images, scores in every
+            for index, why in scores.errors.items()
+        },
+    )

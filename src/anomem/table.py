@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -19,6 +18,9 @@ from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem
 from anomem.explanation import scale_names
 from anomem.fitted import StageProgress
+from anomem.scoring import Scores
+from anomem.telling import no_formula, path_as_text, printable
+from anomem.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,22 @@ def score_table(
     """
     threshold = model.threshold(rule)
     scores = model.score_images(source, progress=progress)
+    return tabulated(model, source.names, scores, threshold)
+
+
+def tabulated(model: AnoMem, names: Sequence[str], scores: Scores, threshold: float) -> pa.Table:
+    """Scores as the table of :func:`score_table`."""
     unread = np.isnan(scores.score)
-    columns = {"path": pa.array(source.names), "score": pa.array(scores.score, mask=unread)}
+    columns = {"path": pa.array(map(path_as_text, names), pa.string())}
+    columns["score"] = pa.array(scores.score, mask=unread)
     for column, name in enumerate(scale_names(scores.scale_scores.shape[1])):
         columns[name] = pa.array(scores.scale_scores[:, column].copy(), mask=unread)
     p = p_values(scores.score, model.calibration())
     columns["p_value"] = pa.array(p, mask=unread)
     columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
-    errors = [scores.errors.get(index) for index in range(len(source))]
-    columns["error"] = pa.array(errors, type=pa.string())
+    errors = [scores.errors.get(index) for index in range(len(names))]
+    shown = [None if error is None else printable(error) for error in errors]
+    columns["error"] = pa.array(shown, type=pa.string())
     return pa.table(columns)
 
 
@@ -100,23 +109,26 @@ def check_table(file: str) -> None:
 
 
 def write_table(table: pa.Table, file: Path) -> None:
-    """Write a table as its suffix says, .csv or .parquet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".parquet":
-        pyarrow.parquet.write_table(table, file)
-    else:
-        pyarrow.csv.write_csv(table, file)
+    """Write a table as its suffix says, .csv or .parquet, whole or not at all.
+
+    In a CSV file ``./`` stands before what a spreadsheet would take for a formula, see
+    :func:`~anomem.telling.no_formula`.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    with replacing(file) as part:
+        if file.suffix == ".parquet":
+            pyarrow.parquet.write_table(table, part)
+        else:
+            pyarrow.csv.write_csv(_without_formulas(table), part)
 
 
-def heat_map_files(paths: Sequence[str], folder: Path) -> Iterator[tuple[str, Path]]:
-    """A PNG file for the heat map of each image, keeping the folders below their common one."""
-    if not paths:
-        return
-    parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
-    common = os.path.commonpath(parents)
-    for path in paths:
-        name = os.path.relpath(os.path.abspath(path), common)
-        file = folder / (name if name.endswith(".png") else f"{name}.png")
-        if file.exists() and file.samefile(path):
-            raise ValueError(f"the heat map of {path} would overwrite it; give another folder.")
-        yield path, file
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for column, field in enumerate(table.schema):
+        if field.type == pa.string():
+            texts = [
+                None if text is None else no_formula(text) for text in table[column].to_pylist()
+            ]
+            table = table.set_column(column, field, pa.array(texts, field.type))
+    return table

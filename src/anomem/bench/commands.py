@@ -242,6 +242,7 @@ def _show(out: Path) -> Result:
     from anomem.evaluation.tables import csv_table, markdown_table
     from anomem.report.ablation import draw_ablations
     from anomem.report.curves import auroc_against_gamma, auroc_against_seconds
+    from anomem.writing import write_text
 
     results = out / "runs.jsonl"
     if not results.exists():
@@ -249,9 +250,9 @@ def _show(out: Path) -> Result:
         return {"out": str(out), "runs": 0}, 1
     runs = read(results)
     table = markdown_table(runs)
-    (out / "table.md").write_text(table)
-    (out / "table.csv").write_text(csv_table(runs))
-    (out / "runs.csv").write_text(as_csv(runs))
+    write_text(out / "table.md", table)
+    write_text(out / "table.csv", csv_table(runs))
+    write_text(out / "runs.csv", as_csv(runs))
     auroc_against_gamma(runs, out / "against-gamma.png")
     auroc_against_seconds(runs, out / "against-seconds.png")
     draw_ablations(runs, out / "against-choice.png")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Evaluate, Info, Prototypes, Result, Score
 from anomem.progress import progress_bars
+from anomem.telling import tell
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
@@ -23,24 +23,38 @@ def score(arguments: Score) -> Result:
         return _score_on_ray(arguments)
     from anomem.data.sources import FileSource, open_images
     from anomem.saved import load
-    from anomem.table import check_table, score_table, scored, write_table
+    from anomem.corpus import made_by
+    from anomem.outputs import heat_map_files, refuse_among_images, refuse_input
+    from anomem.table import check_table, scored, write_table
+    from anomem.unfinished import Unfinished, score_on
+    from anomem.writing import try_file, try_folder
 
     check_table(arguments.out)
     out = Path(arguments.out)
+    try_file(out)
     source = open_images(arguments.images)
+    refuse_input(out, arguments.images, source)
     if arguments.heatmaps is not None and not isinstance(source, FileSource):
         raise ValueError("heat maps are made of files of this machine; leave out --heatmaps.")
+    heat = {}
+    if arguments.heatmaps is not None:
+        try_folder(arguments.heatmaps)
+        refuse_among_images(arguments.heatmaps, arguments.images, source.names)
+        heat = heat_map_files(source.names, arguments.heatmaps)
+    unfinished = Unfinished(out, made_by(arguments.model, arguments.rule))
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        table = score_table(model, source, rule=arguments.rule, progress=progress)
+        table = score_on(model, source, unfinished, rule=arguments.rule, progress=progress)
         write_table(table, out)
-        if arguments.heatmaps is not None:
-            _write_heat_maps(model, table, arguments.heatmaps, progress)
+        unfinished.remove()
+        errors = table["error"].to_pylist()
+        readable = [n for n, error in zip(source.names, errors, strict=True) if error is None]
+        failed = _write_heat_maps(model, {n: heat[n] for n in readable if n in heat}, progress)
     found = scored(table)
-    print(f"{out}: {found.images} images, {found.anomalous} called anomalous")
-    for error in table["error"].drop_null().to_pylist():
-        print(f"anomem: {error}", file=sys.stderr)
-    return {"table": str(out), **asdict(found)}, found.exit_code
+    tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
+    for error in [*filter(None, errors), *failed]:
+        tell(f"anomem: {error}", error=True)
+    return {"table": str(out), **asdict(found)}, found.exit_code or (3 if failed else 0)
 
 
 def _score_on_ray(arguments: Score) -> Result:
@@ -53,18 +67,21 @@ def _score_on_ray(arguments: Score) -> Result:
         from anomem.ray_engine import score_runs
     except ImportError as error:
         raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
-    from anomem.corpus import Partitions, plan
+    from anomem.corpus import Partitions, plan, settle
     from anomem.data.listing import absolute
     from anomem.data.sources import open_images
+    from anomem.outputs import refuse_input
     from anomem.saved import load
     from anomem.table import Scored, total
 
     source = open_images([absolute(path) for path in arguments.images])
     # A rule that is refused or warns does so once, here, and not in each worker.
     load(arguments.model, device="cpu").threshold(arguments.rule)
+    refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
     partitions = Partitions(arguments.out)
     partitions.claim(arguments.model, arguments.rule)
-    before, runs = len(partitions.names()), plan(source, partitions)
+    runs = plan(source, partitions)
+    before = partitions.names()
     images, now = sum(len(run.images) for run in runs), Scored(0, 0, 0)
     with progress_bars() as progress:
         progress("scoring", 0, images)
@@ -73,28 +90,30 @@ def _score_on_ray(arguments: Score) -> Result:
         ):
             now = total([now, scored])
             progress("scoring", now.images, images)
-    print(
+    if partitions.names() - before - {run.partition for run in runs}:  # by another call
+        settle(source, partitions)
+    tell(
         f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
-        f"{before} partitions were finished before"
+        f"{len(before)} partitions were finished before"
     )
     if now.errors:
-        print(f"anomem: {now.errors} images cannot be read; see their rows.", file=sys.stderr)
-    result = {"table": arguments.out, **asdict(now), "finished_before": before}
+        tell(f"anomem: {now.errors} images cannot be read; see their rows.", error=True)
+    result = {"table": arguments.out, **asdict(now), "finished_before": len(before)}
     return result, now.exit_code
 
 
-def _write_heat_maps(model: AnoMem, table: Any, folder: Path, progress: Any) -> None:
+def _write_heat_maps(model: AnoMem, files: Mapping[str, Path], progress: Any) -> list[str]:
+    """Write the heat map of each image to its file; what came of those that failed."""
     from anomem.report.heat import save_heat
-    from anomem.table import heat_map_files
 
-    readable = [
-        path
-        for path, error in zip(table["path"].to_pylist(), table["error"].to_pylist(), strict=True)
-        if not error
-    ]
-    for done, (path, file) in enumerate(heat_map_files(readable, folder), start=1):
-        save_heat(model.explain(path).heat, file)
-        progress("heat maps", done, len(readable))
+    failed = []
+    for done, (path, file) in enumerate(files.items(), start=1):
+        try:
+            save_heat(model.explain(path).heat, file)
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+            failed.append(f"no heat map of {path}: {error}")
+        progress("heat maps", done, len(files))
+    return failed
 
 
 def evaluate(arguments: Evaluate) -> Result:
@@ -106,7 +125,10 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.evaluation.metrics import detection_metrics
     from anomem.report.evaluation import write_report
     from anomem.saved import load
+    from anomem.writing import try_file
 
+    if arguments.report is not None:
+        try_file(arguments.report)
     folder = Path(arguments.anomalies)
     if arguments.masks is not None and not folder.is_dir():
         raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
@@ -137,7 +159,14 @@ def evaluate(arguments: Evaluate) -> Result:
         if masks:
             known = [Path(name) for name in normals.names]
             places = _places(model, known, files, folder, masks, progress)
-        if arguments.report is not None:
+    for name, value in result.items():
+        tell(f"{name:<18} {value:.4g}")
+    for name, metrics in places.items():
+        tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
+    if places:
+        result["places"] = places
+    if arguments.report is not None:
+        with progress_bars() as progress:
             write_report(
                 model,
                 examined,
@@ -147,15 +176,8 @@ def evaluate(arguments: Evaluate) -> Result:
                 places=places,
                 progress=partial(progress, "report"),
             )
-    for name, value in result.items():
-        print(f"{name:<18} {value:.4g}")
-    for name, metrics in places.items():
-        print(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
-    if places:
-        result["places"] = places
-    if arguments.report is not None:
         result["report"] = str(arguments.report)
-        print(arguments.report)
+        tell(str(arguments.report))
     return result, 0
 
 
@@ -186,10 +208,14 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.data.framing import frame
     from anomem.data.sources import open_images
     from anomem.gallery import gallery
+    from anomem.outputs import refuse_among_images
     from anomem.report.gallery import Recalled, write_gallery
     from anomem.saved import load
+    from anomem.writing import try_folder
 
+    try_folder(arguments.out)
     source = open_images(arguments.images)
+    refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
     model = load(arguments.model, device=arguments.device)
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
     frames = frame(source, model.framing_).frames
@@ -198,9 +224,9 @@ def prototypes(arguments: Prototypes) -> Result:
             model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
         )
     page = write_gallery(scales, frames, arguments.out, title=str(arguments.model), explained=shown)
-    print(page)
+    tell(str(page))
     for scale in scales:
-        print(
+        tell(
             f"{scale.name}: {len(scale.usage)} prototypes, {scale.dead} recalled most by no place, "
             f"the others as {scale.in_use:.0f} of equal share"
         )
@@ -218,14 +244,14 @@ def info(arguments: Info) -> Result:
     size = sum(file.stat().st_size for file in arguments.model.iterdir())
     for part in ("shape", "summary", "config"):
         _print_nested(part, description[part], 0)
-    print(f"size: {size / 2**20:.1f} MiB")
+    tell(f"size: {size / 2**20:.1f} MiB")
     return {**description, "bytes": size}, 0
 
 
 def _print_nested(name: str, value: Any, depth: int) -> None:
     if isinstance(value, dict):
-        print(f"{'  ' * depth}{name}:")
+        tell(f"{'  ' * depth}{name}:")
         for key, part in value.items():
             _print_nested(key, part, depth + 1)
     else:
-        print(f"{'  ' * depth}{name}: {value}")
+        tell(f"{'  ' * depth}{name}: {value}")

@@ -17,7 +17,7 @@ import pyarrow.parquet
 from anomem.data.blocks import BLOCK, BlockSource
 from anomem.data.listing import protocol_of
 from anomem.data.opening import AGAIN, ImageError, one_line
-from anomem.data.urls import storage_of
+from anomem.data.urls import storage_of, version_of
 
 _COLUMN = "image"
 _AT_ONCE = 16
@@ -32,14 +32,14 @@ class Rows:
 
     Attributes:
         file: Its path or URL.
-        size: Of the file in bytes.
+        version: Size of the file in bytes, and its tag or time.
         ends: For each of its row groups, the row of the file that it ends before.
         start: The first row.
         stop: The row after the last.
     """
 
     file: str
-    size: int
+    version: str
     ends: tuple[int, ...]
     start: int
     stop: int
@@ -53,14 +53,14 @@ class Rows:
             ValueError: It has no column of images.
         """
         try:
-            size = _size(file)
+            version = _version(file)
             with _opened(file) as opened:
                 metadata, schema = opened.metadata, opened.schema_arrow
         except Exception as error:  # of Arrow, or of the storage, each of which has its own
             raise _unreadable(file, error) from error
         _leaf(file, schema)
         groups = [metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)]
-        return Rows(file, size, tuple(accumulate(groups)), 0, sum(groups))
+        return Rows(file, version, tuple(accumulate(groups)), 0, sum(groups))
 
     def run_end(self, start: int, size: int) -> int:
         """The end of a run of at most ``size`` rows: that of a row group if one ends within it."""
@@ -150,6 +150,10 @@ class ParquetSource(BlockSource):
                 start = stop
         return runs
 
+    def versions(self) -> list[str]:
+        """That of the file of each row."""
+        return [rows.version for rows in self.rows for _ in range(rows.start, rows.stop)]
+
     def _place(self, index: int) -> tuple[tuple[int, int, int], int]:
         which, row = self.names.place(index)
         ends = self.rows[which].ends
@@ -202,11 +206,12 @@ def _in_pieces(source: object) -> pa.parquet.ParquetFile:
     return pa.parquet.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False)
 
 
-def _size(file: str) -> int:
+def _version(file: str) -> str:
     if protocol_of(file) is None:
-        return os.path.getsize(file)
+        status = os.stat(file)
+        return f"{status.st_size}-{status.st_mtime_ns}"
     storage, path = storage_of(file)
-    return int(storage.size(path))
+    return version_of(storage.info(path))
 
 
 def _leaf(file: str, schema: pa.Schema) -> str:

@@ -64,6 +64,10 @@ class StoredSource(ImageSource):
     def part(self, start: int, stop: int) -> ImageSource:
         """The images from start up to stop, under the same names; pickles as what they need."""
 
+    @abstractmethod
+    def versions(self) -> list[str]:
+        """What changes with the file of each image, as its size and time; "" where it is unknown."""
+
     def runs(self, size: int) -> list[range]:
         """All indices in order, in ranges of at most ``size`` that are best read together."""
         count = len(self)
@@ -94,6 +98,10 @@ class FileSource(StoredSource):
     def part(self, start: int, stop: int) -> FileSource:
         """Some of the files."""
         return FileSource(self._paths[start:stop])
+
+    def versions(self) -> list[str]:
+        """Size and time of each file."""
+        return [_version(path) for path in self._paths]
 
 
 class EncodedSource(ImageSource):
@@ -302,3 +310,11 @@ def _kind(item: object) -> str | None:
 
 def _numbered(count: int) -> list[str]:
     return [f"image {index}" for index in range(count)]
+
+
+def _version(path: Path) -> str:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"

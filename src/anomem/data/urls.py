@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fsspec.core import url_to_fs
@@ -18,6 +19,9 @@ from anomem.data.listing import (
     tell_unreadable,
 )
 from anomem.data.opening import AGAIN, ImageError, one_line
+
+_CHANGING = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
+"""What the storages of fsspec call what changes with a file, the surest first."""
 
 
 def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
@@ -109,6 +113,12 @@ def _folder(storage: AbstractFileSystem, folder: str, unreadable: set[str]) -> l
     return of_folder(sorted(found), folder, unreadable, tables=True)
 
 
+def version_of(entry: Mapping[str, Any]) -> str:
+    """What a storage says of a file that changes with its content: size, and tag or time."""
+    changing = next((str(entry[name]) for name in _CHANGING if entry.get(name)), "")
+    return f"{entry.get('size')}-{changing}"
+
+
 class UrlSource(BlockSource):
     """Image files on one storage, some of which are fetched at once, as each keeps one waiting."""
 
@@ -123,6 +133,17 @@ class UrlSource(BlockSource):
     def part(self, start: int, stop: int) -> UrlSource:
         """Some of the files."""
         return UrlSource(self.names[start:stop])
+
+    def versions(self) -> list[str]:
+        """Size, and tag or time, of each file as its folder lists it."""
+        paths = [storage_of(url)[1] for url in self.names]
+        storage = storage_of(self.names[0])[0]
+        listed: dict[str, str] = {}
+        for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+            with suppress(Exception):  # each storage has its own; not all of them can list
+                entries = storage.ls(folder, detail=True)
+                listed.update((entry["name"], version_of(entry)) for entry in entries)
+        return [listed.get(path, "") for path in paths]
 
     def _place(self, index: int) -> tuple[int, int]:
         return divmod(range(len(self))[index], BLOCK)

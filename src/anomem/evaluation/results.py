@@ -14,6 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from anomem.telling import no_formula
+from anomem.writing import write_error
+
 AnomalyClasses = Literal["all", "one", "seen"]
 
 
@@ -127,8 +130,18 @@ def append(file: Path, run: Run) -> None:
     """Add a run to a file of results, so that once this returns a kill does not lose it.
 
     What a kill within an earlier write has left is cut off. One process at a time may append.
+
+    Raises:
+        WriteError: It cannot be written; the runs before stay.
     """
     line = json.dumps(asdict(run), allow_nan=False).encode() + b"\n"
+    try:
+        _append(file, line)
+    except OSError as error:
+        raise write_error(file, error) from error
+
+
+def _append(file: Path, line: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab+") as lines:
         lines.seek(0)
@@ -192,7 +205,8 @@ def as_csv(runs: Iterable[Run]) -> str:
 def _flat(run: Run) -> dict[str, Any]:
     row = asdict(run)
     versions = json.dumps(row.pop("versions"))
-    return row | row.pop("measures") | {"versions": versions}
+    flat = row | row.pop("measures") | {"versions": versions}
+    return {k: no_formula(v) if isinstance(v, str) else v for k, v in flat.items()}
 
 
 def by_setting(runs: Iterable[Run]) -> dict[Setting, dict[str, Cells]]:

@@ -22,6 +22,7 @@ from anomem.evaluation.results import (
     columns_of,
     mean_of,
 )
+from anomem.telling import no_formula
 
 _MAIN = ("auroc", "accuracy")
 """The measure of the first table of a setting, the one of these that its runs have."""
@@ -87,16 +88,20 @@ def csv_table(runs: Iterable[Run]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([*Setting._fields, "measure", "method", "column", "value", "std"])
     for table in tables(runs):
-        start = [*table.setting, table.measure]
+        start = [_cell(value) for value in (*table.setting, table.measure)]
         for method in table.order:
             for head, column in table.columns.items():
                 if mean := column.get(method):
                     std = "" if mean.std is None else f"{mean.std:.3f}"
-                    rows.writerow([*start, method, head, f"{mean.value:.3f}", std])
+                    rows.writerow([*start, *map(_cell, (method, head)), f"{mean.value:.3f}", std])
         for method, figures in table.published.items():
             for head, figure in figures.items():
-                rows.writerow([*start, f"{method}, published", head, figure, ""])
+                rows.writerow([*start, f"{method}, published", _cell(head), figure, ""])
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    return no_formula(value) if isinstance(value, str) else value
 
 
 def _main_table(setting: Setting, methods: Mapping[str, Cells]) -> Table:

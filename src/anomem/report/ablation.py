@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from anomem.evaluation.results import Mean, Run, averaged, by_setting, columns_of, mean_of
 from anomem.report.colours import BLACK, BLUE, GREEN, PURPLE, VERMILION
+from anomem.writing import replacing
 
 _COLOURS = (VERMILION, BLUE, GREEN, BLACK, PURPLE)
 _MARKERS = "osD^v"

@@ -24,6 +24,7 @@ from anomem.evaluation.results import (
     mean_of,
 )
 from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from anomem.writing import replacing
 
 _OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper": (GREEN, "D")}
 _COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)

@@ -17,8 +17,9 @@ from anomem.explanation import Explanation, only_image
 from anomem.gallery import ScaleGallery, most_used_first, patch_of
 from anomem.report.page import template
 from anomem.report.pictures import Pixels, coloured_pixels, picture
+from anomem.table import write_table
 from anomem.telling import path_as_text
-from anomem.writing import replacing, write_csv, write_text
+from anomem.writing import replacing, write_text
 
 _SIDE = 48
 """Pixels of a patch on the page."""
@@ -64,7 +65,7 @@ def write_gallery(
     Returns:
         The page.
     """
-    write_csv(table_of(scales, source), folder / "prototypes.csv")
+    write_table(table_of(scales, source), folder / "prototypes.csv")
     page = folder / "index.html"
     write_text(
         page,

@@ -14,7 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from anomem.outputs import HEAT_MAP
 from anomem.writing import replacing
 
 _COLOURS = "inferno"
@@ -44,8 +46,10 @@ class Row:
 
 def save_heat(heat: npt.NDArray[np.float32], file: Path) -> None:
     """Write a heat map H x W as a PNG of the same size."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(coloured(heat)).save(file)
+    about = PngInfo()
+    about.add_text("Software", HEAT_MAP)
+    with replacing(file) as part:
+        Image.fromarray(coloured(heat)).save(part, format="png", pnginfo=about)
 
 
 def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

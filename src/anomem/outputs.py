@@ -1,0 +1,100 @@
+"""Where outputs may not go: over an input, among the images, over a file of somebody else."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from anomem.data.parquet_rows import ParquetSource
+from anomem.data.sources import ImageSource
+
+HEAT_MAP = "AnoMem heat map"
+"""What a picture of ours says of itself, as the PNG text ``Software``."""
+
+
+def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
+    """A file for the heat map of each image, keeping the folders below their common one.
+
+    That of ``a.jpg`` is ``a.jpg.heat.png``, so no two images share one.
+
+    Args:
+        names: Paths of the images; one that stands there twice has one heat map.
+        folder: Where the heat maps go.
+
+    Raises:
+        ValueError: A file of that name is there, and is no heat map.
+    """
+    if not names:
+        return {}
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in names])
+    files = {
+        name: folder / f"{os.path.relpath(os.path.abspath(name), common)}.heat.png"
+        for name in names
+    }
+    for file in files.values():
+        if os.path.lexists(file) and not _is_heat_map(file):
+            raise ValueError(f"{file} is there and is no heat map; give another folder.")
+    return files
+
+
+def refuse_among_images(folder: Path, given: Sequence[str | Path], names: Sequence[str]) -> None:
+    """See that what is written into a folder is not taken for an image the next time.
+
+    Args:
+        folder: Of the output.
+        given: Folders, patterns and files of images, as they were given.
+        names: Paths of the images found there.
+
+    Raises:
+        ValueError: The folder lies below a folder of images, or images lie in it.
+    """
+    place = Path(os.path.realpath(folder))
+    roots = [root for each in given if (root := _searched(str(each))) is not None]
+    parents = {os.path.dirname(os.path.abspath(name)) for name in names}
+    if any(map(place.is_relative_to, roots)) or str(place) in map(os.path.realpath, parents):
+        raise ValueError(
+            f"{folder} lies among the images, so what is written there would be taken for one the "
+            "next time; give another folder."
+        )
+
+
+def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -> None:
+    """See that a table neither replaces an input nor becomes one.
+
+    Raises:
+        ValueError: It would.
+    """
+    tables = isinstance(source, ParquetSource)
+    inputs = [rows.file for rows in source.rows] if tables else source.names
+    name = os.path.basename(os.path.realpath(file))
+    for each in inputs:
+        if os.path.basename(each) == name and os.path.exists(file) and os.path.exists(each):
+            if os.path.samefile(file, each):
+                raise ValueError(f"{file} is one of the inputs; give another place.")
+    if tables and file.suffix != ".csv":
+        refuse_among_images(file.parent, given, [])
+
+
+def _searched(given: str) -> str | None:
+    """The folder that a path has searched with all below it; None for files and plain patterns."""
+    path = os.path.expanduser(given.removeprefix("file://"))
+    if os.path.isdir(path):
+        return os.path.realpath(path)
+    if "**" not in path:
+        return None
+    plain = path
+    while glob.has_magic(plain):
+        plain = os.path.dirname(plain)
+    return os.path.realpath(plain)
+
+
+def _is_heat_map(file: Path) -> bool:
+    try:
+        with Image.open(file) as picture:
+            return picture.info.get("Software") == HEAT_MAP
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
