@@ -1,5 +1,9 @@
+import contextlib
 import json
 import os
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +17,8 @@ from torch import Tensor
 from anomem.checkpoint import (
     Stage1File,
     check_writable,
+    checkpoint_of,
+    folder_content,
     load_folder,
     prefixed,
     save_folder,
@@ -20,6 +26,7 @@ from anomem.checkpoint import (
 )
 from anomem.description import FORMAT_VERSION, ModelError, load_description
 from anomem.training.stage1 import Stage1State
+from anomem.writing import WriteError
 
 OLD, NEW = {"w": torch.zeros(3)}, {"w": torch.ones(3), "half": torch.ones(2, 2).half()}
 
@@ -85,21 +92,9 @@ def cut_power_at(patch: pytest.MonkeyPatch, call: int) -> Callable[[], int]:
 
         return wrapped
 
-    for name in ("replace", "rename", "fsync", "unlink"):
+    for name in ("replace", "open", "write", "fsync", "mkdir", "unlink"):
         patch.setattr(os, name, failing(getattr(os, name)))
     patch.setattr(Path, "unlink", failing(Path.unlink))
-    patch.setattr(Path, "mkdir", failing(Path.mkdir))
-    write_bytes = Path.write_bytes
-
-    def torn(file: Path, content: bytes) -> int:
-        nonlocal made
-        made += 1
-        if made == call:
-            write_bytes(file, content[: len(content) // 2])
-            raise PowerCut
-        return write_bytes(file, content)
-
-    patch.setattr(Path, "write_bytes", torn)
     return lambda: made
 
 
@@ -131,9 +126,9 @@ def test_power_cut_while_saving_anew_leaves_nothing_or_the_model(tmp_path: Path)
             with suppress(PowerCut):
                 save_folder(path, {"number": 1}, NEW)
             done = made() < call
-        found.append(path.exists() and loaded_number(path) == 1)
+        found.append((path / "model.json").exists() and loaded_number(path) == 1)
         save_folder(path, {"number": 1}, NEW)
-        assert loaded_number(path) == 1
+        assert loaded_number(path) == 1 and len(list(path.iterdir())) == 2
         assert [file.name for file in path.parent.iterdir()] == ["model"]
         if done:
             break
@@ -149,6 +144,84 @@ def test_foreign_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"thesis.txt is a file; give the name of a folder"):
         save_folder(tmp_path / "thesis.txt", {}, OLD)
     check_writable(tmp_path / "new")
+
+
+def test_a_folder_that_is_there_for_a_model_is_filled(tmp_path: Path) -> None:
+    fresh, link = tmp_path / "disk", tmp_path / "link"
+    (fresh / "lost+found").mkdir(parents=True)
+    (fresh / ".keep").touch()
+    link.symlink_to(fresh)
+    save_folder(link, {"number": 1}, NEW)
+    assert link.is_symlink() and loaded_number(fresh) == 1
+    (tmp_path / "work").mkdir()
+    with contextlib.chdir(tmp_path / "work"):
+        save_folder(Path("."), {"number": 0}, OLD)
+    assert loaded_number(tmp_path / "work") == 0
+
+
+def test_a_mounted_folder_is_filled(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    try:
+        assert checkpoint_of(disk).parent == disk
+        save_folder(disk, {"number": 1}, NEW)
+        with pytest.raises(WriteError, match=r"No space left on device\); free some space"):
+            save_folder(disk, {"number": 2}, {"w": torch.full((2**19,), 2.0)})
+        assert loaded_number(disk) == 1 and len(list(disk.iterdir())) == 2
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_model_json_of_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"class_name": "Sequential"}')
+    with pytest.raises(ModelError, match=r"holds a model.json that is of no anomem model"):
+        save_folder(tmp_path, {}, OLD)
+
+
+SAVE = """
+import sys, time
+from pathlib import Path
+import torch
+from anomem.checkpoint import save_folder
+
+path, first, end = Path(sys.argv[1]), int(sys.argv[2]), time.monotonic() + 4
+while time.monotonic() < end:
+    for number in (first, first + 1):
+        save_folder(path, {"number": number}, {"w": torch.full((20_000,), float(number))})
+"""
+
+
+def test_savers_and_readers_at_once_see_whole_models(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    savers = [subprocess.Popen([sys.executable, "-c", SAVE, path, str(n)]) for n in (0, 10)]
+    seen = []
+    while any(saver.poll() is None for saver in savers):
+        if (path / "model.json").exists():
+            seen.append(loaded_number(path))
+    assert [saver.returncode for saver in savers] == [0, 0]
+    assert {0, 1, 10, 11} <= set(seen) and len(seen) > 100
+    assert loaded_number(path) in (0, 1, 10, 11) and len(list(path.iterdir())) == 2
+
+
+def test_the_files_of_a_model_are_of_one_model(tmp_path: Path) -> None:
+    save_folder(tmp_path / "model", {"number": 1}, NEW)
+    (tmp_path / "copy").mkdir()
+    for name, content in folder_content(tmp_path / "model").items():
+        (tmp_path / "copy" / name).write_bytes(content)
+    assert loaded_number(tmp_path / "copy") == 1
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    save_folder(path, {"number": 1}, NEW)
+    assert loaded_number(path) == 1
+    file = path / "stage1"
+    Stage1File(file, RUN).offer(lambda: state_of(4), last=True)
+    state = Stage1File(file, RUN).load()
+    assert state is not None and state.step == 4
 
 
 def test_other_files_beside_a_model_stay(tmp_path: Path) -> None:
@@ -280,7 +353,23 @@ def test_power_cut_leaves_the_earlier_state_or_the_later(tmp_path: Path) -> None
         found.append(state.step)
         if done:
             break
-    assert found == [1, 1, 1, 2]
+    assert found == sorted(found) and found[0] == 1 and found[-1] == 2
+
+
+def test_a_state_that_cannot_be_kept_is_told_and_the_earlier_one_stays(tmp_path: Path) -> None:
+    keeper = Stage1File(tmp_path / "s", RUN)
+    keeper.offer(lambda: state_of(1), last=True)
+    large = Stage1State(2, 0.0, 0.0, {"network.w": torch.zeros(10_000)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.warns(UserWarning, match=r"s cannot be written \(File too large\).* goes on"):
+            keeper.offer(lambda: large, last=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    state = keeper.load()
+    assert state is not None and state.step == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["s"]
 
 
 def test_tensors_by_prefix() -> None:

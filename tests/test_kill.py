@@ -51,9 +51,9 @@ def test_a_fit_killed_again_and_again_ends_as_if_nothing_had_been(
     checkpoint = model.with_name("model.checkpoint")
     assert killed_at(words, checkpoint.exists)
     assert not model.exists()
-    assert killed_at(words, model.with_name(".model.checkpoint.tmp").exists)
+    assert killed_at(words, lambda: any(model.parent.glob(".*.tmp")))
     assert not model.exists()
-    if not killed_at(words, model.with_name(".model.tmp").exists):
+    if not killed_at(words, lambda: any(model.glob(".*.tmp"))):
         load(model)  # the machine was so busy that saving was over before the kill
     finish(words, model)
     check_scores(folders, model, whole_model(folders, tmp_path))
@@ -70,7 +70,7 @@ def test_a_fit_killed_at_random_moments_ends_as_if_nothing_had_been(
     for _ in range(12):
         end = time.monotonic() + draw.uniform(2, 15)
         killed_at(words, lambda end=end: time.monotonic() > end)  # type: ignore[misc]
-        if model.exists():
+        if (model / "model.json").exists():
             load(model)
     finish(words, model)
     check_scores(folders, model, whole_model(folders, tmp_path))
@@ -134,8 +134,8 @@ for turn in range(50):
     time.sleep(draw.uniform(0.002, 0.1))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    parts += any(target.parent.rglob("*.tmp"))
-    if target.exists():
+    parts += any(target.parent.rglob(".*.tmp"))
+    if (target / "model.json").exists():
         seen.add(int(anomem.load(target, device="cpu").detector_.labels))
 models[0].save(target)
 print(sorted(seen), parts, sorted(file.suffix for file in target.iterdir()))

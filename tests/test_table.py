@@ -1,3 +1,7 @@
+import contextlib
+import csv
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,13 +9,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+import torch
 
 from anomem import AnoMem
 from anomem.data.sources import open_images
 from anomem.table import (
     Scored,
     check_table,
-    heat_map_files,
     score_table,
     total,
     write_table,
@@ -75,19 +79,57 @@ def test_other_suffixes_are_refused() -> None:
     check_table("scores.parquet")
 
 
-def test_heat_maps_keep_the_folders_below_the_common_one() -> None:
-    given = ["/data/a/x.png", "/data/b/x.png", "/data/b/x.jpg"]
-    files = dict(heat_map_files(given, Path("heat")))
-    assert files == {
-        "/data/a/x.png": Path("heat/a/x.png"),
-        "/data/b/x.png": Path("heat/b/x.png"),
-        "/data/b/x.jpg": Path("heat/b/x.jpg.png"),
-    }
-    assert list(heat_map_files([], Path("heat"))) == []
-    assert list(heat_map_files(["x.png"], Path("heat"))) == [("x.png", Path("heat/x.png"))]
+def test_a_name_that_is_no_utf8_stands_in_both_formats(
+    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9\x1b[2J.png")
+    shutil.copy(folders["normal"] / "lot0-000.png", file)
+    (tmp_path / os.fsdecode(b"empty\xe9.png")).touch()
+    table = score_table(model, open_images(tmp_path))
+    good, empty = table["path"].to_pylist()
+    assert good == f"{tmp_path.as_uri()}/caf%E9%1B%5B2J.png"
+    assert open_images(good).names == [str(file)]
+    assert table["error"].to_pylist()[1].startswith(rf"{tmp_path}/empty\xe9.png: the file is empty")
+    for name in ("scores.csv", "scores.parquet"):
+        write_table(table, tmp_path / name)
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text("utf-8").splitlines()))
+    assert [row["path"] for row in rows] == [good, empty]
+    assert pyarrow.parquet.read_table(tmp_path / "scores.parquet") == table
 
 
-def test_heat_map_never_replaces_its_image(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(b"precious")
-    with pytest.raises(ValueError, match="would overwrite it; give another folder"):
-        list(heat_map_files([str(tmp_path / "x.png")], tmp_path))
+def test_no_cell_of_a_csv_file_is_a_formula(
+    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    names = ["=1+1.png", "+1.png", "-1.png", "@x.png", "plain.png", "\t=1.png"]
+    with contextlib.chdir(tmp_path):
+        for name in names[:-1]:
+            shutil.copy(folders["normal"] / "lot0-000.png", name)
+        Path(names[-1]).touch()
+        Path("=empty.png").touch()
+        table = score_table(model, open_images([*names, "=empty.png"]))
+        write_table(table, Path("scores.csv"))
+        rows = list(csv.DictReader(Path("scores.csv").read_text("utf-8").splitlines()))
+        assert [open_images(row["path"]).names[0] for row in rows] == [
+            *names[:-1],
+            str(tmp_path / names[-1]),
+            "=empty.png",
+        ]
+    cells = [cell for row in rows for cell in (row["path"], row["error"])]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for cell in cells)
+    assert rows[-1]["error"].startswith("./=empty.png: the file is empty")
+
+
+def test_a_score_that_is_not_finite_is_an_error_of_its_row(
+    model: AnoMem, folders: dict[str, Path]
+) -> None:
+    source = open_images(sorted(folders["anomalous"].iterdir())[:3])
+    model.detector_.mean.fill_(torch.nan)
+    table = score_table(model, source, rule="0.5")
+    assert table["score"].null_count == table["prediction"].null_count == 3
+    assert table["scale_1"].null_count == 3
+    assert table["error"].to_pylist() == [
+        f"{name}: the score is not finite; the model is damaged, fit it again."
+        for name in source.names
+    ]
+    with pytest.raises(ValueError, match="the score is not finite"):
+        model.decision_function(source)

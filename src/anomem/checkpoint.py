@@ -252,6 +252,17 @@ def _shapes(file: Path) -> dict[str, Tensor]:
         }
 
 
+def checkpoint_of(model: Path) -> Path:
+    """The file of a training's checkpoint: beside the folder of its model.
+
+    It is within the folder where that is mounted, or nothing can be written beside it.
+    """
+    folder = Path(os.path.realpath(model))
+    if folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)):
+        return folder / ".checkpoint"
+    return folder.with_name(f"{folder.name}.checkpoint")
+
+
 class Stage1File:
     """The state of stage 1 in one file, replaced atomically as training goes.
 

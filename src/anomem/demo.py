@@ -60,6 +60,11 @@ class DemoResult:
         return {key: _rounded(value) for key, value in asdict(self).items()}
 
 
+def files_of(out: Path) -> tuple[Path, Path, Path]:
+    """The model, the picture and the report of a demo."""
+    return out / "model", out / "demo.png", out / "report.html"
+
+
 def run_demo(
     out: Path,
     *,
@@ -78,6 +83,7 @@ def run_demo(
         progress: Called as ``progress(stage, done, total)``.
     """
     begun = time.monotonic()
+    model, picture, report = files_of(out)
     images = demo_images(seed)
     detector = AnoMem(config or "default", device=device, seed=seed)
     detector.fit(images.train, progress=progress)
@@ -87,13 +93,13 @@ def run_demo(
     chosen = np.concatenate([images.anomalies[kind][labelled[kind]] for kind in shown])
     detector.adapt(chosen, np.ones(len(chosen), dtype=np.int64), progress=progress)
     normal_adapted, after = _scores(detector, images)
-    detector.save(out / "model")
-    _save_picture(detector, images, shown, out / "demo.png")
+    detector.save(model)
+    _save_picture(detector, images, shown, picture)
     rest = {kind: scores[shown[kind]] for kind, scores in after.items()}
     write_report(
         detector,
         _examined(detector, images, shown, {"normal": normal_adapted, **rest}),
-        out / "report.html",
+        report,
         title="Brick, after ten labels",
         rule=RULE,
         places={},
@@ -109,9 +115,9 @@ def run_demo(
         knn_thumbnails=float(np.mean(list(knn.values()))),
         knn_by_kind=knn,
         seconds=time.monotonic() - begun,
-        model=str(out / "model"),
-        picture=str(out / "demo.png"),
-        report=str(out / "report.html"),
+        model=str(model),
+        picture=str(picture),
+        report=str(report),
     )
 
 

@@ -157,7 +157,7 @@ class AnoMem(Fitted):
         )
         self._learn(images, framing, config, fabric, checkpoint, progress)
         errors = joined(fabric, stream.errors)
-        if errors and leads():
+        if errors and fabric.is_global_zero:
             warnings.warn(
                 f"{len(errors)} images could not be read and were left out, as "
                 f"{next(iter(errors.values()))}",
@@ -289,10 +289,13 @@ class AnoMem(Fitted):
     def save(self, path: str | Path) -> None:
         """Write the model folder, atomically; an older model there is replaced.
 
-        Of the processes that share a fit the first alone writes it.
+        Of the processes that share a fit (``devices``, ``nodes``) the first alone writes it.
+
+        Raises:
+            WriteError: It cannot be written; the older model is as it was.
         """
         check_is_fitted(self, "network_")
-        if leads():
+        if self.devices * self.nodes == 1 or leads():
             saved.save(self, Path(path))
 
     def _begin(self, progress: StageProgress | None) -> tuple[Config, Fabric, StageProgress | None]:

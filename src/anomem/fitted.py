@@ -59,7 +59,7 @@ class Fitted(Configured):
     def score_batches(
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[tuple[range, Scores]]:
-        """The indices of each batch of images and their scores, as :meth:`score_images` has them."""
+        """Scores as of :meth:`score_images`, a batch and the indices of its images at a time."""
         check_is_fitted(self, "network_")
         return score_source(
             self.network_,

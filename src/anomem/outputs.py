@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from anomem.data.listing import local_path
 from anomem.data.parquet_rows import ParquetSource
 from anomem.data.sources import ImageSource
 
@@ -70,18 +71,17 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
     """
     tables = isinstance(source, ParquetSource)
     inputs = [rows.file for rows in source.rows] if tables else source.names
-    name = os.path.basename(os.path.realpath(file))
-    for each in inputs:
-        if os.path.basename(each) == name and os.path.exists(file) and os.path.exists(each):
-            if os.path.samefile(file, each):
-                raise ValueError(f"{file} is one of the inputs; give another place.")
+    target = os.path.realpath(file)
+    alike = (each for each in inputs if os.path.basename(each) == os.path.basename(target))
+    if any(os.path.realpath(each) == target for each in alike):
+        raise ValueError(f"{file} is one of the inputs; give another place.")
     if tables and file.suffix != ".csv":
         refuse_among_images(file.parent, given, [])
 
 
 def _searched(given: str) -> str | None:
     """The folder that a path has searched with all below it; None for files and plain patterns."""
-    path = os.path.expanduser(given.removeprefix("file://"))
+    path = os.path.expanduser(local_path(given))
     if os.path.isdir(path):
         return os.path.realpath(path)
     if "**" not in path:

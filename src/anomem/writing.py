@@ -35,7 +35,7 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
     is followed, and a device or a pipe written to as it is.
 
     Yields:
-        The file, open; ``.name`` is its path for the while.
+        The file, open.
 
     Raises:
         WriteError: It cannot be written; the older one is as it was.
@@ -47,15 +47,15 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
                 yield stream
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _part(target.parent) as part:
+        with _part(target.parent) as (name, part):
             if target.exists():
-                os.chmod(part.name, stat.S_IMODE(target.stat().st_mode))
+                os.chmod(name, stat.S_IMODE(target.stat().st_mode))
             yield part
             part.flush()
             os.fsync(part.fileno())
             if sys.platform == "win32":
                 part.close()  # nothing that is open can be renamed there
-            os.replace(part.name, target)
+            os.replace(name, target)
         _sync(target.parent)
     except WriteError:
         raise
@@ -135,9 +135,9 @@ def _target(file: Path) -> Path:
         return target
     if stat.S_ISDIR(status.st_mode):
         raise WriteError(f"{file} is a folder; give the name of a file.")
-    # Replacing a file asks nothing of it; who has made it read-only wants to keep it.
-    if not os.access(target, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if stat.S_ISREG(status.st_mode):
+        # Replacing a file asks nothing of it; who has made it read-only wants to keep it.
+        os.close(os.open(target, os.O_WRONLY))
     return target
 
 
@@ -147,19 +147,19 @@ def _is_stream(target: Path) -> bool:
 
 
 @contextmanager
-def _part(folder: Path) -> Iterator[IO[bytes]]:
+def _part(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
     """A new file in a folder under a name of its own, locked, and gone if it is not renamed."""
     while True:
         file = folder / f".anomem-{secrets.token_hex(8)}.tmp"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        part = open(file, "w+b", opener=lambda path, _, flags=flags: os.open(path, flags, 0o666))
-        locked(part.fileno(), wait=True)
+        descriptor = os.open(file, flags, 0o666)
+        locked(descriptor, wait=True)
         if file.exists():  # else another process took it for abandoned before it was locked
             break
-        part.close()
+        os.close(descriptor)
     try:
-        with part:
-            yield part
+        with open(descriptor, "w+b") as part:
+            yield file, part
     finally:
         file.unlink(missing_ok=True)
 
@@ -176,7 +176,7 @@ def _try(folder: Path, *names: str) -> None:
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
     remove_abandoned(folder)
-    with _part(folder) as part:
+    with _part(folder) as (_, part):
         part.write(bytes(4096))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from anomem.bench.arguments import (
     PrototypesArguments,
 )
 from anomem.bench.words import place, shard, shares, words
+from anomem.telling import tell
 
 if TYPE_CHECKING:
     from anomem.data.named import Parts
@@ -122,7 +122,9 @@ def prototypes(arguments: PrototypesArguments) -> Result:
     from anomem.evaluation.split import Caps, Cell
     from anomem.presets import resolve
     from anomem.report.prototypes import draw_prototypes, write_prototypes
+    from anomem.writing import try_folder
 
+    try_folder(arguments.out)
     called, parts = _data(arguments)
     protocol = OneVsAll(called, parts, (arguments.normal,), caps=Caps(tested=arguments.samples))
     protocol.cells()  # tells whether there is such a class
@@ -139,7 +141,7 @@ def prototypes(arguments: PrototypesArguments) -> Result:
               preset=arguments.preset, budget_seconds=arguments.budget_seconds)  # fmt: skip
     draw_prototypes(layout, title, out / "prototypes.png")
     write_prototypes(layout, out / "prototypes.csv")
-    print(out / "prototypes.png")
+    tell(str(out / "prototypes.png"))
     return {"out": str(out), "prototypes": layout.counts}, 0
 
 
@@ -147,7 +149,9 @@ def merge(arguments: MergeArguments) -> Result:
     """Join the results of shards, and make their tables and figures."""
     from anomem.evaluation.manifest import join_manifests
     from anomem.evaluation.results import append, merged
+    from anomem.writing import try_folder
 
+    try_folder(arguments.out)
     if arguments.out in arguments.folders:
         raise ValueError(f"{arguments.out} is one of the shards; give another folder.")
     target = arguments.out / "runs.jsonl"
@@ -166,7 +170,7 @@ def data(arguments: DataArguments) -> Result:
     from anomem.data.named.download import download
 
     download(arguments.name, arguments.out)
-    print(f"{arguments.name} is in {arguments.out}")
+    tell(f"{arguments.name} is in {arguments.out}")
     return {"out": str(arguments.out)}, 0
 
 
@@ -207,11 +211,12 @@ def _linear(arguments: Bench, title: str) -> BenchProtocol:
 def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Bench) -> Result:
     from anomem.evaluation.manifest import note_call
     from anomem.evaluation.runner import Entry, run_protocol
+    from anomem.writing import try_folder
 
     if arguments.draws < 1 or not arguments.budget_seconds > 0:
         raise ValueError("draws and budget-seconds must be above 0; correct them.")
+    try_folder(arguments.out)
     entry = Entry(methods, arguments.budget_seconds, arguments.device, shard(arguments.shard))
-    arguments.out.mkdir(parents=True, exist_ok=True)
     note_call(
         arguments.out,
         protocol=protocol.name,
@@ -228,10 +233,10 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
             for name, value in run.measures.items()
             if not name.endswith(("_quarter", "_half"))
         )
-        print(
+        tell(
             f"{run.normal}{against}, gamma {run.gamma:g} ({run.anomaly_classes}), draw {run.draw}: "
             f"{run.method} {measures} in {run.seconds:.0f} s, {run.steps} steps",
-            file=sys.stderr,
+            error=True,
         )
     return _show(arguments.out)
 
@@ -246,7 +251,7 @@ def _show(out: Path) -> Result:
 
     results = out / "runs.jsonl"
     if not results.exists():
-        print(f"{out}: no run; the shard is empty, or no method could be trained.", file=sys.stderr)
+        tell(f"{out}: no run; the shard is empty, or no method could be trained.", error=True)
         return {"out": str(out), "runs": 0}, 1
     runs = read(results)
     table = markdown_table(runs)
@@ -256,7 +261,8 @@ def _show(out: Path) -> Result:
     auroc_against_gamma(runs, out / "against-gamma.png")
     auroc_against_seconds(runs, out / "against-seconds.png")
     draw_ablations(runs, out / "against-choice.png")
-    print(table)
+    for line in table.splitlines():
+        tell(line)
     return {"out": str(out), "runs": len(runs)}, 0
 
 

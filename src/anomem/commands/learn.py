@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from anomem.arguments import Adapt, Demo, Fit, Label, Result
 from anomem.progress import progress_bars
+from anomem.telling import tell
 
 if TYPE_CHECKING:
     from anomem.data.sources import ImageSource
@@ -20,42 +21,47 @@ if TYPE_CHECKING:
 
 def demo(arguments: Demo) -> Result:
     """Fit, score and adapt on real photographs, and write a picture and a report."""
-    from anomem.demo import run_demo
+    from anomem.checkpoint import try_model_folder
+    from anomem.demo import files_of, run_demo
+    from anomem.writing import try_file
 
+    model, *files = files_of(arguments.out)
+    try_model_folder(model)
+    for file in files:
+        try_file(file)
     with progress_bars() as progress:
         result = run_demo(
             arguments.out, seed=arguments.seed, device=arguments.device, progress=progress
         ).as_json()
-    print(
+    tell(
         f"one-class AUROC {result['auroc_one_class']:.3f} (8 x 8 thumbnails "
         f"{result['knn_thumbnails']:.3f})"
     )
     for kind, value in result["by_kind"].items():
-        print(
+        tell(
             f"  {kind:<7} {value:.3f} (thumbnails {result['knn_by_kind'][kind]:.3f}), "
             f"adapted {result['by_kind_adapted'][kind]:.3f}"
         )
-    print(
+    tell(
         f"after 10 labels, on the rest: {result['auroc_rest_one_class']:.3f} -> "
         f"{result['auroc_adapted']:.3f}"
     )
-    print(f"model {result['model']}, picture {result['picture']}")
-    print(f"report {result['report']}, {result['seconds']:.0f} s")
+    tell(f"model {result['model']}, picture {result['picture']}")
+    tell(f"report {result['report']}, {result['seconds']:.0f} s")
     return result, 0
 
 
 def fit(arguments: Fit) -> Result:
     """Train a detector on normal images."""
-    from anomem.checkpoint import check_writable
+    from anomem.checkpoint import checkpoint_of, try_model_folder
     from anomem.detector import AnoMem
     from anomem.least_normal import least_normal
     from anomem.processes import leads
 
-    check_writable(arguments.out)
+    try_model_folder(arguments.out)
     if arguments.start is not None:
         return _extend(arguments, arguments.start)
-    out = arguments.out.resolve()
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    checkpoint = checkpoint_of(arguments.out)
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
     model = AnoMem(
@@ -67,20 +73,19 @@ def fit(arguments: Fit) -> Result:
     )
     with progress_bars() as progress:
         source = _learn(model, arguments, checkpoint, progress)
-        if not leads():
+        if arguments.devices * arguments.nodes > 1 and not leads():
             sys.exit()
-        model.save(arguments.out)
-        checkpoint.unlink(missing_ok=True)
+        _save_trained(model, arguments.out, checkpoint)
         strangers = least_normal(model, source, progress=progress)
     summary = model.summary_
-    print(
+    tell(
         f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
         f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
     )
-    print(f"those that look least normal (score), of {len(source)} images:")
+    tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
-        print(f"  {name} ({value:.1f})")
+        tell(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
 
 
@@ -111,6 +116,22 @@ def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgr
     return spread(source)
 
 
+def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
+    """Save a model and drop the checkpoint; keep that where there is no room for the model."""
+    from anomem.writing import WriteError
+
+    try:
+        model.save(out)
+    except WriteError as error:
+        if checkpoint.exists():
+            raise WriteError(
+                f"{error} What is trained is in {checkpoint}; the same command with --resume "
+                "goes on from there."
+            ) from error
+        raise
+    checkpoint.unlink(missing_ok=True)
+
+
 def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
     """The images to learn from, and the group of each where a pattern is given."""
     from anomem.data.listing import groups_by_pattern
@@ -137,17 +158,17 @@ def _extend(arguments: Fit, start: Path) -> Result:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
     held_out = len(model.calibration())
-    print(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
+    tell(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
     return {"model": str(arguments.out), "normals": len(source), "held_out": held_out}, 0
 
 
 def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
-    from anomem.checkpoint import check_writable
+    from anomem.checkpoint import try_model_folder
     from anomem.data.joined import JoinedSource
     from anomem.saved import load
 
-    check_writable(arguments.out)
+    try_model_folder(arguments.out)
     sources = _labelled(arguments)
     model = load(arguments.model, device=arguments.device)
     before = len(model.reserve_.labelled)
@@ -166,7 +187,7 @@ def adapt(arguments: Adapt) -> Result:
             )
     model.save(arguments.out)
     labels = model.reserve_.labelled.label.tolist()
-    print(
+    tell(
         f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
         + (f"; {taken_back} labels taken back" if forgotten else "")
     )
@@ -216,7 +237,7 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
 
 def label(arguments: Label) -> Result:
     """Show the labelling page until interrupted."""
-    from anomem.checkpoint import check_writable
+    from anomem.checkpoint import try_model_folder
     from anomem.data.listing import list_images
     from anomem.labelling.answers import AnswerFile
     from anomem.labelling.session import Session
@@ -227,7 +248,7 @@ def label(arguments: Label) -> Result:
     except ImportError as error:
         raise ValueError("the labelling page needs pip install 'anomem[serve]'.") from error
     out = arguments.out or arguments.model
-    check_writable(out)
+    try_model_folder(out)
     answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")
     answers.read()  # or what is wrong with it is told when all images are measured
     files = list_images(arguments.images)
@@ -238,7 +259,7 @@ def label(arguments: Label) -> Result:
         serve(session, arguments.port)
     now = session.standing()
     low, high = now.anomalies_left
-    print(
+    tell(
         f"{answers.file}: {now.normal} normal and {now.anomalous} anomalous; {now.left} images "
         f"not looked at, {low} to {high} of them anomalous"
     )

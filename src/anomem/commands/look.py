@@ -21,10 +21,10 @@ def score(arguments: Score) -> Result:
     """Score images into a table, a row each; unreadable ones get a row with their error."""
     if arguments.engine == "ray":
         return _score_on_ray(arguments)
-    from anomem.data.sources import FileSource, open_images
-    from anomem.saved import load
     from anomem.corpus import made_by
+    from anomem.data.sources import FileSource, open_images
     from anomem.outputs import heat_map_files, refuse_among_images, refuse_input
+    from anomem.saved import load
     from anomem.table import check_table, scored, write_table
     from anomem.unfinished import Unfinished, score_on
     from anomem.writing import try_file, try_folder

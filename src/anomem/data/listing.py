@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote_to_bytes
 
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif", ".avifs",
@@ -43,11 +44,20 @@ def protocol_of(given: str | Path) -> str | None:
     return protocol if separator and protocol != "file" else None
 
 
+def local_path(given: str | Path) -> str:
+    """A path as it was given, or the one that a ``file://`` URI means."""
+    path = str(given)
+    if not path.startswith("file://"):
+        return path
+    path = path.removeprefix("file://")
+    return path if os.path.lexists(path) else os.fsdecode(unquote_to_bytes(path))
+
+
 def absolute(given: str | Path) -> str:
     """A path as another process finds it; a URL as it is."""
     if protocol_of(given) is not None:
         return str(given)
-    return os.path.abspath(os.path.expanduser(str(given).removeprefix("file://")))
+    return os.path.abspath(os.path.expanduser(local_path(given)))
 
 
 def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = False) -> list[Path]:
@@ -136,7 +146,7 @@ def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
 def _files(given: str | Path, tables: bool, unreadable: set[str]) -> list[Path]:
     if not str(given) or "\0" in str(given):
         raise ValueError(f"The path {str(given)!r} is not a path; give an image or a folder.")
-    path = Path(str(given).removeprefix("file://")).expanduser()
+    path = Path(local_path(given)).expanduser()
     if os.path.isdir(path):
         found = sorted(file for file in _walk(path) if not left_out(file.name))
         return of_folder(found, str(path), unreadable, tables=tables)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from anomem.data.arrays import dtype_problem, shape_problem, to_array
 from anomem.data.decode import decode, decode_bytes
-from anomem.data.listing import TABLE_SUFFIXES, list_images, protocol_of
+from anomem.data.listing import TABLE_SUFFIXES, list_images, local_path, protocol_of
 from anomem.data.opening import ImageError, one_line, open_file
 
 _SOURCES = "give paths, a uint8 or uint16 array N x H x W x 3, Pillow images or a torch Dataset"
@@ -66,7 +66,7 @@ class StoredSource(ImageSource):
 
     @abstractmethod
     def versions(self) -> list[str]:
-        """What changes with the file of each image, as its size and time; "" where it is unknown."""
+        """What changes with the file of each image, as size and time; "" where it is unknown."""
 
     def runs(self, size: int) -> list[range]:
         """All indices in order, in ranges of at most ``size`` that are best read together."""
@@ -271,7 +271,7 @@ def _open_files(paths: Sequence[str]) -> StoredSource:
     if tables := _open_tables(files):
         return tables
     # Each file comes once where folders and patterns overlap; files given one by one are items.
-    given = [Path(path.removeprefix("file://")).expanduser() for path in paths]
+    given = [Path(local_path(path)).expanduser() for path in paths]
     return FileSource(given if all(map(_is_one_file, given)) else files)
 
 
