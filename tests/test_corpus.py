@@ -8,7 +8,7 @@ import pytest
 
 from anomem import AnoMem
 from anomem.cli import main
-from anomem.corpus import Partitions, plan, score_run
+from anomem.corpus import Partitions, plan, score_run, settle
 from anomem.data.sources import open_images
 
 
@@ -37,9 +37,11 @@ def test_finished_partitions_of_rows_are_left_out(
     table = parquet.read_table(tmp_path / "scores")  # as any reader of a folder does
     assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(200)]
     assert table["error"].null_count == 199
-    parquet.write_table(parquet.read_table(shard)[:250], shard)
-    with pytest.raises(ValueError, match=r"a.parquet has changed since it was scored; give anoth"):
-        plan(open_images(shard), partitions, 200)
+    again = [run.partition for run in plan(open_images(shard), partitions, 200)]
+    os.utime(shard, ns=(0, 0))  # of the same size, and yet it may be another
+    renewed = [run.partition for run in plan(open_images(shard), partitions, 200)]
+    assert again == [runs[1].partition] and len(renewed) == 2
+    assert partitions.names() == set(), "what was made of the earlier file is gone"
 
 
 def test_files_that_are_in_a_partition_are_left_out(
@@ -49,6 +51,7 @@ def test_files_that_are_in_a_partition_are_left_out(
     shutil.copytree(folders["train"], images)
     partitions = Partitions("memory://scores-of-files")
     partitions._write("_made_by.json", b"{}")
+    assert partitions.names() == set()
     runs = plan(open_images(images), partitions, run_size=50)
     assert [len(run.images) for run in runs] == [50, 50, 20]
     for run in runs[1:]:
@@ -57,6 +60,58 @@ def test_files_that_are_in_a_partition_are_left_out(
     left = plan(open_images(images), partitions, run_size=50)
     assert [len(run.images) for run in left] == [50, 1]
     assert left[0].images.names[0].endswith("a-new.png")
+
+
+def rows_of(partitions: Partitions) -> dict[str, float]:
+    """The score of each path; no path stands there twice."""
+    tables = [table for _, table in partitions.read()]
+    paths = [path for table in tables for path in table["path"].to_pylist()]
+    assert len(set(paths)) == len(paths)
+    return {p: s for t in tables for p, s in zip(*map(t.__getitem__, ("path", "score")))}  # noqa: B905
+
+
+def test_a_file_that_is_replaced_is_scored_again(
+    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for file in sorted(folders["train"].iterdir())[:10]:
+        shutil.copy(file, images)
+    (tmp_path / "scores").mkdir()
+    partitions = Partitions(str(tmp_path / "scores"))
+    for run in plan(open_images(images), partitions, run_size=4):
+        score_run(model, run, partitions, "0.05")
+    before = rows_of(partitions)
+    assert plan(open_images(images), partitions, run_size=4) == []
+    shutil.copy(folders["anomalous"] / "lot0-000.png", images / "lot0-003.png")
+    (run,) = plan(open_images(images), partitions, run_size=4)
+    assert list(run.images.names) == [str(images / "lot0-003.png")]
+    score_run(model, run, partitions, "0.05")
+    after = rows_of(partitions)
+    changed = [path for path, score in after.items() if score != before[path]]
+    assert changed == [str(images / "lot0-003.png")] and after.keys() == before.keys()
+    assert plan(open_images(images), partitions, run_size=4) == []
+
+
+def test_two_drivers_leave_one_row_an_image(
+    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for file in sorted(folders["train"].iterdir())[:10]:
+        shutil.copy(file, images)
+    (tmp_path / "scores").mkdir()
+    partitions = Partitions(str(tmp_path / "scores"))
+    first = plan(open_images(images), partitions)
+    shutil.copy(folders["normal"] / "lot0-000.png", images / "a-new.png")
+    second = plan(open_images(images), partitions)
+    for run in [*first, *second]:
+        score_run(model, run, partitions, "0.05")
+    assert sum(len(table) for _, table in partitions.read()) == 21
+    for _ in range(2):  # as the last driver does, and a further call
+        settle(open_images(images), partitions)
+        assert len(rows_of(partitions)) == 11
+    assert plan(open_images(images), partitions) == []
 
 
 def test_a_partition_comes_whole(model: AnoMem, shard: Path, tmp_path: Path) -> None:

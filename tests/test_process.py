@@ -76,7 +76,7 @@ def test_fit_in_a_shell(folders: dict[str, Path], tmp_path: Path) -> None:
     done = shell(code, "fit", *words)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["normals"] == 101
-    assert "stage 1" in done.stderr and "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr
     assert sorted(tmp_path.iterdir()) == [tmp_path / "model"]
 
 

@@ -93,3 +93,26 @@ def test_a_process_alone_leads_and_its_errors_are_its_own() -> None:
     assert leads() and fabric.world_size == 1
     with pytest.raises(RuntimeError, match="^gloo"), together(fabric):
         raise RuntimeError("gloo: connection closed")
+
+
+SAVE_IN_A_GROUP = """
+import sys
+import torch.distributed
+import anomem
+
+source, out, meeting, rank = sys.argv[1:]
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2
+)
+anomem.load(source, device="cpu").save(f"{out}/{rank}")
+torch.distributed.barrier()
+"""
+
+
+def test_a_model_is_saved_on_any_rank_of_a_group_that_is_not_ours(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", SAVE_IN_A_GROUP, model_folder, tmp_path, tmp_path / "meeting"]
+    ranks = [subprocess.Popen([*words, str(rank)], env=_ALONE) for rank in range(2)]
+    assert [rank.wait(timeout=60) for rank in ranks] == [0, 0]
+    assert load(tmp_path / "0").seed == load(tmp_path / "1").seed

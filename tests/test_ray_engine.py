@@ -58,7 +58,7 @@ def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 def check_scores(out: Path, model: Path, images: Path) -> None:
     """Each image once, with the scores of the engine local; only the batches differ."""
-    theirs = pa.concat_tables(Partitions(str(out)).read()).sort_by("path")
+    theirs = pa.concat_tables(table for _, table in Partitions(str(out)).read()).sort_by("path")
     mine = score_table(load(model, device="cpu"), open_images(images)).sort_by("path")
     for column in ("path", "prediction", "error"):
         assert theirs[column] == mine[column]
