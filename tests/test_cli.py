@@ -190,8 +190,8 @@ def test_score_writes_heat_maps(
     heat = tmp_path / "heat"
     words = ("--out", tmp_path / "scores.csv", "--heatmaps", heat)
     assert run("score", model_folder, given, *words) == 0
-    assert sorted(heat.rglob("*.png")) == [heat / "a" / "x.png", heat / "b" / "x.png"]
-    with Image.open(heat / "a" / "x.png") as picture:
+    assert sorted(heat.rglob("*.png")) == [heat / f"{name}/x.png.heat.png" for name in "ab"]
+    with Image.open(heat / "a" / "x.png.heat.png") as picture:
         assert picture.size == (30, 20)
 
 

@@ -66,13 +66,13 @@ def strange(folders: dict[str, Path], tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_names_of_any_kind_lose_neither_table_nor_pictures_nor_report(
     encoding: str, strange: Path, model_folder: Path, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     out, heat = tmp_path / "scores.csv", tmp_path / "heat"
-    words = ("score", model_folder, strange, "--out", out, "--heatmaps", heat, "--json")
-    done = shell(*words, PYTHONIOENCODING=encoding)
+    score = ("score", model_folder, strange, "--out", out, "--heatmaps", heat, "--json")
+    done = shell(*score, PYTHONIOENCODING=encoding)
     assert done.returncode != 0 and b"Traceback" not in done.stderr
     assert rb"broken\xff.png: " in done.stderr and b"\x1b" not in done.stderr + done.stdout
     told = json.loads(done.stdout.splitlines()[-1])
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_old_table_and_the_old_report_and_the_figures_are
     for file in (table, report):
         file.write_text("old")
     asked = ("--normal", folders["normal"], "--anomalies", folders["anomalous"])
-    with files_of_at_most(2000):
+    with files_of_at_most(6000):
         assert run("score", model_folder, folders["normal"], "--out", table) == 1
         told = capsys.readouterr().err
         assert f"anomem: {table} cannot be written (File too large); free some space" in told
@@ -179,9 +179,11 @@ def test_a_fit_goes_on_where_no_checkpoint_can_be_kept(
     folders: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "model"
-    with files_of_at_most(20_000), pytest.warns(UserWarning, match="checkpoint cannot be written"):
+    with files_of_at_most(20_000):
         assert run("fit", folders["train"], "--out", out, *HASTY) == 1
-    (told,) = capsys.readouterr().err.splitlines()
+    warned, told = capsys.readouterr().err.splitlines()
+    assert f"{out}.checkpoint cannot be written (File too large)" in warned
+    assert "The training goes on without it." in warned
     assert "model/weights-" in told and "cannot be written (File too large)" in told
     assert run("fit", folders["train"], "--out", out, *HASTY) == 0
     assert load_description(out)["summary"]["steps"] == 3 and os.listdir(tmp_path) == ["model"]

@@ -64,10 +64,9 @@ def test_files_that_are_in_a_partition_are_left_out(
 
 def rows_of(partitions: Partitions) -> dict[str, float]:
     """The score of each path; no path stands there twice."""
-    tables = [table for _, table in partitions.read()]
-    paths = [path for table in tables for path in table["path"].to_pylist()]
-    assert len(set(paths)) == len(paths)
-    return {p: s for t in tables for p, s in zip(*map(t.__getitem__, ("path", "score")))}  # noqa: B905
+    rows = [row for _, table in partitions.read() for row in table.to_pylist()]
+    assert len({row["path"] for row in rows}) == len(rows)
+    return {row["path"]: row["score"] for row in rows}
 
 
 def test_a_file_that_is_replaced_is_scored_again(

@@ -93,15 +93,17 @@ def _overview(words: Sequence[str]) -> None:
         ]
     )
     if words and words[0] in ("-h", "--help"):
-        print(text)
+        for line in text.splitlines():
+            tell(line)
         sys.exit(0)
     if words and words[0] == "--version":
         from anomem import __version__
 
-        print(__version__)
+        tell(__version__)
         sys.exit(0)
     if words:
         tell(f"anomem: there is no command {words[0]!r}; see anomem --help.", error=True)
     else:
-        print(text, file=sys.stderr)
+        for line in text.splitlines():
+            tell(line, error=True)
     sys.exit(2)

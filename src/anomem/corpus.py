@@ -128,12 +128,11 @@ def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> li
     Raises:
         ValueError: The images are not in files.
     """
-    if not isinstance(source, FileSource | UrlSource | ParquetSource):
-        raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
     finished = settle(source, partitions)
     if isinstance(source, ParquetSource):
         runs = [_rows(source.part(r.start, r.stop)) for r in source.runs(run_size)]
         return [run for run in runs if run.partition not in finished]
+    assert isinstance(source, StoredSource)
     images = dict(zip(source.names, source.versions(), strict=True))
     left = [(name, v) for name, v in images.items() if path_as_text(name) not in finished]
     parts = [left[start : start + run_size] for start in range(0, len(left), run_size)]
@@ -141,7 +140,7 @@ def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> li
     return [_files(UrlSource if urls else _local, part) for part in parts]
 
 
-def settle(source: StoredSource, partitions: Partitions) -> set[str]:
+def settle(source: ImageSource, partitions: Partitions) -> set[str]:
     """Leave each image one row: that of its file as it is now.
 
     Two processes may have scored an image, as one began before a further file came and the other
@@ -149,7 +148,12 @@ def settle(source: StoredSource, partitions: Partitions) -> set[str]:
 
     Returns:
         What is finished: partitions, where the images are rows of Parquet files, else paths.
+
+    Raises:
+        ValueError: The images are not in files.
     """
+    if not isinstance(source, StoredSource):
+        raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
     if isinstance(source, ParquetSource):
         return _settle_rows(source, partitions)
     names = map(path_as_text, source.names)

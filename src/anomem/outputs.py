@@ -69,8 +69,8 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
     Raises:
         ValueError: It would.
     """
-    tables = isinstance(source, ParquetSource)
-    inputs = [rows.file for rows in source.rows] if tables else source.names
+    tables = source.rows if isinstance(source, ParquetSource) else []
+    inputs = [rows.file for rows in tables] or source.names
     target = os.path.realpath(file)
     alike = (each for each in inputs if os.path.basename(each) == os.path.basename(target))
     if any(os.path.realpath(each) == target for each in alike):

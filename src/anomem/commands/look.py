@@ -80,8 +80,7 @@ def _score_on_ray(arguments: Score) -> Result:
     refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
     partitions = Partitions(arguments.out)
     partitions.claim(arguments.model, arguments.rule)
-    runs = plan(source, partitions)
-    before = partitions.names()
+    before, runs = partitions.names(), plan(source, partitions)
     images, now = sum(len(run.images) for run in runs), Scored(0, 0, 0)
     with progress_bars() as progress:
         progress("scoring", 0, images)
