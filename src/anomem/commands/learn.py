@@ -242,7 +242,6 @@ def label(arguments: Label) -> Result:
     from anomem.labelling.answers import AnswerFile
     from anomem.labelling.session import Session
     from anomem.saved import load
-    from anomem.writing import try_file
 
     try:
         from anomem.labelling.server import serve
