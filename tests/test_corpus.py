@@ -148,7 +148,7 @@ def test_rows_of_parquet_are_scored_here_too(
     model_folder: Path, shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.parquet"
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="3"):
         main(["score", str(model_folder), str(shard), "--out", str(out), "--device", "cpu"])
     assert f"{shard}#7: not an image of a known format" in capsys.readouterr().err
     table = parquet.read_table(out)
