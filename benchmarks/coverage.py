@@ -118,7 +118,8 @@ def figures_of(
 ) -> dict[str, float]:
     """Deviation of each group, and AUROC of the anomalies against either kind of normal."""
     detector = new_detector(network.pooled_widths, config).eval()
-    detector.fit_normals(measure_set(network, normals.spread(TESTED)))
+    usual = measure_set(network, normals.spread(TESTED))
+    detector.fit_normals(usual, usual, usual.at(torch.zeros(0, dtype=torch.int64)))
     found = {name: measure_set(network, images) for name, images in groups.items()}
     deviation = {k: fuse(v.scores, detector.lambdas).numpy() for k, v in found.items()}
     score = {k: score_measured(detector, v).numpy() for k, v in found.items()}

@@ -14,6 +14,7 @@ from PIL import Image
 from anomem import AnoMem, Config, load
 from anomem.evaluation.metrics import auroc
 from anomem.presets import default
+from anomem.scoring import score_measured
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 TILES = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
@@ -59,7 +60,7 @@ def test_labels_of_the_fit_speak_through_stage_1(tiny: Config, digits: Digits) -
     """The evidence of its heads is in the score, and does not make it worse."""
     told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
     fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:60])
-    assert int(fitted.detector_.learnt) == fitted.reserve_.learnt == 60
+    assert int(fitted.detector_.learnt) == int(fitted.reserve_.learnt().sum()) == 60
     normal, anomalous = digits["normal"], digits["anomalous"][60:]
     with_evidence = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
     fitted.detector_.labels.zero_()
@@ -72,6 +73,18 @@ def test_labels_of_the_fit_can_be_taken_back_too(model: AnoMem, digits: Digits) 
     fitted = AnoMem(model.config_, device="cpu").fit(digits["train"][:40], anomalies=labelled)
     fitted.adapt(labelled[:1], [-1])
     assert len(fitted.reserve_.labelled) == 3
+
+
+def test_labels_that_replace_those_of_the_fit_count(tiny: Config, digits: Digits) -> None:
+    """Ten others in place of those of the fit say what ten say, and those of the fit nothing."""
+    told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
+    first, second = digits["anomalous"][:10], digits["anomalous"][10:20]
+    fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=first)
+    fitted.adapt(first, [-1] * 10)
+    before = fitted.decision_function(second)
+    fitted.adapt(second, [1] * 10)
+    assert (int(fitted.detector_.labels), int(fitted.detector_.learnt)) == (10, 0)
+    assert (fitted.decision_function(second) > before).all()
 
 
 def test_adapting_needs_no_earlier_image(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
@@ -184,6 +197,15 @@ def test_labels_of_scikit_learn_are_refused(model: AnoMem, digits: Digits) -> No
     assert len(model.reserve_.labelled) == 0
 
 
+def test_encoder_depth_refuses_a_model_that_was_extended(model: AnoMem, digits: Digits) -> None:
+    """Its kinds would be forgotten."""
+    model.extend(255 - digits["normal"][:40])
+    kinds = len(model.places_)
+    with pytest.raises(ValueError, match="1 further kind of normal"):
+        model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder", normal=digits["train"])
+    assert len(model.places_) == kinds
+
+
 @pytest.mark.parametrize(
     ("y", "depth", "message"),
     [([1], "heads", "shape"), ([1, 2], "heads", "y holds 2"), ([1, 1], "head", "depth is 'head'")],
@@ -237,6 +259,53 @@ def test_normals_labelled_do_not_make_it_worse(model: AnoMem, digits: Digits) ->
     model.adapt(new, [0] * 30)
     after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
     assert after >= before - 0.02
+
+
+@pytest.fixture(scope="module")
+def _by_distance(tiny: Config, digits: Digits) -> AnoMem:
+    config = replace(tiny, score=replace(tiny.score, mahalanobis=True))
+    return AnoMem(config, device="cpu").fit(digits["train"])
+
+
+@pytest.fixture
+def by_distance(_by_distance: AnoMem) -> AnoMem:
+    """A detector whose score is a distance from normals, as that of the default is."""
+    return copy.deepcopy(_by_distance)
+
+
+def test_false_alarms_labelled_normal_fall_below_the_threshold(
+    by_distance: AnoMem, digits: Digits
+) -> None:
+    model = by_distance
+    threshold = model.threshold(0.1)
+    scores = model.decision_function(digits["normal"])
+    alarms = digits["normal"][np.argsort(-scores)[:5]]
+    before = model.decision_function(alarms)
+    rest = auroc(np.sort(scores)[:-5], model.decision_function(digits["anomalous"]))
+    assert (before > threshold).any()
+    model.adapt(alarms, [0] * 5)
+    after = model.decision_function(alarms)
+    assert (after < before).all() and (after <= model.threshold(0.1)).all()
+    others = np.sort(model.decision_function(digits["normal"]))[:-5]
+    assert auroc(others, model.decision_function(digits["anomalous"])) > rest - 0.003
+
+
+def test_any_labelling_of_the_training_images_leaves_a_model_that_decides(
+    by_distance: AnoMem, digits: Digits
+) -> None:
+    """Held-out normals labelled normal stay in the calibration, as if they had not been."""
+    model = by_distance
+    before = model.calibration()
+    model.adapt(digits["train"], [0] * len(digits["train"]))
+    after = model.calibration()
+    assert len(after) == len(before) == model.summary_["held_out"]
+    assert model.summary_["labelled_normals"] == len(digits["train"])
+    held_out = score_measured(model.detector_, model.reserve_.held_out).numpy()
+    assert after.scores.mean() > held_out.mean()
+    assert (model.predict(digits["normal"], 0.1) == 0).mean() > 0.8
+    with pytest.raises(ValueError, match="held-out normals would be labelled anomalous"):
+        model.adapt(digits["train"], [1] * len(digits["train"]))
+    assert model.summary_["labelled_anomalies"] == 0
 
 
 def test_one_anomaly_among_many_labelled_normals_does_not_make_it_worse(

@@ -34,7 +34,7 @@ def reserve_of() -> Reserve:
         held_out_group=torch.tensor([0, 0, 1, 2]),
         held_out_kind=torch.zeros(4, dtype=torch.int64),
         labelled=labelled([5, -6], [1, 0], 20),
-        learnt=1,
+        learnt_pixels=torch.tensor([5, 77]),
     )
 
 
@@ -85,13 +85,11 @@ def test_missing_tensor_is_named(name: str) -> None:
         Reserve.of(tensors)
 
 
-def test_labelled_images_leave_the_calibration_with_all_their_frames() -> None:
-    reserve = reserve_of()
-    found = replace(reserve, held_out_digest=torch.arange(100, 104))
-    assert len(found.calibrating()[0]) == len(reserve.held_out)
-    frames, image = found.with_labels(labelled([101, 7], [1, 1])).calibrating()
-    torch.testing.assert_close(frames.scores, reserve.held_out.scores[[0, 3, 4]])
-    assert image.tolist() == [0, 2, 3]
+def test_held_out_images_are_known_by_their_labels() -> None:
+    reserve = replace(reserve_of(), held_out_digest=torch.arange(100, 104))
+    assert reserve.held_out_label().tolist() == [-1] * 4
+    given = reserve.with_labels(labelled([101, 7, 103], [1, 1, 0]))
+    assert given.held_out_label().tolist() == [-1, 1, -1, 0]
 
 
 def test_other_labels_leave_the_rest() -> None:
@@ -103,13 +101,22 @@ def test_other_labels_leave_the_rest() -> None:
 
 def test_new_normals_stand_beside_the_old() -> None:
     old = reserve_of()
-    newer = replace(old, normals=measured(8, 100), held_out=measured(5, 110), learnt=0)
+    newer = replace(old, normals=measured(8, 100), held_out=measured(5, 110))
     both = old.extended(newer)
     assert rows(both.normals) == rows(old.normals) + rows(newer.normals)
     assert both.held_out_image.tolist() == [0, 1, 1, 2, 3, 4, 5, 5, 6, 7]
     assert both.held_out_group.tolist() == [0, 0, 1, 2, 3, 3, 4, 5]
     assert both.held_out_kind.tolist() == [0] * 4 + [1] * 4
     assert len(both.held_out_digest) == 8 and rows(both.held_out)[5:] == rows(newer.held_out)
-    assert both.labelled is old.labelled and both.learnt == old.learnt
+    assert both.labelled is old.labelled and both.learnt_pixels is old.learnt_pixels
     many = replace(old, normals=measured(1000)).extended(newer)
     assert len(many.normals) == 1000 and rows(many.normals)[-1] == 107
+
+
+def test_what_stage_1_learnt_from_is_told_of_each_label() -> None:
+    reserve = reserve_of()
+    assert reserve.learnt().tolist() == [True, False]
+    taken_back = reserve.with_labels(labelled([9, 8], [1, 1]))
+    assert taken_back.learnt().tolist() == [False, False]
+    again = reserve.with_labels(labelled([9, 5, 77], [1, 1, 0]))
+    assert again.learnt().tolist() == [False, True, False]

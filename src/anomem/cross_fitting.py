@@ -1,4 +1,4 @@
-"""What labelled anomalies would score if they had not been labelled."""
+"""What labelled images would score if they had not been labelled."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from anomem.config import Config
-from anomem.fitting import train_detector
+from anomem.fitting import learnt_labels, train_detector
+from anomem.network.heads import Detector
 from anomem.reserve import Reserve
-from anomem.scoring import score_measured
+from anomem.scoring import highest_frames, score_measured
 
 _FOLDS = 5
 
@@ -30,15 +31,55 @@ def unseen_scores(reserve: Reserve, widths: tuple[int, ...], config: Config, see
     """
     labelled = reserve.labelled
     anomalies = torch.nonzero(labelled.label == 1).flatten()
-    shuffled = torch.randperm(len(anomalies), generator=torch.Generator().manual_seed(seed))
     scores = torch.empty(len(anomalies))
-    if len(anomalies) == 0:
-        return scores
-    for fold in shuffled.tensor_split(min(_FOLDS, len(anomalies))):
+    for fold in _folds(len(anomalies), seed):
         others = torch.ones(len(labelled), dtype=torch.bool)
         others[anomalies[fold]] = False
         detector = train_detector(reserve.with_labels(labelled.at(others)), widths, config, seed)
         if int(detector.labels) > 0:
             detector.labels.fill_(len(anomalies))
+            detector.learnt.fill_(learnt_labels(reserve, config))
         scores[fold] = score_measured(detector, labelled.measured.at(anomalies[fold]))
     return scores
+
+
+def held_out_scores(
+    reserve: Reserve, detector: Detector, widths: tuple[int, ...], config: Config, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Score the held-out normals, those labelled normal since as if they had not been labelled.
+
+    A held-out normal that is labelled normal stays among those on which decisions rest: in five
+    folds it is scored by a detector trained on the other labels. One labelled anomalous is no
+    normal and leaves.
+
+    Args:
+        reserve: With the labels.
+        detector: Trained on all of them.
+        widths: What is pooled at each scale.
+        config: Of the detector.
+        seed: Of the heads and of the folds.
+
+    Returns:
+        Numbers of the held-out images that are not labelled anomalous, increasing, and the highest
+        score of the frames of each, both (n,).
+    """
+    frames = score_measured(detector, reserve.held_out).clone()
+    label = reserve.held_out_label()
+    confirmed = torch.nonzero(label == 0).flatten()
+    for fold in _folds(len(confirmed), seed):
+        of_fold = torch.isin(reserve.held_out_image, confirmed[fold])
+        others = ~torch.isin(reserve.labelled.digest, reserve.held_out_digest[confirmed[fold]])
+        unlabelled = reserve.with_labels(reserve.labelled.at(others))
+        left_out = train_detector(unlabelled, widths, config, seed)
+        frames[of_fold] = score_measured(left_out, reserve.held_out.at(of_fold))
+    scores = frames[highest_frames(frames, reserve.held_out_image)]
+    kept = torch.nonzero(label != 1).flatten()
+    return kept, scores[kept]
+
+
+def _folds(count: int, seed: int) -> tuple[Tensor, ...]:
+    """So many images, shuffled, in five parts or as many as there are images."""
+    if count == 0:
+        return ()
+    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return shuffled.tensor_split(min(_FOLDS, count))

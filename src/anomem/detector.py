@@ -177,8 +177,9 @@ class AnoMem(Fitted):
         """Learn from labelled images, together with all that were labelled before.
 
         With all labels given here taken back, the one-class detector returns exactly; labels given
-        to ``fit`` or at depth "encoder" have shaped the encoder too. Labels of normals count once
-        there is an anomalous one.
+        to ``fit`` or at depth "encoder" have shaped the encoder too. Labelled normals join what
+        is usual: they, and what deviates as they do, score lower. Held-out normals that are
+        labelled normal stay in the calibration, scored as if they had not been labelled.
 
         At depth "heads" only stage 2 is trained again, in seconds; encoder and memories stay as
         they are, and no earlier image is needed. At depth "encoder", encoder and memories are
@@ -196,8 +197,9 @@ class AnoMem(Fitted):
 
         Raises:
             ValueError: Labels that do not fit (such as 1 and -1 of scikit-learn, or one image under
-                two labels), unreadable images, or, at depth "encoder",
-                missing normals or missing images of earlier labels.
+                two labels), unreadable images, or, at depth "encoder", missing normals, missing
+                images of earlier labels, or a model that has learnt further kinds of normal
+                (:meth:`extend`).
         """
         check_is_fitted(self, "network_")
         if depth not in ("heads", "encoder"):
@@ -216,6 +218,13 @@ class AnoMem(Fitted):
                     'depth="encoder" trains on normals too; give them as normal=, or use '
                     'depth="heads".'
                 )
+            kinds = len(self.places_) - 1
+            if kinds:
+                raise ValueError(
+                    f"the model has learnt {kinds} further kind{'s' * (kinds > 1)} of normal by "
+                    'extend, which depth="encoder" would forget; use depth="heads", or fit on '
+                    "images of all kinds."
+                )
             network = copy.deepcopy(self.network_)
             self.reserve_, trained, self.summary_["fine_tuning"] = fine_tune(
                 network,
@@ -232,7 +241,13 @@ class AnoMem(Fitted):
             self.places_ = [usual_places(network, trained, anywhere=self.framing_.cuts)]
         else:
             newer = measure_labelled(self.network_, given)
-            self.reserve_ = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
+            reserve = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
+            if (reserve.held_out_label() == 1).all():
+                raise ValueError(
+                    f"all {len(reserve.held_out_digest)} held-out normals would be labelled "
+                    "anomalous, and no threshold could be set; fit anew without these images."
+                )
+            self.reserve_ = reserve
         self._train_detector()
         return self
 
@@ -282,6 +297,7 @@ class AnoMem(Fitted):
         images = TrainingImages.of(prepared.frames, prepared.image, label, split)
         newer = fill_reserve(self.network_, images)
         self.reserve_ = self.reserve_.extended(newer)
+        self.summary_["normals"] += len(images.trained_on)
         self.places_.append(usual_places(self.network_, images, anywhere=self.framing_.cuts))
         self._train_detector()
         return self
@@ -339,3 +355,4 @@ class AnoMem(Fitted):
     def _train_detector(self) -> None:
         widths = self.network_.pooled_widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
+        self.summary_ |= fitting.standing(self.reserve_)

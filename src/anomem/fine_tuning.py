@@ -91,7 +91,9 @@ def fine_tune(
     )
     fresh = fill_reserve(network, images)
     labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
-    return fresh.with_labels(labels), images, summary(state, images)
+    learnt = torch.cat([reserve.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
+    fresh = replace(fresh, labelled=labels, learnt_pixels=learnt)
+    return fresh, images, summary(state, images)
 
 
 def _shortened(config: Config, steps: int) -> Config:

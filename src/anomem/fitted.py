@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomem.calibration import Calibration, p_values
 from anomem.config import Config
-from anomem.cross_fitting import unseen_scores
+from anomem.cross_fitting import held_out_scores, unseen_scores
 from anomem.data.framing import Framing
 from anomem.data.sources import open_images
 from anomem.estimator import Configured
@@ -21,7 +21,7 @@ from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
 from anomem.reserve import Reserve
 from anomem.rules import Rule, rule_of, threshold_by
-from anomem.scoring import Scores, highest_frames, joined_scores, score_measured, score_source
+from anomem.scoring import Scores, joined_scores, score_source
 
 StageProgress = Callable[[str, int, int], None]
 
@@ -70,13 +70,18 @@ class Fitted(Configured):
         )
 
     def calibration(self) -> Calibration:
-        """Scores of the held-out normals not labelled since, on which decisions rest."""
+        """Scores of the held-out normals, on which decisions rest.
+
+        Those labelled normal since are scored as if they had not been labelled; those labelled
+        anomalous are left out.
+        """
         check_is_fitted(self, "network_")
         reserve = self.reserve_
-        frames, image = reserve.calibrating()
-        scores, kept = score_measured(self.detector_, frames), image.unique()
+        kept, scores = held_out_scores(
+            reserve, self.detector_, self.network_.pooled_widths, self.config_, self.seed
+        )
         return Calibration(
-            scores[highest_frames(scores, image)].double().numpy(),
+            scores.double().numpy(),
             reserve.held_out_group[kept].numpy(),
             reserve.held_out_kind[kept].numpy(),
         )

@@ -173,8 +173,17 @@ def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
         scale_weights(len(widths), config.loss.scale_weights),
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
-        frozen=config.encoder.frozen,
     )
+
+
+def learnt_labels(reserve: Reserve, config: Config) -> int:
+    """Number of labelled anomalies that the heads of stage 1 speak for.
+
+    None where there are no such heads, or where the encoder is frozen: it has learnt from no label.
+    """
+    if config.loss.kind_weight == 0 or config.encoder.frozen:
+        return 0
+    return int(reserve.learnt().sum())
 
 
 def train_detector(
@@ -184,12 +193,12 @@ def train_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = new_detector(widths, config)
-    detector.fit_normals(reserve.normals)
     labelled = reserve.labelled
     anomalous = labelled.label == 1
+    detector.fit_normals(reserve.normals, reserve.held_out, labelled.measured.at(~anomalous))
     if anomalous.any():
         detector.labels.fill_(int(anomalous.sum()))
-        detector.learnt.fill_(reserve.learnt if config.loss.kind_weight > 0 else 0)
+        detector.learnt.fill_(learnt_labels(reserve, config))
         train_stage2(
             detector.heads,
             torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),
@@ -202,13 +211,24 @@ def train_detector(
 
 def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
     """What a model says of its training."""
-    held_out = int(images.held_out_image.max()) + 1
     return {
         "normals": len(images.trained_on),
-        "held_out": held_out,
         "anomalies": len(images.anomalies),
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "loss": state.loss,
-        "smallest_alpha": smallest_alpha(held_out),
+    }
+
+
+def standing(reserve: Reserve) -> dict[str, Any]:
+    """What a model says of its labels and held-out normals, as they are now."""
+    label = reserve.labelled.label
+    deciding = reserve.held_out_label() != 1
+    groups, kinds = reserve.held_out_group[deciding], reserve.held_out_kind[deciding]
+    fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
+    return {
+        "held_out": int(deciding.sum()),
+        "labelled_anomalies": int((label == 1).sum()),
+        "labelled_normals": int((label == 0).sum()),
+        "smallest_alpha": smallest_alpha(fewest),
     }

@@ -64,7 +64,7 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
         held_out_group=images.held_out_group,
         held_out_kind=torch.zeros_like(images.held_out_group),
         labelled=labelled,
-        learnt=len(anomalies),
+        learnt_pixels=labelled.pixels,
     )
 
 

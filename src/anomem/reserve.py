@@ -51,7 +51,7 @@ KEPT: dict[str, Kept] = {
     "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
     "labelled.digest": Kept(torch.int64, ("labelled",)),
     "labelled.pixels": Kept(torch.int64, ("labelled",)),
-    "learnt": Kept(torch.int64, (), 0),
+    "learnt.pixels": Kept(torch.int64, ("learnt",)),
 }
 """Every tensor of a saved reserve, by name."""
 
@@ -126,7 +126,8 @@ class Reserve:
         held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
             counting those that were learnt since.
         labelled: All labelled images.
-        learnt: Number of labelled anomalies that stage 1 learnt from.
+        learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
+            whether they are still labelled or not.
     """
 
     normals: Measured
@@ -136,16 +137,21 @@ class Reserve:
     held_out_group: Tensor
     held_out_kind: Tensor
     labelled: Labelled
-    learnt: int
+    learnt_pixels: Tensor
 
-    def calibrating(self) -> tuple[Measured, Tensor]:
-        """Held-out normals that nobody has labelled since: those on which decisions rest.
+    def learnt(self) -> Tensor:
+        """Which labelled images are anomalies that stage 1 learnt from, (N,) bool."""
+        known = torch.isin(self.labelled.pixels, self.learnt_pixels)
+        return known & (self.labelled.label == 1)
 
-        Returns:
-            Their frames, and the number of the image of each.
-        """
-        free = ~torch.isin(self.held_out_digest, self.labelled.digest)[self.held_out_image]
-        return self.held_out.at(free), self.held_out_image[free]
+    def held_out_label(self) -> Tensor:
+        """Label that each held-out image has been given since, (N,) int64; -1 where none."""
+        label = torch.full_like(self.held_out_digest, -1)
+        given, place = torch.nonzero(
+            self.held_out_digest[:, None] == self.labelled.digest, as_tuple=True
+        )
+        label[given] = self.labelled.label[place]
+        return label
 
     def with_labels(self, labelled: Labelled) -> Reserve:
         """The same with other labels."""
@@ -180,7 +186,7 @@ class Reserve:
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
             "labelled.pixels": self.labelled.pixels,
-            "learnt": torch.tensor(self.learnt),
+            "learnt.pixels": self.learnt_pixels,
         }
         for name, measured in self._parts():
             named |= {f"{name}.{f.name}": getattr(measured, f.name) for f in fields(measured)}
@@ -217,7 +223,7 @@ class Reserve:
             tensors["held_out.group"],
             tensors["held_out.kind"],
             labelled,
-            int(tensors["learnt"]),
+            tensors["learnt.pixels"],
         )
 
     def _parts(self) -> Iterator[tuple[str, Measured]]:

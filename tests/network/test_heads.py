@@ -1,4 +1,5 @@
 import math
+import statistics
 
 import pytest
 import torch
@@ -9,12 +10,17 @@ from anomem.network.measured import Measured
 LAMBDAS = (1.0, 2.0)
 
 
+def none_of(measured: Measured) -> Measured:
+    return measured.at(torch.zeros(0, dtype=torch.int64))
+
+
 def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Detector:
     torch.manual_seed(1)
     detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior, mahalanobis=mahalanobis)
     detector.heads.mean.normal_()
     detector.heads.std.uniform_(0.5, 2)
-    detector.fit_normals(Measured(torch.rand(50, 2) + 1, torch.randn(50, 7), torch.zeros(50, 2)))
+    normals = Measured(torch.rand(50, 2) + 1, torch.randn(50, 7), torch.randn(50, 2) * 3 - 2)
+    detector.fit_normals(normals, normals.at(torch.arange(20)), none_of(normals))
     return detector.eval()
 
 
@@ -58,7 +64,7 @@ def test_float16_measures_are_read_in_float32() -> None:
 def test_one_class_score_is_in_standard_deviations_of_normals() -> None:
     detector = detector_of(mahalanobis=False)
     normals = Measured(torch.rand(200, 2) * 3 + 4, torch.randn(200, 7), torch.zeros(200, 2))
-    detector.fit_normals(normals)
+    detector.fit_normals(normals, normals, none_of(normals))
     score = detector.one_class(normals)
     assert float(score.mean()) == pytest.approx(0, abs=1e-4)
     assert float(score.std()) == pytest.approx(1, rel=1e-4)
@@ -77,14 +83,16 @@ def test_unseen_normals_have_a_score_near_zero_though_few_were_seen() -> None:
     generator = torch.Generator().manual_seed(4)
     seen, unseen = torch.randn(2, 40, 7, generator=generator)
     scores, none = torch.rand(2, 40, 2, generator=generator), torch.zeros(40, 2)
-    detector.fit_normals(Measured(scores[0], seen, none))
+    normals = Measured(scores[0], seen, none)
+    detector.fit_normals(normals, normals, none_of(normals))
     score = detector.one_class(Measured(scores[1], unseen, none))
     assert abs(float(score.mean())) < 0.6
 
 
 def test_normals_that_are_all_alike_give_finite_scores() -> None:
     detector = detector_of()
-    detector.fit_normals(Measured(torch.ones(20, 2), torch.ones(20, 7), torch.zeros(20, 2)))
+    alike = Measured(torch.ones(20, 2), torch.ones(20, 7), torch.zeros(20, 2))
+    detector.fit_normals(alike, alike, none_of(alike))
     others = Measured(torch.rand(4, 2), torch.rand(4, 7), torch.zeros(4, 2))
     assert detector.one_class(others).isfinite().all()
 
@@ -107,25 +115,37 @@ def test_heads_gain_weight_with_labels(labels: int) -> None:
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-@pytest.mark.parametrize(("labels", "learnt"), [(5, 5), (40, 30), (3, 10)])
-def test_labels_that_stage_1_learnt_from_add_its_evidence(
-    labels: int, learnt: int, frozen: bool
-) -> None:
-    """Stage 2 speaks for those that the encoder has not learnt from: for all, if it is frozen."""
+@pytest.mark.parametrize(("labels", "learnt"), [(5, 5), (40, 30), (10, 0)])
+def test_labels_that_stage_1_learnt_from_add_its_evidence(labels: int, learnt: int) -> None:
+    """In standard deviations of held-out normals; stage 2 speaks for those labelled since."""
     detector, measured = detector_of(), images()
-    detector.frozen = frozen
+    held_out = Measured(torch.rand(9, 2), torch.randn(9, 7), torch.randn(9, 2) * 8 - 5)
+    normals = Measured(torch.rand(50, 2), torch.randn(50, 7), torch.zeros(50, 2))
+    detector.fit_normals(normals, held_out, none_of(normals))
+    usual = [(e1 + 2 * e2) / 3 for e1, e2 in held_out.evidence.tolist()]
     detector.labels.fill_(labels)
     detector.learnt.fill_(learnt)
-    known = min(labels, learnt)
-    since = labels if frozen else labels - known
+    since = labels - learnt
     for b in range(6):
         d1, d2 = detector.heads(measured.pooled)[b].tolist()
         e1, e2 = measured.evidence[b].tolist()
         expected = float(detector.one_class(measured)[b])
-        expected += known / (known + 30) * (e1 + 2 * e2) / 3
+        evidence = ((e1 + 2 * e2) / 3 - statistics.fmean(usual)) / statistics.stdev(usual)
+        expected += learnt / (learnt + 30) * evidence
         expected += since / (since + 30) * 2 * math.log1p(math.exp((d1 + 2 * d2) / 3 + 3))
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_labelled_normals_join_what_is_usual() -> None:
+    generator = torch.Generator().manual_seed(3)
+    pooled = torch.randn(60, 7, generator=generator)
+    normals = Measured(torch.rand(60, 2), pooled, torch.zeros(60, 2))
+    odd = Measured(torch.rand(3, 2), pooled[:3] + 9, torch.zeros(3, 2))
+    detector = detector_of()
+    detector.fit_normals(normals, normals, none_of(normals))
+    before = detector.one_class(odd)
+    detector.fit_normals(normals, normals, odd)
+    assert (detector.one_class(odd) < before / 2).all()
 
 
 def test_without_a_prior_the_heads_alone_are_the_score() -> None:

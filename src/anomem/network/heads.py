@@ -58,27 +58,32 @@ class Detector(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations, in standard deviations of normals. Labelled
-    anomalies that stage 1 learnt from add the evidence of its heads, with a weight that grows with
-    their number n, ``n / (n + prior)``; those labelled since add what the heads of stage 2 say
-    (:func:`added`), weighted alike. With no label the one-class score is returned exactly. Without
-    a prior the fused distance alone is the score as soon as there is an anomalous label: the paper.
+    normals join the normals that this distance is from. Labelled anomalies that stage 1 learnt from
+    add the evidence of its heads, in standard deviations of held-out normals, with a weight that
+    grows with their number n, ``n / (n + prior)``; those labelled since add what the heads of
+    stage 2 say (:func:`added`), weighted alike. With no label the one-class score is returned
+    exactly. Without a prior the fused distance alone is the score as soon as there is an anomalous
+    label: the paper.
 
     Args:
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
         prior: Number of labelled anomalies at which the heads have half their weight, or None.
         mahalanobis: Take the Mahalanobis distance in place of the scale scores.
-        frozen: The encoder has learnt from no label, so that stage 2 speaks for all of them.
 
     Attributes:
         mean: Mean of that score over normals, for the Mahalanobis distance as unseen ones have it.
         std: Its standard deviation.
+        evidence_mean: Mean of the evidence over held-out normals.
+        evidence_std: Its standard deviation.
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
     """
 
     mean: Tensor
     std: Tensor
+    evidence_mean: Tensor
+    evidence_std: Tensor
     labels: Tensor
     learnt: Tensor
 
@@ -89,27 +94,39 @@ class Detector(nn.Module):
         prior: float | None,
         *,
         mahalanobis: bool = False,
-        frozen: bool = False,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.frozen = frozen
         self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("std", torch.ones(()))
+        self.register_buffer("evidence_mean", torch.zeros(()))
+        self.register_buffer("evidence_std", torch.ones(()))
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def fit_normals(self, normals: Measured) -> None:
-        """Learn what is usual from training normals, at least 4."""
+    def fit_normals(self, normals: Measured, held_out: Measured, labelled: Measured) -> None:
+        """Learn what is usual.
+
+        Args:
+            normals: Training normals, at least 4.
+            held_out: Held-out normals, at least one.
+            labelled: Labelled normals, any number.
+        """
         if self.mahalanobis is None:
             usual = fuse(normals.scores, self.lambdas)
         else:
-            self.mahalanobis.fit(normals.pooled)
-            usual = self.mahalanobis.of_unseen(normals.pooled)
-        self.mean.copy_(usual.mean())
-        self.std.copy_(usual.std().clamp(min=1e-8))
+            all_normals = torch.cat([normals.pooled, labelled.pooled])
+            self.mahalanobis.fit(all_normals)
+            usual = self.mahalanobis.of_unseen(all_normals)[: len(normals)]
+        evidence = fuse(held_out.evidence, self.lambdas)
+        for level, spread, values in (
+            (self.mean, self.std, usual),
+            (self.evidence_mean, self.evidence_std, evidence),
+        ):
+            level.copy_(values.mean())
+            spread.copy_(values.std(correction=0 if len(values) == 1 else 1).clamp(min=1e-8))
 
     def one_class(self, measured: Measured) -> Tensor:
         """The one-class score (B,)."""
@@ -127,9 +144,9 @@ class Detector(nn.Module):
         distance = fuse(self.heads(measured.pooled), self.lambdas)
         if self.prior is None:
             return distance
-        learnt = min(labels, int(self.learnt))
-        since = labels if self.frozen else labels - learnt
-        evidence = fuse(measured.evidence, self.lambdas)
+        learnt = int(self.learnt)
+        since = labels - learnt
+        evidence = (fuse(measured.evidence, self.lambdas) - self.evidence_mean) / self.evidence_std
         return (
             self.one_class(measured)
             + learnt / (learnt + self.prior) * evidence
