@@ -1,8 +1,82 @@
-import numpy as np
-import pytest
+import logging
+from dataclasses import replace
 
-from anomem import AnoMem
-from anomem.presets import changed, default
+import numpy as np
+import numpy.typing as npt
+import pytest
+from skimage import data
+
+from anomem import AnoMem, Config
+from anomem.config import FramingKind, ImageChoices
+from anomem.data.proportions import typical_image
+from anomem.data.shape import ImageShape
+from anomem.data.sources import open_images
+from anomem.fitting import image_shape, new_framing, square_image_shape
+from anomem.presets import changed, default, pretrained
+
+BRICK: npt.NDArray[np.uint8] = data.brick()
+LONG = np.stack([BRICK[:, left : left + 204] for left in range(0, 300, 20)])
+
+
+@pytest.mark.parametrize(
+    ("images", "frame"),
+    [
+        (ImageChoices(), (96, 40)),
+        (ImageChoices(size=224), (352, 144)),
+        (ImageChoices(size=(64, 64)), (64, 64)),
+        (ImageChoices(size=64, framing="letterbox"), (64, 64)),
+        (ImageChoices(framing="letterbox"), (64, 64)),
+        (ImageChoices(size=96, framing="tile"), (96, 96)),
+    ],
+)
+def test_stretched_frames_keep_the_proportions_of_the_images(
+    images: ImageChoices, frame: tuple[int, int]
+) -> None:
+    config = replace(default(), images=images)
+    shape = ImageShape(1, *frame)
+    assert new_framing(config, open_images(LONG), None).shape == shape
+    upright = replace(shape, height=shape.width, width=shape.height)
+    assert new_framing(config, open_images(LONG.swapaxes(1, 2)), None).shape == upright
+
+
+def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
+    typical = typical_image(open_images(LONG))
+    assert image_shape(replace(pretrained(), images=ImageChoices(size=224)), typical) == ImageShape(
+        1, 352, 144
+    )
+    assert image_shape(pretrained(), typical) == ImageShape(1, 208, 80)
+
+
+@pytest.mark.parametrize(("side", "frame"), [(28, 24), (32, 32), (300, 64)])
+def test_square_images_have_the_frame_they_always_had(side: int, frame: int) -> None:
+    source = open_images(np.repeat(BRICK[None, :side, :side], 3, axis=0))
+    for images, expected in ((ImageChoices(), frame), (ImageChoices(size=100), 100)):
+        config = replace(default(), images=images)
+        shape = ImageShape(1, expected, expected)
+        assert new_framing(config, source, None).shape == shape
+        assert square_image_shape(config, source) == shape
+
+
+def test_frame_has_the_proportions_of_the_region() -> None:
+    framing = new_framing(default(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
+    assert framing.shape == ImageShape(1, 32, 128)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("resize", "stretched to 64 x 64: a crack of 8 pixels becomes 1;"),
+        ("letterbox", "fitted into 64 x 64: a crack of 8 pixels becomes 1;"),
+        ("tile", "cut into tiles of 64 x 64, at full detail"),
+    ],
+)
+def test_fit_tells_the_frame_and_what_is_lost(
+    kind: FramingKind, told: str, hasty: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(hasty, images=ImageChoices(size=(64, 64), framing=kind))
+    with caplog.at_level(logging.INFO, logger="anomem"):
+        AnoMem(config, device="cpu").fit(LONG)
+    assert f"images of 512 x 204 pixels (height x width, the median) are {told}" in caplog.text
 
 
 def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:

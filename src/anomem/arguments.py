@@ -86,7 +86,8 @@ class Fit(Common):
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     resize: int | None = None
-    """Side in pixels of the square that every image is stretched to."""
+    """Every image is stretched to about as many pixels as a square of this side, in the median
+    proportions of the training images."""
     letterbox: int | None = None
     """Side of the square that every image is fitted into, its proportions kept."""
     tile: int | None = None
@@ -119,7 +120,8 @@ class Fit(Common):
         """The choices, with the framing that the flags ask for."""
         for kind in get_args(FramingKind):
             if (side := getattr(self, kind)) is not None:
-                images = replace(self.choices.images, framing=kind, size=(side, side))
+                size = side if kind == "resize" else (side, side)
+                images = replace(self.choices.images, framing=kind, size=size)
                 return replace(self.choices, images=images)
         return self.choices
 

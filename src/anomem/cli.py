@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _overview(words)
     kind, command = COMMANDS[words[0]]
     warnings.showwarning = _show_warning
+    _show_log()
     try:
         arguments = parse(kind, words[0], words[1:])
         result, code = command(arguments)
@@ -79,6 +81,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as one line, without the line of code it comes from."""
     tell(f"anomem: {message}", error=True)
+
+
+def _show_log() -> None:
+    """What the package logs as lines, however often a process runs a command."""
+    log = logging.getLogger("anomem")
+    log.handlers = [logging.StreamHandler(sys.stdout)]
+    log.setLevel(logging.INFO)
 
 
 def _overview(words: Sequence[str]) -> None:

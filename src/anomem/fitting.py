@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,13 +16,21 @@ from lightning_fabric import Fabric
 from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
-from anomem.data.framing import Framing
+from anomem.data.framing import Framing, around_region
+from anomem.data.proportions import (
+    TypicalImage,
+    proportionate,
+    proportionate_shape,
+    square_shape,
+    typical_image,
+    what_is_lost,
+)
 from anomem.data.region import Region, read_region
-from anomem.data.shape import ImageShape, infer_shape
+from anomem.data.shape import ImageShape
 from anomem.data.sources import ImageSource
 from anomem.holding_out import hold_out
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import floats_on
+from anomem.network.encoder import floats_on, stride_of
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import Reserve
 from anomem.training.descent import Clock
@@ -37,6 +46,7 @@ from anomem.training.stage1 import (
 from anomem.training.stage2 import train_stage2
 
 NORMALISATION_SAMPLE = 2000
+_LOG = logging.getLogger(__name__)
 
 
 def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
@@ -47,15 +57,50 @@ def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Fram
 def new_framing(
     config: Config, source: ImageSource, region: str | Path | npt.ArrayLike | None
 ) -> Framing:
-    """How the images of a fit become frames, where anomalies count in a region given or read."""
+    """How the images of a fit become frames, where anomalies count in a region given or read.
+
+    What the images lose is logged.
+    """
     where = None if region is None else read_region(region)
-    return framing_of(config, image_shape(config, source), where)
+
+    def part(size: tuple[int, int]) -> tuple[int, int]:
+        box = around_region(where, size)
+        return box.height, box.width
+
+    typical = typical_image(source, part=part)
+    shape = image_shape(config, typical)
+    _LOG.info(what_is_lost(typical, config.images.framing, shape))
+    return framing_of(config, shape, where)
 
 
-def image_shape(config: Config, source: ImageSource) -> ImageShape:
-    """Shape of all frames: as chosen, or as the images suggest."""
-    inferred = infer_shape(source)
-    height, width = config.images.size or (inferred.height, inferred.width)
+def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
+    """Shape of all frames: as chosen, or as the images suggest.
+
+    A size that is no height and width keeps the proportions of the images, its sides multiples of
+    the stride of the first scale; letterboxes and tiles are square.
+    """
+    size = config.images.size
+    if config.images.framing != "resize" or isinstance(size, tuple) or typical.aspect == 1:
+        return _square_shape(config, typical)
+    step = max(stride_of(config.encoder), 8)
+    if size is None:
+        shape = proportionate_shape(typical, step)
+    else:
+        height, width = proportionate(size, typical.aspect, step)
+        shape = ImageShape(3 if typical.colour else 1, height, width)
+    return replace(shape, channels=config.images.channels or shape.channels)
+
+
+def square_image_shape(config: Config, source: ImageSource) -> ImageShape:
+    """Shape of all images of methods that turn them: as :func:`image_shape` says, but square."""
+    return _square_shape(config, typical_image(source))
+
+
+def _square_shape(config: Config, typical: TypicalImage) -> ImageShape:
+    inferred, size = square_shape(typical), config.images.size
+    height, width = (
+        (size, size) if isinstance(size, int) else size or (inferred.height, inferred.width)
+    )
     return ImageShape(config.images.channels or inferred.channels, height, width)
 
 

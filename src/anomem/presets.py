@@ -40,14 +40,15 @@ def default() -> Config:
 
 
 def pretrained() -> Config:
-    """Frozen ImageNet features of an EfficientNet-lite0 at 128 pixels, for ``anomem[pretrained]``.
+    """Frozen ImageNet features of an EfficientNet-lite0 at some 128 x 128 pixels.
 
-    Only the memories and the heads on them are trained; the score is that of the default.
+    For ``anomem[pretrained]``. Only the memories and the heads on them are trained; the score is
+    that of the default.
     """
     ours = default()
     return replace(
         ours,
-        images=ImageChoices(size=(128, 128)),
+        images=ImageChoices(size=128),
         encoder=EncoderChoices(
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from anomem.data.opening import ImageError
-from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
-from anomem.data.sources import open_images
+from anomem.data.shape import ImageShape, batch_to_shape, to_shape
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 
@@ -75,30 +73,3 @@ def test_batch_is_what_its_images_are() -> None:
 def test_array_of_strange_layout_is_read(array: npt.NDArray[np.uint8]) -> None:
     tensor = batch_to_shape(array, ImageShape(3, *array.shape[1:3]))
     np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "side"), [(512, 300, 64), (50, 61, 48), (5, 900, 16), (16, 16, 16)]
-)
-def test_side_suits_the_images(height: int, width: int, side: int) -> None:
-    images = open_images(np.zeros((3, height, width), np.uint8))
-    assert infer_shape(images) == ImageShape(1, side, side)
-
-
-def test_side_is_the_median_and_at_most_the_longest() -> None:
-    images = open_images([PHOTO[:side, :200] for side in (20, 100, 120)])
-    assert infer_shape(images, longest=256) == ImageShape(3, 96, 96)
-    assert infer_shape(images, longest=60) == ImageShape(3, 56, 56)
-
-
-def test_colour_counts_where_channels_differ() -> None:
-    grey = np.repeat(PHOTO[None, ..., :1], 3, axis=3)
-    assert infer_shape(open_images(grey)).channels == 1
-    assert infer_shape(open_images([grey[0], PHOTO])).channels == 3
-
-
-def test_unreadable_images_are_passed_over() -> None:
-    bad = Image.new("F", (40, 40))
-    assert infer_shape(open_images([bad, Image.fromarray(PHOTO)])) == ImageShape(3, 64, 64)
-    with pytest.raises(ImageError, match="image 0: the pixels are 32-bit floats"):
-        infer_shape(open_images([bad, bad]))

@@ -5,7 +5,7 @@ from torch import nn
 
 from anomem import presets
 from anomem.config import EncoderChoices
-from anomem.network.encoder import Encoder, synchronise_batch_norms, to_float
+from anomem.network.encoder import Encoder, stride_of, synchronise_batch_norms, to_float
 
 SMALL = EncoderChoices(width=4, stem_stride=2)
 
@@ -120,3 +120,18 @@ def test_every_map_has_a_finer_one_where_the_model_has(scales: tuple[int, ...]) 
         torch.testing.assert_close(one, other)
     if encoder.finer:
         assert [tuple(maps.shape[2:]) for maps in every] == [(16, 16), (8, 8), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        EncoderChoices(name="resnet10t", width=16, stem_stride=2),
+        EncoderChoices(name="resnet18", stem_stride=1),
+        EncoderChoices(name="resnet18", scales=(0, 1)),
+        EncoderChoices(name="tf_efficientnet_lite0"),
+        EncoderChoices(name="tf_efficientnet_lite0", stem_stride=1, scales=(2, 3, 4)),
+    ],
+)
+def test_stride_is_that_of_the_map_of_the_first_scale(choices: EncoderChoices) -> None:
+    maps = Encoder(choices).eval()(torch.rand(1, 3, 96, 64))
+    assert stride_of(choices) == 96 // maps[0].shape[2] == 64 // maps[0].shape[3]

@@ -19,7 +19,7 @@ from anomem.data.prepare import prepare
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
 from anomem.device import make_fabric
-from anomem.fitting import NORMALISATION_SAMPLE, image_shape
+from anomem.fitting import NORMALISATION_SAMPLE, square_image_shape
 from anomem.network.encoder import Encoder, floats_on
 from anomem.presets import resolve
 from anomem.scoring import batches
@@ -78,7 +78,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
     def fit(self, X: object, *, anomalies: object = None) -> Self:
         """Train on images X, all normal, and on labelled anomalies where there are any."""
         source, config = open_images(X), self._choices()
-        shape = image_shape(config, source)
+        shape = square_image_shape(config, source)
         normals = prepare(source, shape)
         labelled = None if anomalies is None else prepare(open_images(anomalies), shape)
         for _ in self.begin(normals, labelled, shape, Clock(config.stage1.max_seconds)):

@@ -19,8 +19,10 @@ FramingKind = Literal["resize", "letterbox", "tile"]
 class ImageChoices(Choices):
     """What every image is brought to before the encoder sees it."""
 
-    size: tuple[int, int] | None = None
-    """Height and width in pixels; None takes a square of the median shorter side, at most 64."""
+    size: int | tuple[int, int] | None = None
+    """Height and width in pixels; or one number: about as many pixels as a square of that side, in
+    the median proportions of the training images (the square itself for letterbox and tile). None
+    is at most 64, and no more than the images have."""
     framing: FramingKind = "resize"
     """resize stretches images to the size, letterbox keeps their proportions, tile cuts them into
     overlapping tiles of the size at full detail."""
@@ -31,8 +33,9 @@ class ImageChoices(Choices):
     stretched to it whole."""
 
     def __post_init__(self) -> None:
+        sides = (self.size,) if isinstance(self.size, int) else self.size
         self._require(
-            self.size is None or (min(self.size) >= 8 and max(self.size) <= LARGEST_SIDE),
+            sides is None or (min(sides) >= 8 and max(sides) <= LARGEST_SIDE),
             "size",
             f"at least 8 x 8 pixels, at most {LARGEST_SIDE} x {LARGEST_SIDE}",
         )

@@ -244,7 +244,7 @@ def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
         One box, or, for tiles, those that hold a part of the region, row by row.
     """
     inside = None if framing.region is None else region_at(framing.region, size)
-    around = Box(0, 0, *size) if inside is None else _around(inside)
+    around = around_region(framing.region, size)
     if framing.kind == "resize":
         return [around]
     shape = framing.shape
@@ -259,6 +259,15 @@ def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
         for left in _starts(around.left, around.width, shape.width)
     ]
     return tiles if inside is None else [tile for tile in tiles if _clipped(inside, tile).any()]
+
+
+def around_region(region: Region | None, size: Sequence[int]) -> Box:
+    """The box around the region of an image of a height and width; all of it without a region."""
+    if region is None:
+        return Box(0, 0, *size)
+    inside = region_at(region, size)
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    return Box(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
 
 
 def cut(pixels: Pixels, box: Box) -> Pixels:
@@ -300,11 +309,6 @@ def _starts(first: int, length: int, side: int) -> list[int]:
         np.linspace(first, first + length - side, count).round().astype(int).tolist()
     )
     return starts
-
-
-def _around(inside: Region) -> Box:
-    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    return Box(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
 
 
 def _clipped(values: Pixels, box: Box) -> Pixels:

@@ -16,7 +16,7 @@ from torch import Tensor
 from anomem.data.budget import BUDGET
 from anomem.data.framing import Framing, frame
 from anomem.data.opening import ImageError, named
-from anomem.data.shape import ImageShape, batch_to_shape, infer_shape, to_shape
+from anomem.data.shape import ImageShape, batch_to_shape, to_shape
 from anomem.data.sources import ArraySource, ImageSource
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "ImageShape",
     "PreparedFrames",
     "PreparedImages",
-    "infer_shape",
     "prepare",
     "prepare_frames",
     "read",

@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from anomem.data.layers import strips
-from anomem.data.opening import ImageError, named
 from anomem.data.resampling import resampled
-from anomem.data.sources import ImageSource
 
 _BLOCK = 2**24  # values
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
@@ -31,37 +27,6 @@ class ImageShape:
     channels: int
     height: int
     width: int
-
-
-def infer_shape(source: ImageSource, longest: int = 64, sample: int = 32) -> ImageShape:
-    """Choose a shape that suits the images, from a sample of them.
-
-    Args:
-        source: the images.
-        longest: upper bound on the side, in pixels.
-        sample: how many images, evenly spaced, to look at.
-
-    Returns:
-        A square whose side is the median shorter side, at most ``longest``, rounded down to a
-        multiple of 8 and at least 16; 3 channels if any image has colour, else 1.
-
-    Raises:
-        ImageError: no image of the sample can be read.
-    """
-    count = min(len(source), sample)
-    sides, colour, error = [], False, None
-    for index in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
-        try:
-            with named(source.names[index]):
-                image = source[index]
-                colour = colour or _has_colour(image)
-                sides.append(min(image.shape[:2]))
-        except ImageError as unreadable:
-            error = error or unreadable
-    if not sides:
-        raise error or ValueError("There are no images; give at least one.")
-    side = min(int(np.median(sides)), longest) // 8 * 8
-    return ImageShape(3 if colour else 1, max(side, 16), max(side, 16))
 
 
 def to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
@@ -146,9 +111,3 @@ def _resize(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
 
 def _largest(dtype: torch.dtype) -> int:
     return 65535 if dtype == torch.uint16 else 255
-
-
-def _has_colour(image: npt.NDArray[Any]) -> bool:
-    return image.shape[2] == 3 and any(
-        (image[rows, :, :1] != image[rows, :, 1:]).any() for rows in strips(*image.shape[:2])
-    )

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from anomem.data.joined import choose
+from anomem.data.proportions import square_shape, typical_image
 from anomem.data.reencoded import ReencodedSource, jpeg_of
-from anomem.data.shape import infer_shape
 from anomem.data.sources import ImageSource
 from anomem.evaluation.all_normal import AllNormal
 from anomem.evaluation.judging import judge_each_test
@@ -52,7 +52,7 @@ class Ood(AllNormal):
         }
         normals = self.parts.test.images
         if jpeg := jpeg_of(normals):
-            shape = infer_shape(normals, longest=_LONGEST)
+            shape = square_shape(typical_image(normals), longest=_LONGEST)
             for name, images in list(tests.items()):
                 tests[f"{name}, {RE_ENCODED}"] = ReencodedSource(images, jpeg, shape)
         return Split(self.trained_on(cell).images, None, self.tested_on().images, tests)

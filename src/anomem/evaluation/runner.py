@@ -135,7 +135,7 @@ def _run_cell(
     """Train methods side by side on a cell, and measure them."""
     contenders: dict[Contender, str] = {}
     lanes = []
-    exams: dict[tuple[int, int] | None, Exam] = {}
+    exams: dict[int | tuple[int, int] | None, Exam] = {}
     for name in methods:
         method = entry.methods[name]
         size = method.config.images.size

@@ -13,7 +13,7 @@ from anomem.data.prepare import prepare
 from anomem.data.sources import ImageSource
 from anomem.evaluation.race import Course
 from anomem.evaluation.results import AnomalyClasses
-from anomem.fitting import image_shape
+from anomem.fitting import square_image_shape
 from anomem.training.batches import ImageSet
 from anomem.training.images import Chosen
 
@@ -94,7 +94,7 @@ class Exam:
     @staticmethod
     def of(split: Split, config: Config, budget: float) -> Exam:
         """Prepare the images of a split."""
-        shape = image_shape(config, split.normals)
+        shape = square_image_shape(config, split.normals)
 
         def ready(source: ImageSource | None) -> ImageSet | None:
             return None if source is None else prepare(source, shape)

@@ -151,6 +151,17 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(torch.iinfo(images.dtype).max)
 
 
+def stride_of(choices: EncoderChoices) -> int:
+    """Pixels of an image from one place to the next on the map of the first scale."""
+    with torch.random.fork_rng(devices=[]):
+        backbone = _backbone(choices, 3, False)
+    stride = int(backbone.feature_info.reduction()[int(choices.scales[0] > 0)])
+    if choices.stem_stride is None:
+        return stride
+    usual = 4 if hasattr(backbone, "maxpool") else int(backbone.conv_stem.stride[0])
+    return max(stride * choices.stem_stride // usual, 1)
+
+
 def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
     options: dict[str, Any] = {}
     first = choices.scales[0]
