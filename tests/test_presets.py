@@ -28,7 +28,7 @@ def test_paper_says_what_the_paper_says() -> None:
     assert paper.memory == MemoryChoices(sizes=(512, 256), beta=2.0, steps=3, unit_norm=False)
     assert paper.loss == LossChoices(
         temperature=0.1, soft_class=0.0, variance_weight=0.05, sampling_ratios=(0.3, 1.0),
-        scale_weights="exponential",
+        scale_weights="exponential", mean_by_scale=False,
     )  # fmt: skip
     assert paper.stage1.batch == 1024 and paper.stage2.margin == 2.0
     assert paper.pseudo.kinds == () and paper.stage2.prior is None

@@ -73,6 +73,7 @@ def paper() -> Config:
     return Config(
         encoder=EncoderChoices(name="resnet50", stem_stride=1),
         memory=MemoryChoices(steps=3, unit_norm=False),
+        loss=LossChoices(mean_by_scale=False),
         views=ViewChoices(crop=0.2, brightness=0.4, contrast=0.4, saturation=0.4, blur=1.0),
         stage1=Stage1Choices(
             epochs=1000,

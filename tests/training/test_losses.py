@@ -199,7 +199,7 @@ def sampled_places(ratios: tuple[float, ...], seed: int) -> list[list[tuple[int,
 @pytest.mark.parametrize("soft_class", [0.0, 4.0])
 @pytest.mark.parametrize("ratios", [(0.3, 1.0), (1.0, 0.5), (0.01, 0.01)])
 @pytest.mark.parametrize("normals", [3, 4, 1])
-def test_multi_scale_loss_is_the_equation(
+def test_multi_scale_loss_is_the_mean_of_each_scale_by_default(
     normals: int, ratios: tuple[float, float], soft_class: float
 ) -> None:
     first, second, memories = maps_and_memories()

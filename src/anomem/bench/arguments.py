@@ -83,13 +83,13 @@ class LinearArguments(Compared):
 
 @dataclass(frozen=True, kw_only=True)
 class AblationArguments(Bench):
-    """Vary one choice of a preset: a table or figure of the paper."""
+    """Vary one choice of a method: a table or figure of the paper."""
 
     name: Positional[str]
     """memory, memory-linear, last-size, earlier-size, sampling-ratio, variance-weight,
     scale-weights or backbone."""
-    base: Literal["default", "paper"] = "default"
-    """Preset whose other choices stay as they are."""
+    base: Literal["default", "paper-small"] = "default"
+    """Method whose other choices stay as they are."""
     classes: str = ""
     """Normal classes, by name, separated by commas; all if empty."""
     gammas: str = "0"

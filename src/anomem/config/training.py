@@ -34,6 +34,10 @@ class LossChoices(Choices):
     """Share of the places of each scale's map that enter the loss at a step."""
     scale_weights: LambdaForm = "exponential"
     """lambda of scale s = 1, 2, ...: 2^(s-1) or s."""
+    mean_by_scale: bool = True
+    """Take the mean over the places of each scale, a departure from Eq. 4: a scale then weighs its
+    lambda however many places it has. False divides the sum over the places of all scales by their
+    number, as the paper does."""
 
     def __post_init__(self) -> None:
         self._require_above_0("temperature", most=1e6)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anomem.config import Config
-from anomem.evaluation.methods import Method, ours, until_the_clock_ends
+from anomem.evaluation.methods import Method, methods_named, ours
 from anomem.evaluation.ours import Memory
-from anomem.presets import changed, resolve
+from anomem.presets import changed
 
 By = Literal["one-vs-all", "linear"]
 Variant = tuple[str, dict[str, Any], Memory]
@@ -131,14 +131,14 @@ def variants(name: str, base: str) -> dict[str, Method]:
 
     Args:
         name: In :data:`ABLATIONS`.
-        base: Preset whose choices stay as they are, "default" or "paper".
+        base: Method whose choices stay as they are, "default" or "paper-small".
 
     Raises:
-        ValueError: There is no such ablation or preset.
+        ValueError: There is no such ablation or method.
     """
     if name not in ABLATIONS:
         raise ValueError(f"there is no ablation {name!r}; choose from {', '.join(ABLATIONS)}.")
-    config = until_the_clock_ends(resolve(base))
+    config = methods_named([base])[base].config
     return {
         (full := f"{base}, {variant}"): ours(full, changed(config, choices), memory)
         for variant, choices, memory in ABLATIONS[name].variants(config)

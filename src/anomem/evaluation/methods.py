@@ -52,7 +52,7 @@ class Method:
 
 
 def until_the_clock_ends(config: Config) -> Config:
-    """The same with the encoder of ``default``, and as many steps as the clock allows.
+    """The same with the small encoder of ``default``, and as many steps as the clock allows.
 
     Nothing is compiled unless asked for, as the clock would run meanwhile.
     """
@@ -100,7 +100,7 @@ _FASTER = changed(_DEFAULT, {"stage1__learning_rate": 0.3})
 
 METHODS = {
     "default": ours("default", _DEFAULT),
-    "paper": ours("paper", until_the_clock_ends(paper())),
+    "paper-small": ours("paper-small", until_the_clock_ends(paper())),
     "default-kmeans": ours("default-kmeans", _DEFAULT, "kmeans"),
     "default-no-memory": ours("default-no-memory", _DEFAULT, "mean"),
     "supervised": _peer(Supervised, _FASTER),

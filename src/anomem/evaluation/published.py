@@ -114,7 +114,6 @@ MEAN = "mean"
 """Column of the figures that are means over all classes."""
 _NAMES = {
     "default": PAPER,
-    "paper": PAPER,
     "supervised": "Supervised",
     "mhrot": "MHRot",
     "csi": "CSI",

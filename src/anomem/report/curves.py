@@ -26,7 +26,7 @@ from anomem.evaluation.results import (
 from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from anomem.writing import replacing
 
-_OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper": (GREEN, "D")}
+_OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper-small": (GREEN, "D")}
 _COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)
 _MARKERS = "^vXP<>*hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)))

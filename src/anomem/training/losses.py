@@ -127,14 +127,16 @@ def multi_scale_loss(
     """Contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
 
     At scale s, floor(H W r) places (at least one) are drawn without replacement, the same in both
-    views; the loss is ``sum_s lambda_s mean_places (L_contrast + lambda_V L_variance)``.
+    views. Eq. 4 sums ``lambda_s (L_contrast + lambda_V L_variance)`` over scales and places and
+    divides by the number of places drawn at all scales, so that a scale of more places weighs more;
+    with ``mean_by_scale`` each scale is divided by its own number instead.
 
     Args:
         first: Feature maps (B, C, H, W) of the first view, shallow to deep.
         second: Feature maps of the second view.
         normals: Of the B, the first so many are normal and all others anomalous.
         memories: One memory a scale.
-        choices: r of each scale, form of lambda, tau, lambda_V, soft class.
+        choices: r of each scale, form of lambda, tau, lambda_V, soft class, what is divided by.
         generator: Draws the places; on the device of the maps, in the same state on all ranks.
         ranks: Processes that each have such maps of one batch.
 
@@ -143,10 +145,15 @@ def multi_scale_loss(
     """
     total = first[0].new_zeros((), dtype=torch.float32)
     weights = scale_weights(len(first), choices.scale_weights)
-    for one, two, memory, ratio, weight in zip(
-        first, second, memories, choices.sampling_ratios, weights, strict=True
+    counts = [
+        _place_count(one, ratio) for one, ratio in zip(first, choices.sampling_ratios, strict=True)
+    ]
+    if not choices.mean_by_scale:
+        weights = [w * count / sum(counts) for w, count in zip(weights, counts, strict=True)]
+    for one, two, memory, count, weight in zip(
+        first, second, memories, counts, weights, strict=True
     ):
-        places = _places(one, ratio, generator)
+        places = _places(one, count, generator)
         query, other = (_at_places(features, places) for features in (one, two))
         recollected = gated_recollection(memory, query, normals)
         contrast = contrasted_memory_loss(
@@ -162,10 +169,14 @@ def multi_scale_loss(
     return total
 
 
-def _places(features: Tensor, ratio: float, generator: torch.Generator) -> Tensor | None:
-    """A share of the places of feature maps, drawn without replacement; None for all of them."""
+def _place_count(features: Tensor, ratio: float) -> int:
+    """Number of places that a share of those of feature maps is, at least 1."""
+    return max(1, int(features.shape[2] * features.shape[3] * ratio + 1e-9))
+
+
+def _places(features: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
+    """So many places of feature maps, drawn without replacement; None for all of them."""
     area = features.shape[2] * features.shape[3]
-    count = max(1, int(area * ratio + 1e-9))
     if count == area:
         return None
     return torch.randperm(area, generator=generator, device=features.device)[:count]
