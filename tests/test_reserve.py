@@ -33,6 +33,9 @@ def reserve_of() -> Reserve:
         held_out_digest=torch.arange(4),
         held_out_group=torch.tensor([0, 0, 1, 2]),
         held_out_kind=torch.zeros(4, dtype=torch.int64),
+        held_out_aside=torch.tensor([False, False, True, False]),
+        held_out_name=("a.png", "ü.png", "\udcff.png", "b.png"),
+        trained_digest=torch.arange(50, 58),
         labelled=labelled([5, -6], [1, 0], 20),
         learnt_pixels=torch.tensor([5, 77]),
     )
@@ -70,8 +73,9 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     reserve = reserve_of()
     tensors = reserve.tensors()
-    assert len(tensors) == 17
+    assert len(tensors) == 20
     again = Reserve.of(tensors).tensors()
+    assert Reserve.of(tensors).held_out_name == reserve.held_out_name
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype
@@ -107,6 +111,7 @@ def test_new_normals_stand_beside_the_old() -> None:
     assert both.held_out_image.tolist() == [0, 1, 1, 2, 3, 4, 5, 5, 6, 7]
     assert both.held_out_group.tolist() == [0, 0, 1, 2, 3, 3, 4, 5]
     assert both.held_out_kind.tolist() == [0] * 4 + [1] * 4
+    assert both.held_out_name == old.held_out_name * 2
     assert len(both.held_out_digest) == 8 and rows(both.held_out)[5:] == rows(newer.held_out)
     assert both.labelled is old.labelled and both.learnt_pixels is old.learnt_pixels
     many = replace(old, normals=measured(1000)).extended(newer)
@@ -120,3 +125,19 @@ def test_what_stage_1_learnt_from_is_told_of_each_label() -> None:
     assert taken_back.learnt().tolist() == [False, False]
     again = reserve.with_labels(labelled([9, 5, 77], [1, 1, 0]))
     assert again.learnt().tolist() == [False, True, False]
+
+
+def test_images_measured_anew_keep_what_is_known_of_them() -> None:
+    old = reserve_of()
+    fresh = replace(
+        old,
+        held_out_digest=torch.tensor([3, 1, 2]),
+        held_out_group=torch.arange(3),
+        held_out_kind=torch.tensor([5, 5, 5]),
+        held_out_aside=torch.zeros(3, dtype=torch.bool),
+        held_out_name=("", "", ""),
+    )
+    again = old.recognised(fresh)
+    assert again.held_out_name == ("b.png", "ü.png", "\udcff.png")
+    assert again.held_out_aside.tolist() == [False, False, True]
+    assert again.held_out_group.tolist() == [2, 0, 1]

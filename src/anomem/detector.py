@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomem import fitting, saved
 from anomem.config import Config
+from anomem.copies import leave_out_known, refuse_two_labels
 from anomem.data.framing import Framing
 from anomem.data.joined import check_labels, choose, with_anomalies
 from anomem.data.prepare import prepare_frames
@@ -28,6 +29,7 @@ from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import (
     fill_reserve,
     full_digests,
+    identities,
     image_digests,
     measure_labelled,
     one_frame_each,
@@ -101,17 +103,25 @@ class AnoMem(Fitted):
         config, fabric, progress = self._begin(progress)
         source = open_images(X)
         label = check_labels(y, len(source))
-        split = fitting.split_normals(label, groups, config.calibration.share, self.seed)
+        fitting.check_normals(label, groups)
         if anomalies is not None:
             source, label = with_anomalies(source, label, open_images(anomalies))
         framing = fitting.new_framing(config, source, region)
         later = None
         if framing.cuts and label.any():
             # Which tile of an anomaly shows it is known once there is a score.
+            normals = np.flatnonzero(label == 0)
             later = choose(source, np.flatnonzero(label == 1))
-            source, label = choose(source, np.flatnonzero(label == 0)), label[label == 0]
+            source, label = choose(source, normals), label[normals]
+            groups = None if groups is None else [groups[index] for index in normals.tolist()]
         prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
-        images = TrainingImages.of(prepared.frames, prepared.image, label, split)
+        known = identities(source.names, prepared, groups)
+        odd = known.where(label == 1)
+        if later is not None:
+            odd = identities(later.names, prepare_frames(later, framing))
+        refuse_two_labels(known.where(label == 0), odd)
+        split = fitting.split_normals(label, known, config.calibration.share, self.seed)
+        images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
         if label.any():
             labelled = choose(source, np.flatnonzero(label == 1))
             images = replace(images, anomaly_pixels=full_digests(labelled, framing))
@@ -292,9 +302,12 @@ class AnoMem(Fitted):
         check_is_fitted(self, "network_")
         source = open_images(X)
         label = check_labels(None, len(source))
-        split = fitting.split_normals(label, groups, self.config_.calibration.share, self.seed)
+        fitting.check_normals(label, groups)
         prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
-        images = TrainingImages.of(prepared.frames, prepared.image, label, split)
+        known = identities(source.names, prepared, groups)
+        label = leave_out_known(known, self.reserve_)
+        split = fitting.split_normals(label, known, self.config_.calibration.share, self.seed)
+        images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
         newer = fill_reserve(self.network_, images)
         self.reserve_ = self.reserve_.extended(newer)
         self.summary_["normals"] += len(images.trained_on)

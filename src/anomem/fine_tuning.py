@@ -15,6 +15,7 @@ from anomem.fitting import run_stage1, summary
 from anomem.measuring import (
     LabelledImages,
     fill_reserve,
+    identities,
     image_digests,
     measure_labelled,
 )
@@ -83,13 +84,19 @@ def fine_tune(
         )
     split = (torch.nonzero(~known).flatten().numpy(), torch.nonzero(known).flatten().numpy())
     images = replace(
-        TrainingImages.of(normals.frames, normals.image, np.zeros(normals.count, np.int64), split),
+        TrainingImages.of(
+            normals.frames,
+            normals.image,
+            np.zeros(normals.count, np.int64),
+            split,
+            identities([""] * normals.count, normals),
+        ),
         anomalies=Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
     )
     state = run_stage1(
         network, images, _shortened(config, steps), fabric=fabric, seed=seed, progress=progress
     )
-    fresh = fill_reserve(network, images)
+    fresh = reserve.recognised(fill_reserve(network, images))
     labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
     learnt = torch.cat([reserve.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
     fresh = replace(fresh, labelled=labels, learnt_pixels=learnt)

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
 from anomem.config import Config
+from anomem.copies import tell_copies
 from anomem.data.framing import Framing, around_region
 from anomem.data.proportions import (
     TypicalImage,
@@ -28,13 +29,13 @@ from anomem.data.proportions import (
 from anomem.data.region import Region, read_region
 from anomem.data.shape import ImageShape
 from anomem.data.sources import ImageSource
-from anomem.holding_out import hold_out
+from anomem.holding_out import check_enough, hold_out
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.encoder import floats_on, stride_of
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import Reserve
 from anomem.training.descent import Clock
-from anomem.training.images import Chosen, TrainingImages
+from anomem.training.images import Chosen, Identities, TrainingImages
 from anomem.training.losses import scale_weights
 from anomem.training.stage1 import (
     Progress,
@@ -104,16 +105,45 @@ def _square_shape(config: Config, typical: TypicalImage) -> ImageShape:
     return ImageShape(config.images.channels or inferred.channels, height, width)
 
 
-def split_normals(
-    label: npt.NDArray[np.int64], groups: Sequence[str] | None, share: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Normals to train on and normals to hold out, counted among the normals."""
-    normals = np.flatnonzero(label == 0)
+def check_normals(label: npt.NDArray[np.int64], groups: Sequence[str] | None) -> None:
+    """See that there are enough normals and groups before any image is read.
+
+    Raises:
+        ValueError: There are too few normals, all are of one group, or not each image has one.
+    """
+    normals = np.flatnonzero(label == 0).tolist()
     if groups is None:
-        return hold_out(len(normals), share, seed)
+        return check_enough(len(normals))
     if len(groups) != len(label):
         raise ValueError(f"there are {len(groups)} groups for {len(label)} images; give one each.")
-    return hold_out(len(normals), share, seed, [groups[int(i)] for i in normals])
+    check_enough(len(normals), [groups[index] for index in normals])
+
+
+def split_normals(
+    label: npt.NDArray[np.int64], known: Identities, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices of the normals to train on, and of those to hold out.
+
+    Images of the same pixels never lie on both sides.
+
+    Args:
+        label: (N,) 0 normal, 1 anomalous.
+        known: By what the images are known.
+        share: Of the normals to hold out.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: There are too few different normals, or all are of one group.
+
+    Warns:
+        UserWarning: Some have the same pixels.
+    """
+    normals = np.flatnonzero(label == 0)
+    group = known.group.numpy()[normals]
+    tell_copies(known, normals)
+    train, held_out = (normals[part] for part in hold_out(len(normals), share, seed, group))
+    held_elsewhere = np.isin(known.digest.numpy()[train], known.digest.numpy()[held_out])
+    return train[~held_elsewhere], held_out
 
 
 def new_network(

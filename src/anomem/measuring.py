@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from anomem.data.sources import ArraySource, DatasetSource, ImageSource, ListSou
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
-from anomem.reserve import MOST_KEPT, Labelled, Reserve
+from anomem.reserve import MOST_KEPT, Labelled, Reserve, some_digests
 from anomem.scoring import (
     batches,
     digests,
@@ -24,7 +25,7 @@ from anomem.scoring import (
     score_measured,
 )
 from anomem.training.batches import ImageSet
-from anomem.training.images import Chosen, TrainingImages
+from anomem.training.images import Chosen, Identities, TrainingImages
 
 _LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"
 
@@ -49,6 +50,7 @@ class LabelledImages:
 def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
     """Measure what the model keeps of the images."""
     normals, anomalies = images.normals.spread(MOST_KEPT), images.anomalies
+    known = images.held_out_known
     normal = measure_set(network, normals)
     labelled = Labelled.none(normal)
     if len(anomalies):
@@ -60,9 +62,12 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
         normals=normal,
         held_out=measure_set(network, images.held_out),
         held_out_image=images.held_out_image,
-        held_out_digest=image_digests(images.held_out, images.held_out_image),
-        held_out_group=images.held_out_group,
-        held_out_kind=torch.zeros_like(images.held_out_group),
+        held_out_digest=known.digest,
+        held_out_group=known.group,
+        held_out_kind=torch.zeros_like(known.group),
+        held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
+        held_out_name=tuple(known.names),
+        trained_digest=some_digests(images.normals_digest),
         labelled=labelled,
         learnt_pixels=labelled.pixels,
     )
@@ -183,6 +188,24 @@ def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
     total = torch.zeros(int(image.max()) + 1, dtype=torch.int64)
     total.index_add_(0, image, frame_digests(frames))
     return total & torch.iinfo(torch.int64).max
+
+
+def identities(
+    names: Sequence[str], frames: PreparedFrames, groups: Sequence[str] | None = None
+) -> Identities:
+    """By what images are known; those of the same pixels are one group where none are given.
+
+    Args:
+        names: Of N images.
+        frames: Theirs.
+        groups: Part, lot, subject or video of the first of them; the others are anomalies.
+    """
+    digest = image_digests(frames.frames, frames.image)
+    which = digest.numpy()
+    if groups is not None:
+        which = np.array([*groups, *[""] * (frames.count - len(groups))])
+    _, group = np.unique(which, return_inverse=True)
+    return Identities(names, digest, torch.from_numpy(group))
 
 
 def frame_digests(frames: ImageSet) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -12,6 +13,8 @@ from anomem.network.measured import Measured
 from anomem.training.draws import evenly
 
 MOST_KEPT = 1000
+_DIGESTS = 100_000
+"""Of normals that were trained on: 0.8 MB."""
 _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
 """Of which a saved reserve has some."""
 
@@ -48,6 +51,9 @@ KEPT: dict[str, Kept] = {
     "held_out.digest": Kept(torch.int64, ("images",)),
     "held_out.group": Kept(torch.int64, ("images",), 0, 2**40),
     "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
+    "held_out.aside": Kept(torch.bool, ("images",)),
+    "held_out.name": Kept(torch.uint8, ("name",)),
+    "trained.digest": Kept(torch.int64, ("trained",)),
     "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
     "labelled.digest": Kept(torch.int64, ("labelled",)),
     "labelled.pixels": Kept(torch.int64, ("labelled",)),
@@ -125,6 +131,9 @@ class Reserve:
         held_out_group: (N,) int64, number of the group of each, not the same in two kinds.
         held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
             counting those that were learnt since.
+        held_out_aside: (N,) bool, those that a person has set aside.
+        held_out_name: What each of them was called.
+        trained_digest: (M,) int64, of normals that were trained on, at most 100,000.
         labelled: All labelled images.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
             whether they are still labelled or not.
@@ -136,6 +145,9 @@ class Reserve:
     held_out_digest: Tensor
     held_out_group: Tensor
     held_out_kind: Tensor
+    held_out_aside: Tensor
+    held_out_name: tuple[str, ...]
+    trained_digest: Tensor
     labelled: Labelled
     learnt_pixels: Tensor
 
@@ -174,6 +186,22 @@ class Reserve:
             held_out_kind=torch.cat(
                 [self.held_out_kind, newer.held_out_kind + self.held_out_kind.max() + 1]
             ),
+            held_out_aside=torch.cat([self.held_out_aside, newer.held_out_aside]),
+            held_out_name=self.held_out_name + newer.held_out_name,
+            trained_digest=some_digests(torch.cat([self.trained_digest, newer.trained_digest])),
+        )
+
+    def recognised(self, fresh: Reserve) -> Reserve:
+        """A reserve of the same held-out images, measured anew, with what is known of each here."""
+        order = self.held_out_digest.argsort()
+        place = torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)
+        here = order[place]
+        return replace(
+            fresh,
+            held_out_group=self.held_out_group[here],
+            held_out_kind=self.held_out_kind[here],
+            held_out_aside=self.held_out_aside[here],
+            held_out_name=tuple(self.held_out_name[index] for index in here.tolist()),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -183,6 +211,9 @@ class Reserve:
             "held_out.digest": self.held_out_digest,
             "held_out.group": self.held_out_group,
             "held_out.kind": self.held_out_kind,
+            "held_out.aside": self.held_out_aside,
+            "held_out.name": _as_bytes(self.held_out_name),
+            "trained.digest": self.trained_digest,
             "labelled.label": self.labelled.label,
             "labelled.digest": self.labelled.digest,
             "labelled.pixels": self.labelled.pixels,
@@ -222,6 +253,9 @@ class Reserve:
             tensors["held_out.digest"],
             tensors["held_out.group"],
             tensors["held_out.kind"],
+            tensors["held_out.aside"],
+            _as_names(tensors["held_out.name"], len(tensors["held_out.digest"])),
+            tensors["trained.digest"],
             labelled,
             tensors["learnt.pixels"],
         )
@@ -261,3 +295,21 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The first dimensions, by name."""
     first = ((kept.sizes[:1], tensors[name].shape[:1]) for name, kept in KEPT.items())
     return {names[0]: size[0] for names, size in first if names and size}
+
+
+def some_digests(digest: Tensor) -> Tensor:
+    """At most 100,000 of the digests."""
+    return digest[evenly(len(digest), _DIGESTS)]
+
+
+def _as_bytes(names: Sequence[str]) -> Tensor:
+    """Names as a tensor of bytes (JSON)."""
+    return torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
+
+
+def _as_names(content: Tensor, count: int) -> tuple[str, ...]:
+    names = json.loads(content.numpy().tobytes())
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not known or len(names) != count:
+        raise ValueError("the names of held-out images are none")
+    return tuple(names)

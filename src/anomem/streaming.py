@@ -7,13 +7,14 @@ import torch
 from lightning_fabric import Fabric
 
 from anomem.config import Config
+from anomem.copies import tell_copies
 from anomem.data.framing import Framing, frame
 from anomem.data.joined import choose, refuse_shared
-from anomem.data.prepare import PreparedImages, prepare_frames, read
+from anomem.data.prepare import PreparedFrames, PreparedImages, prepare_frames, read
 from anomem.data.sources import ImageSource, StoredSource, open_images
 from anomem.data.stream import Stream
 from anomem.holding_out import hold_out_some
-from anomem.measuring import full_digests
+from anomem.measuring import full_digests, identities
 from anomem.training.draws import evenly
 from anomem.training.images import Chosen, TrainingImages
 from anomem.training.ranks import Ranks
@@ -65,9 +66,15 @@ def streamed_images(
     sample = read(frame(chosen, framing).frames, range(len(chosen)), framing.shape)
     frames = PreparedImages(sample.images)
     is_held = torch.from_numpy(np.isin(wanted[sample.kept], held_out))
-    normals, held = (torch.nonzero(part).flatten() for part in (~is_held, is_held))
+    known = identities(
+        [chosen.names[index] for index in sample.kept],
+        PreparedFrames(frames, torch.arange(len(frames)), len(frames)),
+    )
+    copied = ~is_held & torch.isin(known.digest, known.digest[is_held])
+    normals, held = (torch.nonzero(part).flatten() for part in (~is_held & ~copied, is_held))
     if not len(normals) or not len(held):
         raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
+    tell_copies(known, np.arange(len(frames)))
     ranks = Ranks.of(fabric)
     batch = ranks.even(min(config.stage1.batch, len(source) - len(held_out)))
     stream = Stream(
@@ -83,9 +90,10 @@ def streamed_images(
     stream.errors |= {chosen.names[index]: why for index, why in sample.errors.items()}
     images = TrainingImages(
         Chosen(frames, normals),
+        known.digest[normals],
         Chosen(frames, held),
         torch.arange(len(held)),
-        torch.arange(len(held)),
+        known.at(held),
         _anomalies(labelled, framing, frames),
         None if labelled is None else full_digests(labelled, framing),
         stream=stream,

@@ -25,7 +25,7 @@ from anomem.network.memory import HopfieldMemory
 from anomem.scoring import batches, measure_set, score_measured
 from anomem.training.batches import ImageSet
 from anomem.training.descent import Clock
-from anomem.training.images import Chosen, TrainingImages
+from anomem.training.images import Chosen, Identities, TrainingImages
 
 Memory = Literal["learnt", "kmeans", "mean"]
 
@@ -54,7 +54,11 @@ class Ours:
         """Hold normals out, initialise and train stage 1."""
         split = hold_out(len(normals), self.config.calibration.share, self.seed)
         chosen = TrainingImages.of(
-            normals, torch.arange(len(normals)), np.zeros(len(normals), dtype=np.int64), split
+            normals,
+            torch.arange(len(normals)),
+            np.zeros(len(normals), dtype=np.int64),
+            split,
+            Identities.numbered(len(normals)),
         )
         if anomalies is not None:
             chosen = replace(chosen, anomalies=Chosen.of(anomalies))

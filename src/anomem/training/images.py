@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,14 +45,45 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Identities:
+    """By what N images are known.
+
+    Attributes:
+        names: As they are called.
+        digest: (N,) int64, of their pixels.
+        group: (N,) int64, number of the group of each: its lot, subject or video.
+    """
+
+    names: Sequence[str]
+    digest: Tensor
+    group: Tensor
+
+    @staticmethod
+    def numbered(count: int) -> Identities:
+        """Images known by their number, each a group of its own."""
+        number = torch.arange(count)
+        return Identities([f"image {index}" for index in range(count)], number, number)
+
+    def at(self, indices: Tensor) -> Identities:
+        """Those of some indices."""
+        names = [self.names[index] for index in indices.tolist()]
+        return Identities(names, self.digest[indices], self.group[indices])
+
+    def where(self, which: npt.NDArray[np.bool_]) -> Identities:
+        """Those of a mask."""
+        return self.at(torch.from_numpy(np.flatnonzero(which)))
+
+
+@dataclass(frozen=True)
 class TrainingImages:
     """The images of a fit, as frames.
 
     Attributes:
         normals: To train on; where they are streamed, a sample of them.
+        normals_digest: (M,) int64, of the images of these.
         held_out: Normals that take part in nothing but the threshold.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
-        held_out_group: (N,) int64, number of the group of each held-out image.
+        held_out_known: By what these images are known.
         anomalies: Labelled ones to train on.
         anomaly_pixels: (A,) int64, digests of all their pixels, where those of their frames are not
             the same.
@@ -59,9 +91,10 @@ class TrainingImages:
     """
 
     normals: Chosen
+    normals_digest: Tensor
     held_out: Chosen
     held_out_image: Tensor
-    held_out_group: Tensor
+    held_out_known: Identities
     anomalies: Chosen
     anomaly_pixels: Tensor | None = None
     stream: Steps | None = None
@@ -77,27 +110,27 @@ class TrainingImages:
         image: Tensor,
         label: npt.NDArray[np.int64],
         split: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-        group: npt.NDArray[np.int64] | None = None,
+        known: Identities,
     ) -> TrainingImages:
-        """Choose by label, and by a split of the normals counted among themselves.
+        """Choose by label, and by a split of the normals.
 
         Args:
             frames: F frames of N images.
             image: (F,) int64, index of the image of each.
             label: (N,).
             split: Indices of the normals to train on, and of those to hold out.
-            group: (N,) number of the group of each image; None where each is its own.
+            known: By what the images are known.
         """
-        normals = np.flatnonzero(label == 0)
+        of_part = [torch.from_numpy(part) for part in (*split, np.flatnonzero(label == 1))]
         train, held_out, anomalies = (
-            torch.nonzero(torch.isin(image, torch.from_numpy(part))).flatten()
-            for part in (normals[split[0]], normals[split[1]], np.flatnonzero(label == 1))
+            torch.nonzero(torch.isin(image, part)).flatten() for part in of_part
         )
         kept, number = image[held_out].unique(return_inverse=True)
         return TrainingImages(
             Chosen(frames, train),
+            known.digest[of_part[0]],
             Chosen(frames, held_out),
             number,
-            kept if group is None else torch.from_numpy(group)[kept],
+            known.at(kept),
             Chosen(frames, anomalies),
         )
