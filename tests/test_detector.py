@@ -142,13 +142,13 @@ def brick_crops(count: int) -> npt.NDArray[np.uint8]:
 def test_size_on_disk_does_not_grow_with_the_training_set(hasty: Config, tmp_path: Path) -> None:
     """1,000 normals and 1,000 held-out ones are kept, of however many."""
     config = replace(hasty, calibration=replace(hasty.calibration, share=0.5))
-    crops = brick_crops(5000)
+    crops = np.unique(brick_crops(5200), axis=0)[:5000]
     sizes = []
     for count in (2100, 5000):
         AnoMem(config, device="cpu").fit(crops[:count]).save(tmp_path / str(count))
         (weights,) = (tmp_path / str(count)).glob("*.safetensors")
         sizes.append(weights.stat().st_size)
-    assert sizes[0] == sizes[1]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)  # names are longer
 
 
 def test_explain_is_at_the_size_of_the_image(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
@@ -210,7 +210,8 @@ def test_held_out_normals_share_no_group_with_training_normals(
 
 def test_shape_follows_the_images_where_no_size_is_chosen(hasty: Config) -> None:
     config = replace(hasty, images=default().images)
-    model = AnoMem(config, device="cpu").fit(np.repeat(data.astronaut()[None, :40, :30], 10, 0))
+    crops = [data.astronaut()[row : row + 40, :30] for row in range(10)]
+    model = AnoMem(config, device="cpu").fit(np.stack(crops))
     assert model.framing_.shape == ImageShape(3, 24, 24)
 
 

@@ -303,6 +303,7 @@ def standing(reserve: Reserve) -> dict[str, Any]:
     fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
     return {
         "held_out": int(deciding.sum()),
+        "held_out_groups": len(groups.unique()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),
         "smallest_alpha": smallest_alpha(fewest),

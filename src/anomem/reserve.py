@@ -13,8 +13,6 @@ from anomem.network.measured import Measured
 from anomem.training.draws import evenly
 
 MOST_KEPT = 1000
-_DIGESTS = 100_000
-"""Of normals that were trained on: 0.8 MB."""
 _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
 """Of which a saved reserve has some."""
 
@@ -52,7 +50,7 @@ KEPT: dict[str, Kept] = {
     "held_out.group": Kept(torch.int64, ("images",), 0, 2**40),
     "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
     "held_out.aside": Kept(torch.bool, ("images",)),
-    "held_out.name": Kept(torch.uint8, ("name",)),
+    "held_out.name": Kept(torch.int64, ("name",)),
     "trained.digest": Kept(torch.int64, ("trained",)),
     "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
     "labelled.digest": Kept(torch.int64, ("labelled",)),
@@ -133,7 +131,7 @@ class Reserve:
             counting those that were learnt since.
         held_out_aside: (N,) bool, those that a person has set aside.
         held_out_name: What each of them was called.
-        trained_digest: (M,) int64, of normals that were trained on, at most 100,000.
+        trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
         labelled: All labelled images.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
             whether they are still labelled or not.
@@ -298,13 +296,14 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def some_digests(digest: Tensor) -> Tensor:
-    """At most 100,000 of the digests."""
-    return digest[evenly(len(digest), _DIGESTS)]
+    """At most 1,000 of the digests."""
+    return digest[evenly(len(digest), MOST_KEPT)]
 
 
 def _as_bytes(names: Sequence[str]) -> Tensor:
-    """Names as a tensor of bytes (JSON)."""
-    return torch.frombuffer(bytearray(json.dumps(names).encode()), dtype=torch.uint8)
+    """Names as a tensor: the bytes of JSON, eight a number."""
+    content = json.dumps(names).encode()
+    return torch.frombuffer(bytearray(content + b" " * (-len(content) % 8)), dtype=torch.int64)
 
 
 def _as_names(content: Tensor, count: int) -> tuple[str, ...]:

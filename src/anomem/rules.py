@@ -139,7 +139,7 @@ def _threshold_at(alpha: float, calibration: Calibration) -> float:
         return threshold(calibration, alpha)
     warnings.warn(
         f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} {unit(calibration)} and there are "
-        f"{calibration.groups}: deciding at alpha={least:.3g}; fit on more.",
+        f"{calibration.groups}: deciding at alpha={least:.3g}; fit on more normals.",
         stacklevel=5,
     )
     kinds = calibration.kinds()

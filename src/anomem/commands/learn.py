@@ -7,7 +7,7 @@ import warnings
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Adapt, Demo, Fit, Label, Result
 from anomem.progress import progress_bars
@@ -81,12 +81,19 @@ def fit(arguments: Fit) -> Result:
     tell(
         f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
-        f"{summary['held_out']} held-out normals support alpha >= {summary['smallest_alpha']:.3g}"
+        f"{_held_out(summary)} support alpha >= {summary['smallest_alpha']:.3g}"
     )
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
     return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
+
+
+def _held_out(summary: dict[str, Any]) -> str:
+    """What supports a rate of false alarms, in words."""
+    images, groups = summary["held_out"], summary["held_out_groups"]
+    of_groups = "" if groups == images else f" of {groups} groups"
+    return f"{images} held-out normals{of_groups}"
 
 
 def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgress) -> ImageSource:
