@@ -65,7 +65,7 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
     assert told["model"] == str(out)
     assert told["normals"] + told["held_out"] == told["anomalies"] == 120
     assert told["held_out"] % 20 == 0
-    assert told["steps"] == 3 and told["smallest_alpha"] == 1 / (told["held_out"] + 1)
+    assert told["steps"] == 3 and told["smallest_alpha"] == 1 / (told["held_out_groups"] + 1)
     assert load(out).seed == 4
 
 
