@@ -158,7 +158,7 @@ def test_score_writes_a_row_an_image(
     rows = read(file)
     assert told == {"table": str(file), "images": 68, "anomalous": told["anomalous"], "errors": 0}
     assert len(rows) == 68
-    names = ["path", "score", "scale_1", "scale_2", "p_value", "prediction", "error"]
+    names = ["path", "score", "scale_1", "scale_2", "p_value", "prediction", "verdict", "error"]
     assert all(list(row) == names for row in rows)
     model = load(model_folder, device="cpu")
     expected = model.decision_function(folders["normal"])

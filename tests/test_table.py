@@ -32,7 +32,7 @@ def mixed(folders: dict[str, Path], tmp_path: Path) -> list[Path]:
 def test_a_row_an_image_in_the_order_given(model: AnoMem, mixed: list[Path]) -> None:
     table = score_table(model, open_images(mixed), rule="0.1")
     assert table.column_names == [
-        *("path", "score", "scale_1", "scale_2", "p_value", "prediction", "error")
+        *("path", "score", "scale_1", "scale_2", "p_value", "prediction", "verdict", "error")
     ]
     assert table["path"].to_pylist() == [str(path) for path in mixed]
     scores = model.decision_function([mixed[0], mixed[2]])
@@ -41,6 +41,8 @@ def test_a_row_an_image_in_the_order_given(model: AnoMem, mixed: list[Path]) -> 
     assert table["p_value"].to_pylist() == [p_values[0], None, p_values[1]]
     calls = (scores > model.threshold(0.1)).tolist()
     assert table["prediction"].to_pylist() == [calls[0], None, calls[1]]
+    words = ["anomalous" if called else "normal" for called in calls]
+    assert table["verdict"].to_pylist() == [words[0], None, words[1]]
     assert table["scale_1"].null_count == table["scale_2"].null_count == 1
     first, error, last = table["error"].to_pylist()
     assert first is None and last is None

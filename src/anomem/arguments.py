@@ -148,7 +148,12 @@ class Adapt(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Deciding):
-    """Score images into a table of path, score, one score a scale, prediction and error.
+    """Score images into a table, a row each.
+
+    Its columns: path; score, in standard deviations of normals, higher is more anomalous; scale_1
+    and on, the part of each scale, the finest first; p_value, the share of normals that score as
+    high; prediction, 1 where the score is above the threshold of the rule; verdict, the same in
+    words; error, why an image has none of these.
 
     Exits with 0; with 3 where some images cannot be read (their rows say why), with 1 where none
     can or the command fails.

@@ -52,7 +52,7 @@ def score_table(
     rule: str = "0.05",
     progress: StageProgress | None = None,
 ) -> pa.Table:
-    """Score images into the columns path, score, scale_1 ..., p_value, prediction, error.
+    """Score images into path, score, scale_1 ..., p_value, prediction, verdict and error.
 
     An image that cannot be read has its error and nothing else.
 
@@ -77,6 +77,8 @@ def tabulated(model: AnoMem, names: Sequence[str], scores: Scores, threshold: fl
     p = p_values(scores.score, model.calibration())
     columns["p_value"] = pa.array(p, mask=unread)
     columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
+    words = np.where(scores.score > threshold, "anomalous", "normal")
+    columns["verdict"] = pa.array(words.tolist(), type=pa.string(), mask=unread)
     errors = [scores.errors.get(index) for index in range(len(names))]
     shown = [None if error is None else printable(error) for error in errors]
     columns["error"] = pa.array(shown, type=pa.string())

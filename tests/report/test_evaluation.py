@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ def counted(examined: Examined, threshold: float) -> dict[str, int]:
 
 def test_page_stands_alone(page: Path) -> None:
     text = page.read_text()
+    assert f"Evaluated on {date.today().isoformat()}." in text
+    assert "A map may glow on an image that is called normal" in text
     assert "zeros &lt;&amp;&gt;" in text
     assert text.count("src=") == text.count('src="data:image/jpeg;base64,')
     assert not any(word in text for word in ("<link", "@import", 'src="http', "fetch("))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def write_report(
     normals, anomalies = len(examined.normal), len(examined.anomalous)
     page = template("anomem.report", "evaluation.html").render(
         title=title,
+        date=date.today().isoformat(),
         rule=rule,
         normals=normals,
         anomalies=anomalies,
