@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from anomem.config import Config, FramingKind
+from anomem.data.budget import DEFAULT
 from anomem.presets import default, overlaid, resolve
 
 Result = tuple[dict[str, Any], int]
@@ -26,6 +27,7 @@ _RANGES = {
     "port": (0, 2**16 - 1),
     **dict.fromkeys(("draws", "most_normals", "most_tested", "samples"), (1, 2**31)),
     "budget_seconds": (1, 10**7),
+    "decode_memory": (0.01, 10**6),
     "contamination": (0, 1),
 }
 """From where to where the numbers of commands go, by the names of their flags."""
@@ -39,6 +41,8 @@ class Common:
     """Print the result as one JSON object on the last line."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+    decode_memory: float = DEFAULT
+    """Gigabytes that the decoding of images may take; an image that needs more is refused."""
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():

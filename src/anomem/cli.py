@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import PurePath
 from typing import Any
 
 from anomem.arguments import (
@@ -25,6 +26,8 @@ from anomem.arguments import (
 )
 from anomem.bench.commands import PROTOCOLS
 from anomem.commands import learn, look
+from anomem.data import noise
+from anomem.data.budget import allow
 from anomem.telling import take_any_character, tell
 
 _NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
@@ -59,7 +62,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     _show_log()
     try:
         arguments = parse(kind, words[0], words[1:])
-        result, code = command(arguments)
+        allow(arguments.decode_memory)
+        try:
+            result, code = command(arguments)
+        finally:
+            if complaints := noise.told():
+                tell(f"anomem: {complaints}", error=True)
         if arguments.json:
             tell(json.dumps(result))
     except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
@@ -78,9 +86,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as one line, without the line of code it comes from."""
-    tell(f"anomem: {message}", error=True)
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object
+) -> None:
+    """A warning as one line, without the line of code it comes from; of image libraries, a count.
+
+    What they warn of are tags and texts of files, and what cannot be read has an error.
+    """
+    if PurePath(filename).parent.name in ("PIL", "tifffile"):
+        noise.heard("Pillow" if PurePath(filename).parent.name == "PIL" else "tifffile")
+    else:
+        tell(f"anomem: {message}", error=True)
 
 
 def _show_log() -> None:

@@ -26,6 +26,7 @@ from ray.exceptions import RayError  # noqa: E402
 
 from anomem.checkpoint import folder_content  # noqa: E402
 from anomem.corpus import Partitions, Run, score_run  # noqa: E402
+from anomem.data.budget import BUDGET  # noqa: E402
 from anomem.data.opening import one_line  # noqa: E402
 from anomem.table import Scored  # noqa: E402
 
@@ -72,7 +73,10 @@ def score_runs(
             [{"run": pickle.dumps(run)} for run in runs], override_num_blocks=len(runs)
         ).map_batches(
             _Scorer,
-            fn_constructor_args=(content, partitions, rule, "cuda" if actors.gpus else "cpu"),
+            fn_constructor_args=(
+                *(content, partitions, rule, "cuda" if actors.gpus else "cpu"),
+                BUDGET.limit,
+            ),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(actors.count, len(runs))),
             num_cpus=actors.cpus,
@@ -92,8 +96,12 @@ def score_runs(
 class _Scorer:
     """An actor: a detector, and the runs it is given."""
 
-    def __init__(self, content: Any, partitions: Partitions, rule: str, device: str) -> None:
+    def __init__(
+        self, content: Any, partitions: Partitions, rule: str, device: str, memory: int
+    ) -> None:
         from anomem.saved import load
+
+        BUDGET.limit = memory
 
         self._partitions, self._rule = partitions, rule
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from anomem.data.framing import Box, Framing, assembled, boxes, cut, frame
+from anomem.config import FramingKind
+from anomem.data import framing as framing_module
+from anomem.data.framing import Box, FramedSource, Framing, assembled, boxes, cut, frame
 from anomem.data.joined import JoinedSource, choose
-from anomem.data.shape import ImageShape
-from anomem.data.sources import open_images
+from anomem.data.opening import ImageError
+from anomem.data.prepare import prepare_frames, read
+from anomem.data.proportions import typical_image
+from anomem.data.shape import ImageShape, to_shape
+from anomem.data.sources import ImageSource, open_images
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:60, :100]
 SQUARE = ImageShape(3, 32, 32)
@@ -137,3 +143,66 @@ def test_overlapping_maps_are_averaged_and_the_outside_is_cold() -> None:
     np.testing.assert_array_equal(assembled(pair, (2, 4), None), [[1, 2, 3, 0]] * 2)
     region = np.array([[True, True, True, True], [False, False, False, False]])
     np.testing.assert_array_equal(assembled(pair, (2, 4), region), [[1, 2, 3, 0], [0] * 4])
+
+
+@pytest.mark.parametrize("kind", ["letterbox", "resize"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_large_frames_are_brought_to_their_shape_as_they_are_cut(
+    monkeypatch: pytest.MonkeyPatch, kind: FramingKind, deep: bool
+) -> None:
+    image = data.astronaut()[:300].astype(np.uint16) * 257 if deep else data.astronaut()[:300]
+    framing = Framing(kind, SQUARE, region=np.array([[True, False], [True, True]]))
+    whole = frame(open_images([image]), framing).frames[0]
+    monkeypatch.setattr(framing_module, "_LARGE", 1000)
+    small = frame(open_images([image]), framing).frames[0]
+    assert whole.shape[1] == 512 and small.shape == (32, 32, 3) and small.dtype == image.dtype
+    difference = to_shape(small, SQUARE).int() - to_shape(whole, SQUARE).int()
+    assert difference.abs().max() <= 1
+
+
+def test_images_that_take_much_memory_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing_module, "_KEPT", PHOTO.nbytes)
+    framed = frame(open_images([PHOTO] * 3), Framing("tile", SQUARE))
+    assert isinstance(framed.frames, FramedSource)
+    assert [framed.frames[index].shape for index in (0, len(framed.image) - 1)] == 2 * [(32, 32, 3)]
+    assert len(framed.frames._kept) == 1
+
+
+class Breaking(ImageSource):
+    """Images of which one breaks in a way of its own, counting how often each is read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.read = error, [0, 0, 0]
+        self.names = ["a.png", "b.png", "c.png"]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        self.read[index] += 1
+        if index == 1:
+            raise self.error
+        return PHOTO
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\na page"), "not enough memory"),
+        (ZeroDivisionError("division by zero"), "division by zero"),
+        (Image.DecompressionBombError("too large"), "too large"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])
+def test_whatever_one_image_raises_is_told_of_that_image(
+    kind: FramingKind, error: Exception, told: str
+) -> None:
+    source = Breaking(error)
+    framing = Framing(kind, SQUARE)
+    framed = frame(source, framing)
+    found = read(framed.frames, range(len(framed.frames)), SQUARE)
+    assert sorted(set(framed.image[found.kept])) == [0, 2]
+    (why,) = found.errors.values()
+    assert why.startswith("b.png: ") and told in why and "\n" not in why
+    assert source.read[1] == 1
+    assert typical_image(source).colour
+    with pytest.raises(ImageError, match=r"1 of \d+ images cannot be read: b.png"):
+        prepare_frames(source, framing)

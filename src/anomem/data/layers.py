@@ -87,7 +87,10 @@ def layers_of(image: Image.Image, name: str) -> Layers:
     mode = image.mode
     # Pillow opens a PGM of 16 bits as 32-bit integers, scaled to 0 ... 65535.
     if mode in GREY_16 or (mode == "I" and image.format == "PPM"):
-        return Layers(np.array(image).astype(np.uint16, copy=False)[..., None])
+        deep = np.empty((image.height, image.width, 1), np.uint16)
+        for rows in strips(image.height, image.width):
+            deep[rows, :, 0] = np.asarray(_rows(image, rows))
+        return Layers(deep)
     if mode in ("I", "F"):
         reason = f"the pixels are 32-bit {'integers' if mode == 'I' else 'floats'}"
         raise ImageError(name, reason, DEPTHS)
@@ -115,12 +118,19 @@ def _converted(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     colour = np.empty((image.height, image.width, channels), np.uint8)
     alpha = np.empty(colour.shape[:2], np.uint8) if clear else None
     for rows in strips(image.height, image.width):
-        strip = image.crop((0, rows.start, image.width, rows.stop))
-        pixels = np.asarray(strip.convert(wanted)).reshape(-1, image.width, len(wanted))
+        pixels = np.asarray(_rows(image, rows).convert(wanted)).reshape(
+            -1, image.width, len(wanted)
+        )
         colour[rows] = pixels[..., :channels]
         if alpha is not None:
             alpha[rows] = pixels[..., -1]
     return colour, alpha
+
+
+def _rows(image: Image.Image, rows: slice) -> Image.Image:
+    if rows == slice(0, image.height):
+        return image
+    return image.crop((0, rows.start, image.width, rows.stop))
 
 
 def _view(image: Image.Image) -> Pixels | None:
