@@ -23,7 +23,7 @@ from anomem.data.joined import check_labels, choose, with_anomalies
 from anomem.data.prepare import prepare_frames
 from anomem.data.sources import open_images
 from anomem.data.stream import check_streaming
-from anomem.device import make_fabric
+from anomem.device import make_fabric, threads_given_back
 from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import (
@@ -57,8 +57,9 @@ class AnoMem(Fitted):
             ``stage1.batch`` is that of all together, and what they learn is what one would. Each
             ends with the whole detector; the first should write it.
         nodes: Machines that share it, see :func:`~anomem.processes.join_processes`.
-        seed: Of every random draw; the same seed on the same machine gives the same
-            scores, unless ``stage1.max_seconds`` makes the number of steps depend on the clock.
+        seed: Of every random draw; the same seed and number of threads on the same machine give
+            the same scores, unless ``stage1.max_seconds`` makes the number of steps depend on the
+            clock. With another number of threads sums are rounded otherwise, and scores differ.
 
     Attributes:
         config_: The configuration in use, a ``Config``.
@@ -93,7 +94,8 @@ class AnoMem(Fitted):
                 :func:`~anomem.data.region.read_region`; None is everywhere. What lies outside
                 takes no part in anything.
             checkpoint: File that keeps the state of stage 1 as it goes. If it exists, the run
-                goes on from it, and ends with the scores of the uninterrupted run.
+                goes on from it with as many threads, and ends with the scores of the uninterrupted
+                run. A file of other images, told by their pixels, is refused.
             progress: Called as ``progress(stage, done, total)``.
 
         Raises:
@@ -337,6 +339,7 @@ class AnoMem(Fitted):
         )
         return config, fabric, progress if fabric.is_global_zero else None
 
+    @threads_given_back()
     def _learn(
         self,
         images: TrainingImages,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from anomem.calibration import smallest_alpha
 from anomem.checkpoint import Stage1File
@@ -30,8 +34,9 @@ from anomem.data.region import Region, read_region
 from anomem.data.shape import ImageShape
 from anomem.data.sources import ImageSource
 from anomem.holding_out import check_enough, hold_out
+from anomem.measuring import frame_digests
 from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import floats_on, stride_of
+from anomem.network.encoder import floats_on, stride_of, to_float
 from anomem.network.heads import Detector, Heads
 from anomem.reserve import Reserve
 from anomem.training.descent import Clock
@@ -48,6 +53,10 @@ from anomem.training.stage2 import train_stage2
 
 NORMALISATION_SAMPLE = 2000
 _LOG = logging.getLogger(__name__)
+_LOOKED_AT = 200
+_ALIKE = 1 / 255
+"""Standard deviation of pixels, on a 0 to 1 scale, below which there is nothing to learn from: that
+of a camera's noise is higher."""
 
 
 def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
@@ -153,6 +162,7 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MultiScaleMemory(config, shape.channels)
+    _warn_of_constant(to_float(normals.spread(_LOOKED_AT).all()))
     sample = normals.spread(NORMALISATION_SAMPLE).all()
     network.encoder.normalise_by(sample)
     network = network.to(fabric.device)
@@ -165,6 +175,19 @@ def new_network(
             f"{shape.width} pixels ({str(error).splitlines()[0]}); set images.size."
         ) from error
     return network
+
+
+def _warn_of_constant(images: Tensor) -> None:
+    """Warn of normals (N, C, H, W) that are all the same picture, or each of one colour."""
+    between, within = images.std(dim=0).mean(), images.std(dim=(2, 3)).mean()
+    if min(between, within) >= _ALIKE:
+        return
+    what = "hardly differ from one another" if between < _ALIKE else "show hardly anything"
+    warnings.warn(
+        f"the training images {what} (a pixel varies by {255 * min(between, within):.2g} of 255), "
+        "so that any other image has a score without meaning; look at the files.",
+        stacklevel=2,
+    )
 
 
 def by_architecture(config: Config, network: MultiScaleMemory) -> Config:
@@ -234,11 +257,20 @@ def run_stage1(
             "config": asdict(config),
             "seed": seed,
             "steps": stage1.steps,
-            "images": [len(images.trained_on), len(images.anomalies)],
-            "pixels": [f"{v:.5f}" for v in network.encoder.mean.flatten().tolist()],
+            "images": [len(images.trained_on), *_identity(images)],
         }
         keeper = Stage1File(checkpoint, run)
     return train_stage1(stage1, keeper=keeper, progress=progress)
+
+
+def _identity(images: TrainingImages) -> list[str]:
+    """Digests of the pixels of all images in memory: those trained on, held out and labelled."""
+    parts = (images.normals, images.held_out, images.anomalies)
+    return [
+        hashlib.blake2b(frame_digests(part).numpy().tobytes(), digest_size=16).hexdigest()
+        for part in parts
+        if len(part)
+    ]
 
 
 def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
@@ -291,7 +323,8 @@ def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
         "anomalies": len(images.anomalies),
         "steps": state.step,
         "seconds": round(state.seconds, 1),
-        "loss": state.loss,
+        "loss": state.loss if math.isfinite(state.loss) else None,
+        "threads": torch.get_num_threads(),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -35,12 +35,21 @@ _COMPILING_PAYS = 6_000
 
 @dataclass
 class Stage1State:
-    """Where stage 1 stands: all that a resumed run needs beside the choices and the images."""
+    """Where stage 1 stands: all that a resumed run needs beside the choices and the images.
+
+    Attributes:
+        step: Steps done.
+        seconds: Spent.
+        loss: The last one.
+        tensors: Weights, their average and momentum.
+        threads: Number of threads computed on; with another number sums are rounded otherwise.
+    """
 
     step: int
     seconds: float
     loss: float
     tensors: dict[str, Tensor]
+    threads: int = field(default_factory=torch.get_num_threads)
 
 
 class Stage1Keeper(Protocol):
@@ -138,7 +147,9 @@ class Stage1:
         return Stage1State(self.step, self.clock.spent, self.loss, tensors)
 
     def restore(self, state: Stage1State) -> None:
-        """Go on from where another training stood."""
+        """Go on from where another training stood; a process alone, with as many threads."""
+        if self.ranks.world == 1:
+            torch.set_num_threads(state.threads)
         self.step, self.clock.spent, self.loss = state.step, state.seconds, state.loss
         self.batches.begin(state.step)
         tensors = state.tensors
