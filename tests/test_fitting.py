@@ -1,9 +1,12 @@
 import logging
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from skimage import data
 
 from anomem import AnoMem, Config
@@ -13,6 +16,7 @@ from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
 from anomem.fitting import image_shape, new_framing, square_image_shape
 from anomem.presets import changed, default, pretrained
+from anomem.saved import load
 
 BRICK: npt.NDArray[np.uint8] = data.brick()
 LONG = np.stack([BRICK[:, left : left + 204] for left in range(0, 300, 20)])
@@ -77,6 +81,58 @@ def test_fit_tells_the_frame_and_what_is_lost(
     with caplog.at_level(logging.INFO, logger="anomem"):
         AnoMem(config, device="cpu").fit(LONG)
     assert f"images of 512 x 204 pixels (height x width, the median) are {told}" in caplog.text
+
+
+class Killed(Exception):
+    """The training ends before its last step."""
+
+
+def killed_after_2_steps(config: Config, images: Any, checkpoint: Path) -> None:
+    """Leave a checkpoint of two of three steps."""
+
+    def progress(stage: str, done: int, _: int) -> None:
+        if stage == "stage 1" and done == 2:
+            raise Killed
+
+    short = AnoMem(config, device="cpu")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("anomem.checkpoint._LEAST_SECONDS", 0.0)
+        patch.setattr("anomem.checkpoint._SHARE_OF_TIME", 1e9)
+        short.fit(images, checkpoint=checkpoint, progress=progress)
+    assert checkpoint.is_file()
+
+
+@pytest.mark.parametrize("which", [0, 5, 19])
+def test_run_goes_on_with_its_own_images_alone(
+    hasty: Config, digits: dict[str, Any], tmp_path: Path, which: int
+) -> None:
+    """A pretrained encoder has the same mean and deviation of colours whatever the images."""
+    config, images = changed(hasty, {"encoder__frozen": True}), digits["train"][:20].copy()
+    checkpoint = tmp_path / "checkpoint"
+    killed_after_2_steps(config, images, checkpoint)
+    images[which, 3, 3] ^= 1
+    with pytest.raises(ValueError, match="other images, choices or seed"):
+        AnoMem(config, device="cpu").fit(images, checkpoint=checkpoint)
+
+
+def test_run_goes_on_with_as_many_threads(
+    hasty: Config, digits: dict[str, Any], tmp_path: Path
+) -> None:
+    images, checkpoint = digits["train"][:20], tmp_path / "checkpoint"
+    whole = AnoMem(hasty, device="cpu").fit(images)
+    assert whole.summary_["threads"] == 1
+    killed_after_2_steps(hasty, images, checkpoint)
+    torch.set_num_threads(2)
+    try:
+        resumed = AnoMem(hasty, device="cpu").fit(images, checkpoint=checkpoint)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert resumed.summary_["threads"] == 1
+    scores = whole.decision_function(digits["normal"][:9])
+    assert (resumed.decision_function(digits["normal"][:9]) == scores).all()
+    resumed.save(tmp_path / "model")
+    assert load(tmp_path / "model", device="cpu").summary_["threads"] == 1
 
 
 def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:

@@ -169,10 +169,21 @@ def test_fewer_normals_than_a_batch(hasty: Config, digits: Digits) -> None:
 
 
 def test_images_all_alike(hasty: Config) -> None:
-    """Normals without any variation must not divide by zero."""
-    model = AnoMem(hasty, device="cpu").fit(np.full((20, 16, 16), 7, np.uint8))
+    """Normals without any variation must not divide by zero, and are told."""
+    with pytest.warns(UserWarning, match="hardly differ from one another .a pixel varies by 0 of"):
+        model = AnoMem(hasty, device="cpu").fit(np.full((20, 16, 16), 7, np.uint8))
     scores = model.decision_function(np.full((3, 16, 16), 90, np.uint8))
     assert np.isfinite(scores).all()
+
+
+def test_images_nearly_alike_or_each_of_one_colour(hasty: Config, digits: Digits) -> None:
+    rng = np.random.default_rng(0)
+    last_bit = digits["train"][:1] // 2 * 2 + rng.integers(0, 2, (20, 16, 16), np.uint8)
+    with pytest.warns(UserWarning, match="hardly differ from one another .a pixel varies by 0.5"):
+        AnoMem(hasty, device="cpu").fit(last_bit)
+    plain = np.repeat(rng.integers(0, 256, (20, 1, 1), np.uint8), 256, 1).reshape(20, 16, 16)
+    with pytest.warns(UserWarning, match="show hardly anything .a pixel varies by 0 of"):
+        AnoMem(hasty, device="cpu").fit(plain)
 
 
 BAD_ARRAYS: list[tuple[Any, str]] = [

@@ -177,7 +177,7 @@ def test_encoder_of_a_folder_is_kept_by_its_architecture(
     hasty: Config, digits: dict[str, Any], tmp_path: Path
 ) -> None:
     """Who loads a model needs neither the hub nor the folder that its encoder came from."""
-    save_for_hf(create_model("resnet10t"), tmp_path / "encoder")
+    save_for_hf(create_model("resnet10t"), str(tmp_path / "encoder"))
     config = changed(
         hasty,
         {

@@ -28,7 +28,7 @@ from anomem.description import (
     load_description,
 )
 from anomem.training.stage1 import Stage1State
-from anomem.untrusted import check_regular, read_json
+from anomem.untrusted import check_regular, one_line, read_json
 from anomem.writing import (
     WriteError,
     locked,
@@ -40,6 +40,9 @@ from anomem.writing import (
 
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 _SHARE_OF_TIME = 0.02
+_LEAST_SECONDS = 1.0
+"""Between two states that are saved."""
+_MOST_THREADS = 1024
 _GRACE = 60.0
 """Seconds that weights are left in peace where a folder cannot be locked."""
 _TRIES = 20
@@ -285,25 +288,30 @@ class Stage1File:
         if not self.path.exists():
             return None
         try:
+            check_regular(self.path)
             content = self.path.read_bytes()
             tensors, about = load(content), _metadata(content)
-            step, seconds = int(about["step"]), float(about["seconds"])
-            loss, run = float(about["loss"]), about["run"]
+            check_finite(tensors)
+            step, threads = int(about["step"]), int(about["threads"])
+            seconds, loss = float(about["seconds"]), float(about["loss"])
+            run = about["run"]
+            if step < 0 or not 1 <= threads <= _MOST_THREADS:
+                raise ValueError(f"step {step}, {threads} threads")
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ModelError(
-                f"{self.path} is damaged ({error}); delete it and fit again."
+                f"{self.path} is damaged ({one_line(error)}); delete it and fit again."
             ) from error
         if run != self.run:
             raise ModelError(
                 f"{self.path} belongs to a run with other images, choices or seed; repeat that "
                 "run's command, or fit without resuming."
             )
-        return Stage1State(step, seconds, loss, tensors)
+        return Stage1State(step, seconds, loss, tensors, threads)
 
     def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None:
         """Save the state if it is the last, or if saving takes at most 2% of the time."""
         begun = time.monotonic()
-        if not last and begun - self._saved < max(1.0, self._cost / _SHARE_OF_TIME):
+        if not last and begun - self._saved < max(_LEAST_SECONDS, self._cost / _SHARE_OF_TIME):
             return
         state = make_state()
         tensors = {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}
@@ -311,6 +319,7 @@ class Stage1File:
             "step": str(state.step),
             "seconds": repr(state.seconds),
             "loss": repr(state.loss),
+            "threads": str(state.threads),
             "run": self.run,
         }
         try:

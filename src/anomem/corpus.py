@@ -23,6 +23,7 @@ from anomem.description import load_description
 from anomem.detector import AnoMem
 from anomem.table import Scored, score_table, scored
 from anomem.telling import path_as_text
+from anomem.untrusted import parse_json
 from anomem.writing import write_bytes
 
 RUN = 10_240
@@ -68,7 +69,7 @@ class Partitions:
         storage, folder = storage_of(self._url)
         storage.makedirs(folder, exist_ok=True)
         known = storage.exists(f"{folder}/{_MADE_BY}")
-        if known and json.loads(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
+        if known and _parsed(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
             return
         if self.names():
             what = "scores by another model or rule" if known else "other Parquet files"
@@ -218,6 +219,14 @@ def _settle_rows(source: ParquetSource, partitions: Partitions) -> set[str]:
     for name in replaced:
         partitions.remove(name)
     return finished - replaced
+
+
+def _parsed(content: bytes) -> object:
+    """What a file says of who made it; nothing where it is damaged."""
+    try:
+        return parse_json(content)
+    except ValueError:
+        return None
 
 
 def _digest(what: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from anomem.telling import printable
+
 MOST_JSON = 2**20
 """Bytes of a JSON file: ours have some thousand."""
 _DEEPEST = 32
@@ -29,29 +31,29 @@ def check_regular(file: Path) -> int:
     return found.st_size
 
 
-def read_json(file: Path) -> Any:
-    """What a JSON file holds.
+def read_json(file: Path, most: int = MOST_JSON) -> Any:
+    """What a JSON file of at most so many bytes holds.
 
     Raises:
-        ValueError: It is no regular file, has over 1 MiB, or :func:`parse_json` refuses it.
+        ValueError: It is no regular file, or :func:`parse_json` refuses it.
     """
     check_regular(file)
     try:
         with file.open("rb") as opened:
-            content = opened.read(MOST_JSON + 1)
+            content = opened.read(most + 1)
     except OSError as error:
         raise ValueError(error.strerror or "it cannot be read") from error
-    return parse_json(content)
+    return parse_json(content, most)
 
 
-def parse_json(content: bytes) -> Any:
+def parse_json(content: bytes, most: int = MOST_JSON) -> Any:
     """JSON of which every number is finite and every name stands once.
 
     Raises:
-        ValueError: It is not such JSON, has over 1 MiB, or is nested over 32 deep.
+        ValueError: It is not such JSON, has more bytes, or is nested over 32 deep.
     """
-    if len(content) > MOST_JSON:
-        raise ValueError(f"it has over {MOST_JSON} bytes")
+    if len(content) > most:
+        raise ValueError(f"it has over {most} bytes")
     try:
         value = json.loads(
             content.decode(),
@@ -68,7 +70,7 @@ def parse_json(content: bytes) -> Any:
 def one_line(error: BaseException | str) -> str:
     """The first line of what an error says, cut to 200 characters, all of them printable."""
     first = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in first)
+    shown = printable(first)
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.arguments import Evaluate, Info, Prototypes, Result, Score
 from anomem.progress import progress_bars
 from anomem.telling import tell
+from anomem.untrusted import check_regular
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
@@ -237,10 +238,15 @@ def prototypes(arguments: Prototypes) -> Result:
 
 def info(arguments: Info) -> Result:
     """Show what a saved model is."""
-    from anomem.description import load_description
+    from anomem.description import DESCRIPTION, Described, damaged, load_description
 
     description = load_description(arguments.model)
-    size = sum(file.stat().st_size for file in arguments.model.iterdir())
+    files = (arguments.model / name for name in (DESCRIPTION, description["weights"]))
+    try:
+        description["config"] = asdict(Described.of(description).config)
+        size = sum(check_regular(file) for file in files)
+    except ValueError as error:
+        raise damaged(arguments.model, error) from error
     for part in ("shape", "summary", "config"):
         _print_nested(part, description[part], 0)
     tell(f"size: {size / 2**20:.1f} MiB")

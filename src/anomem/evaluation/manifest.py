@@ -14,10 +14,13 @@ from typing import Any
 
 import torch
 
+from anomem.untrusted import one_line, read_json
 from anomem.versions import git_commit, library_versions
 from anomem.writing import write_text
 
 _NAME = "manifest.json"
+_MOST = 2**26
+"""Bytes: a call has some thousand, and there may be many."""
 
 
 def note_call(out: Path, **details: Any) -> None:
@@ -72,7 +75,14 @@ def _processor() -> str:
 
 def _calls(folder: Path) -> list[dict[str, Any]]:
     file = folder / _NAME
-    calls: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    if not file.exists():
+        return []
+    try:
+        calls = read_json(file, most=_MOST)
+        if not isinstance(calls, list):
+            raise ValueError("it is no list of calls")
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({one_line(error)}); move it away.") from error
     return calls
 
 
