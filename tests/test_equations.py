@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomem import presets
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
@@ -176,7 +176,7 @@ def test_eq_7_is_an_mlp_on_the_mean_over_places() -> None:
     for image in range(2):
         for scale, deviation in enumerate(deviations):
             pooled = [sum(values) / 6 for values in deviation[image].flatten(1).tolist()]
-            inner, _, outer = heads.scales[scale]  # type: ignore[misc]
+            inner, outer = (m for m in heads.scales[scale].modules() if isinstance(m, nn.Linear))
             hidden = [
                 max(dot(row, pooled) + bias, 0.0)
                 for row, bias in zip(inner.weight.tolist(), inner.bias.tolist(), strict=True)
