@@ -32,6 +32,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "loss__patch_weight": 0.3,
     "loss__sampling_ratios": (0.5, 0.5),
     "loss__scale_weights": "linear",
+    "loss__mean_by_scale": False,
     "views__crop": 0.9,
     "views__flip": False,
     "views__brightness": 0.0,
