@@ -204,8 +204,10 @@ def identities(
     which = digest.numpy()
     if groups is not None:
         which = np.array([*groups, *[""] * (frames.count - len(groups))])
-    _, group = np.unique(which, return_inverse=True)
-    return Identities(names, digest, torch.from_numpy(group))
+    # In order of appearance, so that the split of images that differ is one of their numbers.
+    _, first, group = np.unique(which, return_index=True, return_inverse=True)
+    number = first.argsort().argsort()
+    return Identities(names, digest, torch.from_numpy(number[group]))
 
 
 def frame_digests(frames: ImageSet) -> Tensor:
