@@ -69,7 +69,7 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
         held_out_name=tuple(known.names),
         trained_digest=some_digests(images.normals_digest),
         labelled=labelled,
-        learnt_pixels=labelled.pixels,
+        learnt_pixels=labelled.pixels.clone(),
     )
 
 

@@ -105,7 +105,6 @@ def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
     [
         ("one-vs-all --gammas 0,1", "gammas is '0,1'; give numbers from 0 to below 1"),
         ("one-vs-all --gammas few", "gammas is 'few'"),
-        ("one-vs-all --draws 0", "must be above 0"),
         ("one-vs-all --contamination 1", "contamination is 1.0"),
         ("one-vs-all --methods magic", "there is no method 'magic'"),
         ("one-vs-all --data mars", "'mars' is no data set known by name"),

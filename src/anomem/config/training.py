@@ -132,7 +132,8 @@ class Stage1Choices(Choices):
         self._require(0 <= self.averaging < 1, "averaging", "in [0, 1)")
         self._require_above_0("epochs", "max_seconds", most=1e9)
         self._require_above_0("min_steps", "max_steps", most=MOST_STEPS)
-        self._require_above_0("learning_rate", "anomaly_share", most=1000)
+        self._require_above_0("anomaly_share", most=1000)
+        self._require_above_0("learning_rate", most=1e30)
         self._require(0 <= self.weight_decay <= 1000, "weight_decay", "0 or above, at most 1000")
         self._require(2 <= self.batch <= 2**16, "batch", f"at least 2, at most {2**16}")
         self._require(0 <= self.warmup < 1, "warmup", "in [0, 1)")
@@ -156,7 +157,7 @@ class Stage2Choices(Choices):
 
     def __post_init__(self) -> None:
         self._require_above_0("margin", "prior", most=1e6)
-        self._require_above_0("learning_rate", most=1000)
+        self._require_above_0("learning_rate", most=1e30)
         self._require_above_0("hidden", most=2**14)
         self._require_above_0("steps", most=100_000)
         self._require(0 <= self.weight_decay <= 1000, "weight_decay", "0 or above, at most 1000")
