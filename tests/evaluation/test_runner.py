@@ -80,8 +80,8 @@ def test_unknown_method() -> None:
 
 
 BUDGETS = {
-    "paper": 10.0,
     "default": 3.0,
+    "paper-small": 10.0,
     "default-kmeans": 15.0,
     "default-no-memory": 10.0,
     "pretrained": 60.0,

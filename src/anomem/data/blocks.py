@@ -19,12 +19,12 @@ BLOCK = 16
 
 
 class BlockSource(StoredSource):
-    """Encoded images whose last two blocks are kept, so that reading in order fetches each once."""
+    """Encoded images, the last four blocks kept: threads that read in order fetch each once."""
 
     def __init__(self) -> None:
         """Keep no block yet."""
         self._lock = Lock()
-        self._kept: deque[tuple[object, Sequence[bytes | ImageError]]] = deque(maxlen=2)
+        self._kept: deque[tuple[object, Sequence[bytes | ImageError]]] = deque(maxlen=4)
 
     @abstractmethod
     def _place(self, index: int) -> tuple[Any, int]:
