@@ -18,6 +18,7 @@ from anomem.detector import AnoMem
 from anomem.evaluation.examined import Examined
 from anomem.evaluation.metrics import auroc
 from anomem.fitted import StageProgress
+from anomem.presets import changed, default
 from anomem.report.evaluation import write_report
 from anomem.report.heat import Row, save_table
 
@@ -77,7 +78,8 @@ def run_demo(
 
     Args:
         out: Folder for the model, the picture and the report.
-        config: Choices; None takes the default.
+        config: Choices; None takes the default with twice the steps, as images are small and few,
+            and a quarter of the normals held out, so that the rate of false alarms is set well.
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
         progress: Called as ``progress(stage, done, total)``.
@@ -85,7 +87,7 @@ def run_demo(
     begun = time.monotonic()
     model, picture, report = files_of(out)
     images = demo_images(seed)
-    detector = AnoMem(config or "default", device=device, seed=seed)
+    detector = AnoMem(config or _choices(), device=device, seed=seed)
     detector.fit(images.train, progress=progress)
     normal, before = _scores(detector, images)
     labelled = _draw_labels(images, seed)
@@ -119,6 +121,10 @@ def run_demo(
         picture=str(picture),
         report=str(report),
     )
+
+
+def _choices() -> Config:
+    return changed(default(), {"stage1__min_steps": 600, "calibration__share": 0.25})
 
 
 def _scores(
