@@ -46,6 +46,10 @@ def demo(arguments: Demo) -> Result:
         f"after 10 labels, on the rest: {result['auroc_rest_one_class']:.3f} -> "
         f"{result['auroc_adapted']:.3f}"
     )
+    tell(
+        f"false alarms {result['false_alarms']:.1%} of normal test images, promised "
+        f"{result['false_alarms_promised']:.0%} or less on average"
+    )
     tell(f"model {result['model']}, picture {result['picture']}")
     tell(f"report {result['report']}, {result['seconds']:.0f} s")
     return result, 0
