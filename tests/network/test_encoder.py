@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -120,6 +121,42 @@ def test_every_map_has_a_finer_one_where_the_model_has(scales: tuple[int, ...]) 
         torch.testing.assert_close(one, other)
     if encoder.finer:
         assert [tuple(maps.shape[2:]) for maps in every] == [(16, 16), (8, 8), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("mambaout_femto", 192),
+        ("swin_tiny_patch4_window7_224", 224),
+        ("swin_tiny_patch4_window7_224", 384),
+        ("swinv2_cr_tiny_384", 384),
+        ("vit_tiny_patch16_224", 224),
+        ("convnext_atto", 160),
+        ("tf_efficientnet_lite0", 96),
+    ],
+)
+def test_maps_have_their_axes_whatever_the_layout_of_the_model(name: str, side: int) -> None:
+    """What changes in a corner of an image changes in that corner of its maps.
+
+    Four of these have as many places in a row as channels on their first map.
+    """
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderChoices(name, scales=(0, 1))).eval()
+    if name.startswith("swin_") and side != 224:
+        encoder.backbone = timm.create_model(
+            name, features_only=True, out_indices=(0, 1), img_size=side
+        ).eval()
+    images = torch.rand(1, 3, side, 2 * side if name == "convnext_atto" else side)
+    changed = images.clone()
+    changed[..., : side // 8, -side // 8 :] = 1 - changed[..., : side // 8, -side // 8 :]
+    with torch.inference_mode():
+        before, after = encoder(images), encoder(changed)
+    assert [maps.shape[1] for maps in before] == list(encoder.widths)
+    for one, other in zip(before, after, strict=True):
+        change = (one - other).abs().mean(dim=1)[0]
+        height, width = change.shape
+        row, column = divmod(int(change.argmax()), width)
+        assert row < height / 4 and column >= width * 3 / 4
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,47 @@ def test_first_layer_of_another_shape_is_left_out(tmp_path: Path) -> None:
     assert torch.equal(weights["layer4.0.conv1.weight"], given["layer4.0.conv1.weight"])
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("layer4.0.bn2.running_var", None),
+        ("layer4.0.bn2.running_var", (3, 5)),
+        ("layer2.0.conv1.weight", None),
+        ("layer2.0.conv1.weight", (3, 5)),
+        ("bn1.bias", None),
+    ],
+)
+def test_no_tensor_stays_random_in_silence(
+    tmp_path: Path, name: str, shape: tuple[int, ...] | None
+) -> None:
+    """Only the stem that is made for small images may be of another shape."""
+    given = dict(Encoder(SMALL, channels_last=False).backbone.state_dict())
+    del given[name]
+    save_weights(given | ({} if shape is None else {name: torch.zeros(shape)}), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=rf"1 of 105 .*missing.*first: {name}\)") as error:
+        Encoder(replace(SMALL, weights=str(tmp_path / "w.pt")))
+    assert "\n" not in str(error.value)
+
+
+def test_first_missing_tensors_are_named(tmp_path: Path) -> None:
+    """ResNet-18 has no third block in its second stage, as ResNet-34 has."""
+    save_weights(Encoder(EncoderChoices(width=4)).backbone.state_dict(), tmp_path / "w.pt")
+    wanted = (
+        r"w\.pt: 80 of 185 tensors .*first: layer1\.2\.conv1\.weight, layer1\.2\.bn1\.weight, lay"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        Encoder(EncoderChoices("resnet34", width=4, weights=str(tmp_path / "w.pt")))
+
+
+def test_classifier_of_a_file_is_not_used(tmp_path: Path) -> None:
+    whole = timm.create_model("resnet18", channels=(4, 8, 16, 32), num_classes=7).state_dict()
+    save_weights(whole, tmp_path / "w.pt")
+    own = Encoder(EncoderChoices(width=4, weights=str(tmp_path / "w.pt"))).backbone.state_dict()
+    assert "fc.weight" in whole and own.keys() == whole.keys() - {"fc.weight", "fc.bias"}
+    for name, values in own.items():
+        assert torch.equal(values, whole[name]), name
+
+
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"not weights at all"])
 def test_file_that_is_no_weights(tmp_path: Path, name: str, content: bytes) -> None:
@@ -60,7 +101,7 @@ def test_file_that_is_no_weights(tmp_path: Path, name: str, content: bytes) -> N
     [
         (torch.zeros(3), "neither safetensors nor a plain state dict"),
         ({"epoch": 3, "state_dict": {"conv1.weight": torch.zeros(3)}}, "105 of 105 tensors"),
-        (Encoder(EncoderChoices(width=8)).backbone.state_dict(), "another shape .first: conv1"),
+        (Encoder(EncoderChoices(width=8)).backbone.state_dict(), "another shape .first: layer1.0."),
     ],
 )
 def test_weights_of_something_else(tmp_path: Path, content: object, message: str) -> None:

@@ -50,13 +50,15 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = _backbone(choices, channels, initialise and choices.pretrained)
+        new: set[str] = set()
         if choices.stem_stride is not None:
+            before = _shapes(self.backbone)
             _shrink_stem(self.backbone, choices.stem_stride, channels, choices.width)
+            new = {name for name, shape in _shapes(self.backbone) if (name, shape) not in before}
         if initialise and choices.weights is not None:
-            load_weights(self.backbone, choices.weights)
+            load_weights(self.backbone, choices.weights, new)
         self.finer = choices.scales[0] > 0
-        self._channels: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
-        self.widths = self._channels[1:] if self.finer else self._channels
+        self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())[self.finer :]
         self.pretrained = choices.pretrained or choices.weights is not None
         self.frozen = choices.frozen
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
@@ -81,11 +83,11 @@ class Encoder(nn.Module):
     def every_map(self, images: Tensor) -> list[Tensor]:
         """The feature map before that of the first scale, where there is one, and all scales."""
         images = images.contiguous(memory_format=self.memory_format)
-        maps = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
-        return [
-            features if features.shape[1] == width else features.permute(0, 3, 1, 2)
-            for features, width in zip(maps, self._channels, strict=True)
-        ]
+        maps: list[Tensor] = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
+        # Models of timm that say nothing of it have the channels first.
+        if getattr(self.backbone, "output_fmt", None) == "NHWC":
+            return [features.permute(0, 3, 1, 2) for features in maps]
+        return list(maps)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module; a frozen encoder stays as it is."""
@@ -187,6 +189,10 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
             f"({str(error).splitlines()[0]}); choose a model of timm.list_models() that gives "
             "these feature maps."
         ) from error
+
+
+def _shapes(backbone: nn.Module) -> set[tuple[str, torch.Size]]:
+    return {(name, values.shape) for name, values in backbone.state_dict().items()}
 
 
 def _shrink_stem(backbone: Any, stride: int, channels: int, width: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,29 +19,32 @@ EFFICIENTNET_LITE0 = "efficientnet-lite0"
 _UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError, AttributeError)
 
 
-def load_weights(backbone: nn.Module, source: str) -> None:
+def load_weights(backbone: nn.Module, source: str, new: Collection[str] = ()) -> None:
     """Start a backbone from given weights.
 
     Tensors are told by their names; where another library has other names for the same model, by
     their order, if the shapes agree throughout. Weights for colour are summed for grey images.
+    What a file has beyond the backbone, as a classifier, is not used.
 
     Args:
         backbone: Changed in place.
         source: A file (safetensors or a plain state dict), or :data:`EFFICIENTNET_LITE0`.
+        new: Names of tensors that were made for small images, and stay as they are where those of
+            the file have another shape.
 
     Raises:
-        ValueError: There is no such file or package, or its weights are of another model.
+        ValueError: There is no such file or package, or a tensor of the backbone is not in it.
     """
     path = weights_file(source)
     own = backbone.state_dict()
     weights = _fit_to(own, _read(path))
     fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
     learnt = [k for k in own if not k.endswith("num_batches_tracked")]
-    missing = [k for k in learnt if k not in fitting]
-    if len(missing) > len(learnt) // 10:
+    missing = [k for k in learnt if k not in fitting and not (k in new and k in weights)]
+    if missing:
         raise ValueError(
             f"{source}: {len(missing)} of {len(learnt)} tensors of the encoder are missing or of "
-            f"another shape (first: {missing[0]}); give weights of the same model."
+            f"another shape (first: {', '.join(missing[:3])}); give weights of the same model."
         )
     backbone.load_state_dict(fitting, strict=False)
 
