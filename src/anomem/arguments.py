@@ -143,7 +143,10 @@ class Adapt(Common):
     normal: str | None = None
     """Of images labelled normal; at depth encoder, the normals to train on."""
     forget: str | None = None
-    """Of images whose earlier label is taken back."""
+    """Of images whose earlier label is taken back, or that they were set aside."""
+    set_aside: str | None = None
+    """Of held-out normals that the threshold shall not rest on, as they are no good normals to a
+    person who has looked at them."""
     labels: Path | None = None
     """CSV file of labels, as anomem label writes it."""
     depth: Literal["heads", "encoder"] = "heads"

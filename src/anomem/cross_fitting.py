@@ -50,7 +50,7 @@ def held_out_scores(
 
     A held-out normal that is labelled normal stays among those on which decisions rest: in five
     folds it is scored by a detector trained on the other labels. One labelled anomalous is no
-    normal and leaves.
+    normal and leaves, as does one that is set aside.
 
     Args:
         reserve: With the labels.
@@ -60,8 +60,8 @@ def held_out_scores(
         seed: Of the heads and of the folds.
 
     Returns:
-        Numbers of the held-out images that are not labelled anomalous, increasing, and the highest
-        score of the frames of each, both (n,).
+        Numbers of the held-out images that decisions rest on, increasing, and the highest score of
+        the frames of each, both (n,).
     """
     frames = score_measured(detector, reserve.held_out).clone()
     label = reserve.held_out_label()
@@ -73,7 +73,7 @@ def held_out_scores(
         left_out = train_detector(unlabelled, widths, config, seed)
         frames[of_fold] = score_measured(left_out, reserve.held_out.at(of_fold))
     scores = frames[highest_frames(frames, reserve.held_out_image)]
-    kept = torch.nonzero(label != 1).flatten()
+    kept = torch.nonzero(reserve.deciding()).flatten()
     return kept, scores[kept]
 
 

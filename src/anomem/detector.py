@@ -30,8 +30,8 @@ from anomem.measuring import (
     fill_reserve,
     full_digests,
     identities,
-    image_digests,
     measure_labelled,
+    measured_digests,
     one_frame_each,
     refuse_conflicts,
     usual_places,
@@ -254,17 +254,44 @@ class AnoMem(Fitted):
         else:
             newer = measure_labelled(self.network_, given)
             reserve = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
-            if (reserve.held_out_label() == 1).all():
-                raise ValueError(
-                    f"all {len(reserve.held_out_digest)} held-out normals would be labelled "
-                    "anomalous, and no threshold could be set; fit anew without these images."
-                )
+            reserve.check_deciding()
             self.reserve_ = reserve
         self._train_detector()
         return self
 
+    def set_aside(self, X: object, *, progress: StageProgress | None = None) -> Self:
+        """Leave held-out normals out of what decisions rest on.
+
+        A person who looks at an image decides that it is no good normal, as where it is torn or
+        out of focus, and no anomaly to learn from either. The promised rate of false alarms then
+        holds for normals that this person would not have set aside. The model records the images,
+        and :meth:`forget` brings them back.
+
+        Args:
+            X: Images that the fit held out, as they were given to it.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Raises:
+            ValueError: Unreadable images, one that was not held out, or none would be left.
+        """
+        check_is_fitted(self, "network_")
+        source = open_images(X)
+        digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
+        unknown = torch.nonzero(~torch.isin(digest, self.reserve_.held_out_digest)).flatten()
+        if len(unknown):
+            raise ValueError(
+                f"{source.names[int(unknown[0])]} is none of the held-out normals, on which "
+                "decisions rest; give one of those."
+            )
+        aside = self.reserve_.held_out_aside | torch.isin(self.reserve_.held_out_digest, digest)
+        reserve = replace(self.reserve_, held_out_aside=aside)
+        reserve.check_deciding()
+        self.reserve_ = reserve
+        self.summary_ |= fitting.standing(reserve)
+        return self
+
     def forget(self, X: object, *, progress: StageProgress | None = None) -> Self:
-        """Take back the labels of images; those that have none are passed by.
+        """Take back the labels of images, or that they are set aside; others are passed by.
 
         Args:
             X: Images, known by their pixels, however they are given.
@@ -274,10 +301,15 @@ class AnoMem(Fitted):
             ValueError: Unreadable images.
         """
         check_is_fitted(self, "network_")
-        framing = replace(self.framing_, reduced=False)
-        images = prepare_frames(open_images(X), framing, progress=stage(progress, "reading"))
-        left = self.reserve_.labelled.without(image_digests(images.frames, images.image))
-        self.reserve_ = self.reserve_.with_labels(left)
+        source = open_images(X)
+        digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
+        pixels = full_digests(source, self.framing_)
+        reserve = self.reserve_
+        self.reserve_ = replace(
+            reserve,
+            labelled=reserve.labelled.without(digest if pixels is None else pixels),
+            held_out_aside=reserve.held_out_aside & ~torch.isin(reserve.held_out_digest, digest),
+        )
         self._train_detector()
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -20,7 +21,8 @@ from anomem.network.deviation import MultiScaleMemory
 from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
 from anomem.reserve import Reserve
-from anomem.rules import Rule, rule_of, threshold_by
+from anomem.resting import Resting, rests_on
+from anomem.rules import FalseAlarms, Rule, rule_of, threshold_by
 from anomem.scoring import Scores, joined_scores, score_source
 
 StageProgress = Callable[[str, int, int], None]
@@ -73,7 +75,7 @@ class Fitted(Configured):
         """Scores of the held-out normals, on which decisions rest.
 
         Those labelled normal since are scored as if they had not been labelled; those labelled
-        anomalous are left out.
+        anomalous or set aside are left out.
         """
         check_is_fitted(self, "network_")
         reserve = self.reserve_
@@ -85,6 +87,25 @@ class Fitted(Configured):
             reserve.held_out_group[kept].numpy(),
             reserve.held_out_kind[kept].numpy(),
         )
+
+    def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
+        """The one held-out normal on which the threshold rests, if it does; None otherwise.
+
+        It does where the threshold would be lower by more than a standard deviation of the others
+        without it, see :func:`~anomem.resting.rests_on`.
+
+        Args:
+            rule: See :meth:`threshold`; only a share of false alarms rests on held-out normals
+                alone.
+        """
+        rule = rule_of(rule)
+        if not isinstance(rule, FalseAlarms):
+            return None
+        with warnings.catch_warnings(action="ignore"):  # threshold() gives them
+            threshold = self.threshold(rule)
+        deciding = self.reserve_.deciding().nonzero().flatten().tolist()
+        names = [self.reserve_.held_out_name[index] for index in deciding]
+        return rests_on(self.calibration(), names, threshold)
 
     def p_value(self, X: object) -> npt.NDArray[np.float64]:
         """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.

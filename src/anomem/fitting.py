@@ -331,12 +331,13 @@ def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
 def standing(reserve: Reserve) -> dict[str, Any]:
     """What a model says of its labels and held-out normals, as they are now."""
     label = reserve.labelled.label
-    deciding = reserve.held_out_label() != 1
+    deciding = reserve.deciding()
     groups, kinds = reserve.held_out_group[deciding], reserve.held_out_kind[deciding]
     fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
     return {
         "held_out": int(deciding.sum()),
         "held_out_groups": len(groups.unique()),
+        "set_aside": int(reserve.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),
         "smallest_alpha": smallest_alpha(fewest),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -175,6 +175,23 @@ def full_digests(source: ImageSource, framing: Framing) -> Tensor | None:
     if in_memory or not (framing.whole and framing.reduced):
         return None
     images = prepare_frames(source, replace(framing, reduced=False))
+    return image_digests(images.frames, images.image)
+
+
+def measured_digests(
+    source: ImageSource,
+    framing: Framing,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Digest of each image as it is measured, by which held-out images are known again, (N,) int64.
+
+    Args:
+        source: N images.
+        framing: How they become frames.
+        progress: Called with the images read and in all.
+    """
+    images = prepare_frames(source, framing, progress=progress)
     return image_digests(images.frames, images.image)
 
 

@@ -163,6 +163,28 @@ class Reserve:
         label[given] = self.labelled.label[place]
         return label
 
+    def deciding(self) -> Tensor:
+        """Which held-out images decisions rest on, (N,) bool.
+
+        Those that were labelled anomalous since, or that a person has set aside, are left out.
+        """
+        return (self.held_out_label() != 1) & ~self.held_out_aside
+
+    def check_deciding(self) -> None:
+        """See that decisions of each kind of normal rest on some held-out image.
+
+        Raises:
+            ValueError: Those of a kind rest on none.
+        """
+        deciding = self.deciding()
+        for kind in self.held_out_kind.unique():
+            alike = self.held_out_kind == kind
+            if not deciding[alike].any():
+                raise ValueError(
+                    f"all {int(alike.sum())} held-out normals would be labelled anomalous or set "
+                    "aside, and no threshold could be set; fit anew without these images."
+                )
+
     def with_labels(self, labelled: Labelled) -> Reserve:
         """The same with other labels."""
         return replace(self, labelled=labelled)

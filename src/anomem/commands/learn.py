@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Adapt, Demo, Fit, Label, Result
+from anomem.commands.deciding import tell_resting
 from anomem.progress import progress_bars
 from anomem.telling import tell
 
@@ -90,7 +91,13 @@ def fit(arguments: Fit) -> Result:
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
-    return {"model": str(arguments.out), "least_normal": strangers, **summary}, 0
+    resting = tell_resting(model)
+    return {
+        "model": str(arguments.out),
+        "least_normal": strangers,
+        "rests_on": resting,
+        **summary,
+    }, 0
 
 
 def _held_out(summary: dict[str, Any]) -> str:
@@ -177,16 +184,20 @@ def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
     from anomem.checkpoint import try_model_folder
     from anomem.data.joined import JoinedSource
+    from anomem.data.sources import open_images
     from anomem.saved import load
 
     try_model_folder(arguments.out)
     sources = _labelled(arguments)
+    aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
     model = load(arguments.model, device=arguments.device)
     before = len(model.reserve_.labelled)
     with progress_bars() as progress:
         if forgotten := sources.pop(-1, None):
             model.forget(JoinedSource(forgotten), progress=progress)
         taken_back = before - len(model.reserve_.labelled)
+        if aside is not None:
+            model.set_aside(aside, progress=progress)
         if sources:
             given = [(source, label) for label in sources for source in sources[label]]
             model.adapt(
@@ -198,14 +209,19 @@ def adapt(arguments: Adapt) -> Result:
             )
     model.save(arguments.out)
     labels = model.reserve_.labelled.label.tolist()
+    standing = model.summary_
     tell(
         f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
         + (f"; {taken_back} labels taken back" if forgotten else "")
+        + f"; {_held_out(standing)}, {standing['set_aside']} set aside, support alpha >= "
+        f"{standing['smallest_alpha']:.3g}"
     )
     return {
         "model": str(arguments.out),
         "anomalies": labels.count(1),
         "normals": labels.count(0),
+        "set_aside": standing["set_aside"],
+        "rests_on": tell_resting(model),
     }, 0
 
 
@@ -239,9 +255,10 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
             files = [Path(f) for f in answered if answered[f] == label and f not in gone]
             if files:
                 sources.setdefault(label, []).append(FileSource(files))
-    if not sources:
+    if not sources and arguments.set_aside is None:
         raise ValueError(
-            "there is nothing to adapt to; give --anomalies, --normal, --forget or --labels."
+            "there is nothing to adapt to; give --anomalies, --normal, --labels, --forget or "
+            "--set-aside."
         )
     return sources
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Evaluate, Info, Prototypes, Result, Score
+from anomem.commands.deciding import tell_resting
 from anomem.progress import progress_bars
 from anomem.telling import tell
 from anomem.untrusted import check_regular
@@ -53,9 +54,11 @@ def score(arguments: Score) -> Result:
         failed = _write_heat_maps(model, {n: heat[n] for n in readable if n in heat}, progress)
     found = scored(table)
     tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
+    resting = tell_resting(model, arguments.rule)
     for error in [*filter(None, errors), *failed]:
         tell(f"anomem: {error}", error=True)
-    return {"table": str(out), **asdict(found)}, found.exit_code or (3 if failed else 0)
+    result = {"table": str(out), **asdict(found), "rests_on": resting}
+    return result, found.exit_code or (3 if failed else 0)
 
 
 def _score_on_ray(arguments: Score) -> Result:
@@ -163,6 +166,7 @@ def evaluate(arguments: Evaluate) -> Result:
         tell(f"{name:<18} {value:.4g}")
     for name, metrics in places.items():
         tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
+    result["rests_on"] = tell_resting(model, arguments.rule)
     if places:
         result["places"] = places
     if arguments.report is not None:

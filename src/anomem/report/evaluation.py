@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from PIL import Image
 
 from anomem.data.framing import frame
 from anomem.data.joined import choose
+from anomem.data.sources import FileSource
 from anomem.detector import AnoMem
 from anomem.evaluation.confidence import interval, overkill
 from anomem.evaluation.examined import Examined, Group, by_folder, groups
 from anomem.evaluation.metrics import detection_metrics
 from anomem.gallery import gallery, most_used_first
+from anomem.measuring import measured_digests
 from anomem.presets import flat
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.gallery import alternative_text, heading, in_words, strip
@@ -71,6 +76,7 @@ def write_report(
         folders=by_folder(examined),
         groups=_shown(model, examined, groups(examined), progress),
         research=list(_research(examined, places)),
+        resting=_resting(model, rule),
         memory=_memory(model, examined),
         made=list(_made(model)),
     )
@@ -161,23 +167,63 @@ def _shown(
 
 def _card(model: AnoMem, examined: Examined, index: int) -> dict[str, Any]:
     """One image with its pictures, as the template shows it."""
-    pixels, name = examined.images[index], examined.names[index]
-    size = fitted_into(picture(pixels).size, _SIDE)
-    image, heat = coloured_pixels(pixels, size), model.explain(pixels).heat
-    small = np.asarray(Image.fromarray(heat).resize(size))
-    pictures = {"image": image, "heat map": coloured(small), "overlay": overlaid(image, small)}
-    mask = examined.mask_of(index)
-    if mask is not None:
-        pictures["mask"] = coloured_pixels(mask * np.uint8(255), size)
+    name = examined.names[index]
+    pictures = _pictures(model, name, examined.images[index], examined.mask_of(index))
     return {
         "name": name,
         "label": "anomalous" if examined.label[index] else "normal",
         "score": float(examined.score[index]),
-        "pictures": [
-            {"what": what, "alt": f"{what} of {name}", "src": data_uri(shown)}
-            for what, shown in pictures.items()
-        ],
+        "pictures": pictures,
     }
+
+
+def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
+    """The held-out normal on which the threshold rests, with its pictures if it is still there."""
+    resting = model.rests_on(rule)
+    if resting is None:
+        return None
+    pixels = _held_out_file(model, Path(resting.name))
+    pictures = [] if pixels is None else _pictures(model, resting.name, pixels, None)
+    lower = ", ".join(f"{score:.2f}" for score in resting.lower)
+    return {
+        "name": resting.name,
+        "label": "normal",
+        "score": resting.score,
+        "lower": lower,
+        "pictures": pictures,
+    }
+
+
+def _held_out_file(model: AnoMem, file: Path) -> npt.NDArray[np.uint8] | None:
+    """The pixels of a file that the fit held out; None where it is not there, or another.
+
+    What a model calls its images is not trusted: no address is opened, and no file is shown that
+    the model does not know by its pixels.
+    """
+    if not file.is_file():
+        return None
+    source = FileSource([file])
+    with suppress(ValueError):
+        digest = measured_digests(source, model.framing_)
+        if torch.isin(digest, model.reserve_.held_out_digest).all():
+            return source[0]
+    return None
+
+
+def _pictures(
+    model: AnoMem, name: str, pixels: Any, mask: npt.NDArray[np.bool_] | None
+) -> list[dict[str, str]]:
+    """An image, its heat map, both together, and its mask if there is one, as the page has them."""
+    size = fitted_into(picture(pixels).size, _SIDE)
+    image, heat = coloured_pixels(pixels, size), model.explain(pixels).heat
+    small = np.asarray(Image.fromarray(heat).resize(size))
+    pictures = {"image": image, "heat map": coloured(small), "overlay": overlaid(image, small)}
+    if mask is not None:
+        pictures["mask"] = coloured_pixels(mask * np.uint8(255), size)
+    return [
+        {"what": what, "alt": f"{what} of {name}", "src": data_uri(shown)}
+        for what, shown in pictures.items()
+    ]
 
 
 def _memory(model: AnoMem, examined: Examined) -> list[dict[str, Any]]:

@@ -1,0 +1,20 @@
+"""What commands tell of the threshold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from anomem.telling import tell
+
+if TYPE_CHECKING:
+    from anomem.detector import AnoMem
+
+
+def tell_resting(model: AnoMem, rule: str = "0.05") -> dict[str, Any] | None:
+    """Tell of the one held-out normal on which the threshold rests, and give it back as JSON."""
+    resting = model.rests_on(rule)
+    if resting is None:
+        return None
+    tell(str(resting))
+    return asdict(resting)
