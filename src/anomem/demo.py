@@ -154,23 +154,18 @@ def _save_picture(
     detector: AnoMem, images: DemoImages, shown: dict[str, npt.NDArray[np.bool_]], file: Path
 ) -> None:
     """Two images of each kind and two normals, the first ones that were not labelled."""
-    rows = []
     nowhere = np.zeros(images.normal.shape[1:], dtype=bool)
-    for image in images.normal[:2]:
-        rows.append(_row(detector, "normal", image, nowhere))
+    chosen = [("normal", image, nowhere) for image in images.normal[:2]]
     for kind, kept in shown.items():
         for index in np.flatnonzero(kept)[:2]:
-            rows.append(
-                _row(detector, kind, images.anomalies[kind][index], images.masks[kind][index])
-            )
+            chosen.append((kind, images.anomalies[kind][index], images.masks[kind][index]))
+    pixels = np.stack([image for _, image, _ in chosen])
+    scores, heats = detector.decision_function(pixels), detector.heat_maps(pixels)
+    rows = [
+        Row(f"{kind}\n{score:+.1f}", image, heat, mask)
+        for (kind, image, mask), score, heat in zip(chosen, scores, heats, strict=True)
+    ]
     save_table(rows, file, "Normal: brick. Anomalies: object, style, local.")
-
-
-def _row(
-    detector: AnoMem, kind: str, image: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]
-) -> Row:
-    explanation = detector.explain(image)
-    return Row(f"{kind}\n{explanation.score:+.1f}", image, explanation.heat, mask)
 
 
 def _examined(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter
-from torch import Tensor
-from torch.nn import functional
 
 from anomem.data.framing import Box, Framing, assembled, boxes, frame
 from anomem.data.prepare import read
 from anomem.data.sources import ImageSource, open_images
+from anomem.heat import Unusual, enlarged
 from anomem.network.deviation import MultiScaleMemory, place_norms
 from anomem.network.encoder import floats_on
 from anomem.network.heads import Detector
-from anomem.network.places import PlaceMaps, UsualPlaces
+from anomem.network.places import UsualPlaces
 from anomem.scoring import measure, place_maps, score_measured
 from anomem.shares import shares
 
@@ -94,13 +92,13 @@ def explain(
     where = boxes(size, framing)
     seen = place_maps(network, prepared)
     norms = [place_norms(each) for each in seen.deviations]
-    maps = [assembled(_enlarged(each, where), size, framing.region) for each in norms]
+    maps = [assembled(enlarged(each, where), size, framing.region) for each in norms]
     return Explanation(
         score=float(scores[best]),
         frame=where[best],
         scale_scores=dict(zip(names, measured.scores[best].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
-        heat=assembled(_heat(seen, places, where), size, framing.region),
+        heat=Unusual.of(seen, places).heat(size, framing),
         shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={
@@ -121,24 +119,3 @@ def only_image(image: object) -> ImageSource:
     if len(source) != 1:
         raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
     return source
-
-
-def _heat(
-    seen: PlaceMaps, places: Sequence[UsualPlaces], where: Sequence[Box]
-) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Heat of each frame: that of the kind of normal it is nearest to, smoothed by half a place."""
-    kinds = []
-    for kind in places:
-        scales = [[heat for _, heat in _enlarged(each, where)] for each in kind(seen)]
-        kinds.append([np.mean(heats, axis=0) for heats in zip(*scales, strict=True)])
-    height, width = seen.features[0].shape[2:]
-    for box, heats in zip(where, zip(*kinds, strict=True), strict=True):
-        half = (box.height / height / 2, box.width / width / 2)
-        yield box, gaussian_filter(np.min(heats, axis=0), half, mode="nearest")
-
-
-def _enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
-    """Each of the maps (F, H_s, W_s) with its box, and as large as it."""
-    for places, box in zip(maps, where, strict=True):
-        size = (box.height, box.width)
-        yield box, functional.interpolate(places[None, None], size, mode="bilinear")[0, 0].numpy()

@@ -17,6 +17,7 @@ from anomem.data.framing import Framing
 from anomem.data.sources import open_images
 from anomem.estimator import Configured
 from anomem.explanation import Explanation, explain
+from anomem.heat import Heat, heat_maps
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
@@ -151,6 +152,26 @@ class Fitted(Configured):
         """
         check_is_fitted(self, "network_")
         return explain(image, self.framing_, self.network_, self.detector_, self.places_)
+
+    def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
+        """The heat of :meth:`explain` for each image in order, measured in batches.
+
+        Args:
+            X: N images.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Yields:
+            H x W float32, of the size of the image.
+
+        Raises:
+            ValueError: An image cannot be read.
+        """
+        check_is_fitted(self, "network_")
+        told, source = stage(progress, "heat maps"), open_images(X)
+        for heat in heat_maps(source, self.framing_, self.network_, self.places_, told):
+            if isinstance(heat, str):
+                raise ValueError(heat)
+            yield heat
 
     def _unseen_scores(self) -> npt.NDArray[np.float32]:
         """Scores of the labelled anomalies, each without its own label."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from anomem.evaluation.localisation import localise
+from anomem.evaluation.localisation import Localisation, localise
 
 Heat = npt.NDArray[np.float32]
 
@@ -31,10 +32,6 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.png"))
 
 
-def masks(folder: Path) -> list[Path]:
-    return files(folder / "masks")
-
-
 def brightness(image: Path) -> Heat:
     return np.asarray(Image.open(image), dtype=np.float32)
 
@@ -44,29 +41,34 @@ def high_is_hot(image: Path) -> Heat:
     return np.repeat(np.linspace(1, 0, 60, dtype=np.float32)[:, None], 80, axis=1)
 
 
+def found(heat_of: Callable[[Path], Heat], marked: Path, below: str = "") -> Localisation:
+    """What is measured of a map of each image, the anomalies being below a folder."""
+    folder = marked / "odd" / below
+    normal, anomalous = files(marked / "good"), files(folder)
+    heats = map(heat_of, [*normal, *anomalous])
+    return localise(heats, len(normal), anomalous, folder, files(marked / "masks" / below))
+
+
 def test_a_map_that_looks_beats_the_mean_map_and_one_that_does_not_is_it(marked: Path) -> None:
-    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
-    seen = localise(brightness, *asked)
+    seen = found(brightness, marked)
     assert set(seen.all.values()) == {1.0}
     assert seen.mean_map["pixel_auroc"] == pytest.approx(0.5)
-    blind = localise(high_is_hot, *asked)
+    blind = found(high_is_hot, marked)
     assert blind.all["pixel_auroc"] == pytest.approx(blind.mean_map["pixel_auroc"], abs=0.02)
     assert blind.by_kind["high"]["pixel_auroc"] > 0.8
     assert blind.by_kind["low"]["pixel_auroc"] < 0.2
 
 
 def test_large_maps_are_measured_at_256_pixels(marked: Path) -> None:
-    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
-    for file in (*asked[0], *asked[1], *masks(marked)):
+    for file in files(marked):
         with Image.open(file) as image:
             image.resize((800, 600), Image.Resampling.NEAREST).save(file)
-    assert localise(brightness, *asked).all["pixel_auroc"] > 0.999
+    assert found(brightness, marked).all["pixel_auroc"] > 0.999
 
 
 def test_without_folders_there_are_no_kinds(marked: Path) -> None:
-    low = marked / "odd" / "low"
-    found = localise(brightness, files(marked / "good"), files(low), low, masks(marked)[1:])
-    assert found.by_kind == {} and found.all["aupro"] == 1.0
+    low = found(brightness, marked, "low")
+    assert low.by_kind == {} and low.all["aupro"] == 1.0
 
 
 def test_an_anomaly_directly_in_the_folder_takes_no_map_of_a_kind(marked: Path) -> None:
@@ -75,16 +77,12 @@ def test_an_anomaly_directly_in_the_folder_takes_no_map_of_a_kind(marked: Path) 
         Image.open(marked / "odd" / "low" / "1.png").save(marked / folder / "1.png")
     mask = np.asarray(Image.open(marked / "masks" / "low" / "1_mask.png"))
     Image.fromarray(mask).save(marked / "masks" / "1.png")
-    asked = (files(marked / "good"), files(marked / "odd"), marked / "odd", masks(marked))
-    found = localise(brightness, *asked)
-    assert set(found.by_kind) == {"high", "low"}
-    assert found.by_kind["high"]["pixel_auroc"] == found.by_kind["low"]["pixel_auroc"] == 1.0
+    by_kind = found(brightness, marked).by_kind
+    assert set(by_kind) == {"high", "low"}
+    assert by_kind["high"]["pixel_auroc"] == by_kind["low"]["pixel_auroc"] == 1.0
 
 
 def test_a_mask_of_another_size_is_refused(marked: Path) -> None:
     Image.new("L", (8, 8)).save(marked / "masks" / "low" / "1_mask.png")
     with pytest.raises(ValueError, match="1_mask.png is 8 x 8 and its image 60 x 80; give a mask"):
-        localise(
-            brightness, files(marked / "good"), files(marked / "odd"), marked / "odd",
-            masks(marked),
-        )  # fmt: skip
+        found(brightness, marked)

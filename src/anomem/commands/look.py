@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from anomem.untrusted import check_regular
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
-    from anomem.fitted import StageProgress
 
 
 def score(arguments: Score) -> Result:
@@ -107,15 +106,21 @@ def _score_on_ray(arguments: Score) -> Result:
 
 def _write_heat_maps(model: AnoMem, files: Mapping[str, Path], progress: Any) -> list[str]:
     """Write the heat map of each image to its file; what came of those that failed."""
+    from anomem.data.sources import FileSource
+    from anomem.heat import heat_maps
     from anomem.report.heat import save_heat
 
     failed = []
-    for done, (path, file) in enumerate(files.items(), start=1):
+    source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
+    heats = heat_maps(source, model.framing_, model.network_, model.places_, told)
+    for (name, file), heat in zip(files.items(), heats, strict=True):
+        if isinstance(heat, str):
+            failed.append(f"no heat map of {heat}")
+            continue
         try:
-            save_heat(model.explain(path).heat, file)
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            failed.append(f"no heat map of {path}: {error}")
-        progress("heat maps", done, len(files))
+            save_heat(heat, file)
+        except (OSError, ValueError, MemoryError) as error:
+            failed.append(f"no heat map of {name}: {error}")
     return failed
 
 
@@ -125,6 +130,7 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.data.masks import mask_files
     from anomem.data.sources import open_images
     from anomem.evaluation.examined import examine
+    from anomem.evaluation.localisation import localise
     from anomem.evaluation.metrics import detection_metrics
     from anomem.report.evaluation import write_report
     from anomem.saved import load
@@ -158,16 +164,17 @@ def evaluate(arguments: Evaluate) -> Result:
             "normals": len(normal),
             "anomalies": len(anomalous),
         }
-        places = {}
+        located, places = None, {}
         if masks:
-            known = [Path(name) for name in normals.names]
-            places = _places(model, known, files, folder, masks, progress)
+            heats = model.heat_maps(examined.images, progress=progress)
+            located = localise(heats, len(normal), files, folder, masks)
+            places = {"heat maps": located.all, "mean map": located.mean_map, **located.by_kind}
     for name, value in result.items():
         tell(f"{name:<18} {value:.4g}")
     for name, metrics in places.items():
         tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
     result["rests_on"] = tell_resting(model, arguments.rule)
-    if places:
+    if located:
         result["places"] = places
     if arguments.report is not None:
         with progress_bars() as progress:
@@ -178,33 +185,12 @@ def evaluate(arguments: Evaluate) -> Result:
                 title=str(arguments.model),
                 rule=arguments.rule,
                 places=places,
+                heats=located.maps if located else None,
                 progress=partial(progress, "report"),
             )
         result["report"] = str(arguments.report)
         tell(str(arguments.report))
     return result, 0
-
-
-def _places(
-    model: AnoMem,
-    normal: Sequence[Path],
-    anomalous: Sequence[Path],
-    folder: Path,
-    masks: Sequence[Path],
-    progress: StageProgress,
-) -> dict[str, dict[str, float]]:
-    """Metrics of the heat maps: over all images, of the mean map, and of each kind of anomaly."""
-    from anomem.evaluation.localisation import localise
-
-    found = localise(
-        lambda image: model.explain(image).heat,
-        normal,
-        anomalous,
-        folder,
-        masks,
-        partial(progress, "heat maps"),
-    )
-    return {"heat maps": found.all, "mean map": found.mean_map, **found.by_kind}
 
 
 def prototypes(arguments: Prototypes) -> Result:

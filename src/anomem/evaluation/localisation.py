@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ LONGEST = 256
 """Pixels of the longer side at which maps are measured."""
 
 Heat = npt.NDArray[np.float32]
-HeatOf = Callable[[Path], Heat]
 
 
 @dataclass(frozen=True)
@@ -26,43 +25,42 @@ class Localisation:
     """Metrics of heat maps against masks, each a dictionary of ``pixel_metrics``.
 
     Attributes:
+        maps: Of all images, the normal ones first, at no more than 256 pixels a side.
         all: Over all images.
         mean_map: Of a map that does not look at the image: the mean one of the normals.
         by_kind: Over the normals and the anomalies of each sub-folder; empty where there is none.
     """
 
+    maps: list[Heat]
     all: dict[str, float]
     mean_map: dict[str, float]
     by_kind: dict[str, dict[str, float]]
 
 
 def localise(
-    heat_of: HeatOf,
-    normal: Sequence[Path],
+    heats: Iterable[Heat],
+    normals: int,
     anomalous: Sequence[Path],
     folder: Path,
     masks: Sequence[Path],
-    progress: Callable[[int, int], None] | None = None,
 ) -> Localisation:
     """Measure heat maps at no more than 256 pixels a side.
 
     Args:
-        heat_of: Heat map H x W of an image file.
-        normal: Normal images, at least one.
+        heats: Heat map H x W of each normal image and then of each anomalous one.
+        normals: Number of normal images, at least one.
         anomalous: Anomalous images below ``folder``.
         folder: Of the anomalous images; its sub-folders are their kinds.
         masks: Mask of each anomalous image.
-        progress: Called with the images done and in all.
 
     Raises:
         ValueError: A mask is not of the size of its image.
     """
     maps, truths = [], []
-    for done, image in enumerate([*normal, *anomalous], start=1):
-        heat = heat_of(image)
+    for index, heat in enumerate(heats):
         truth = np.zeros(heat.shape, dtype=bool)
-        if done > len(normal):
-            mask = masks[done - 1 - len(normal)]
+        if index >= normals:
+            mask = masks[index - normals]
             truth = read_mask(mask)
             if truth.shape != heat.shape:
                 raise ValueError(
@@ -71,15 +69,14 @@ def localise(
                 )
         maps.append(_shrunk(heat))
         truths.append(_shrunk(truth.astype(np.float32)) > 0.5)
-        if progress:
-            progress(done, len(normal) + len(anomalous))
-    mean = np.mean([resize(heat, (LONGEST, LONGEST)) for heat in maps[: len(normal)]], axis=0)
+    mean = np.mean([resize(heat, (LONGEST, LONGEST)) for heat in maps[:normals]], axis=0)
     blind = [resize(mean, heat.shape) for heat in maps]
     by_kind = {
-        kind: [*range(len(normal)), *(len(normal) + index for index in indices)]
+        kind: [*range(normals), *(normals + index for index in indices)]
         for kind, indices in _by_kind(anomalous, folder).items()
     }
     return Localisation(
+        maps,
         pixel_metrics(maps, truths),
         pixel_metrics(blind, truths),
         {

@@ -138,7 +138,8 @@ class Session:
     def heat_of(self, index: int) -> npt.NDArray[np.float32]:
         """The heat map of an image, H x W."""
         with self._busy:
-            return self.model.explain(self.images[index]).heat
+            (heat,) = self.model.heat_maps([self.images[index]])
+        return heat
 
     def _rank(self) -> None:
         scores = score_measured(self.model.detector_, self._measured)

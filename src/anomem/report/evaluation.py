@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -22,6 +22,7 @@ from anomem.evaluation.confidence import interval, overkill
 from anomem.evaluation.examined import Examined, Group, by_folder, groups
 from anomem.evaluation.metrics import detection_metrics
 from anomem.gallery import gallery, most_used_first
+from anomem.heat import Heat
 from anomem.measuring import measured_digests
 from anomem.presets import flat
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
@@ -50,6 +51,7 @@ def write_report(
     title: str,
     rule: str,
     places: Places,
+    heats: Sequence[Heat] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the page.
@@ -61,6 +63,7 @@ def write_report(
         title: Of the page.
         rule: By which the threshold was set.
         places: Metrics of the heat maps, by what they are of; empty without masks.
+        heats: Heat map of each image, where they are known, at a size no smaller than a picture.
         progress: Called with the images explained and in all.
     """
     normals, anomalies = len(examined.normal), len(examined.anomalous)
@@ -74,7 +77,7 @@ def write_report(
         figures=list(_figures(examined)),
         scores=_script_data(examined),
         folders=by_folder(examined),
-        groups=_shown(model, examined, groups(examined), progress),
+        groups=_shown(model, examined, groups(examined), heats, progress),
         research=list(_research(examined, places)),
         resting=_resting(model, rule),
         memory=_memory(model, examined),
@@ -147,15 +150,21 @@ def _shown(
     model: AnoMem,
     examined: Examined,
     found: list[Group],
+    heats: Sequence[Heat] | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[dict[str, Any]]:
     """The groups with the pictures of their images."""
-    total, done = sum(len(group.images) for group in found), 0
+    shown = [index for group in found for index in group.images]
+    total, done = len(shown), 0
+    if heats is None:
+        ours = model.heat_maps(choose(examined.images, np.array(shown, dtype=np.int64)))
+    else:
+        ours = (heats[index] for index in shown)
     sections = []
     for group in found:
         cards = []
         for index in group.images:
-            cards.append(_card(model, examined, index))
+            cards.append(_card(examined, index, next(ours)))
             done += 1
             if progress:
                 progress(done, total)
@@ -165,10 +174,10 @@ def _shown(
     return sections
 
 
-def _card(model: AnoMem, examined: Examined, index: int) -> dict[str, Any]:
+def _card(examined: Examined, index: int, heat: Heat) -> dict[str, Any]:
     """One image with its pictures, as the template shows it."""
     name = examined.names[index]
-    pictures = _pictures(model, name, examined.images[index], examined.mask_of(index))
+    pictures = _pictures(name, examined.images[index], heat, examined.mask_of(index))
     return {
         "name": name,
         "label": "anomalous" if examined.label[index] else "normal",
@@ -183,7 +192,10 @@ def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
     if resting is None:
         return None
     pixels = _held_out_file(model, Path(resting.name))
-    pictures = [] if pixels is None else _pictures(model, resting.name, pixels, None)
+    pictures = []
+    if pixels is not None:
+        (heat,) = model.heat_maps([pixels])
+        pictures = _pictures(resting.name, pixels, heat, None)
     lower = ", ".join(f"{score:.2f}" for score in resting.lower)
     return {
         "name": resting.name,
@@ -211,11 +223,11 @@ def _held_out_file(model: AnoMem, file: Path) -> npt.NDArray[np.uint8] | None:
 
 
 def _pictures(
-    model: AnoMem, name: str, pixels: Any, mask: npt.NDArray[np.bool_] | None
+    name: str, pixels: Any, heat: Heat, mask: npt.NDArray[np.bool_] | None
 ) -> list[dict[str, str]]:
     """An image, its heat map, both together, and its mask if there is one, as the page has them."""
     size = fitted_into(picture(pixels).size, _SIDE)
-    image, heat = coloured_pixels(pixels, size), model.explain(pixels).heat
+    image = coloured_pixels(pixels, size)
     small = np.asarray(Image.fromarray(heat).resize(size))
     pictures = {"image": image, "heat map": coloured(small), "overlay": overlaid(image, small)}
     if mask is not None:
