@@ -12,7 +12,10 @@ from sklearn.datasets import load_digits
 from anomem import AnoMem, Config
 from anomem.calibration import p_values
 from anomem.data.shape import batch_to_shape
-from anomem.scoring import measure, score_measured
+from anomem.data.sources import open_images
+from anomem.evaluation.examined import examine
+from anomem.scoring import digests, measure, score_measured
+from anomem.table import score_table
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -55,6 +58,7 @@ def test_false_alarms_stay_at_alpha(
             held_out_digest=torch.from_numpy(held_out),
             held_out_group=torch.from_numpy(held_out),
             held_out_kind=torch.zeros(len(held_out), dtype=torch.int64),
+            held_out_aside=torch.zeros(len(held_out), dtype=torch.bool),
         )
         p = p_values(scores[judged], model.calibration())
         rates.append(float((p <= alpha).mean()))
@@ -69,6 +73,27 @@ def test_p_values_are_small_together_with_the_prediction(model: AnoMem, digits: 
     p = model.p_value(both)
     assert p.min() == 1 / 20 and p.max() <= 1
     np.testing.assert_array_equal(model.predict(both, 0.2), p <= 0.2)
+
+
+def test_a_held_out_image_has_one_verdict_and_p_value(model: AnoMem, digits: Digits) -> None:
+    """The one on which the threshold rests too: alone, among others, in a table, and evaluated."""
+    known = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
+    held_out = digits["train"][torch.isin(known, model.reserve_.held_out_digest).numpy()]
+    odd = open_images(digits["anomalous"][:5])
+    assert len(held_out) == 19
+    for rule in (0.05, 0.2, 0.5):
+        together, p = model.predict(held_out, rule), model.p_value(held_out)
+        alone = np.concatenate([model.predict(image[None], rule) for image in held_out])
+        np.testing.assert_array_equal(alone, together)
+        np.testing.assert_array_equal([model.p_value(image[None])[0] for image in held_out], p)
+        np.testing.assert_array_equal(together, p <= rule)
+        # Of 19 held-out normals and one more, this many ranks are called anomalous.
+        assert together.sum() == round(20 * rule) - 1
+        table = score_table(model, open_images(held_out), rule=str(rule))
+        assert table["prediction"].to_pylist() == together.tolist()
+        assert table["p_value"].to_pylist() == p.tolist()
+        examined = examine(model, open_images(held_out), odd, rule=str(rule))
+        np.testing.assert_array_equal(examined.called[:19], together == 1)
 
 
 def test_changing_the_rule_changes_nothing_else(model: AnoMem, digits: Digits) -> None:

@@ -1,7 +1,11 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
 import torch
 from skimage import data
 from torch import Tensor
 
+from anomem import AnoMem
 from anomem.config import (
     Config,
     EncoderChoices,
@@ -13,6 +17,8 @@ from anomem.config import (
 )
 from anomem.network.deviation import MultiScaleMemory, one_class_scores
 from anomem.scoring import digests, highest_frames, measure, place_maps
+
+Digits = dict[str, npt.NDArray[np.uint8]]
 
 
 def test_digest_is_the_same_at_either_depth() -> None:
@@ -96,3 +102,16 @@ def test_highest_frame_of_each_image() -> None:
     scores = torch.tensor([1.0, 5.0, 2.0, 2.0, -1.0, 7.0])
     image = torch.tensor([3, 0, 3, 3, 9, 0])
     assert highest_frames(scores, image).tolist() == [5, 2, 4]
+
+
+@pytest.mark.parametrize("since", [0, 5])
+def test_a_score_does_not_depend_on_the_batch(since: int, tiny: Config, digits: Digits) -> None:
+    images, odd = digits["train"], digits["anomalous"]
+    model = AnoMem(tiny, device="cpu").fit(images, anomalies=odd[:8])
+    if since:
+        model.adapt(odd[8 : 8 + since], np.ones(since))
+    together = model.decision_function(images)
+    for size in (1, 2, 3, 7, 50):
+        parts = np.array_split(images, range(size, len(images), size))
+        apart = np.concatenate([model.decision_function(part) for part in parts])
+        np.testing.assert_array_equal(apart, together)

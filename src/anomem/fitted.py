@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from anomem.calibration import Calibration, p_values
+from anomem.calibration import Calibration, p_values, raised
 from anomem.config import Config
 from anomem.cross_fitting import held_out_scores, unseen_scores
 from anomem.data.framing import Framing
@@ -76,7 +76,8 @@ class Fitted(Configured):
         """Scores of the held-out normals, on which decisions rest.
 
         Those labelled normal since are scored as if they had not been labelled; those labelled
-        anomalous or set aside are left out.
+        anomalous or set aside are left out. All are raised a little, see
+        :func:`~anomem.calibration.raised`.
         """
         check_is_fitted(self, "network_")
         reserve = self.reserve_
@@ -84,7 +85,7 @@ class Fitted(Configured):
             reserve, self.detector_, self.network_.pooled_widths, self.config_, self.seed
         )
         return Calibration(
-            scores.double().numpy(),
+            raised(scores.double().numpy()),
             reserve.held_out_group[kept].numpy(),
             reserve.held_out_kind[kept].numpy(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -74,10 +75,15 @@ def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
     if device.type == "cuda":
         pixels = min(free_memory(device) // _BYTES_A_PIXEL, _PIXELS_OF_A_GPU)
     most = pixels // images[0, 0].numel()
-    return (floats_on(device, part) for part in images.split(max(most, 1)))
+    for part in images.split(max(most, 1)):
+        # With strides in one order, as convolutions are rounded otherwise in another.
+        yield floats_on(device, part).clone(memory_format=torch.contiguous_format)
 
 
 def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
+    if len(pixels) == 1:
+        # Matrix libraries have another road for a single row, which rounds otherwise.
+        return _measure_pass(network, pixels.repeat(2, 1, 1, 1)).at(torch.arange(1))
     maps = [network(each) for each in _with_mirror_image(network, pixels)]
     deviations = [network.deviations_of(each) for each in maps]
     scores = torch.stack([one_class_scores(each) for each in deviations]).mean(dim=0)
@@ -167,9 +173,13 @@ def digests(images: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def score_measured(detector: Detector, measured: Measured) -> Tensor:
-    """Score (N,) of measured images."""
-    score: Tensor = detector(measured)
-    return score
+    """Score (N,) float32 of measured images: of each the same beside any others.
+
+    How a product of matrices is rounded depends on its shape; in double precision, rounded to
+    single at the end, none of it is left.
+    """
+    exact: Tensor = copy.deepcopy(detector).double()(measured.double())
+    return exact.float()
 
 
 def highest_frames(scores: Tensor, image: Tensor) -> Tensor:

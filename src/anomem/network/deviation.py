@@ -114,9 +114,17 @@ class MultiScaleMemory(nn.Module):
         ]
 
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
-        """Log-odds of a labelled anomaly against a normal at each scale, (B, S)."""
-        means = [features.float().mean(dim=(2, 3), keepdim=True) for features in maps]
-        return torch.cat([self.evidence_map(z, s)[:, 0] for s, z in enumerate(means)], 1)
+        """Log-odds of a labelled anomaly against a normal at each scale, (B, S).
+
+        Each image by itself: a product of matrices is rounded by what lies beside it.
+        """
+        if len(self.kind_heads) == 0:
+            return torch.zeros(len(maps[0]), len(maps), device=maps[0].device)
+        odds = []
+        for features, head in zip(maps, self.kind_heads, strict=True):
+            weight, bias = head.weight[1] - head.weight[0], head.bias[1] - head.bias[0]
+            odds.append((features.float().mean(dim=(2, 3)) * weight).sum(dim=1) + bias)
+        return torch.stack(odds, 1)
 
     def evidence_map(self, features: Tensor, scale: int) -> Tensor:
         """The same at each place of a feature map (B, C_s, H_s, W_s), (B, H_s, W_s).

@@ -48,7 +48,7 @@ class Heads(nn.Module):
         Returns:
             (B, S).
         """
-        standard = (pooled.float() - self.mean) / self.std
+        standard = (pooled.to(self.mean.dtype) - self.mean) / self.std
         parts = standard.split(self.widths, dim=1)
         return torch.cat([head(part) for head, part in zip(self.scales, parts, strict=True)], 1)
 

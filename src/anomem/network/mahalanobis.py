@@ -44,7 +44,8 @@ class Mahalanobis(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Distance (B,) of pooled deviations (B, sum C_s)."""
-        return torch.linalg.vector_norm((pooled.float() - self.centre) @ self.whitening, dim=1)
+        values = pooled.to(self.centre.dtype)
+        return torch.linalg.vector_norm((values - self.centre) @ self.whitening, dim=1)
 
     def of_unseen(self, pooled: Tensor) -> Tensor:
         """Distances (N,) of normals, each half from a fit on the other: as unseen normals have."""

@@ -36,6 +36,10 @@ class Measured:
         """The same on the CPU."""
         return Measured(*(getattr(self, field.name).cpu() for field in fields(self)))
 
+    def double(self) -> Measured:
+        """The same in double precision."""
+        return Measured(*(getattr(self, field.name).double() for field in fields(self)))
+
     @staticmethod
     def joined(parts: list[Measured]) -> Measured:
         """Several sets as one."""
