@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from anomem.calibration import p_values
 from anomem.data.shape import batch_to_shape
 from anomem.data.sources import open_images
 from anomem.evaluation.examined import examine
+from anomem.rules import FindLabelled, Promise, threshold_by
 from anomem.scoring import digests, measure, score_measured
 from anomem.table import score_table
 
@@ -102,7 +104,46 @@ def test_changing_the_rule_changes_nothing_else(model: AnoMem, digits: Digits) -
     model.adapt(digits["anomalous"][:20], [1] * 20)
     scores = model.decision_function(digits["anomalous"])
     careful, balanced, lax = (
-        model.predict(digits["anomalous"], rule) for rule in ("zero-escapes", "f1", "cost:1:0.001")
+        model.predict(digits["anomalous"], rule) for rule in ("find-labelled", "f1", "cost:1:0.001")
     )
     assert careful.sum() >= balanced.sum() >= lax.sum()
     np.testing.assert_array_equal(model.decision_function(digits["anomalous"]), scores)
+
+
+@pytest.mark.parametrize("count", [4, 10, 30])
+def test_of_anomalies_like_n_labelled_one_in_n_and_one_escapes(
+    model: AnoMem, digits: Digits, count: int
+) -> None:
+    """The mean over 200 draws of which anomalies are labelled and which come later."""
+    scores, calibration = model.decision_function(digits["anomalous"]), model.calibration()
+    escapes = []
+    for draw in range(200):
+        labelled, later = np.split(np.random.default_rng(draw).permutation(scores), [count])
+        line = threshold_by(FindLabelled(), calibration, partial(np.copy, labelled))
+        assert labelled.min() > line
+        escapes.append(float((later <= line).mean()))
+    error = np.std(escapes) / np.sqrt(len(escapes))
+    promised = Promise(anomalies=count, learnt=0, alarms=0, held_out=19).escapes
+    assert promised == 1 / (count + 1)
+    # Less where the line lies halfway down to a normal.
+    assert promised / 3 < np.mean(escapes) < promised + 3 * error
+
+
+def test_a_promise_counts_what_the_training_has_not_learnt_from(
+    model: AnoMem, digits: Digits
+) -> None:
+    odd = digits["anomalous"][:8]
+    assert model.promise("f1") is None and model.promise(0.05) is None
+    model.adapt(odd, [1] * 8)
+    promise = model.promise("find-labelled")
+    assert promise is not None and (promise.anomalies, promise.learnt) == (8, 0)
+    alarms = (model.calibration().scores > model.threshold("find-labelled")).sum()
+    assert f"{alarms} of 19 held-out normals are called anomalous" in str(promise)
+    pixels = model.reserve_.labelled.pixels
+    model.reserve_ = replace(model.reserve_, learnt_pixels=pixels[:3])
+    assert "of new ones like the 5 labelled since the training up to 1 in 6 is" in str(
+        model.promise("find-labelled")
+    )
+    model.reserve_ = replace(model.reserve_, learnt_pixels=pixels)
+    promise = model.promise("find-labelled")
+    assert promise is not None and promise.escapes == 1 and "is not known" in str(promise)

@@ -9,9 +9,9 @@ from anomem.calibration import Calibration
 from anomem.rules import (
     BestF1,
     FalseAlarms,
+    FindLabelled,
     LeastCost,
     Rule,
-    ZeroEscapes,
     rule_of,
     threshold_by,
 )
@@ -46,11 +46,11 @@ def test_best_f1_is_that_of_the_best_of_all_thresholds(
 
 
 @given(normal=some_scores, anomalous=some_scores)
-def test_zero_escapes_misses_nothing_with_the_fewest_alarms(
+def test_find_labelled_misses_nothing_with_the_fewest_alarms(
     normal: list[float], anomalous: list[float]
 ) -> None:
     made = counts(
-        normal, anomalous, threshold_by(ZeroEscapes(), Calibration.of(normal), lambda: anomalous)
+        normal, anomalous, threshold_by(FindLabelled(), Calibration.of(normal), lambda: anomalous)
     )
     assert made == min(each for each in every_decision(normal, anomalous) if each[1] == 0)
 
@@ -74,14 +74,14 @@ def test_least_cost_is_that_of_the_best_of_all_thresholds(
 
 
 def test_a_threshold_lies_in_the_middle_of_a_gap() -> None:
-    assert threshold_by(ZeroEscapes(), Calibration.of([0.0, 1.0]), lambda: [3.0, 5.0]) == 2.0
+    assert threshold_by(FindLabelled(), Calibration.of([0.0, 1.0]), lambda: [3.0, 5.0]) == 2.0
     assert threshold_by(BestF1(), Calibration.of([0.0, 1.0]), lambda: [3.0, 5.0]) == 2.0
 
 
 def test_neighbouring_scores_are_told_apart() -> None:
     low = np.float32(1.0)
     high = np.nextafter(low, np.float32(2))
-    threshold = threshold_by(ZeroEscapes(), Calibration.of([low]), lambda: [high])
+    threshold = threshold_by(FindLabelled(), Calibration.of([low]), lambda: [high])
     assert (np.array([low, high]) > threshold).tolist() == [False, True]
 
 
@@ -94,7 +94,7 @@ def test_false_alarms_do_not_ask_for_anomalies() -> None:
         assert threshold_by(FalseAlarms(), Calibration.of([1.0, 2.0, 3.0]), anomalies) == 3.0
 
 
-@pytest.mark.parametrize("rule", [BestF1(), ZeroEscapes(), LeastCost(10, 0.1)])
+@pytest.mark.parametrize("rule", [BestF1(), FindLabelled(), LeastCost(10, 0.1)])
 def test_other_rules_need_labelled_anomalies(rule: Rule) -> None:
     with pytest.raises(ValueError, match="needs labelled anomalies and there are none; adapt to"):
         threshold_by(rule, Calibration.of([1.0, 2.0]), list)
@@ -103,7 +103,7 @@ def test_other_rules_need_labelled_anomalies(rule: Rule) -> None:
 def test_rules_are_written_as_words() -> None:
     assert rule_of(0.01) == rule_of("0.01") == FalseAlarms(0.01)
     assert rule_of("f1") == BestF1()
-    assert rule_of("zero-escapes") == ZeroEscapes()
+    assert rule_of("find-labelled") == FindLabelled()
     assert rule_of("cost:50:0.01") == rule_of(LeastCost(50, 0.01)) == LeastCost(50, 0.01)
 
 

@@ -56,10 +56,15 @@ class Common:
 class Deciding(Common):
     """Of every command that decides."""
 
-    rule: str = "0.05"
-    """Share of normal images that may be called anomalous, or f1, zero-escapes or cost:MISS:SHARE
-    (as cost:50:0.01: a miss costs 50 false alarms, 1% are anomalous) where anomalies are
-    labelled."""
+    rule: Annotated[
+        str,
+        arg(
+            help="What sets the threshold: the share of normal images that may be called "
+            "anomalous, as 0.05; or, where anomalies are labelled, find-labelled (all of them are "
+            "found), f1 (the best F1) or cost:MISS:SHARE (the least cost: with cost:50:0.01 a miss "
+            "costs 50 false alarms and 1% of the images are anomalous)."
+        ),
+    ] = "0.05"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,23 +137,30 @@ class Fit(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Common):
-    """Improve a detector with labelled images, in seconds unless at depth encoder."""
+    """Improve a detector with labelled images, in seconds unless at depth encoder.
 
-    model: Positional[Path]
+    Earlier labels stay; give those to take back with --forget.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
     out: Path
     """Folder for the adapted model; may be the same."""
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
     normal: str | None = None
-    """Of images labelled normal; at depth encoder, the normals to train on."""
+    """The same of images labelled normal; at depth encoder, of the normals to train on."""
     forget: str | None = None
-    """Of images whose earlier label is taken back, or that they were set aside."""
-    set_aside: str | None = None
-    """Of held-out normals that the threshold shall not rest on, as they are no good normals to a
-    person who has looked at them."""
+    """The same of images whose label is taken back, or that were set aside and count again."""
+    set_aside: Annotated[
+        str | None,
+        arg(
+            help="The same of held-out normals on which the threshold shall not rest, as a person "
+            "has looked at them and found them no good normals."
+        ),
+    ] = None
     labels: Path | None = None
-    """CSV file of labels, as anomem label writes it."""
+    """CSV file of labels, as anomem label writes it or as filled by hand."""
     depth: Literal["heads", "encoder"] = "heads"
     """heads takes seconds; encoder also trains encoder and memories, a fifth as long as fit."""
 
@@ -166,24 +178,41 @@ class Score(Deciding):
     can or the command fails.
     """
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
-    images: Positional[list[str]]
+    images: Annotated[
+        Positional[list[str]], arg(metavar="IMAGES ...", help_behavior_hint="(required)")
+    ]
     """Folders, files, globs or URLs, of images or of Parquet files."""
-    out: str
-    """Table to write, .csv or .parquet; with the engine ray the folder or URL of a table in
-    partitions, where a second call goes on."""
+    out: Annotated[
+        str,
+        arg(
+            help="Table to write, .csv or .parquet; with the engine ray the folder or URL of a "
+            "table in partitions. A second call goes on where the first ended."
+        ),
+    ]
     engine: Literal["local", "ray"] = "local"
     """local is this process; ray is the cluster of RAY_ADDRESS, or all of this machine."""
     heatmaps: Path | None = None
-    """Folder for a heat map an image (PNG)."""
+    """Folder for a heat map an image (PNG, of the size of the image)."""
+    overlay: FlagCreatePairsOff[bool] = False
+    """Lay each heat map over its image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlay and self.heatmaps is None:
+            raise ValueError("--overlay lays heat maps over their images; give --heatmaps too.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Deciding):
-    """Measure a detector on labelled images."""
+    """Measure a detector on normal and anomalous images that it has not seen.
 
-    model: Positional[Path]
+    Prints AUROC and other figures with 95% intervals, and how many of the images the model was
+    trained on or knows otherwise: figures on those are no measure of new ones.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
     normal: str
     """Folder, file or glob of normal images."""
@@ -197,12 +226,16 @@ class Evaluate(Deciding):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Deciding):
-    """Label images on a local page, the most telling first, and let the detector learn."""
+    """Label images on a local page, the most telling first, and let the detector learn.
 
-    model: Positional[Path]
+    Prints the address of the page, which this machine alone can open; Ctrl-C ends it, and every
+    answer is kept.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
-    images: Positional[Path]
-    """Folder of unlabelled images."""
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
+    """Folder of images to label."""
     labels: Path | None = None
     """CSV file that keeps every answer; labels.csv in the folder of images unless given."""
     out: Path | None = None
@@ -215,9 +248,9 @@ class Label(Deciding):
 class Prototypes(Common):
     """Show what the memory believes normal to be, as a page and a table of its prototypes."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
-    images: Positional[str]
+    images: Annotated[Positional[str], arg(metavar="IMAGES")]
     """Folder, file or glob of normal images."""
     out: Path
     """Folder for the page and the table."""
@@ -229,7 +262,7 @@ class Prototypes(Common):
 class Info(Common):
     """Show the configuration, the training and the library versions of a model."""
 
-    model: Positional[Path]
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
 
 

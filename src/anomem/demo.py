@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 from anomem.config import Config
 from anomem.data.demo import DemoImages, demo_images, thumbnail_auroc
+from anomem.data.prepare import prepare_frames
 from anomem.data.sources import ArraySource
 from anomem.detector import AnoMem
 from anomem.evaluation.examined import Examined
+from anomem.evaluation.known import known_among
 from anomem.evaluation.metrics import auroc
 from anomem.fitted import StageProgress
+from anomem.measuring import image_digests
 from anomem.presets import changed, default
 from anomem.report.evaluation import write_report
 from anomem.report.heat import Row, save_table
@@ -179,13 +182,17 @@ def _examined(
     names = [f"{kind}/{number}" for kind in crops for number in range(len(crops[kind]))]
     known = [mask for kind in shown for mask in images.masks[kind][shown[kind]]]
     nowhere = [None] * len(images.normal)
+    source = ArraySource(np.concatenate(list(crops.values())))
+    frames = prepare_frames(source, detector.framing_)
+    digest = image_digests(frames.frames, frames.image)
     return Examined(
-        ArraySource(np.concatenate(list(crops.values()))),
+        source,
         names,
         np.repeat([0, 1], [len(nowhere), len(known)]),
         _joined(scores),
         detector.threshold(ALPHA),
         [*nowhere, *known].__getitem__,
+        known_among(digest, detector.reserve_, detector.summary_["normals"]),
     )
 
 

@@ -23,7 +23,7 @@ from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
 from anomem.reserve import Reserve
 from anomem.resting import Resting, rests_on
-from anomem.rules import FalseAlarms, Rule, rule_of, threshold_by
+from anomem.rules import FalseAlarms, FindLabelled, Promise, Rule, rule_of, threshold_by
 from anomem.scoring import Scores, joined_scores, score_source
 
 StageProgress = Callable[[str, int, int], None]
@@ -132,7 +132,7 @@ class Fitted(Configured):
 
         Args:
             rule: A share alpha of normal images that may be called anomalous, on average over
-                draws of the held-out normals; or "f1", "zero-escapes" or "cost:MISS:SHARE", which
+                draws of the held-out normals; or "f1", "find-labelled" or "cost:MISS:SHARE", which
                 weigh held-out normals against labelled anomalies, as ``anomem.rules`` says.
 
         Raises:
@@ -144,6 +144,25 @@ class Fitted(Configured):
         """
         check_is_fitted(self, "network_")
         return threshold_by(rule_of(rule), self.calibration(), self._unseen_scores)
+
+    def promise(self, rule: str | float | Rule) -> Promise | None:
+        """What the rule "find-labelled" promises of new images; None of any other rule.
+
+        Args:
+            rule: See :meth:`threshold`.
+
+        Raises:
+            ValueError: As of :meth:`threshold`.
+        """
+        if not isinstance(rule_of(rule), FindLabelled):
+            return None
+        scores = self.calibration().scores
+        return Promise(
+            anomalies=int((self.reserve_.labelled.label == 1).sum()),
+            learnt=int(self.reserve_.learnt().sum()),
+            alarms=int((scores > self.threshold(rule)).sum()),
+            held_out=len(scores),
+        )
 
     def explain(self, image: object) -> Explanation:
         """Score of one image, of each scale, and the deviation map of each scale.

@@ -23,6 +23,7 @@ from anomem.scoring import (
     measure_set,
     place_maps,
     score_measured,
+    sums_by_image,
 )
 from anomem.training.batches import ImageSet
 from anomem.training.images import Chosen, Identities, TrainingImages
@@ -202,9 +203,7 @@ def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
         frames: F of them, at least one.
         image: (F,) int64, number of the image of each, 0 to N - 1.
     """
-    total = torch.zeros(int(image.max()) + 1, dtype=torch.int64)
-    total.index_add_(0, image, frame_digests(frames))
-    return total & torch.iinfo(torch.int64).max
+    return sums_by_image(frame_digests(frames), image, int(image.max()) + 1)
 
 
 def identities(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,6 +171,19 @@ def digests(images: Tensor) -> Tensor:
     )
 
 
+def sums_by_image(digest: Tensor, image: Tensor, count: int) -> Tensor:
+    """Digest of each of so many images, (count,) int64: the sum of those of its frames.
+
+    Args:
+        digest: (F,) int64, of the frames.
+        image: (F,) int64, number of the image of each.
+        count: Of the images.
+    """
+    total = torch.zeros(count, dtype=torch.int64)
+    total.index_add_(0, image, digest)
+    return total & torch.iinfo(torch.int64).max
+
+
 @torch.inference_mode()
 def score_measured(detector: Detector, measured: Measured) -> Tensor:
     """Score (N,) float32 of measured images: of each the same beside any others.
@@ -206,12 +219,14 @@ class MeasuredPart:
         measured: F frames; None where no image could be read.
         image: (F,) int64, index in the source of the image of each frame.
         errors: For each index that could not be read, the sentence that says why.
+        digest: Digest of the pixels of each image, in their order; None where not asked for.
     """
 
     images: range
     measured: Measured | None
     image: Tensor
     errors: dict[int, str]
+    digest: Tensor | None
 
 
 def measure_source(
@@ -219,8 +234,18 @@ def measure_source(
     source: ImageSource,
     framing: Framing,
     progress: Progress | None = None,
+    *,
+    digested: bool = False,
 ) -> Iterator[MeasuredPart]:
-    """Read and measure all images of a source, a batch in memory at a time."""
+    """Read and measure all images of a source, a batch in memory at a time.
+
+    Args:
+        network: In evaluation mode.
+        source: The images.
+        framing: How they become frames.
+        progress: Called with the images measured and in all.
+        digested: Whether digests of their pixels are wanted too.
+    """
     keep_freed_memory()
     total, step = len(source), _CUT if framing.cuts else BATCH
     for start in range(0, total, step):
@@ -230,7 +255,10 @@ def measure_source(
         errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
         image = torch.from_numpy(start + framed.image[batch.kept])
         measured = measure(network, batch.images) if batch.kept else None
-        yield MeasuredPart(range(start, stop), measured, image, errors)
+        digest = None
+        if digested:
+            digest = sums_by_image(digests(batch.images), image - start, stop - start)
+        yield MeasuredPart(range(start, stop), measured, image, errors, digest)
         if progress:
             progress(stop, total)
 
@@ -250,23 +278,34 @@ def score_source(
         Indices of a batch, and its scores; errors are numbered from its first image.
     """
     for part in measure_source(network, source, framing, progress):
-        first, count = part.images.start, len(part.images)
-        scale_scores = torch.full((count, len(network.memories)), torch.nan)
-        score = torch.full((count,), torch.nan)
-        errors = {index - first: why for index, why in part.errors.items()}
-        if part.measured is not None:
-            scores = score_measured(detector, part.measured)
-            highest = highest_frames(scores, part.image)
-            score[part.image[highest] - first] = scores[highest]
-            scale_scores[part.image[highest] - first] = part.measured.scores[highest]
-            finite = scores.isfinite() & part.measured.scores.isfinite().all(dim=1)
-            for index in (part.image[~finite].unique() - first).tolist():
-                score[index], scale_scores[index] = torch.nan, torch.nan
-                errors[index] = (
-                    f"{source.names[first + index]}: the score is not finite; "
-                    "the model is damaged, fit it again."
-                )
-        yield part.images, Scores(score.numpy(), scale_scores.numpy(), errors)
+        yield part.images, score_part(detector, part, source.names)
+
+
+def score_part(detector: Detector, part: MeasuredPart, names: Sequence[str]) -> Scores:
+    """Scores of a batch; errors are numbered from its first image.
+
+    Args:
+        detector: In evaluation mode.
+        part: The batch.
+        names: Of all images of its source.
+    """
+    first, count = part.images.start, len(part.images)
+    scale_scores = torch.full((count, len(detector.lambdas)), torch.nan)
+    score = torch.full((count,), torch.nan)
+    errors = {index - first: why for index, why in part.errors.items()}
+    if part.measured is not None:
+        scores = score_measured(detector, part.measured)
+        highest = highest_frames(scores, part.image)
+        score[part.image[highest] - first] = scores[highest]
+        scale_scores[part.image[highest] - first] = part.measured.scores[highest]
+        finite = scores.isfinite() & part.measured.scores.isfinite().all(dim=1)
+        for index in (part.image[~finite].unique() - first).tolist():
+            score[index], scale_scores[index] = torch.nan, torch.nan
+            errors[index] = (
+                f"{names[first + index]}: the score is not finite; "
+                "the model is damaged, fit it again."
+            )
+    return Scores(score.numpy(), scale_scores.numpy(), errors)
 
 
 def joined_scores(parts: Iterable[tuple[range, Scores]]) -> Scores:

@@ -2,6 +2,7 @@ import numpy as np
 
 from anomem.data.sources import open_images
 from anomem.evaluation.examined import Examined, groups
+from anomem.evaluation.known import Known
 
 SCORE = np.array([-1.0, 0.9, 2.0, 3.0, 0.2, 1.1, 5.0, 1.2], np.float32)
 EXAMINED = Examined(
@@ -11,6 +12,7 @@ EXAMINED = Examined(
     score=SCORE,
     threshold=1.0,
     mask_of=lambda index: None,
+    known=Known(8, 0, 0, 0, 0, whole=True),
 )
 
 

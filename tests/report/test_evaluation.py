@@ -64,6 +64,7 @@ def counted(examined: Examined, threshold: float) -> dict[str, int]:
 def test_page_stands_alone(page: Path) -> None:
     text = page.read_text()
     assert f"Evaluated on {date.today().isoformat()}." in text
+    assert "None of these images is known to the model, and none is there twice." in text
     assert "A map may glow on an image that is called normal" in text
     assert "zeros &lt;&amp;&gt;" in text
     assert text.count("src=") == text.count('src="data:image/jpeg;base64,')
@@ -78,6 +79,36 @@ def test_every_picture_loads_and_has_a_text(opened: Chrome) -> None:
     )
     assert len(pictures) > 40
     assert all(width > 0 and alt for width, alt in pictures)
+
+
+def test_a_picture_enlarges_by_a_click_and_by_the_keyboard(opened: Chrome) -> None:
+    links = opened.find_elements(By.CSS_SELECTOR, ".card .open")
+    link, small = links[1], links[1].size["width"]
+    opened.execute_script("arguments[0].scrollIntoView()", link)
+    window = opened.execute_script(
+        "const page = document.documentElement; return [page.clientWidth, page.clientHeight]"
+    )
+    for enlarge in (link.click, lambda: link.send_keys(Keys.ENTER)):
+        enlarge()
+        shown = opened.find_elements(By.CSS_SELECTOR, "figure:target")
+        assert [shown[0].size[side] for side in ("width", "height")] == window
+        picture = shown[0].find_element(By.TAG_NAME, "img")
+        assert picture.size["width"] > 2 * small and picture.size["height"] < window[1]
+        opened.switch_to.active_element.send_keys(Keys.TAB)
+        close = opened.switch_to.active_element
+        assert close.text == "close"
+        close.send_keys(Keys.ENTER)
+        assert not opened.find_elements(By.CSS_SELECTOR, "figure:target")
+        assert link.size["width"] == small
+    link.click()
+    body, told = opened.find_element(By.TAG_NAME, "body"), []
+    for key in (Keys.NULL, Keys.ARROW_RIGHT, Keys.ARROW_LEFT):
+        body.send_keys(key)
+        told.append(opened.find_element(By.CSS_SELECTOR, "figure:target figcaption").text)
+    assert [words.split()[0] for words in told] == ["heat", "overlay", "heat"]
+    assert told[0].endswith(".png")
+    body.send_keys(Keys.ESCAPE)
+    assert not opened.find_elements(By.CSS_SELECTOR, "figure:target")
 
 
 def test_the_slider_counts_again(opened: Chrome, examined: Examined) -> None:
@@ -126,6 +157,7 @@ def test_a_thousand_images_stay_small(model: AnoMem, examined: Examined, tmp_pat
         np.random.default_rng(0).normal(size=len(many)).astype(np.float32),
         0.0,
         lambda index: None,
+        examined.known,
     )
     write_report(model, large, tmp_path / "large.html", title="noise", rule="0.05", places={})
     assert len(many) >= 1000 and all(group.total >= MOST_SHOWN for group in groups(large))

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from anomem.report.heat import Row, save_heat, save_table
+from anomem.report.heat import Row, coloured, overlaid, save_heat, save_table
 
 
 def test_a_heat_map_has_the_size_of_the_image_and_brightens_with_deviation(tmp_path: Path) -> None:
@@ -17,6 +17,16 @@ def test_a_heat_map_has_the_size_of_the_image_and_brightens_with_deviation(tmp_p
     assert (np.diff(luma) >= 0).all() and luma[-1] > luma[0] + 200_000
     assert (pixels[0, :5] == pixels[0, 0]).all()  # up to the mean of normals
     assert (pixels[0, 28:] == pixels[0, -1]).all()  # from six standard deviations above it
+
+
+def test_an_overlay_shows_the_image_where_nothing_is_unusual() -> None:
+    image = data.astronaut()  # 512 rows, more than are overlaid at a time
+    heat = np.zeros((512, 512), np.float32)
+    heat[300:, :] = 6.0
+    shown = overlaid(image, heat)
+    assert (shown[:300] == image[:300]).all()
+    bright = coloured(heat[-1:])[0, 0].astype(float)
+    np.testing.assert_allclose(shown[300:], 0.25 * image[300:] + 0.75 * bright, atol=1)
 
 
 def test_a_table_has_a_row_an_image(tmp_path: Path) -> None:

@@ -18,3 +18,13 @@ def tell_resting(model: AnoMem, rule: str = "0.05") -> dict[str, Any] | None:
         return None
     tell(str(resting))
     return asdict(resting)
+
+
+def tell_decision(model: AnoMem, rule: str) -> dict[str, Any]:
+    """Tell what a threshold rests on and what its rule promises, and give it back as JSON."""
+    told: dict[str, Any] = {"rests_on": tell_resting(model, rule)}
+    promise = model.promise(rule)
+    if promise is not None:
+        tell(str(promise))
+        told["expected_escapes"] = promise.escapes
+    return told

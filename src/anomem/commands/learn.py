@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Adapt, Demo, Fit, Label, Result
-from anomem.commands.deciding import tell_resting
+from anomem.commands.deciding import tell_decision, tell_resting
 from anomem.progress import progress_bars
 from anomem.telling import tell
 
@@ -291,6 +291,7 @@ def label(arguments: Label) -> Result:
         f"{answers.file}: {now.normal} normal and {now.anomalous} anomalous; {now.left} images "
         f"not looked at, {low} to {high} of them anomalous"
     )
+    decided = tell_decision(model, arguments.rule)
     return {
         "answers": str(answers.file),
         "model": str(out),
@@ -298,4 +299,5 @@ def label(arguments: Label) -> Result:
         "anomalous": now.anomalous,
         "left": now.left,
         "anomalies_left": now.anomalies_left,
+        **decided,
     }, 0

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.arguments import Evaluate, Info, Prototypes, Result, Score
-from anomem.commands.deciding import tell_resting
+from anomem.commands.deciding import tell_decision
 from anomem.progress import progress_bars
 from anomem.telling import tell
 from anomem.untrusted import check_regular
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
+    from anomem.fitted import StageProgress
 
 
 def score(arguments: Score) -> Result:
@@ -50,13 +51,14 @@ def score(arguments: Score) -> Result:
         unfinished.remove()
         errors = table["error"].to_pylist()
         readable = [n for n, error in zip(source.names, errors, strict=True) if error is None]
-        failed = _write_heat_maps(model, {n: heat[n] for n in readable if n in heat}, progress)
+        heat = {name: heat[name] for name in readable if name in heat}
+        failed = _write_heat_maps(model, heat, arguments.overlay, progress)
     found = scored(table)
     tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
-    resting = tell_resting(model, arguments.rule)
+    decided = tell_decision(model, arguments.rule)
     for error in [*filter(None, errors), *failed]:
         tell(f"anomem: {error}", error=True)
-    result = {"table": str(out), **asdict(found), "rests_on": resting}
+    result = {"table": str(out), **asdict(found), **decided}
     return result, found.exit_code or (3 if failed else 0)
 
 
@@ -79,7 +81,8 @@ def _score_on_ray(arguments: Score) -> Result:
 
     source = open_images([absolute(path) for path in arguments.images])
     # A rule that is refused or warns does so once, here, and not in each worker.
-    load(arguments.model, device="cpu").threshold(arguments.rule)
+    model = load(arguments.model, device="cpu")
+    model.threshold(arguments.rule)
     refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
     partitions = Partitions(arguments.out)
     partitions.claim(arguments.model, arguments.rule)
@@ -98,27 +101,32 @@ def _score_on_ray(arguments: Score) -> Result:
         f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
         f"{len(before)} partitions were finished before"
     )
+    decided = tell_decision(model, arguments.rule)
     if now.errors:
         tell(f"anomem: {now.errors} images cannot be read; see their rows.", error=True)
     result = {"table": arguments.out, **asdict(now), "finished_before": len(before)}
-    return result, now.exit_code
+    return {**result, **decided}, now.exit_code
 
 
-def _write_heat_maps(model: AnoMem, files: Mapping[str, Path], progress: Any) -> list[str]:
+def _write_heat_maps(
+    model: AnoMem, files: Mapping[str, Path], overlay: bool, progress: StageProgress
+) -> list[str]:
     """Write the heat map of each image to its file; what came of those that failed."""
     from anomem.data.sources import FileSource
     from anomem.heat import heat_maps
     from anomem.report.heat import save_heat
+    from anomem.report.pictures import in_colours
 
     failed = []
     source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
     heats = heat_maps(source, model.framing_, model.network_, model.places_, told)
-    for (name, file), heat in zip(files.items(), heats, strict=True):
+    for index, ((name, file), heat) in enumerate(zip(files.items(), heats, strict=True)):
         if isinstance(heat, str):
             failed.append(f"no heat map of {heat}")
             continue
         try:
-            save_heat(heat, file)
+            image = in_colours(source[index]) if overlay else None
+            save_heat(heat, file, image)
         except (OSError, ValueError, MemoryError) as error:
             failed.append(f"no heat map of {name}: {error}")
     return failed
@@ -129,6 +137,7 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.data.joined import refuse_shared
     from anomem.data.masks import mask_files
     from anomem.data.sources import open_images
+    from anomem.evaluation.confidence import detection_intervals
     from anomem.evaluation.examined import examine
     from anomem.evaluation.localisation import localise
     from anomem.evaluation.metrics import detection_metrics
@@ -169,11 +178,17 @@ def evaluate(arguments: Evaluate) -> Result:
             heats = model.heat_maps(examined.images, progress=progress)
             located = localise(heats, len(normal), files, folder, masks)
             places = {"heat maps": located.all, "mean map": located.mean_map, **located.by_kind}
+    intervals = detection_intervals(normal, anomalous, threshold)
+    ends = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in intervals.items()}
     for name, value in result.items():
-        tell(f"{name:<18} {value:.4g}")
+        tell(f"{name:<18} {value:.4g}{ends.get(name, '')}")
+    tell("in brackets: 95% intervals, as long as no two images show the same part")
+    if str(examined.known):
+        tell(str(examined.known))
+    result |= {"intervals": intervals, "known": examined.known.as_json()}
     for name, metrics in places.items():
         tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
-    result["rests_on"] = tell_resting(model, arguments.rule)
+    result |= tell_decision(model, arguments.rule)
     if located:
         result["places"] = places
     if arguments.report is not None:

@@ -8,13 +8,20 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
+from anomem.copies import refuse_two_labels
 from anomem.data.joined import JoinedSource
 from anomem.data.listing import names_in_common
 from anomem.data.masks import read_mask
 from anomem.data.sources import ImageSource
 from anomem.detector import AnoMem
-from anomem.fitted import StageProgress
+from anomem.evaluation.confidence import Interval, rate_interval
+from anomem.evaluation.known import Known, known_among
+from anomem.fitted import StageProgress, stage
+from anomem.scoring import Scores, measure_source, score_part
+from anomem.training.images import Identities
 
 MOST_SHOWN = 40
 """Images of a group that are shown."""
@@ -32,6 +39,7 @@ class Examined:
         threshold: An image that scores above it is called anomalous.
         mask_of: Where an image is anomalous, H x W bool, by its index; None where that is not
             known.
+        known: How many of them the detector knew before.
     """
 
     images: ImageSource
@@ -40,6 +48,7 @@ class Examined:
     score: npt.NDArray[np.float32]
     threshold: float
     mask_of: Callable[[int], npt.NDArray[np.bool_] | None]
+    known: Known
 
     @property
     def called(self) -> npt.NDArray[np.bool_]:
@@ -77,10 +86,14 @@ def examine(
         progress: Called as ``progress(stage, done, total)``.
 
     Raises:
-        ValueError: An image cannot be read, or the rule is none.
+        ValueError: An image cannot be read, two of different labels have the same pixels, or the
+            rule is none.
     """
     threshold = model.threshold(rule)
-    scores = [model.decision_function(part, progress=progress) for part in (normal, anomalous)]
+    good, odd = (_scored(model, part, progress) for part in (normal, anomalous))
+    refuse_two_labels(
+        Identities(normal.names, good[1], good[1]), Identities(anomalous.names, odd[1], odd[1])
+    )
 
     def mask_of(index: int) -> npt.NDArray[np.bool_] | None:
         return read_mask(masks[index - len(normal)]) if masks and index >= len(normal) else None
@@ -88,7 +101,30 @@ def examine(
     images = JoinedSource([normal, anomalous])
     label = np.repeat([0, 1], [len(normal), len(anomalous)])
     names = [*names_in_common(normal.names), *names_in_common(anomalous.names)]
-    return Examined(images, names, label, np.concatenate(scores), threshold, mask_of)
+    return Examined(
+        images,
+        names,
+        label,
+        np.concatenate([good[0], odd[0]]),
+        threshold,
+        mask_of,
+        known_among(torch.cat([good[1], odd[1]]), model.reserve_, model.summary_["normals"]),
+    )
+
+
+def _scored(
+    model: AnoMem, source: ImageSource, progress: StageProgress | None
+) -> tuple[npt.NDArray[np.float32], Tensor]:
+    """Scores and digests of images."""
+    network, scores, digests = model.network_, list[Scores](), list[Tensor]()
+    told = stage(progress, "scoring")
+    for part in measure_source(network, source, model.framing_, told, digested=True):
+        scores.append(score_part(model.detector_, part, source.names))
+        if scores[-1].errors:
+            raise ValueError(next(iter(scores[-1].errors.values())))
+        assert part.digest is not None
+        digests.append(part.digest)
+    return np.concatenate([each.score for each in scores]), torch.cat(digests)
 
 
 @dataclass(frozen=True)
@@ -117,6 +153,11 @@ class FolderRow:
     images: int
     called: int
     mean_score: float
+
+    @property
+    def interval(self) -> Interval:
+        """Of the share that is called anomalous, 95%."""
+        return rate_interval(self.called, self.images)
 
 
 def groups(examined: Examined) -> list[Group]:

@@ -28,7 +28,7 @@ def detection_metrics(
     false_rate, true_rate, _ = roc_curve(label, score, drop_intermediate=False)
     return {
         "auroc": auroc(normal, anomalous),
-        "average_precision": float(average_precision_score(label, score)),
+        "average_precision": average_precision(normal, anomalous),
         "fpr_at_95_tpr": float(false_rate[np.argmax(true_rate >= 0.95)]),
         "f1": float(f1_score(label, score > threshold)),
     }
@@ -37,6 +37,11 @@ def detection_metrics(
 def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     """Area under the ROC curve: the chance that an anomaly scores above a normal image."""
     return float(roc_auc_score(*labelled(normal, anomalous)))
+
+
+def average_precision(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
+    """Precision averaged over the anomalies found, from the highest score down."""
+    return float(average_precision_score(*labelled(normal, anomalous)))
 
 
 def ood_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, float]:

@@ -18,7 +18,13 @@ from anomem.data.framing import frame
 from anomem.data.joined import choose
 from anomem.data.sources import FileSource
 from anomem.detector import AnoMem
-from anomem.evaluation.confidence import interval, overkill
+from anomem.evaluation.confidence import (
+    detection_intervals,
+    escape_bound,
+    overkill,
+    overkill_interval,
+    rate_interval,
+)
 from anomem.evaluation.examined import Examined, Group, by_folder, groups
 from anomem.evaluation.metrics import detection_metrics
 from anomem.gallery import gallery, most_used_first
@@ -33,8 +39,8 @@ from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, pictu
 from anomem.versions import library_versions
 from anomem.writing import write_text
 
-_SIDE = 192
-"""Longest side of a picture on the page, in pixels."""
+_SIDE = 384
+"""Longest side of a picture on the page, in pixels; a click enlarges it."""
 _PROTOTYPES = 12
 """Of each scale on the page."""
 _REMEMBERED = 300
@@ -71,6 +77,9 @@ def write_report(
         title=title,
         date=date.today().isoformat(),
         rule=rule,
+        known=str(examined.known),
+        whole=examined.known.whole,
+        promise=model.promise(rule),
         normals=normals,
         anomalies=anomalies,
         tiles=_tiles(examined),
@@ -91,22 +100,24 @@ def _tiles(examined: Examined) -> list[dict[str, str]]:
     normal, anomalous = examined.normal, examined.anomalous
     misses = int((anomalous <= examined.threshold).sum())
     alarms = int((normal > examined.threshold).sum())
-    low, high = interval(overkill, normal, anomalous)
     return [
         {
             "name": "missed anomalies",
             "value": str(misses),
-            "words": f"of {len(anomalous)}",
+            "words": f"of {len(anomalous)} {_range(rate_interval(misses, len(anomalous)))}",
         },
         {
             "name": "false alarms",
             "value": str(alarms),
-            "words": f"among {len(normal)} normal images",
+            "words": f"among {len(normal)} normal images "
+            f"{_range(rate_interval(alarms, len(normal)))}",
         },
         {
-            "name": "false alarms if none may be missed",
+            "name": "false alarms if none of these anomalies may be missed",
             "value": f"{overkill(normal, anomalous):.1%}",
-            "words": f"of normal images [{low:.1%}, {high:.1%}]",
+            "words": f"of normal images {_range(overkill_interval(normal, anomalous))}; of further "
+            f"anomalies like these 1 in {len(anomalous) + 1} is expected to be missed, up to "
+            f"{escape_bound(len(anomalous)):.0%} may be",
         },
         {
             "name": "threshold",
@@ -114,6 +125,10 @@ def _tiles(examined: Examined) -> list[dict[str, str]]:
             "words": "scores above it are called anomalous",
         },
     ]
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.1%}, {interval[1]:.1%}]"
 
 
 def _figures(examined: Examined) -> Iterator[dict[str, str]]:
@@ -130,17 +145,11 @@ def _figures(examined: Examined) -> Iterator[dict[str, str]]:
 
 def _research(examined: Examined, places: Places) -> Iterator[tuple[str, str]]:
     """The figures of the literature, with their 95% intervals."""
-    measured = detection_metrics(examined.normal, examined.anomalous, examined.threshold)
-    names = list(measured)
-    low, high = interval(
-        lambda normal, anomalous: [
-            detection_metrics(normal, anomalous, examined.threshold)[name] for name in names
-        ],
-        examined.normal,
-        examined.anomalous,
-    )
-    for number, name in enumerate(names):
-        yield name, f"{measured[name]:.3f} [{low[number]:.3f}, {high[number]:.3f}]"
+    asked = examined.normal, examined.anomalous, examined.threshold
+    intervals = detection_intervals(*asked)
+    for name, value in detection_metrics(*asked).items():
+        low, high = intervals[name]
+        yield name, f"{value:.3f} [{low:.3f}, {high:.3f}]"
     for of, metrics in places.items():
         for name, value in metrics.items():
             yield f"{name}, {of}", f"{value:.3f}"

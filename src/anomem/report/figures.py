@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from anomem.evaluation.confidence import GRID, Values, interval, precision, roc
+from anomem.evaluation.confidence import Values
+from anomem.evaluation.curves import GRID, precision, precision_band, roc, roc_band
 from anomem.evaluation.examined import Examined
 from anomem.report.colours import BLACK, BLUE, VERMILION
 
@@ -23,7 +24,7 @@ def roc_figure(examined: Examined) -> str:
     normal, anomalous = examined.normal, examined.anomalous
     figure, axes = _figure("normal images called anomalous", "anomalies found")
     axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle=":", label="guessing")
-    _curve(axes, roc(normal, anomalous), interval(roc, normal, anomalous))
+    _curve(axes, roc(normal, anomalous), roc_band(normal, anomalous))
     _mark(axes, (normal > examined.threshold).mean(), (anomalous > examined.threshold).mean())
     axes.legend(loc="lower right", frameon=False)
     return _svg(figure, "roc")
@@ -33,7 +34,7 @@ def precision_figure(examined: Examined) -> str:
     """Precision-recall curve with its 95% band, and the threshold on it."""
     normal, anomalous = examined.normal, examined.anomalous
     figure, axes = _figure("anomalies found", "right among those called anomalous")
-    _curve(axes, precision(normal, anomalous), interval(precision, normal, anomalous))
+    _curve(axes, precision(normal, anomalous), precision_band(normal, anomalous))
     if examined.called.any():
         right = (examined.label[examined.called] == 1).mean()
         _mark(axes, (anomalous > examined.threshold).mean(), right)

@@ -25,6 +25,8 @@ _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 
 _MOST_COVERED = 0.75
 """Of the image below the hottest place of an overlay."""
+_STRIP = 256
+"""Rows that are overlaid at a time, so that large photographs take no multiple of their size."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,21 @@ class Row:
     mask: npt.NDArray[np.bool_]
 
 
-def save_heat(heat: npt.NDArray[np.float32], file: Path) -> None:
-    """Write a heat map H x W as a PNG of the same size."""
+def save_heat(
+    heat: npt.NDArray[np.float32], file: Path, image: npt.NDArray[np.uint8] | None = None
+) -> None:
+    """Write a heat map as a PNG of the same size.
+
+    Args:
+        heat: H x W.
+        file: To write.
+        image: H x W x 3, which it is laid over; None where it is shown alone.
+    """
     about = PngInfo()
     about.add_text("Software", HEAT_MAP)
+    shown = coloured(heat) if image is None else overlaid(image, heat)
     with replacing(file) as part:
-        Image.fromarray(coloured(heat)).save(part, format="png", pnginfo=about)
+        Image.fromarray(shown).save(part, format="png", pnginfo=about)
 
 
 def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -60,8 +71,12 @@ def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
 
 def overlaid(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """A heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
-    share = _MOST_COVERED * np.asarray(_RANGE(heat))[..., None]
-    return ((1 - share) * image + share * coloured(heat)).astype(np.uint8)
+    shown = np.empty_like(image)
+    for start in range(0, len(image), _STRIP):
+        rows = slice(start, start + _STRIP)
+        share = _MOST_COVERED * np.asarray(_RANGE(heat[rows]), np.float32)[..., None]
+        shown[rows] = (1 - share) * image[rows] + share * coloured(heat[rows])
+    return shown
 
 
 def save_table(rows: Sequence[Row], file: Path, title: str) -> None:

@@ -19,6 +19,11 @@ def picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray(eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight)
 
 
+def in_colours(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Pixels as :func:`picture` takes them, H x W x 3 uint8."""
+    return np.asarray(picture(pixels).convert("RGB"))
+
+
 def coloured_pixels(pixels: Pixels, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Pixels as :func:`picture` takes them at another size (width, height), H x W x 3 uint8."""
     return np.asarray(picture(pixels).convert("RGB").resize(size))

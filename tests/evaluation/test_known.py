@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anomem import AnoMem
+from anomem.data.prepare import prepare_frames
+from anomem.data.sources import open_images
+from anomem.evaluation.known import Known, known_among
+from anomem.measuring import image_digests
+
+Digits = dict[str, npt.NDArray[np.uint8]]
+
+
+def known(model: AnoMem, *images: npt.NDArray[np.uint8], trained: int = 0) -> Known:
+    frames = prepare_frames(open_images(np.concatenate(images)), model.framing_)
+    return known_among(image_digests(frames.frames, frames.image), model.reserve_, trained)
+
+
+def test_new_images_are_not_known(model: AnoMem, digits: Digits) -> None:
+    found = known(model, digits["normal"], digits["anomalous"])
+    assert not any(found.as_json().values()) and str(found) == ""
+
+
+def test_each_image_counts_once_by_what_was_done_with_it_last(
+    model: AnoMem, digits: Digits
+) -> None:
+    normals = digits["train"]
+    before = known(model, normals)
+    assert before.trained + before.held_out == len(normals) and before.held_out == 19
+    model.adapt(np.concatenate([normals[:4], digits["anomalous"][:6]]), [0] * 4 + [1] * 6)
+    after = known(model, normals, digits["anomalous"])
+    assert after.labelled == 10
+    assert after.trained + after.held_out == len(normals) - 4
+
+
+def test_copies_are_counted_beside_the_first(model: AnoMem, digits: Digits) -> None:
+    one = digits["normal"][:1]
+    found = known(model, one, one, one, digits["normal"][1:3])
+    assert found.copies == 2
+    assert str(found) == "2 of 5 images are copies of others, pixel by pixel, and count again"
+
+
+def test_of_many_trained_on_some_are_remembered(model: AnoMem, digits: Digits) -> None:
+    few = replace(model.reserve_, trained_digest=model.reserve_.trained_digest[:7])
+    model.reserve_ = few
+    found = known(model, digits["train"], trained=300)
+    assert found.trained == 7 and not found.whole
+    assert "7 or more trained on" in str(found)
+
+
+def test_anomalies_of_the_fit_are_trained_on_also_when_forgotten(
+    model: AnoMem, digits: Digits
+) -> None:
+    odd = digits["anomalous"][:5]
+    model.adapt(odd, [1] * 5)
+    model.reserve_ = replace(
+        model.reserve_, learnt_pixels=torch.cat([model.reserve_.labelled.pixels])
+    )
+    model.forget(odd)
+    assert known(model, odd).trained == 5
