@@ -219,6 +219,35 @@ def test_an_alpha_next_to_nothing_hides_nothing() -> None:
     np.testing.assert_array_equal(pil_to_array(with_alpha(noise), "image 0"), PHOTO)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_multiplied_by_an_alpha_of_zeros_are_the_picture(
+    tmp_path: Path, channels: int
+) -> None:
+    # What says that its colours are multiplied by an alpha of zeros would be black where it was so.
+    colour = PHOTO[..., :channels]
+    path = tmp_path / "premultiplied.tif"
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(
+        path,
+        np.dstack([colour, np.zeros_like(colour[..., 0])]),
+        photometric=photometric,
+        planarconfig="contig",
+        extrasamples=["assocalpha"],
+    )
+    np.testing.assert_array_equal(decode(path), colour)
+
+
+def test_colours_multiplied_by_their_alpha_are_composited_on_white(tmp_path: Path) -> None:
+    path = tmp_path / "premultiplied.tif"
+    pixels = np.zeros((2, 3, 4), np.uint8)  # transparent
+    pixels[0, 0] = [200, 10, 30, 255]
+    pixels[0, 1] = [100, 5, 15, 128]  # the same, seen by half
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=["assocalpha"])
+    seen = decode(path).astype(int)
+    assert seen[0, 0].tolist() == [200, 10, 30] and (seen[1] == 255).all()
+    assert np.abs(seen[0, 1] - [227, 132, 142]).max() <= 1
+
+
 @pytest.mark.parametrize("channels", [2, 4])
 def test_16_bit_alpha_of_zeros_hides_nothing(tmp_path: Path, channels: int) -> None:
     pixels = deep(7, 5, channels)
@@ -285,6 +314,28 @@ def test_volumes_and_sequences_of_pnm_are_refused(tmp_path: Path) -> None:
         assert "the file has several frames" in message(path)
         path.write_bytes(one + b"\n")
         assert decode(path).shape[:2] == (9, 14)
+
+
+def test_a_page_below_another_and_two_photographs_of_a_camera_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two"
+    with tifffile.TiffWriter(path) as file:
+        file.write(PHOTO, photometric="rgb", subifds=1)
+        file.write(255 - PHOTO, photometric="rgb")
+    assert "the file has several pages" in message(path)
+    pair = [Image.fromarray(PHOTO), Image.fromarray(255 - PHOTO)]
+    pair[0].save(path, "MPO", save_all=True, append_images=pair[1:])
+    assert "the file has several frames" in message(path)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG", "AVIF"])
+def test_a_pillow_image_of_several_frames_is_refused_and_a_frame_of_it_is_not(kind: str) -> None:
+    frames = [Image.fromarray(pixels) for pixels in (PHOTO, 255 - PHOTO)]
+    content = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+    with Image.open(io.BytesIO(content)) as several:
+        with pytest.raises(ImageError, match="image 0: this is a file of 2 frames, and a score"):
+            pil_to_array(several, "image 0")
+        several.seek(1)
+        assert pil_to_array(several.copy(), "image 1").shape == PHOTO.shape
 
 
 def test_smaller_versions_of_a_picture_are_no_pages(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -82,16 +83,18 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
     """Convert a Pillow image of any mode, upright as its EXIF orientation says.
 
     Args:
-        image: the image; only its current frame is taken.
+        image: the image.
         name: what to call it in an error.
 
     Returns:
         H x W x 1 (grey) or H x W x 3 (RGB), uint8, or uint16 for the modes of 16 bits.
 
     Raises:
-        ImageError: the pixels are 32-bit numbers, or cannot be read.
+        ImageError: it is a file of several frames, the pixels are 32-bit numbers, or cannot be
+            read.
     """
     try:
+        _refuse_open_frames(image, name)
         image.load()
         return _upright(image, name).on(1)
     except ImageError:
@@ -128,6 +131,8 @@ def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
     BUDGET.take(image_cost(image, file, page), name)
     if least is not None:
         image.draft(None, (least, least))
+    if image.mode == "RGBA" and "RGBa" in (image.tile[0].args or ()):
+        image._mode = "RGBa"  # as the file has it, or Pillow divides by an alpha of zeros
     _load(image)
     layers = replace(_upright(image, name), lossy=_is_lossy(image, file))
     if opened is not None and image.mode in GREY_16 and tiff.white_is_0(opened):
@@ -165,8 +170,10 @@ def _quietly(factory: Any, file: BinaryIO) -> ImageFile.ImageFile:
 
 
 def _refuse_frames(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> None:
-    """Refuse what has several frames. In a JPEG the others are versions of the first."""
-    several = image.format not in ("JPEG", "MPO", "TIFF") and getattr(image, "is_animated", False)
+    """Refuse what has several frames. Those of a TIFF are its pages."""
+    several = image.format not in ("MPO", "TIFF") and getattr(image, "is_animated", False)
+    if image.format == "MPO":
+        several = _has_pair(image)
     if image.format == "PPM" and image.tile[0].codec_name == "raw":
         bits = {"1": 1, "L": 8, "RGB": 24}.get(image.mode, 16)
         file.seek(image.tile[0].offset + (image.width * bits + 7) // 8 * image.height)
@@ -174,6 +181,26 @@ def _refuse_frames(image: ImageFile.ImageFile, file: BinaryIO, name: str) -> Non
     if several:
         reason = "the file has several frames, and a score would see one"
         raise ImageError(name, reason, tiff.APART)
+
+
+def _has_pair(image: ImageFile.ImageFile) -> bool:
+    """Whether a JPEG holds another photograph, as of a stereo camera, and no preview or map."""
+    several, first = False, (image.size, image.mode)
+    with suppress(Exception):  # what cannot be read of the others is no one's picture
+        for frame in range(1, int(getattr(image, "n_frames", 1))):
+            image.seek(frame)
+            several = several or (image.size, image.mode) == first
+    image.seek(0)
+    return several
+
+
+def _refuse_open_frames(image: Image.Image, name: str) -> None:
+    frames = 1
+    with suppress(Exception):  # its file may be closed
+        frames = int(getattr(image, "n_frames", 1))
+    if frames > 1 and getattr(image, "format", None) != "MPO":
+        reason = f"this is a file of {frames} frames, and a score would see one"
+        raise ImageError(name, reason, "give each as an image of its own, image.copy() after seek")
 
 
 def _load(image: ImageFile.ImageFile) -> None:

@@ -18,6 +18,8 @@ from anomem.data.opening import ImageError
 Pixels = npt.NDArray[Any]
 
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
+_MULTIPLIED = ("RGBa", "La")
+"""Modes whose colours are multiplied by the alpha."""
 DEPTHS = "convert it to 8 or 16 bits (uint8 or uint16)"
 _STRIP = 2**20
 """Pixels that are converted at a time."""
@@ -113,18 +115,24 @@ def _converted(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     grey, clear = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
     channels = 1 if grey else 3
     wanted = ("L" if grey else "RGB") + ("A" if clear else "")
+    if image.mode in _MULTIPLIED and _hides_all(image):  # dividing by it leaves nothing
+        wanted = image.mode
     if not clear and image.width * image.height <= _STRIP:
         return np.array(image.convert(wanted)).reshape(image.height, image.width, channels), None
     colour = np.empty((image.height, image.width, channels), np.uint8)
     alpha = np.empty(colour.shape[:2], np.uint8) if clear else None
     for rows in strips(image.height, image.width):
-        pixels = np.asarray(_rows(image, rows).convert(wanted)).reshape(
-            -1, image.width, len(wanted)
-        )
+        part = _rows(image, rows)
+        part = part if part.mode == wanted else part.convert(wanted)
+        pixels = np.asarray(part).reshape(-1, image.width, len(wanted))
         colour[rows] = pixels[..., :channels]
         if alpha is not None:
             alpha[rows] = pixels[..., -1]
     return colour, alpha
+
+
+def _hides_all(image: Image.Image) -> bool:
+    return int(np.asarray(image.getchannel("a")).max()) <= 255 // _VISIBLE
 
 
 def _rows(image: Image.Image, rows: slice) -> Image.Image:

@@ -58,7 +58,7 @@ def refuse_pages(tiff: tifffile.TiffFile, name: str) -> None:
         except Exception:  # the end of the list, or of what can be read of it
             break
         several = several or not (isinstance(other, tifffile.TiffPage) and _is_reduced(other))
-    if several:
+    if several or _has_page_below(page):
         raise ImageError(name, "the file has several pages, and a score would see one", APART)
 
 
@@ -115,6 +115,17 @@ def orientation(tiff: tifffile.TiffFile) -> int:
     """The EXIF orientation of the first page."""
     tag = first_page(tiff).tags.get("Orientation")
     return int(tag.value) if tag is not None else 1
+
+
+def _has_page_below(page: tifffile.TiffPage) -> bool:
+    for index in range(min(len(page.subifds or ()), _MOST_REDUCED)):
+        try:
+            below = page.pages[index] if page.pages is not None else None
+        except Exception:  # the end of what can be read of them
+            break
+        if isinstance(below, tifffile.TiffPage) and not _is_reduced(below):
+            return True
+    return False
 
 
 def _is_reduced(page: tifffile.TiffPage) -> bool:
