@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from anomem.data.sources import open_images
-from anomem.outputs import heat_map_files, refuse_among_images, refuse_input
+from anomem.outputs import heat_map_files, refuse_among_images, refuse_input, refuse_report
 from anomem.report.heat import save_heat
 
 
@@ -82,3 +82,14 @@ def test_a_table_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is one of the inputs"):
         refuse_input(odd, [odd], open_images([odd]))
     assert os.path.getsize(odd)
+
+
+def test_a_report_replaces_no_image_no_mask_and_no_part_of_the_model(tmp_path: Path) -> None:
+    image, mask = photograph(tmp_path / "a" / "x.png"), photograph(tmp_path / "b" / "x_mask.png")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    given = (tmp_path / "model", [str(image), "s3://bucket/y.png"], [mask])
+    for file in (image, mask, tmp_path / "link" / "x.png", tmp_path / "model" / "model.json"):
+        with pytest.raises(ValueError, match="is one of the inputs; give another place"):
+            refuse_report(file, *given)
+    for folder in ("a", "model"):
+        refuse_report(tmp_path / folder / "report.html", *given)

@@ -107,3 +107,12 @@ def test_a_path_given_twice_has_two_rows(model: AnoMem, images: Path, tmp_path: 
     table = score_on(model, open_images([file, file]), unfinished, rule="0.05")
     assert table["path"].to_pylist() == [file, file] and table["score"][0] == table["score"][1]
     assert not unfinished.file.exists()
+
+
+def test_a_name_that_is_too_long_with_more_behind_it_costs_no_table(
+    model_folder: Path, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    table = tmp_path / f"{'n' * 245}.csv"
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(model_folder), str(folders["anomalous"]), "--out", str(table)])
+    assert ended.value.code == 0 and table.stat().st_size > 0

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from anomem.data.listing import local_path
+from anomem.data.listing import local_path, protocol_of
 from anomem.data.parquet_rows import ParquetSource
 from anomem.data.sources import ImageSource
+from anomem.description import DESCRIPTION
 
 HEAT_MAP = "AnoMem heat map"
 """What a picture of ours says of itself, as the PNG text ``Software``."""
@@ -77,6 +78,19 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
         raise ValueError(f"{file} is one of the inputs; give another place.")
     if tables and file.suffix != ".csv":
         refuse_among_images(file.parent, given, [])
+
+
+def refuse_report(file: Path, model: Path, images: Sequence[str], masks: Sequence[Path]) -> None:
+    """See that a page replaces no image, no mask and no part of the model.
+
+    Raises:
+        ValueError: It would.
+    """
+    target = os.path.realpath(file)
+    inputs = {os.path.realpath(name) for name in [*images, *masks] if protocol_of(name) is None}
+    inputs.update(os.path.realpath(part) for part in model.glob("*.safetensors"))
+    if target in {*inputs, os.path.realpath(model / DESCRIPTION)}:
+        raise ValueError(f"{file} is one of the inputs; give another place.")
 
 
 def _searched(given: str) -> str | None:

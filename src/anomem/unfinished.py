@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ class Unfinished:
 
     def remove(self) -> None:
         """Remove the rows, once the table is whole."""
-        self.file.unlink(missing_ok=True)
+        with suppress(OSError):  # the table is there, and rows that stay are held against versions
+            self.file.unlink(missing_ok=True)
 
 
 def score_on(

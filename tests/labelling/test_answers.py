@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anomem.labelling.answers import AnswerFile
+from anomem.telling import path_as_text
 
 
 def written(folder: Path, content: str | bytes) -> AnswerFile:
@@ -32,6 +33,13 @@ def test_the_last_answer_of_an_image_counts(tmp_path: Path) -> None:
         (str(tmp_path / "deep" / "a.png"), "anomalous"),
     ]
     assert AnswerFile(answers.file).read() == answers.read()
+
+
+def test_a_path_is_found_as_a_table_of_scores_has_it(tmp_path: Path) -> None:
+    image = tmp_path / "line\n1.png"
+    image.touch()
+    answers = written(tmp_path, f"image,answer\n{path_as_text(str(image))},anomalous\n")
+    assert answers.read() == {str(image): "anomalous"}
 
 
 def test_paths_are_seen_from_the_file(tmp_path: Path) -> None:

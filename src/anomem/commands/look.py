@@ -141,6 +141,7 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.evaluation.examined import examine
     from anomem.evaluation.localisation import localise
     from anomem.evaluation.metrics import detection_metrics
+    from anomem.outputs import refuse_report
     from anomem.report.evaluation import write_report
     from anomem.saved import load
     from anomem.writing import try_file
@@ -154,6 +155,9 @@ def evaluate(arguments: Evaluate) -> Result:
     refuse_shared(normals, anomalies)
     files = [Path(name) for name in anomalies.names]
     masks = [] if arguments.masks is None else mask_files(files, folder, arguments.masks)
+    if arguments.report is not None:
+        images = [*normals.names, *anomalies.names]
+        refuse_report(arguments.report, arguments.model, images, masks)
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         examined = examine(

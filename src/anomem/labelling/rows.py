@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anomem.data.listing import local_path
+
 Answer = Literal["normal", "anomalous", "skipped", "undone"]
 
 COLUMNS = ("image", "answer", "time")
@@ -136,6 +138,7 @@ class Columns:
 
     def _path(self, given: str) -> str:
         """The path that is meant: as it is given, or else as a spreadsheet or Windows has it."""
+        given = local_path(given)
         path = os.path.normpath(os.path.join(self.folder, given))
         if given.isascii() and "\\" not in given and given == given.strip():
             return path
