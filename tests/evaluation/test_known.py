@@ -1,14 +1,20 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
+from PIL import Image
 
-from anomem import AnoMem
+from anomem import AnoMem, Config
+from anomem.config import FramingKind
 from anomem.data.prepare import prepare_frames
 from anomem.data.sources import open_images
+from anomem.evaluation.examined import examine
 from anomem.evaluation.known import Known, known_among
 from anomem.measuring import image_digests
+from anomem.presets import changed
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -60,3 +66,21 @@ def test_anomalies_of_the_fit_are_trained_on_also_when_forgotten(
     )
     model.forget(odd)
     assert known(model, odd).trained == 5
+
+
+@pytest.mark.parametrize("framing", ["resize", "tile"])
+def test_files_are_known_however_they_become_frames(
+    hasty: Config, digits: Digits, tmp_path: Path, framing: FramingKind
+) -> None:
+    """JPEG files of four times the frame, which are decoded at a reduced size, and tiles."""
+    for name, images in (("train", digits["train"][:40]), ("odd", digits["anomalous"][:6])):
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(images):
+            large = Image.fromarray(image).resize((80, 72))
+            large.save(tmp_path / name / f"{index:02}.jpg", quality=95)
+    choices = changed(hasty, {"images__framing": framing})
+    model = AnoMem(choices, device="cpu").fit(tmp_path / "train")
+    model.adapt(tmp_path / "odd", [1] * 6)
+    sources = [open_images(tmp_path / name) for name in ("train", "odd")]
+    found = examine(model, *sources, rule="0.1").known
+    assert found.trained + found.held_out == 40 and found.labelled == 6 and found.copies == 0

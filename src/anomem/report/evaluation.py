@@ -39,7 +39,7 @@ from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, pictu
 from anomem.versions import library_versions
 from anomem.writing import write_text
 
-_SIDE = 384
+_SIDE = 320
 """Longest side of a picture on the page, in pixels; a click enlarges it."""
 _PROTOTYPES = 12
 """Of each scale on the page."""
