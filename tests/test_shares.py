@@ -56,14 +56,14 @@ def assert_rest_is_that_of_no_deviation(
 
 
 def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digits) -> None:
-    zero = -float(fitted.detector_.mean / fitted.detector_.std)
+    zero = -float(fitted.detector_.usual.mean / fitted.detector_.usual.std)
     for images in (digits["anomalous"][:4], digits["normal"][:4]):
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
 
 def test_places_have_all_of_a_deviation_norm(model: AnoMem, digits: Digits) -> None:
     assert model.detector_.mahalanobis is None
-    zero = -float(model.detector_.mean / model.detector_.std)
+    zero = -float(model.detector_.usual.mean / model.detector_.usual.std)
     assert_rest_is_that_of_no_deviation(model, digits["anomalous"][:4], zero)
     for places in of(model, digits["anomalous"][0]).maps:
         assert (places >= 0).all()
@@ -75,8 +75,8 @@ def test_places_have_all_of_the_evidence_of_stage_1(fitted: AnoMem, digits: Digi
     one_class = copy.deepcopy(told)
     one_class.detector_.labels.zero_()
     detector = told.detector_
-    zero = -float(detector.mean / detector.std)
-    zero -= 30 / (30 + 30) * float(detector.evidence_mean / detector.evidence_std)
+    zero = -float(detector.usual.mean / detector.usual.std)
+    zero -= 30 / (30 + 30) * float(detector.evident.mean / detector.evident.std)
     image = digits["anomalous"][40]
     assert abs(total(of(told, image)) - total(of(one_class, image))) > 0.1
     assert_rest_is_that_of_no_deviation(told, digits["anomalous"][40:44], zero)

@@ -12,7 +12,7 @@ from anomem.config import LARGEST_SIDE, MOST_STEPS, Config
 from anomem.presets import overlaid
 from anomem.untrusted import one_line, read_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 

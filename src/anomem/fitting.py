@@ -302,17 +302,20 @@ def train_detector(
         detector = new_detector(widths, config)
     labelled = reserve.labelled
     anomalous = labelled.label == 1
-    detector.fit_normals(reserve.normals, reserve.held_out, labelled.measured.at(~anomalous))
+    normals = torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]])
+    held_out = reserve.held_out_normals()
+    detector.fit_normals(normals, held_out)
     if anomalous.any():
         detector.labels.fill_(int(anomalous.sum()))
         detector.learnt.fill_(learnt_labels(reserve, config))
         train_stage2(
             detector.heads,
-            torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]]),
+            normals,
             labelled.measured.pooled[anomalous],
             detector.lambdas,
             config.stage2,
         )
+        detector.fit_heads(held_out)
     return detector.eval()
 
 

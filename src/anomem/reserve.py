@@ -185,6 +185,10 @@ class Reserve:
                     "aside, and no threshold could be set; fit anew without these images."
                 )
 
+    def held_out_normals(self) -> Measured:
+        """Frames of the held-out images that are not labelled anomalous, at least one."""
+        return self.held_out.at((self.held_out_label() != 1)[self.held_out_image])
+
     def with_labels(self, labelled: Labelled) -> Reserve:
         """The same with other labels."""
         return replace(self, labelled=labelled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,8 @@ from anomem.untrusted import one_line
 
 if TYPE_CHECKING:
     from anomem.detector import AnoMem
+
+_SPREAD = re.compile(r"detector\.\w+\.std|network\.encoder\.std|places\d+\.width")
 
 
 def save(model: AnoMem, path: Path) -> None:
@@ -80,6 +83,7 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model.reserve_ = Reserve.of(under("reserve", tensors))
         kinds = range(_kinds(tensors))
         model.places_ = [UsualPlaces.of(under(f"places{kind}", tensors)) for kind in kinds]
+        _check_spreads(tensors)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise error if isinstance(error, ModelError) else damaged(Path(path), error) from error
     return model
@@ -114,6 +118,13 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     region = tensors.get("region")
     if region is not None and (region.dim() != 2 or region.dtype != torch.bool):
         raise ValueError("the region is no mask")
+
+
+def _check_spreads(tensors: Mapping[str, Tensor]) -> None:
+    """See that what is divided by is above 0."""
+    for name, values in tensors.items():
+        if _SPREAD.fullmatch(name) and (values <= 0).any():
+            raise ValueError(f"{name} is a standard deviation and not above 0")
 
 
 def _on_meta(about: Described) -> tuple[MultiScaleMemory, UsualPlaces]:

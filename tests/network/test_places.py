@@ -3,7 +3,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from anomem.measuring import new_places
+from anomem.network.deviation import MultiScaleMemory
 from anomem.network.places import PlaceMaps, UsualPlaces
+from anomem.presets import resolve
 
 Values = npt.NDArray[np.float64]
 
@@ -79,6 +82,51 @@ def test_places_come_back_from_their_tensors(anywhere: bool) -> None:
     again = UsualPlaces.of(places.state_dict())
     for one, other in zip(places(seen(3, 2)), again(seen(3, 2)), strict=True):
         assert torch.equal(one, other)
+
+
+def wide(count: int, seed: int) -> PlaceMaps:
+    """Maps of 300 channels, of which one place is as noisy as ten others."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(count, 300, 2, 1, generator=generator) * torch.tensor([1.0, 10.0])[:, None]
+    return PlaceMaps([maps, maps[:, :5]], [], [])
+
+
+def test_every_channel_of_a_wide_map_shows() -> None:
+    places = UsualPlaces([(300, 2, 1), (5, 2, 1)], 0)
+    places.fit([wide(1000, 0)])
+    one_each = (1000 * torch.eye(300))[..., None, None].expand(-1, -1, 2, 1)
+    odd, usual = (places.distances([maps, maps[:, :5]])[0] for maps in (one_each, 0 * one_each))
+    # Of the square of a change, 128 of 300 parts lie in 128 of 300 directions on average.
+    share = (odd[:, 0, 0] / odd[:, 0, 0].square().mean().sqrt()).square()
+    assert float(share.min()) > 0.4 and float(share.max()) < 1.8
+    assert float(usual.max()) < 0.01 * float(odd.min())
+    assert float((odd[:, 0, 0] / odd[:, 1, 0]).min()) > 1.2
+
+
+def test_wide_places_come_back_and_are_the_same_in_every_model() -> None:
+    first, second = (UsualPlaces([(300, 2, 1), (5, 2, 1)], 0) for _ in range(2))
+    for places in (first, second):
+        places.fit([wide(50, 0)])
+        places.calibrate([wide(20, 1)])
+    again = UsualPlaces.of(first.state_dict())
+    for one, other, third in zip(*(p(wide(3, 2)) for p in (first, second, again)), strict=True):
+        assert torch.equal(one, other) and torch.equal(one, third)
+
+
+@pytest.mark.parametrize(
+    ("preset", "mebibytes"), [("default", 1.1), ("pretrained", 2.5), ("paper", 42)]
+)
+def test_places_of_a_preset_take_so_much_of_a_model(preset: str, mebibytes: float) -> None:
+    """At 64 x 64 pixels (pretrained: 128 x 128); without a bound those of paper took 1 GiB."""
+    config = resolve(preset)
+    side = config.images.size or 64
+    assert isinstance(side, int)
+    with torch.device("meta"):
+        network = MultiScaleMemory(config, initialise=False).eval()
+        maps = network.encoder.every_map(torch.empty(1, 3, side, side))
+        places = new_places(maps[:2], len(network.patch_heads), anywhere=False)
+    size = sum(tensor.nbytes for tensor in places.state_dict().values()) / 2**20
+    assert 0.8 * mebibytes < size < mebibytes
 
 
 def test_constant_normals_have_a_finite_heat() -> None:

@@ -46,12 +46,3 @@ class Mahalanobis(nn.Module):
         """Distance (B,) of pooled deviations (B, sum C_s)."""
         values = pooled.to(self.centre.dtype)
         return torch.linalg.vector_norm((values - self.centre) @ self.whitening, dim=1)
-
-    def of_unseen(self, pooled: Tensor) -> Tensor:
-        """Distances (N,) of normals, each half from a fit on the other: as unseen normals have."""
-        distances = torch.empty(len(pooled))
-        other = Mahalanobis(len(self.centre))
-        for half in (0, 1):
-            other.fit(pooled[1 - half :: 2])
-            distances[half::2] = other(pooled[half::2])
-        return distances

@@ -13,6 +13,10 @@ _SHARED = 0.5
 _RIDGE = 0.01
 """Share of the mean variance that is added to every variance."""
 
+MOST_CHANNELS = 128
+"""Directions in which the places of a feature map are compared; what they cost grows with the
+square of their number (docs/results.md)."""
+
 Shape = tuple[int, int, int]
 
 
@@ -37,8 +41,10 @@ class UsualPlaces(nn.Module):
 
     Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
     PaDiM, ICPR 2020), the spread drawn halfway to that of all places, so that fewer normals than
-    channels do. Where frames lie anywhere in an image, all places have one mean and one spread. Of
-    the heads that find patches, the log-odds as they are.
+    channels do. Of more channels than :data:`MOST_CHANNELS` it is the distance in as many random
+    directions at right angles (as Kim et al., Semi-orthogonal embedding, 2021), the same in every
+    model. Where frames lie anywhere in an image, all places have one mean and one spread. Of the
+    heads that find patches, the log-odds as they are.
 
     Args:
         shapes: Channels, height and width of each feature map; height and width 1 where all
@@ -55,9 +61,17 @@ class UsualPlaces(nn.Module):
 
     def __init__(self, shapes: Sequence[Shape], heads: int) -> None:
         super().__init__()
-        self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in shapes)
+        kept = [(min(c, MOST_CHANNELS), h, w) for c, h, w in shapes]
+        self.directions = nn.ParameterDict(
+            {
+                str(scale): _fixed(torch.eye(c, MOST_CHANNELS))
+                for scale, (c, _, _) in enumerate(shapes)
+                if c > MOST_CHANNELS
+            }
+        )
+        self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in kept)
         self.whitenings = nn.ParameterList(
-            _fixed(torch.eye(c).repeat(h, w, 1, 1).half()) for c, h, w in shapes
+            _fixed(torch.eye(c).repeat(h, w, 1, 1).half()) for c, h, w in kept
         )
         self.register_buffer("level", torch.zeros(len(shapes) + heads))
         self.register_buffer("width", torch.ones(len(shapes) + heads))
@@ -66,19 +80,25 @@ class UsualPlaces(nn.Module):
     def of(tensors: dict[str, Tensor]) -> UsualPlaces:
         """Those of a state dict."""
         maps = sum(name.startswith("centres.") for name in tensors)
-        shapes = [tuple(tensors[f"centres.{scale}"].shape) for scale in range(maps)]
-        places = UsualPlaces([(c, h, w) for c, h, w in shapes], len(tensors["level"]) - maps)
+        shapes = []
+        for scale in range(maps):
+            channels, height, width = tensors[f"centres.{scale}"].shape
+            wide = tensors.get(f"directions.{scale}")
+            shapes.append((channels if wide is None else len(wide), height, width))
+        places = UsualPlaces(shapes, len(tensors["level"]) - maps)
         places.load_state_dict(tensors)
         return places
 
     @torch.no_grad()
     def fit(self, normals: Iterable[PlaceMaps]) -> None:
         """Take means and spreads from batches of normals."""
+        for scale, directions in self.directions.items():
+            directions.copy_(_at_right_angles(len(directions), int(scale)))
         counts = [0] * len(self.centres)
         sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
         products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
         for batch in normals:
-            for scale, features in enumerate(batch.features):
+            for scale, features in enumerate(self._narrowed(batch.features)):
                 values = self._by_place(features, scale).double()
                 counts[scale] += len(values)
                 sums[scale] += values.sum(dim=0)
@@ -100,7 +120,8 @@ class UsualPlaces(nn.Module):
     def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Distance at each place, (B, H_s, W_s) a map."""
         found = []
-        for centre, whitening, values in zip(self.centres, self.whitenings, features, strict=True):
+        narrowed = self._narrowed(features)
+        for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=True):
             off = (values.float() - centre).permute(2, 3, 0, 1)
             white = off @ whitening.float().transpose(-1, -2)
             found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
@@ -114,11 +135,28 @@ class UsualPlaces(nn.Module):
             for values, level, width in zip(maps, self.level, self.width, strict=True)
         ]
 
+    def _narrowed(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Feature maps, wide ones by their parts in the directions that count."""
+        return [
+            torch.einsum("bchw,cd->bdhw", maps.float(), self.directions[str(scale)])
+            if str(scale) in self.directions
+            else maps
+            for scale, maps in enumerate(features)
+        ]
+
     def _by_place(self, features: Tensor, scale: int) -> Tensor:
         """Feature maps as samples of each place, or of the one that stands for all."""
         if self.centres[scale].shape[1:] != (1, 1):
             return features
         return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
+
+
+def _at_right_angles(channels: int, seed: int) -> Tensor:
+    """Random directions (C, MOST_CHANNELS), each of length 1."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(channels, MOST_CHANNELS, generator=generator, dtype=torch.float64)
+    directions: Tensor = torch.linalg.qr(drawn).Q
+    return directions
 
 
 def _whitening(spread: Tensor) -> Tensor:
