@@ -44,8 +44,8 @@ class Fitted(Configured):
     ) -> npt.NDArray[np.float32]:
         """Anomaly score of each image, (N,) float32, higher is more anomalous.
 
-        Without labels 0 is about the mean of normals and 1 about their standard deviation; the
-        heads add to it.
+        Without labels 0 is the mean of held-out normals and 1 their standard deviation; the heads
+        add to it.
 
         Raises:
             ValueError: An image cannot be read.
