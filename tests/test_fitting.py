@@ -156,11 +156,15 @@ def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:
 def small(name: str) -> Config:
     """A preset, or the method of that name, with hardly any training."""
     config = METHODS[name].config if name == "paper-small" else resolve(name)
-    return changed(
-        config,
-        {"images__size": (16, 16) if name == "paper" else (32, 32), "stage1__batch": 16, "stage1__min_steps": 2,
-         "stage1__max_steps": 2, "stage1__max_seconds": None, "stage1__epochs": 1},
-    )  # fmt: skip
+    choices: dict[str, Any] = {
+        "images__size": (16, 16) if name == "paper" else (32, 32),
+        "stage1__batch": 16,
+        "stage1__min_steps": 2,
+        "stage1__max_steps": 2,
+        "stage1__max_seconds": None,
+        "stage1__epochs": 1,
+    }
+    return changed(config, choices)
 
 
 @pytest.mark.parametrize("name", ["default", "pretrained", "paper", "paper-small"])

@@ -64,6 +64,10 @@ def held_out_scores(
         the frames of each, both (n,).
     """
     frames = score_measured(detector, reserve.held_out).clone()
+    normal = (reserve.held_out_label() != 1)[reserve.held_out_image]
+    group = reserve.held_out_group[reserve.held_out_image[normal]]
+    normals = reserve.held_out_normals()
+    frames[normal] = detector.of_held_out(normals, group, detector)
     label = reserve.held_out_label()
     confirmed = torch.nonzero(label == 0).flatten()
     for fold in _folds(len(confirmed), seed):
@@ -71,7 +75,8 @@ def held_out_scores(
         others = ~torch.isin(reserve.labelled.digest, reserve.held_out_digest[confirmed[fold]])
         unlabelled = reserve.with_labels(reserve.labelled.at(others))
         left_out = train_detector(unlabelled, widths, config, seed)
-        frames[of_fold] = score_measured(left_out, reserve.held_out.at(of_fold))
+        as_new = detector.of_held_out(normals, group, left_out)
+        frames[of_fold] = as_new[of_fold[normal]]
     scores = frames[highest_frames(frames, reserve.held_out_image)]
     kept = torch.nonzero(reserve.deciding()).flatten()
     return kept, scores[kept]

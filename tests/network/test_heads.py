@@ -1,8 +1,13 @@
+import copy
 import math
 import statistics
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+
+from anomem.calibration import Calibration, threshold
 
 from anomem.network.heads import Detector, Heads, fuse
 from anomem.network.measured import Measured
@@ -140,6 +145,63 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
         expected += learnt / (learnt + 30) * of_stage_1
         expected += since / (since + 30) * 2 * math.log1p(math.exp(2 * of_stage_2 - 1))
         assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("group", [range(20), [0, 0, 1, 1, 1, 2, 3, 3, 4, 4] * 2])
+def test_held_out_normals_score_as_if_they_were_new(group: Sequence[int]) -> None:
+    """Each by what labels add in units of the others, brought to the one-class score of all."""
+    detector, usual = detector_of(), held_out()
+    detector.labels.fill_(30)
+    detector.learnt.fill_(10)
+    found = detector.of_held_out(usual, torch.tensor(group), detector)
+    for b in range(20):
+        others = usual.at(torch.tensor([other != group[b] for other in group]))
+        again = copy.deepcopy(detector)
+        assert again.mahalanobis is not None
+        again.usual.fit(again.mahalanobis(others.pooled))
+        again.evident.fit(fuse(others.evidence, LAMBDAS))
+        again.fit_heads(others)
+        one = usual.at(torch.tensor([b]))
+        distance = float(again(one).detach() * again.usual.std + again.usual.mean)
+        expected = (distance - float(detector.usual.mean)) / float(detector.usual.std)
+        assert float(found[b]) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("count", "labels"), [(19, 10), (19, 50), (60, 50)])
+def test_promised_rate_holds_though_held_out_normals_give_the_units(
+    count: int, labels: int
+) -> None:
+    """Over 300 draws of the held-out normals, of values that vary much from draw to draw.
+
+    Scored as any image, they would set thresholds that 6.2, 5.6 and 5.3% of normals pass.
+    """
+    detector = detector_of()
+    assert detector.mahalanobis is not None
+    generator = torch.Generator().manual_seed(0)
+    pooled = torch.randn(500, 7, generator=generator) ** 3
+    normals = Measured(torch.zeros(500, 2), pooled, torch.zeros(500, 2))
+    detector.labels.fill_(labels)
+    alarms = []
+    for _ in range(300):
+        order = torch.randperm(500, generator=generator)
+        drawn, new = normals.at(order[:count]), normals.at(order[count:])
+        detector.usual.fit(detector.mahalanobis(drawn.pooled))
+        detector.fit_heads(drawn)
+        calibration = Calibration.of(detector.of_held_out(drawn, torch.arange(count), detector))
+        above = detector(new).detach().numpy() > threshold(calibration, 0.05)
+        alarms.append(above.mean())
+    assert 0.03 < np.mean(alarms) < 0.055
+
+
+@pytest.mark.parametrize("prior", [30.0, None])
+def test_held_out_normals_of_one_group_or_without_labels_score_as_any_image(
+    prior: float | None,
+) -> None:
+    detector, usual = detector_of(prior), held_out()
+    assert torch.equal(detector.of_held_out(usual, torch.arange(20), detector), detector(usual))
+    detector.labels.fill_(7)
+    found = detector.of_held_out(usual, torch.zeros(20).long(), detector)
+    torch.testing.assert_close(found, detector(usual).detach())
 
 
 def test_normals_that_join_are_usual() -> None:

@@ -76,14 +76,40 @@ class HeldOutUnits(nn.Module):
     def fit(self, held_out: Tensor) -> None:
         """Take both from the term (N,) of held-out normals, N at least 1."""
         self.mean.copy_(held_out.mean())
-        # Where all are alike nothing is known of the spread but the size of the term.
-        least = max(_LEAST_SPREAD * abs(float(self.mean)), 1e-8)
-        self.std.copy_(held_out.std(correction=0 if len(held_out) == 1 else 1).clamp(min=least))
+        spread = held_out.std(correction=0 if len(held_out) == 1 else 1)
+        self.std.copy_(_at_least(spread, self.mean))
+
+    def of_others(self, held_out: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation over the normals of all other groups, for each normal.
+
+        Args:
+            held_out: The term (N,) of the held-out normals that these units are fitted on.
+            group: (N,) int64, of each.
+
+        Returns:
+            Two (N,); those of all normals where the other groups have fewer than two.
+        """
+        centred = held_out.double() - held_out.double().mean()
+        member = group.unique(return_inverse=True)[1]
+        sums = torch.stack([torch.ones_like(centred), centred, centred.square()])
+        own = torch.zeros(3, len(group), dtype=torch.float64).index_add_(1, member, sums)
+        count, total, squares = sums.sum(dim=1, keepdim=True) - own[:, member]
+        mean = total / count.clamp(min=1)
+        variance = (squares - count * mean.square()) / (count - 1).clamp(min=1)
+        mean = (mean + held_out.double().mean()).to(held_out.dtype)
+        spread = _at_least(variance.clamp(min=0).sqrt().to(held_out.dtype), mean)
+        alone = count < 2
+        return self.mean.where(alone, mean), self.std.where(alone, spread)
 
     def forward(self, term: Tensor) -> Tensor:
         """The term (B,) of images, in these units."""
         units: Tensor = (term - self.mean) / self.std
         return units
+
+
+def _at_least(spread: Tensor, mean: Tensor) -> Tensor:
+    """Where all normals are alike, nothing is known of their spread but the size of the term."""
+    return spread.maximum((_LEAST_SPREAD * mean.abs()).clamp(min=1e-8))
 
 
 class Detector(nn.Module):
@@ -161,14 +187,42 @@ class Detector(nn.Module):
         distance = self._distance(measured)
         if self.prior is None:
             return distance
-        learnt = int(self.learnt)
-        since = labels - learnt
         evidence = self.evident(fuse(measured.evidence, self.lambdas))
-        return (
-            self.one_class(measured)
-            + learnt / (learnt + self.prior) * evidence
-            + since / (since + self.prior) * added(self.told(distance))
+        return self.one_class(measured) + self._by_labels(evidence, self.told(distance), self.prior)
+
+    @torch.no_grad()
+    def of_held_out(self, held_out: Measured, group: Tensor, other: Detector) -> Tensor:
+        """Score of the held-out normals as another detector tells each, in units of this one.
+
+        A new image has no part in the units of the terms. So that its score and theirs may be
+        compared, what labels add to a held-out normal is in units that its group has no part in.
+
+        Args:
+            held_out: The N normals that the units were fitted on.
+            group: (N,) int64, of each.
+            other: This one, or one that is trained without the labels of some of them.
+
+        Returns:
+            (N,).
+        """
+        one_class = self.usual(other._deviates(held_out))
+        if int(self.labels) == 0:
+            return one_class
+        if self.prior is None:
+            return other._distance(held_out)
+        evidence = fuse(held_out.evidence, self.lambdas)
+        _, usual = self.usual.of_others(self._deviates(held_out), group)
+        mean, std = self.evident.of_others(evidence, group)
+        level, spread = self.told.of_others(self._distance(held_out), group)
+        by_labels = self._by_labels(
+            (evidence - mean) / std, (other._distance(held_out) - level) / spread, self.prior
         )
+        return one_class + usual / self.usual.std * by_labels
+
+    def _by_labels(self, evidence: Tensor, told: Tensor, prior: float) -> Tensor:
+        learnt = int(self.learnt)
+        since = int(self.labels) - learnt
+        return learnt / (learnt + prior) * evidence + since / (since + prior) * added(told)
 
     def _deviates(self, measured: Measured) -> Tensor:
         if self.mahalanobis is None:
