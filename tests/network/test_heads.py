@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from anomem.calibration import Calibration, threshold
-
 from anomem.network.heads import Detector, Heads, fuse
 from anomem.network.measured import Measured
 
