@@ -119,7 +119,7 @@ def figures_of(
     """Deviation of each group, and AUROC of the anomalies against either kind of normal."""
     detector = new_detector(network.pooled_widths, config).eval()
     usual = measure_set(network, normals.spread(TESTED))
-    detector.fit_normals(usual, usual, usual.at(torch.zeros(0, dtype=torch.int64)))
+    detector.fit_normals(usual.pooled, usual)
     found = {name: measure_set(network, images) for name, images in groups.items()}
     deviation = {k: fuse(v.scores, detector.lambdas).numpy() for k, v in found.items()}
     score = {k: score_measured(detector, v).numpy() for k, v in found.items()}

@@ -138,7 +138,7 @@ def test_detector_without_labels_returns_exactly_the_one_class_score() -> None:
     train_stage2(heads, NORMALS, ANOMALIES, LAMBDAS, CHOICES)
     detector = Detector(heads, (1.0, 2.0), prior=30.0).eval()
     normals = Measured(torch.rand(len(NORMALS), 2), NORMALS, torch.zeros(len(NORMALS), 2))
-    detector.fit_normals(normals, normals, normals.at(torch.zeros(0, dtype=torch.int64)))
+    detector.fit_normals(NORMALS, normals)
     assert torch.equal(detector(normals), detector.one_class(normals))
     detector.labels.fill_(20)
     assert not torch.equal(detector(normals), detector.one_class(normals))

@@ -92,8 +92,8 @@ class UsualPlaces(nn.Module):
     @torch.no_grad()
     def fit(self, normals: Iterable[PlaceMaps]) -> None:
         """Take means and spreads from batches of normals."""
-        for scale, directions in self.directions.items():
-            directions.copy_(_at_right_angles(len(directions), int(scale)))
+        for name, directions in self.directions.items():
+            directions.copy_(_at_right_angles(len(directions), int(name)))
         counts = [0] * len(self.centres)
         sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
         products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
