@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -63,23 +65,28 @@ def held_out_scores(
         Numbers of the held-out images that decisions rest on, increasing, and the highest score of
         the frames of each, both (n,).
     """
-    frames = score_measured(detector, reserve.held_out).clone()
-    normal = (reserve.held_out_label() != 1)[reserve.held_out_image]
-    group = reserve.held_out_group[reserve.held_out_image[normal]]
-    normals = reserve.held_out_normals()
-    frames[normal] = detector.of_held_out(normals, group, detector)
     label = reserve.held_out_label()
+    normal = (label != 1)[reserve.held_out_image]
+    frames = score_measured(detector, reserve.held_out).clone()
+    frames[normal] = _as_new(reserve, detector, detector)
     confirmed = torch.nonzero(label == 0).flatten()
     for fold in _folds(len(confirmed), seed):
         of_fold = torch.isin(reserve.held_out_image, confirmed[fold])
         others = ~torch.isin(reserve.labelled.digest, reserve.held_out_digest[confirmed[fold]])
         unlabelled = reserve.with_labels(reserve.labelled.at(others))
         left_out = train_detector(unlabelled, widths, config, seed)
-        as_new = detector.of_held_out(normals, group, left_out)
-        frames[of_fold] = as_new[of_fold[normal]]
+        frames[of_fold] = _as_new(reserve, detector, left_out)[of_fold[normal]]
     scores = frames[highest_frames(frames, reserve.held_out_image)]
     kept = torch.nonzero(reserve.deciding()).flatten()
     return kept, scores[kept]
+
+
+def _as_new(reserve: Reserve, detector: Detector, other: Detector) -> Tensor:
+    """Score of each frame of the held-out normals, as if each were new; exact as other scores."""
+    images = reserve.held_out_image[(reserve.held_out_label() != 1)[reserve.held_out_image]]
+    units, terms = (copy.deepcopy(each).double() for each in (detector, other))
+    normals = reserve.held_out_normals().double()
+    return units.of_held_out(normals, reserve.held_out_group[images], terms).float()
 
 
 def _folds(count: int, seed: int) -> tuple[Tensor, ...]:
