@@ -1,5 +1,6 @@
 import copy
 import io
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from anomem.config import (
 from anomem.evaluation.results import Run
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 _SIDE = 16
 

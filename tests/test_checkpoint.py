@@ -3,7 +3,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from running import Command
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -196,12 +196,12 @@ while time.monotonic() < end:
 
 def test_savers_and_readers_at_once_see_whole_models(tmp_path: Path) -> None:
     path = tmp_path / "model"
-    savers = [subprocess.Popen([sys.executable, "-c", SAVE, path, str(n)]) for n in (0, 10)]
+    savers = [Command(path, n, code=SAVE) for n in (0, 10)]
     seen = []
-    while any(saver.poll() is None for saver in savers):
+    while any(saver.runs for saver in savers):
         if (path / "model.json").exists():
             seen.append(loaded_number(path))
-    assert [saver.returncode for saver in savers] == [0, 0]
+    assert [saver.ended() for saver in savers] == [0, 0]
     assert {0, 1, 10, 11} <= set(seen) and len(seen) > 20
     assert loaded_number(path) in (0, 1, 10, 11) and len(list(path.iterdir())) == 2
 

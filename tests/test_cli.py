@@ -11,26 +11,13 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from running import HASTY, run
 
 from anomem import load
-from anomem.cli import COMMANDS, main
+from anomem.cli import COMMANDS
 
 Folders = dict[str, Path]
 Capture = pytest.CaptureFixture[str]
-
-HASTY = [
-    *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
-    *("--stage1.min-steps", "3", "--stage1.max-steps", "3", "--stage1.batch", "16"),
-    *("--stage2.steps", "5", "--device", "cpu"),
-]
-
-
-def run(*words: object) -> int:
-    """Run a command in this process: its exit code."""
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    assert isinstance(end.value.code, int)
-    return end.value.code
 
 
 def result(capture: Capture) -> Any:

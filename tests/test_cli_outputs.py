@@ -4,56 +4,17 @@ import contextlib
 import csv
 import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from running import HASTY, Command, files_of_at_most, run
 
-from anomem.cli import main
 from anomem.description import load_description
 
 Capture = pytest.CaptureFixture[str]
-
-HASTY = [
-    *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
-    *("--stage1.min-steps", "3", "--stage1.max-steps", "3", "--stage1.batch", "16"),
-    *("--stage2.steps", "5", "--device", "cpu"),
-]
-
-
-def run(*words: object) -> int:
-    """Run a command in this process: its exit code."""
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    assert isinstance(end.value.code, int)
-    return end.value.code
-
-
-def shell(*words: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    code = "from anomem.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *(os.fsencode(str(word)) for word in words)],
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"} | environment,
-        timeout=120,
-    )
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """As on a disk with little room."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture
@@ -73,10 +34,10 @@ def test_names_of_any_kind_lose_neither_table_nor_pictures_nor_report(
 ) -> None:
     out, heat = tmp_path / "scores.csv", tmp_path / "heat"
     score = ("score", model_folder, strange, "--out", out, "--heatmaps", heat, "--json")
-    done = shell(*score, PYTHONIOENCODING=encoding)
-    assert done.returncode != 0 and b"Traceback" not in done.stderr
-    assert rb"broken\xff.png: " in done.stderr and b"\x1b" not in done.stderr + done.stdout
-    told = json.loads(done.stdout.splitlines()[-1])
+    done = Command(*score, PYTHONIOENCODING=encoding)
+    assert done.ended() == 3 and b"Traceback" not in done.err
+    assert rb"broken\xff.png: " in done.err and b"\x1b" not in done.err + done.out
+    told = json.loads(done.out.splitlines()[-1])
     assert (told["images"], told["errors"]) == (5, 1)
     with out.open(newline="", encoding="utf-8") as text:
         rows = list(csv.DictReader(text))
@@ -85,9 +46,9 @@ def test_names_of_any_kind_lose_neither_table_nor_pictures_nor_report(
     (strange / os.fsdecode(b"broken\xff.png")).unlink()
     report = tmp_path / "report.html"
     words = ("evaluate", model_folder, "--normal", folders["normal"], "--anomalies", strange)
-    done = shell(*words, "--report", report, PYTHONIOENCODING=encoding)
-    assert done.returncode == 0, done.stderr
-    assert b"auroc" in done.stdout
+    done = Command(*words, "--report", report, PYTHONIOENCODING=encoding)
+    assert done.ended() == 0, done.err
+    assert b"auroc" in done.out
     page = report.read_text("utf-8")
     assert r"caf\xe9.png" in page and "é→.png" in page
 
@@ -163,7 +124,8 @@ def test_a_full_disk_leaves_the_old_table_and_the_old_report_and_the_figures_are
     table, report = tmp_path / "scores.csv", tmp_path / "report.html"
     for file in (table, report):
         file.write_text("old")
-    asked = ("--normal", folders["normal"], "--anomalies", folders["anomalous"])
+    some = folders["anomalous"] / "lot0-00*.png"
+    asked = ("--normal", folders["normal"], "--anomalies", some)
     with files_of_at_most(4500):
         assert run("score", model_folder, folders["normal"], "--out", table) == 1
         told = capsys.readouterr().err

@@ -1,9 +1,7 @@
-import os
 import platform
-import subprocess
-import sys
 
 import pytest
+from running import Command
 
 from anomem.device import make_fabric
 
@@ -50,16 +48,9 @@ def test_precision_on_a_cpu_is_float32_unless_forced(chosen: str | None, precisi
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
 def test_freed_memory_is_kept_unless_the_environment_says_otherwise() -> None:
     def faults(**environment: str) -> int:
-        call = [sys.executable, "-c", _FAULTS]
-        plain = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("LD_PRELOAD", "GLIBC_TUNABLES") and not name.startswith("MALLOC_")
-        }
-        done = subprocess.run(
-            call, capture_output=True, text=True, check=True, env=plain | environment
-        )
-        return int(done.stdout)
+        done = Command(code=_FAULTS, **environment)
+        assert done.ended() == 0, done.err
+        return int(done.out)
 
     given_back = faults(MALLOC_ARENA_MAX="8")
     if given_back == 0:

@@ -2,23 +2,18 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from running import Command
 
 from anomem import load
 from anomem.cli import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX systems")
-
-_COMMAND = [sys.executable, "-c", "from anomem.cli import main; main()"]
-_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 TRAINING = [
     *("--images.size", "16", "16", "--encoder.width", "8", "--encoder.stem-stride", "1"),
@@ -27,19 +22,11 @@ TRAINING = [
 ]
 
 
-def killed_at(words: list[str], moment: Callable[[], bool], patience: float = 90) -> bool:
+def killed_at(words: list[str], moment: Callable[[], bool]) -> bool:
     """Run a command and kill it at a moment: whether it was still running then."""
-    process = subprocess.Popen(
-        [*_COMMAND, *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=_ENVIRONMENT,
-    )
-    end = time.monotonic() + patience
-    while process.poll() is None and time.monotonic() < end and not moment():
-        time.sleep(0.0003)  # a write takes milliseconds
-    process.send_signal(signal.SIGKILL)
-    return process.wait() == -signal.SIGKILL
+    command = Command(*words)
+    command.wait_for(moment)
+    return command.killed()
 
 
 def test_a_fit_killed_again_and_again_ends_as_if_nothing_had_been(
@@ -81,8 +68,8 @@ def fit_words(folders: dict[str, Path], model: Path) -> list[str]:
 
 
 def finish(words: list[str], model: Path) -> None:
-    done = subprocess.run([*_COMMAND, *words], env=_ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = Command(*words)
+    assert command.ended() == 0, command.err
     assert list(model.parent.iterdir()) == [model]
 
 
@@ -124,7 +111,7 @@ source, target, labels = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 models = [anomem.load(source, device="cpu") for _ in range(2)]
 models[1].detector_.labels.fill_(labels)
 draw, seen, parts = random.Random(0), set(), 0
-for turn in range(50):
+for turn in range(30):
     draw.shuffle(models)
     child = os.fork()
     if child == 0:
@@ -146,15 +133,11 @@ def test_a_model_killed_while_it_is_saved_is_the_old_one_or_the_new_one(
     model_folder: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "model"
-    done = subprocess.run(
-        [sys.executable, "-c", SAVE_UNDER_FIRE, str(model_folder), str(target), "7"],
-        env=_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
+    done = Command(model_folder, target, 7, code=SAVE_UNDER_FIRE)
+    assert done.ended() == 0, done.err
+    seen, parts, files = (
+        done.out.decode().replace("] ", "]|").replace(" [", "|[").strip().split("|")
     )
-    assert done.returncode == 0, done.stderr
-    seen, parts, files = done.stdout.replace("] ", "]|").replace(" [", "|[").strip().split("|")
     assert seen == "[0, 7]"
     assert int(parts) > 0, "no kill came in the middle of a write"
     assert files == "['.json', '.safetensors']"

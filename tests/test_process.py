@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from running import Command
 
 from anomem import AnoMem, Config
 
@@ -82,10 +83,10 @@ def test_fit_in_a_shell(folders: dict[str, Path], tmp_path: Path) -> None:
 
 def test_warnings_are_one_line_too(folders: dict[str, Path], hasty: Config, tmp_path: Path) -> None:
     AnoMem(hasty, device="cpu").fit(folders["train"] / "lot0-00*.png").save(tmp_path / "model")
-    code = "import warnings; warnings.simplefilter('default')\nfrom anomem.cli import main; main()"
     words = ("score", tmp_path / "model", folders["normal"], "--out", tmp_path / "scores.csv")
-    done = shell(code, *words)
-    assert done.returncode == 0
-    told = [line for line in done.stderr.splitlines() if line.strip() and "━" not in line]
+    done = Command(*words)
+    assert done.ended() == 0
+    lines = done.err.decode().splitlines()
+    told = [line for line in lines if line.strip() and "━" not in line]
     assert len(told) == 1
     assert told[0].startswith("anomem: alpha=0.05 needs 19 held-out normals and there are 5")

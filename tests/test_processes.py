@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import Command
 
 from anomem import load
 from anomem.cli import main
@@ -22,7 +23,7 @@ _TRAINING = [
     *("--images.size", "32", "32", "--encoder.name", "test_efficientnet_gn"),
     *("--encoder.width", "None", "--encoder.stem-stride", "None", "--encoder.scales", "2", "3"),
     *("--memory.sizes", "16", "8", "--stage1.batch", "16", "--device", "cpu"),
-    *("--stage1.min-steps", "150", "--stage1.max-steps", "150", "--stage1.learning-rate", "0.02"),
+    *("--stage1.min-steps", "100", "--stage1.max-steps", "100", "--stage1.learning-rate", "0.02"),
 ]
 
 
@@ -74,10 +75,33 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
         main(words)
     assert ended.value.code == 0
     shared, alone = load(tmp_path / "model"), load(tmp_path / "alone")
-    assert shared.summary_["steps"] == alone.summary_["steps"] == 150
+    assert shared.summary_["steps"] == alone.summary_["steps"] == 100
     scores = alone.decision_function(folders["anomalous"])
     np.testing.assert_allclose(shared.decision_function(folders["anomalous"]), scores, rtol=0.02)
     assert scores.std() > 0.1
+
+
+FAIL_ALONE = """
+import sys, time
+from anomem.processes import join_processes
+
+if join_processes("cpu", devices=2).global_rank == 1:
+    sys.exit(7)
+time.sleep(100)
+"""
+
+
+def test_a_process_that_does_not_notice_that_another_one_has_failed_is_ended(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "fit.py"
+    script.write_text(FAIL_ALONE)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, script], stderr=subprocess.PIPE, text=True, env=_ALONE, timeout=90
+    )
+    assert done.returncode == 1 and time.monotonic() - begun < 80
+    assert "anomem: process 1 stops, as another one has ended; mend what ended it" in done.stderr
 
 
 def test_torchrun_and_the_flags_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +136,7 @@ torch.distributed.barrier()
 def test_a_model_is_saved_on_any_rank_of_a_group_that_is_not_ours(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    places = [str(place) for place in (model_folder, tmp_path, tmp_path / "meeting")]
-    words = [sys.executable, "-c", SAVE_IN_A_GROUP, *places]
-    ranks = [subprocess.Popen([*words, str(rank)], env=_ALONE) for rank in range(2)]
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    places = (model_folder, tmp_path, tmp_path / "meeting")
+    ranks = [Command(*places, rank, code=SAVE_IN_A_GROUP) for rank in range(2)]
+    assert [rank.ended() for rank in ranks] == [0, 0]
     assert load(tmp_path / "0").seed == load(tmp_path / "1").seed

@@ -50,12 +50,12 @@ def test_a_streamed_fit_is_as_good_and_goes_on_where_it_was_cut_off(
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(
-    folders: dict[str, Path], tiny: Config, tmp_path: Path
+    folders: dict[str, Path], hasty: Config, tmp_path: Path
 ) -> None:
     shutil.copytree(folders["train"], tmp_path / "good")
     (tmp_path / "good" / "000.png").write_bytes(b"not an image")
     with pytest.warns(UserWarning, match=r"1 images could not be read and were left out, as .*000"):
-        model = AnoMem(tiny, device="cpu").fit_stream(
+        model = AnoMem(hasty, device="cpu").fit_stream(
             tmp_path / "good", anomalies=folders["anomalous"]
         )
     assert model.summary_["anomalies"] == len(list(folders["anomalous"].iterdir()))

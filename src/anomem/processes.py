@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from subprocess import Popen
+from threading import Thread
 from typing import Literal
 
 import torch
@@ -14,9 +17,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from anomem.device import make_fabric
+from anomem.telling import tell
 
 _OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"
 """The logger that tells which process of this machine ended, before it ends the others."""
+_MEND = "mend what ended it, and fit again with --resume."
+_GRACE = 10.0
+"""Seconds in which a process notices by itself that another one has ended."""
 _LOST = ("gloo", "connection closed", "connection reset", "broken pipe", "nccl")
 """Words of errors that mean a process no longer answers."""
 
@@ -57,7 +64,31 @@ def join_processes(
         # Lightning gathers with gradients through a function of PyTorch that will be renamed.
         warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is dep")
         fabric.launch()
+        _watch(getattr(fabric.strategy.launcher, "procs", []))
     return fabric
+
+
+def _watch(started: list[Popen[bytes]]) -> None:
+    """End this process where one that it started has failed and it does not notice.
+
+    Lightning's own observer would end it within five seconds, mostly before it has said why.
+    """
+    others = started.copy()
+    started.clear()  # which are those that Lightning observes
+    if others:
+        Thread(target=_watched, args=(others,), daemon=True).start()
+
+
+def _watched(others: list[Popen[bytes]]) -> None:
+    while not any(codes := [other.poll() for other in others]):
+        if None not in codes:
+            return
+        time.sleep(1)
+    time.sleep(_GRACE)
+    tell(f"anomem: process 1 stops, as another one has ended; {_MEND}", error=True)
+    for other in others:
+        other.kill()
+    os._exit(1)
 
 
 def leads() -> bool:
@@ -88,5 +119,5 @@ def together(fabric: Fabric) -> Iterator[None]:
         reason = str(error).split("] ", 1)[-1].split(". ")[0]
         raise ConnectionError(
             f"process {fabric.global_rank + 1} of {fabric.world_size} stops, as another one has "
-            f"ended ({reason}); mend what ended it, and fit again with --resume."
+            f"ended ({reason}); {_MEND}"
         ) from error

@@ -1,9 +1,8 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from running import Command
 from skimage import data
 
 from anomem.data import noise
@@ -53,9 +52,9 @@ def test_a_command_tells_of_it_in_one_line(damaged: Path, model_folder: Path) ->
         "--out",
         str(damaged.parent / "t.csv"),
     ]
-    code = "from anomem.cli import main; main()"
-    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    lines = ran.stderr.splitlines()
+    command = Command(*words)
+    command.ended()
+    lines = command.err.decode().splitlines()
     assert sum("image libraries complained of files" in line for line in lines) == 1
     assert all(line.startswith("anomem: ") for line in lines if "damaged.tif" in line)
     assert not any("LZW" in line or "TIFF" in line for line in lines)

@@ -10,13 +10,14 @@ from anomem.evaluation.methods import METHODS, methods_named
 from anomem.evaluation.one_vs_all import OneVsAll
 from anomem.evaluation.results import Run, read
 from anomem.evaluation.runner import Entry, keys_of, run_protocol
-from anomem.evaluation.split import Cell
+from anomem.evaluation.split import Caps, Cell
 from anomem.presets import changed, flat
 
 
 @pytest.fixture
 def protocol(digits_as_cifar10: Path) -> OneVsAll:
-    return OneVsAll("cifar10", load_named("cifar10", digits_as_cifar10), ("airplane",), (0.0, 0.1))
+    parts = load_named("cifar10", digits_as_cifar10)
+    return OneVsAll("cifar10", parts, ("airplane",), (0.0, 0.1), caps=Caps(60, 90))
 
 
 def entry(*names: str, budget: float = 4.0) -> Entry:
@@ -33,7 +34,7 @@ def test_every_run_is_a_line_and_is_run_once(protocol: OneVsAll, tmp_path: Path)
     for run in runs:
         assert set(run.measures) == {"auroc", "auroc_quarter", "auroc_half"}
         assert all(0 <= value <= 1 for value in run.measures.values()) and run.steps > 0
-    assert all(r.test_images == 597 for r in runs)
+    assert all(r.test_images == 90 for r in runs)
     assert not list(run_protocol(protocol, methods, results))
 
 

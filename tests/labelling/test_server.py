@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 import warnings
@@ -15,14 +13,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from running import Command
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from anomem import load
 from anomem.cli import main
-
-Process = subprocess.Popen[str]
 
 
 class Page:
@@ -31,12 +28,9 @@ class Page:
     def __init__(self, folder: Path, model: Path, out: Path) -> None:
         self.labels = folder / "labels.csv"
         words = ["label", model, folder, "--out", out, "--device", "cpu", "--json"]
-        run = f"from anomem.cli import main; main({[str(word) for word in words]})"
-        self.process: Process = subprocess.Popen(
-            [sys.executable, "-c", run], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip()
+        self.command = Command(*words)
+        self.command.wait_for(lambda: b"\n" in self.command.out)
+        self.address = self.command.out.decode().splitlines()[0]
 
     def answers(self) -> list[tuple[str, str]]:
         with self.labels.open(newline="") as text:
@@ -47,8 +41,7 @@ class Page:
 def page(unlabelled: Path, model_folder: Path, tmp_path: Path) -> Iterator[Page]:
     started = Page(unlabelled, model_folder, tmp_path / "adapted")
     yield started
-    started.process.kill()
-    started.process.communicate()
+    started.command.killed()
 
 
 def told(browser: Chrome, name: str) -> str:
@@ -118,8 +111,7 @@ def test_killed_at_once_it_goes_on_where_it_was(
 ) -> None:
     opened(browser, page)
     press(browser, "aana")
-    page.process.send_signal(signal.SIGKILL)
-    page.process.wait()
+    assert page.command.killed()
     assert [answer for _, answer in page.answers()] == [
         *("anomalous", "anomalous", "normal", "anomalous")
     ]
@@ -133,8 +125,7 @@ def test_killed_at_once_it_goes_on_where_it_was(
         press(browser, "u")
         assert "1 normal and 2 anomalous so far. 47 not" in told(browser, "state")
     finally:
-        again.process.kill()
-        again.process.communicate()
+        again.command.killed()
 
 
 def test_two_pages_lose_nothing(page: Page, browser: Chrome) -> None:
@@ -166,10 +157,9 @@ def test_it_learns_at_a_key_and_ends_with_a_summary(
     labels = [answer == "anomalous" for _, answer in sorted(page.answers())]
     assert load(tmp_path / "adapted").reserve_.labelled.label.tolist() == labels
     browser.get("about:blank")
-    page.process.send_signal(signal.SIGINT)
-    out, _ = page.process.communicate(timeout=30)
-    ended = json.loads(out.splitlines()[-1])
-    assert page.process.returncode == 0
+    page.command.signal(signal.SIGINT)
+    assert page.command.ended() == 0
+    ended = json.loads(page.command.out.splitlines()[-1])
     assert (ended["normal"] + ended["anomalous"], ended["left"]) == (6, 44)
 
 

@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from skimage import data
 
-from anomem import AnoMem
+from anomem import AnoMem, load
 from anomem.data.sources import open_images
 from anomem.evaluation.examined import MOST_SHOWN, Examined, by_folder, examine, groups
 from anomem.report.evaluation import write_report
@@ -17,10 +17,15 @@ from anomem.report.evaluation import write_report
 Folders = dict[str, Path]
 
 
-@pytest.fixture
-def examined(model: AnoMem, folders: Folders) -> Examined:
+@pytest.fixture(scope="module")
+def fitted(model_folder: Path) -> AnoMem:
+    return load(model_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def examined(fitted: AnoMem, folders: Folders) -> Examined:
     return examine(
-        model,
+        fitted,
         open_images(folders["normal"]),
         open_images(folders["anomalous"]),
         rule="0.2",
@@ -28,10 +33,10 @@ def examined(model: AnoMem, folders: Folders) -> Examined:
     )
 
 
-@pytest.fixture
-def page(model: AnoMem, examined: Examined, tmp_path: Path) -> Path:
-    file = tmp_path / "deep" / "report.html"
-    write_report(model, examined, file, title="zeros <&>", rule="0.2",
+@pytest.fixture(scope="module")
+def page(fitted: AnoMem, examined: Examined, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("page") / "deep" / "report.html"
+    write_report(fitted, examined, file, title="zeros <&>", rule="0.2",
                  places={"heat maps": {"aupro": 0.5}})  # fmt: skip
     return file
 
@@ -147,7 +152,7 @@ def test_research_terms_are_one_click_away(opened: Chrome) -> None:
     assert "auroc" in research.text and "aupro, heat maps 0.500" in research.text
 
 
-def test_a_thousand_images_stay_small(model: AnoMem, examined: Examined, tmp_path: Path) -> None:
+def test_a_thousand_images_stay_small(fitted: AnoMem, examined: Examined, tmp_path: Path) -> None:
     times = 1000 // len(examined.score) + 1
     many = np.tile(np.arange(len(examined.score)), times)
     grass = np.broadcast_to(data.grass(), (len(many), 512, 512))  # hardly compressible
@@ -160,7 +165,7 @@ def test_a_thousand_images_stay_small(model: AnoMem, examined: Examined, tmp_pat
         lambda index: None,
         examined.known,
     )
-    write_report(model, large, tmp_path / "large.html", title="grass", rule="0.05", places={})
+    write_report(fitted, large, tmp_path / "large.html", title="grass", rule="0.05", places={})
     assert len(many) >= 1000 and all(group.total >= MOST_SHOWN for group in groups(large))
     assert (tmp_path / "large.html").stat().st_size < 20 * 2**20
 
