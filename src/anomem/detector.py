@@ -23,7 +23,7 @@ from anomem.data.joined import check_labels, choose, with_anomalies
 from anomem.data.prepare import prepare_frames
 from anomem.data.sources import open_images
 from anomem.data.stream import check_streaming
-from anomem.device import make_fabric, threads_given_back
+from anomem.device import give_back_freed_memory, make_fabric, threads_given_back
 from anomem.fine_tuning import fine_tune
 from anomem.fitted import Fitted, StageProgress, stage
 from anomem.measuring import (
@@ -404,3 +404,4 @@ class AnoMem(Fitted):
         widths = self.network_.pooled_widths
         self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
         self.summary_ |= fitting.standing(self.reserve_)
+        give_back_freed_memory()

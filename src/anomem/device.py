@@ -14,9 +14,13 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 
-_MALLOPT = {-3: 2**25, -1: 2**29}
-"""Of glibc: M_MMAP_THRESHOLD, bytes from which a block is given back at once (this is its limit;
-large photographs are beyond it); M_TRIM_THRESHOLD, free bytes kept at the end of the heap."""
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+"""Of glibc: bytes from which a block is given back at once; free bytes kept at the end of the
+heap."""
+_KEPT = 2**30
+"""Feature maps of a batch of large images are below it."""
+_KEPT_BEFORE_2_35 = 2**25
+"""The limit of older versions of glibc."""
 
 
 def make_fabric(
@@ -90,9 +94,11 @@ def keep_freed_memory() -> None:
     """Let the process keep the memory of freed tensors for the next ones, once and for all.
 
     By default glibc gives large blocks back to the system at once and asks for them again at the
-    next step; the page faults took a tenth of a step of training (docs/performance.md). Does
-    nothing on other systems, nor where the environment sets ``MALLOC_*`` or ``GLIBC_TUNABLES``, or
-    preloads another allocator.
+    next step; the page faults took a tenth of a step of training at 32 pixels and half of one at
+    224 (docs/performance.md). :func:`give_back_freed_memory` is for the end of the work.
+
+    Does nothing on other systems, nor where the environment sets ``MALLOC_*`` or
+    ``GLIBC_TUNABLES``, or preloads another allocator.
     """
     by_name = any(name.startswith("MALLOC_") for name in os.environ)
     chosen = by_name or "LD_PRELOAD" in os.environ or "GLIBC_TUNABLES" in os.environ
@@ -100,5 +106,14 @@ def keep_freed_memory() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, value in _MALLOPT.items():
-            mallopt(parameter, value)
+        if not mallopt(_MMAP_THRESHOLD, _KEPT):
+            mallopt(_MMAP_THRESHOLD, _KEPT_BEFORE_2_35)
+        mallopt(_TRIM_THRESHOLD, -1)  # as much as there is
+
+
+def give_back_freed_memory() -> None:
+    """Let the system have what :func:`keep_freed_memory` has kept, once the work is done."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

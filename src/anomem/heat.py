@@ -18,7 +18,6 @@ from anomem.data.joined import choose
 from anomem.data.opening import ImageError, named
 from anomem.data.prepare import read
 from anomem.data.sources import ImageSource
-from anomem.device import keep_freed_memory
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.places import PlaceMaps, UsualPlaces
 from anomem.scoring import place_maps
@@ -114,7 +113,6 @@ def heat_maps(
         places: What is usual at each place, for each kind of normal.
         progress: Called with the images done and N.
     """
-    keep_freed_memory()
     total, step = len(source), _CUT if framing.cuts else _FRAMES
     for start in range(0, total, step):
         part = _Sized(choose(source, np.arange(start, min(start + step, total))))

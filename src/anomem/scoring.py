@@ -70,6 +70,7 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
 
 def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
     """Images as floats where the network is, as many as go into a forward pass at a time."""
+    keep_freed_memory()
     device = network.encoder.mean.device
     pixels = _PIXELS
     if device.type == "cuda":
@@ -246,7 +247,6 @@ def measure_source(
         progress: Called with the images measured and in all.
         digested: Whether digests of their pixels are wanted too.
     """
-    keep_freed_memory()
     total, step = len(source), _CUT if framing.cuts else BATCH
     for start in range(0, total, step):
         stop = min(start + step, total)
