@@ -11,8 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _ROUNDING = 0.002
-"""Of a score (of 1 where it is lower): more than another number of threads, processor or batch on a
-GPU was seen to move one."""
+"""Of a score (of 1 where it is lower): five times the most that rounding was seen to move one."""
 
 
 @dataclass(frozen=True)

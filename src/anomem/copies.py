@@ -7,10 +7,14 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from anomem.holding_out import FEWEST_NORMALS
 from anomem.reserve import Reserve
 from anomem.training.images import Identities
+
+_FEW = 0.01
+"""Share of near copies of which no more is said: they move the rate of false alarms by less."""
 
 
 def refuse_two_labels(normal: Identities, anomalous: Identities) -> None:
@@ -59,7 +63,7 @@ def leave_out_known(known: Identities, reserve: Reserve) -> npt.NDArray[np.int64
 
 
 def tell_copies(known: Identities, normals: npt.NDArray[np.int64]) -> None:
-    """Tell of normals that have the same pixels.
+    """Tell of normals that are copies of others, to the pixel or nearly.
 
     Args:
         known: By what the images are known.
@@ -69,22 +73,41 @@ def tell_copies(known: Identities, normals: npt.NDArray[np.int64]) -> None:
         ValueError: There are too few different ones.
 
     Warns:
-        UserWarning: Some have the same pixels.
+        UserWarning: Some have the same pixels, or more than 1% are near copies.
     """
-    digest = known.digest.numpy()[normals]
-    different, first, which = np.unique(digest, return_index=True, return_inverse=True)
-    copies = len(normals) - len(different)
-    if not copies:
-        return
-    again = int(np.flatnonzero(first[which] != np.arange(len(normals)))[0])
-    example = f"{known.names[normals[again]]} is one of {known.names[normals[first[which[again]]]]}"
-    if len(different) < FEWEST_NORMALS:
+    count = len(normals)
+    copies, example = _again(known, normals, known.digest, "is one of")
+    if count - copies < FEWEST_NORMALS:
         raise ValueError(
-            f"only {len(different)} of {len(normals)} normals are different ({example}); give at "
-            f"least {FEWEST_NORMALS} that are."
+            f"only {count - copies} of {count} normals are different ({example}); give at least "
+            f"{FEWEST_NORMALS} that are."
         )
-    warnings.warn(
-        f"{copies} of {len(normals)} normals are copies of others ({example}): an image and its "
-        "copies are trained on or held out together, and count as one in the rate of false alarms.",
-        stacklevel=4,
+    together = (
+        "an image and its copies are trained on or held out together, and count as one in the rate "
+        "of false alarms"
     )
+    if copies:
+        text = f"{copies} of {count} normals are copies of others ({example}): {together}."
+        warnings.warn(text, stacklevel=4)
+    # Near copies of a copy are told once.
+    _, first = np.unique(known.digest.numpy()[normals], return_index=True)
+    near, example = _again(known, normals[np.sort(first)], known.shown, "shows the same as")
+    if near > _FEW * count:
+        text = (
+            f"{near} of {count} normals are near copies of others, re-saved, shifted by a pixel, "
+            f"brighter or taken twice ({example}): {together}; keep one of each, or give groups if "
+            "more images belong together."
+        )
+        warnings.warn(text, stacklevel=4)
+
+
+def _again(
+    known: Identities, normals: npt.NDArray[np.int64], number: Tensor, word: str
+) -> tuple[int, str]:
+    """How many normals have the number of an earlier one, and a sentence about the first."""
+    _, first, which = np.unique(number.numpy()[normals], return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which] != np.arange(len(normals)))
+    if not len(again):
+        return 0, ""
+    one, other = normals[again[0]], normals[first[which[again[0]]]]
+    return len(again), f"{known.names[one]} {word} {known.names[other]}"

@@ -133,7 +133,7 @@ def split_normals(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Indices of the normals to train on, and of those to hold out.
 
-    Images of the same pixels never lie on both sides.
+    An image and its copies, near ones too, never lie on both sides.
 
     Args:
         label: (N,) 0 normal, 1 anomalous.
@@ -145,13 +145,13 @@ def split_normals(
         ValueError: There are too few different normals, or all are of one group.
 
     Warns:
-        UserWarning: Some have the same pixels.
+        UserWarning: Some are copies or near copies of others.
     """
     normals = np.flatnonzero(label == 0)
     group = known.group.numpy()[normals]
     tell_copies(known, normals)
     train, held_out = (normals[part] for part in hold_out(len(normals), share, seed, group))
-    held_elsewhere = np.isin(known.digest.numpy()[train], known.digest.numpy()[held_out])
+    held_elsewhere = np.isin(known.shown.numpy()[train], known.shown.numpy()[held_out])
     return train[~held_elsewhere], held_out
 
 

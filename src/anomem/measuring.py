@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from anomem.data.framing import Framing
 from anomem.data.prepare import PreparedFrames, prepare_frames
 from anomem.data.sources import ArraySource, DatasetSource, ImageSource, ListSource
+from anomem.holding_out import FEWEST_NORMALS
+from anomem.near_copies import near_copies
 from anomem.network.deviation import MultiScaleMemory
 from anomem.network.heads import Detector
 from anomem.network.places import UsualPlaces
@@ -209,7 +212,7 @@ def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
 def identities(
     names: Sequence[str], frames: PreparedFrames, groups: Sequence[str] | None = None
 ) -> Identities:
-    """By what images are known; those of the same pixels are one group where none are given.
+    """By what images are known; copies and near copies are one group where none are given.
 
     Args:
         names: Of N images.
@@ -217,13 +220,28 @@ def identities(
         groups: Part, lot, subject or video of the first of them; the others are anomalies.
     """
     digest = image_digests(frames.frames, frames.image)
-    which = digest.numpy()
+    shown = _shown(digest, frames)
+    which = shown
     if groups is not None:
         which = np.array([*groups, *[""] * (frames.count - len(groups))])
     # In order of appearance, so that the split of images that differ is one of their numbers.
     _, first, group = np.unique(which, return_index=True, return_inverse=True)
     number = first.argsort().argsort()
-    return Identities(names, digest, torch.from_numpy(number[group]))
+    return Identities(names, digest, torch.from_numpy(shown), torch.from_numpy(number[group]))
+
+
+def _shown(digest: Tensor, frames: PreparedFrames) -> npt.NDArray[np.int64]:
+    """Number of what each of N images shows, told by the frame in the middle of each.
+
+    Where too little would be left to split, near copies count as different images.
+    """
+    _, first, which = np.unique(digest.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(frames.image.numpy(), kind="stable")
+    starts = np.searchsorted(frames.image.numpy()[order], np.arange(frames.count + 1))
+    middle = order[(starts[:-1] + starts[1:]) // 2]
+    shown = near_copies(Chosen(frames.frames, torch.from_numpy(middle[first])))
+    few = len(np.unique(shown)) < FEWEST_NORMALS
+    return which if few else shown[which]
 
 
 def frame_digests(frames: ImageSet) -> Tensor:

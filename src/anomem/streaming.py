@@ -70,7 +70,7 @@ def streamed_images(
         [chosen.names[index] for index in sample.kept],
         PreparedFrames(frames, torch.arange(len(frames)), len(frames)),
     )
-    copied = ~is_held & torch.isin(known.digest, known.digest[is_held])
+    copied = ~is_held & torch.isin(known.shown, known.shown[is_held])
     normals, held = (torch.nonzero(part).flatten() for part in (~is_held & ~copied, is_held))
     if not len(normals) or not len(held):
         raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")

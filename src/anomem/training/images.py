@@ -51,23 +51,26 @@ class Identities:
     Attributes:
         names: As they are called.
         digest: (N,) int64, of their pixels.
+        shown: (N,) int64, number of what each shows, the same for copies and near copies.
         group: (N,) int64, number of the group of each: its lot, subject or video.
     """
 
     names: Sequence[str]
     digest: Tensor
+    shown: Tensor
     group: Tensor
 
     @staticmethod
     def numbered(count: int) -> Identities:
         """Images known by their number, each a group of its own."""
         number = torch.arange(count)
-        return Identities([f"image {index}" for index in range(count)], number, number)
+        return Identities([f"image {index}" for index in range(count)], number, number, number)
 
     def at(self, indices: Tensor) -> Identities:
         """Those of some indices."""
         names = [self.names[index] for index in indices.tolist()]
-        return Identities(names, self.digest[indices], self.group[indices])
+        rest = (each[indices] for each in (self.digest, self.shown, self.group))
+        return Identities(names, *rest)
 
     def where(self, which: npt.NDArray[np.bool_]) -> Identities:
         """Those of a mask."""
