@@ -59,7 +59,7 @@ def _thumbnails(images: ImageSet, indices: Tensor) -> Tensor:
     for batch in indices.split(_AT_A_TIME):
         grey = to_float(images.take(batch)).mean(dim=1, keepdim=True)
         height, width = grey.shape[2:]
-        size = tuple(min(_SIDE, max(side // 2, 8)) for side in (height, width))
+        size = (_small(height), _small(width))
         padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
         shifted = [padded[:, :, y : y + height, x : x + width] for y, x in _SHIFTS]
         small = [functional.adaptive_avg_pool2d(each, size)[:, 0, 1:-1, 1:-1] for each in shifted]
@@ -68,6 +68,11 @@ def _thumbnails(images: ImageSet, indices: Tensor) -> Tensor:
     centred = thumbnails - thumbnails.mean(dim=2, keepdim=True)
     # What a flat image has of structure is rounding.
     return centred / centred[:, :1].std(dim=2, keepdim=True).clamp(min=1 / 255)
+
+
+def _small(side: int) -> int:
+    """Side of a thumbnail: at most half of that of the frame, so that a shift is less than one."""
+    return min(_SIDE, max(side // 2, 8))
 
 
 def _pairs(thumbnails: Tensor) -> Tensor:

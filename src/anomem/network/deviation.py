@@ -122,6 +122,7 @@ class MultiScaleMemory(nn.Module):
             return torch.zeros(len(maps[0]), len(maps), device=maps[0].device)
         odds = []
         for features, head in zip(maps, self.kind_heads, strict=True):
+            assert isinstance(head, nn.Linear)
             weight, bias = head.weight[1] - head.weight[0], head.bias[1] - head.bias[0]
             odds.append((features.float().mean(dim=(2, 3)) * weight).sum(dim=1) + bias)
         return torch.stack(odds, 1)
