@@ -17,7 +17,7 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 def known(digest: list[int]) -> Identities:
     names = [f"{index}.png" for index in range(len(digest))]
-    return Identities(names, *[torch.tensor(digest)] * 3)
+    return Identities.by_pixels(names, torch.tensor(digest))
 
 
 def test_copies_are_held_out_with_their_image_or_not_at_all(hasty: Config, digits: Digits) -> None:

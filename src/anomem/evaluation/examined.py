@@ -92,7 +92,7 @@ def examine(
     threshold = model.threshold(rule)
     good, odd = (_scored(model, part, progress) for part in (normal, anomalous))
     refuse_two_labels(
-        Identities(normal.names, good[1], good[1]), Identities(anomalous.names, odd[1], odd[1])
+        Identities.by_pixels(normal.names, good[1]), Identities.by_pixels(anomalous.names, odd[1])
     )
 
     def mask_of(index: int) -> npt.NDArray[np.bool_] | None:

@@ -61,10 +61,15 @@ class Identities:
     group: Tensor
 
     @staticmethod
+    def by_pixels(names: Sequence[str], digest: Tensor) -> Identities:
+        """Images known by their pixels alone."""
+        return Identities(names, digest, digest, digest)
+
+    @staticmethod
     def numbered(count: int) -> Identities:
         """Images known by their number, each a group of its own."""
         number = torch.arange(count)
-        return Identities([f"image {index}" for index in range(count)], number, number, number)
+        return Identities.by_pixels([f"image {index}" for index in range(count)], number)
 
     def at(self, indices: Tensor) -> Identities:
         """Those of some indices."""
