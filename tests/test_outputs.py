@@ -43,6 +43,15 @@ def test_a_heat_map_replaces_a_heat_map_and_nothing_else(tmp_path: Path) -> None
             heat_map_files(["x.png"], tmp_path)
 
 
+def test_heat_maps_do_not_go_among_images_of_others(tmp_path: Path) -> None:
+    photograph(tmp_path / "other" / "007.JPG")
+    with pytest.raises(ValueError, match="other holds images, as 007.JPG, and heat maps beside"):
+        heat_map_files(["x.png"], tmp_path / "other")
+    (tmp_path / "heat").mkdir()
+    save_heat(np.zeros((4, 4), np.float32), tmp_path / "heat" / "y.png.heat.png")
+    assert heat_map_files(["x.png"], tmp_path / "heat")
+
+
 def test_pictures_do_not_go_among_the_images(tmp_path: Path) -> None:
     images = tmp_path / "images"
     names = [str(photograph(images / "cam1" / "x.png")), str(photograph(images / "y.png"))]

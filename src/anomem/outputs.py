@@ -9,11 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from anomem.data.listing import local_path, protocol_of
+from anomem.data.listing import IMAGE_SUFFIXES, local_path, protocol_of
 from anomem.data.parquet_rows import ParquetSource
 from anomem.data.sources import ImageSource
 from anomem.description import DESCRIPTION
 
+_HEAT = ".heat.png"
 HEAT_MAP = "AnoMem heat map"
 """What a picture of ours says of itself, as the PNG text ``Software``."""
 
@@ -28,14 +29,20 @@ def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
         folder: Where the heat maps go.
 
     Raises:
-        ValueError: A file of that name is there, and is no heat map.
+        ValueError: A file of that name is there, and is no heat map; or the folder holds images,
+            beside which heat maps would be taken for some.
     """
     if not names:
         return {}
+    for image in sorted(folder.glob("*")):
+        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.endswith(_HEAT):
+            raise ValueError(
+                f"{folder} holds images, as {image.name}, and heat maps beside them would be taken "
+                "for images; give another folder."
+            )
     common = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in names])
     files = {
-        name: folder / f"{os.path.relpath(os.path.abspath(name), common)}.heat.png"
-        for name in names
+        name: folder / f"{os.path.relpath(os.path.abspath(name), common)}{_HEAT}" for name in names
     }
     for file in files.values():
         if os.path.lexists(file) and not _is_heat_map(file):
@@ -87,7 +94,8 @@ def refuse_report(file: Path, model: Path, images: Sequence[str], masks: Sequenc
         ValueError: It would.
     """
     target = os.path.realpath(file)
-    inputs = {os.path.realpath(name) for name in [*images, *masks] if protocol_of(name) is None}
+    names = [*images, *map(str, masks)]
+    inputs = {os.path.realpath(name) for name in names if protocol_of(name) is None}
     inputs.update(os.path.realpath(part) for part in model.glob("*.safetensors"))
     if target in {*inputs, os.path.realpath(model / DESCRIPTION)}:
         raise ValueError(f"{file} is one of the inputs; give another place.")
