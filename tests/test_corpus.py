@@ -69,15 +69,21 @@ def rows_of(partitions: Partitions) -> dict[str, float]:
     return {row["path"]: row["score"] for row in rows}
 
 
-def test_a_file_that_is_replaced_is_scored_again(
-    model: AnoMem, folders: dict[str, Path], tmp_path: Path
-) -> None:
-    images = tmp_path / "images"
+@pytest.fixture
+def ten(folders: dict[str, Path], tmp_path: Path) -> tuple[Path, Partitions]:
+    """A folder of ten images, and where their partitions go."""
+    images, scores = tmp_path / "images", tmp_path / "scores"
     images.mkdir()
+    scores.mkdir()
     for file in sorted(folders["train"].iterdir())[:10]:
         shutil.copy(file, images)
-    (tmp_path / "scores").mkdir()
-    partitions = Partitions(str(tmp_path / "scores"))
+    return images, Partitions(str(scores))
+
+
+def test_a_file_that_is_replaced_is_scored_again(
+    model: AnoMem, folders: dict[str, Path], ten: tuple[Path, Partitions]
+) -> None:
+    images, partitions = ten
     for run in plan(open_images(images), partitions, run_size=4):
         score_run(model, run, partitions, "0.05")
     before = rows_of(partitions)
@@ -93,14 +99,9 @@ def test_a_file_that_is_replaced_is_scored_again(
 
 
 def test_two_drivers_leave_one_row_an_image(
-    model: AnoMem, folders: dict[str, Path], tmp_path: Path
+    model: AnoMem, folders: dict[str, Path], ten: tuple[Path, Partitions]
 ) -> None:
-    images = tmp_path / "images"
-    images.mkdir()
-    for file in sorted(folders["train"].iterdir())[:10]:
-        shutil.copy(file, images)
-    (tmp_path / "scores").mkdir()
-    partitions = Partitions(str(tmp_path / "scores"))
+    images, partitions = ten
     first = plan(open_images(images), partitions)
     shutil.copy(folders["normal"] / "lot0-000.png", images / "a-new.png")
     second = plan(open_images(images), partitions)

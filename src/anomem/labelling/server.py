@@ -19,6 +19,7 @@ from anomem.labelling.session import Session
 from anomem.report.heat import overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, fitted_into, jpeg, picture
+from anomem.telling import printable
 
 _HOST = "127.0.0.1"
 _SIDE = 720
@@ -64,14 +65,14 @@ def make_app(session: Session, token: str) -> FastAPI:
     @app.exception_handler(OSError)
     @app.exception_handler(RuntimeError)
     def refuse(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"detail": _shown(" ".join(str(error).split()))}, status_code=400)
+        return JSONResponse({"detail": printable(" ".join(str(error).split()))}, status_code=400)
 
     return app
 
 
 def _routes(session: Session) -> APIRouter:
     routes = APIRouter()
-    names = [_shown(name) for name in names_in_common([str(file) for file in session.files])]
+    names = [printable(name) for name in names_in_common([str(file) for file in session.files])]
     page = template("anomem.labelling", "label.html")
 
     def image_info(index: int | None) -> dict[str, Any] | None:
@@ -99,8 +100,11 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.get("/", response_class=HTMLResponse)
     def show() -> str:
-        errors = [_shown(error) for error in session.errors]
-        files = {"answers": _shown(str(session.answers.file)), "out": _shown(str(session.out))}
+        errors = [printable(error) for error in session.errors]
+        files = {
+            "answers": printable(str(session.answers.file)),
+            "out": printable(str(session.out)),
+        }
         return page.render(**files, errors=errors)
 
     @routes.get("/standing")
@@ -114,7 +118,7 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.post("/adapt")
     def adapt() -> dict[str, Any]:
-        left_out = [_shown(error) for error in session.adapt()]
+        left_out = [printable(error) for error in session.adapt()]
         return {**standing(), "left_out": left_out}
 
     @routes.get("/images/{index}")
@@ -136,8 +140,3 @@ def _jpeg(session: Session, index: int, *, heat: bool) -> Response:
     if heat:
         shown = overlaid(shown, np.asarray(Image.fromarray(session.heat_of(index)).resize(size)))
     return Response(jpeg(shown), media_type="image/jpeg")
-
-
-def _shown(text: str) -> str:
-    """A text as it can be sent, where a name in it is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
