@@ -86,6 +86,10 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         _check_spreads(tensors)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise error if isinstance(error, ModelError) else damaged(Path(path), error) from error
+    except MemoryError as error:
+        raise ModelError(
+            f"{path} takes more memory than there is; free some, or use another model."
+        ) from error
     return model
 
 

@@ -539,3 +539,11 @@ def test_reduced_decoding_keeps_the_orientation(tmp_path: Path) -> None:
 def test_other_formats_are_decoded_whole(tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
     np.testing.assert_array_equal(decode(tmp_path / "a.png", 8), data.astronaut())
+
+
+def test_grey_and_another_channel_in_planes_apart_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "planes.tif"
+    planes = np.arange(2 * 20 * 30, dtype=np.uint8).reshape(2, 20, 30)
+    tifffile.imwrite(file, planes, planarconfig="separate", photometric="minisblack")
+    with pytest.raises(ImageError, match="2 channels of 8 bits are neither grey nor RGB"):
+        decode(file)

@@ -229,6 +229,8 @@ def open_images(x: object) -> ImageSource:
             "Tensors are not opened as images; "
             "give TensorDataset(X), or X.permute(0, 2, 3, 1).numpy() as uint8."
         )
+    if hasattr(x, "columns"):  # a table of pandas, Polars or Arrow
+        raise TypeError(f"A {type(x).__name__} is no list of images; give its column of paths.")
     if hasattr(x, "to_numpy"):  # a column of pandas, Polars or Arrow
         x = np.asarray(x)
     if isinstance(x, np.ndarray):

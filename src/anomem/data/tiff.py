@@ -22,6 +22,8 @@ _OLD_REDUCED = 2
 _MOST_REDUCED = 64
 _DEFLATE = (8, 32946)
 _WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
+_SEPARATE = 2
+"""Value of the tag PlanarConfiguration."""
 
 
 def open_tiff(file: BinaryIO) -> tifffile.TiffFile | None:
@@ -75,8 +77,10 @@ def deep_colour(tiff: tifffile.TiffFile, name: str) -> Layers | None:
         raise ImageError(name, f"the pixels are {page.dtype.name}", DEPTHS)
     samples, grey = page.samplesperpixel, page.photometric in (_WHITE_IS_0, _BLACK_IS_0)
     colour = (grey and samples <= 2) or (page.photometric == _RGB and samples in (3, 4))
-    several = samples > 4 or (grey and samples > 2)
-    if not colour and (several or page.bitspersample == 16):
+    # Pillow reads grey beside an alpha where they alternate, and fails where they are apart.
+    apart = samples == 2 and page.planarconfig == _SEPARATE and page.bitspersample == 8
+    several = samples > 4 or (grey and samples > 2) or apart
+    if (apart or not colour) and (several or page.bitspersample == 16):
         reason = f"{samples} channels of {page.bitspersample} bits are neither grey nor RGB"
         raise ImageError(name, reason, "convert it to grey or RGB, or save the channels apart")
     if page.bitspersample != 16 or samples == 1:
