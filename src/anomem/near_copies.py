@@ -35,7 +35,7 @@ def near_copies(images: ImageSet) -> npt.NDArray[np.int64]:
     varies most are taken away. Two images are near copies if one of them, shifted by up to a pixel
     of a frame in any direction, explains at least 85% of what is left of the other, and leaves at
     most 15% of what the tenth nearest image leaves. Of more than 10,000 images each is compared
-    with those of its run of 10,000.
+    with those of its run of 10,000. Frames of fewer than 24 pixels a side are not compared.
 
     Args:
         images: N frames.
@@ -79,11 +79,9 @@ def _pairs(thumbnails: Tensor) -> Tensor:
     """Pairs of near copies, (P, 2), of thumbnails (N, 9, numbers)."""
     count, _, numbers = thumbnails.shape
     nearest = min(_NEIGHBOURS, count // 2)
-    if nearest < 2:
+    if nearest < 2 or numbers < _FEWEST_NUMBERS:
         return torch.zeros((0, 2), dtype=torch.int64)
     own = _without_common(thumbnails)
-    if numbers < _FEWEST_NUMBERS:
-        own = own[:, :1]
     unit = functional.normalize(own[:, 0], dim=1)
     found = []
     for part in torch.arange(count).split(_AT_A_TIME):
