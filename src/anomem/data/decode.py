@@ -131,7 +131,7 @@ def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
     BUDGET.take(image_cost(image, file, page), name)
     if least is not None:
         image.draft(None, (least, least))
-    if image.mode == "RGBA" and "RGBa" in (image.tile[0].args or ()):
+    if image.mode == "RGBA" and any("RGBa" in (part.args or ()) for part in image.tile):
         image._mode = "RGBa"  # as the file has it, or Pillow divides by an alpha of zeros
     _load(image)
     layers = replace(_upright(image, name), lossy=_is_lossy(image, file))
