@@ -82,30 +82,67 @@ def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
 
 
 def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
-    if len(pixels) == 1:
+    views = _views(network, pixels)
+    if len(pixels) > 1:
+        seen = [_seen(network, view) for view in views]
+    else:
         # Matrix libraries have another road for a single row, which rounds otherwise.
-        return _measure_pass(network, pixels.repeat(2, 1, 1, 1)).at(torch.arange(1))
-    maps = [network(each) for each in _with_mirror_image(network, pixels)]
-    deviations = [network.deviations_of(each) for each in maps]
-    scores = torch.stack([one_class_scores(each) for each in deviations]).mean(dim=0)
-    evidence = torch.stack([network.evidence_of(each) for each in maps]).mean(dim=0)
-    pooled = _pooled(network, deviations)
-    if network.upside_down:
-        turned = _with_mirror_image(network, pixels.rot90(2, dims=(2, 3)))
-        other = _pooled(network, [network.deviation_maps(each) for each in turned])
-        pooled = [torch.cat(both, 1) for both in zip(pooled, other, strict=True)]
-    return Measured(scores, torch.cat(pooled, 1).half(), evidence)
+        together = _seen(network, torch.cat(views if len(views) > 1 else views * 2))
+        seen = [together.at(slice(i, i + 1)) for i in range(len(views))]
+    upright = seen[: len(seen) // 2] if network.upside_down else seen
+    turned = seen[len(upright) :]
+    pooled = [
+        torch.cat([torch.stack(scale).mean(dim=0) for scale in side], 1)
+        for side in zip(*(_scales(part) for part in (upright, turned) if part), strict=True)
+    ]
+    return Measured(
+        torch.stack([each.scores for each in upright]).mean(dim=0),
+        torch.cat(pooled, 1).half(),
+        torch.stack([each.evidence for each in upright]).mean(dim=0),
+    )
 
 
-def _with_mirror_image(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
-    """Images, and where they are measured too, their mirror images."""
-    return [pixels, pixels.flip(3)] if network.mirrored else [pixels]
+@dataclass(frozen=True)
+class _Seen:
+    """What the network sees of B images as they lie: no mirror image, not turned.
+
+    Attributes:
+        scores: (B, S), of each scale.
+        pooled: One (B, P_s) a scale.
+        evidence: (B, S), log-odds at each scale.
+    """
+
+    scores: Tensor
+    pooled: list[Tensor]
+    evidence: Tensor
+
+    def at(self, images: slice) -> _Seen:
+        """Some of the images."""
+        pooled = [each[images] for each in self.pooled]
+        return _Seen(self.scores[images], pooled, self.evidence[images])
 
 
-def _pooled(network: MultiScaleMemory, deviations: list[list[Tensor]]) -> list[Tensor]:
-    """Pooled deviations of each scale, the mean of those of an image and its mirror image."""
-    scales = zip(*(network.pooled(each) for each in deviations), strict=True)
-    return [torch.stack(scale).mean(dim=0) for scale in scales]
+def _seen(network: MultiScaleMemory, pixels: Tensor) -> _Seen:
+    maps = network(pixels)
+    deviations = network.deviations_of(maps)
+    return _Seen(
+        one_class_scores(deviations), network.pooled(deviations), network.evidence_of(maps)
+    )
+
+
+def _scales(views: Sequence[_Seen]) -> list[tuple[Tensor, ...]]:
+    """What is pooled at each scale of each view."""
+    return list(zip(*(view.pooled for view in views), strict=True))
+
+
+def _views(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+    """Images, and where they are measured too, their mirror images; both upside down after them."""
+    upright = [pixels, pixels.flip(3)] if network.mirrored else [pixels]
+    return (
+        [*upright, *(view.rot90(2, dims=(2, 3)) for view in upright)]
+        if network.upside_down
+        else upright
+    )
 
 
 @torch.inference_mode()
