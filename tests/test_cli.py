@@ -213,7 +213,11 @@ def test_score_refuses_before_any_work(
         assert run("score", model, images, "--out", tmp_path / out) == 1
         assert message in error_line(capsys)
     words = ("score", model_folder, folders["normal"], "--out", tmp_path / "s.csv", "--rule")
-    for rule, message in ((2, "alpha is 2"), ("f1", "needs labelled"), ("b", "rule is 'b'; give")):
+    for rule, message in (
+        (2, "--rule 2: alpha is 2"),
+        ("f1", "needs labelled"),
+        ("b", "rule is 'b'; give"),
+    ):
         assert run(*words, rule) == 1
         assert message in error_line(capsys)
 

@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from anomem.config import Config, FramingKind
 from anomem.data.budget import DEFAULT
 from anomem.presets import default, overlaid, resolve
+from anomem.rules import rule_of
 
 Result = tuple[dict[str, Any], int]
 """What a command ends with: what ``--json`` prints, and the exit code."""
@@ -65,6 +66,13 @@ class Deciding(Common):
             "costs 50 false alarms and 1% of the images are anomalous)."
         ),
     ] = "0.05"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            rule_of(self.rule)
+        except ValueError as error:
+            raise ValueError(f"--rule {self.rule}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,10 @@ class FalseAlarms:
 
     alpha: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha is {self.alpha}; give a share in (0, 1), such as 0.05.")
+
 
 @dataclass(frozen=True)
 class BestF1:
