@@ -53,7 +53,7 @@ def pretrained() -> Config:
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),
         loss=replace(ours.loss, patch_weight=0.0),
-        stage1=replace(ours.stage1, min_steps=100, max_steps=100),
+        stage1=replace(ours.stage1, min_steps=20, max_steps=20),
     )
 
 
