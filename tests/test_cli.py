@@ -85,6 +85,30 @@ def test_fit_from_a_model_learns_a_new_kind_of_normal(
     assert "keeps its choices" in error_line(capsys)
 
 
+@pytest.mark.filterwarnings("default:1 of 11 images")
+def test_extend_and_adapt_tell_which_rate_the_kind_with_the_fewest_normals_supports(
+    folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    old, few, new, adapted = (tmp_path / name for name in ("old", "few", "new", "adapted"))
+    few.mkdir()
+    for file in sorted(folders["anomalous"].iterdir())[:10]:
+        shutil.copy(file, few)
+    shutil.copy(sorted(folders["train"].iterdir())[0], few / "known.png")
+    assert run("fit", folders["train"], "--out", old, *HASTY) == 0
+    capsys.readouterr()
+    fewest = "support alpha >= 0.167, as of 2 kinds of normal the one with the fewest has 5 of them"
+    assert run("fit", few, "--from", old, "--out", new) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line == f"{new}: 10 new normals; 24 held-out normals {fewest}"
+    assert run("adapt", new, "--normal", few, "--out", adapted, "--json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"; 0 set aside; 24 held-out normals {fewest}")
+    told = json.loads(lines[-1])
+    assert (told["held_out"], told["smallest_alpha"]) == (24, pytest.approx(1 / 6))
+    with pytest.warns(UserWarning, match="19 held-out normals of each kind and there are 5 of one"):
+        load(new).predict(few, 0.05)
+
+
 def test_a_wrong_file_of_choices_ends_in_one_line(
     folders: Folders, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -213,13 +237,11 @@ def test_score_refuses_before_any_work(
         assert run("score", model, images, "--out", tmp_path / out) == 1
         assert message in error_line(capsys)
     words = ("score", model_folder, folders["normal"], "--out", tmp_path / "s.csv", "--rule")
-    for rule, message in (
-        (2, "--rule 2: alpha is 2"),
-        ("f1", "needs labelled"),
-        ("b", "rule is 'b'; give"),
-    ):
-        assert run(*words, rule) == 1
-        assert message in error_line(capsys)
+    assert run(*words, "f1") == 1
+    assert "needs labelled" in error_line(capsys)
+    for rule, message in ((2, "--rule 2: alpha is 2"), ("b", "--rule b: rule is 'b'; give")):
+        assert run(*words, rule) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_adapt_and_forget(

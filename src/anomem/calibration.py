@@ -109,10 +109,14 @@ def threshold(calibration: Calibration, alpha: float) -> float:
 
 
 def unit(calibration: Calibration) -> str:
-    """What is counted: held-out normals, or their groups where these are of several images."""
+    """What is counted: held-out normals, or their groups where these are of several images.
+
+    Where normals are of several kinds, those of the kind that has the fewest are counted.
+    """
     fewest = min(calibration.kinds(), key=lambda kind: kind.groups)
     alone = fewest.groups == len(fewest)
-    return "held-out normals" if alone else "groups of held-out normals"
+    counted = "held-out normals" if alone else "groups of held-out normals"
+    return counted if len(np.unique(calibration.kind)) == 1 else f"{counted} of each kind"
 
 
 def _p_values(scores: npt.NDArray[np.floating], kind: Calibration) -> Floats:

@@ -340,6 +340,8 @@ def standing(reserve: Reserve) -> dict[str, Any]:
     return {
         "held_out": int(deciding.sum()),
         "held_out_groups": len(groups.unique()),
+        "held_out_kinds": len(kinds.unique()),
+        "fewest_groups_of_a_kind": fewest,
         "set_aside": int(reserve.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),

@@ -179,12 +179,13 @@ def _threshold_at(alpha: float, calibration: Calibration) -> float:
     least = smallest_alpha(calibration.groups)
     if not 0 < alpha < least:
         return threshold(calibration, alpha)
+    kinds = list(calibration.kinds())
+    of_one = " of one" if len(kinds) > 1 else ""
     warnings.warn(
         f"alpha={alpha} needs {int(np.ceil(1 / alpha)) - 1} {unit(calibration)} and there are "
-        f"{calibration.groups}: deciding at alpha={least:.3g}; fit on more normals.",
+        f"{calibration.groups}{of_one}: deciding at alpha={least:.3g}; fit on more normals.",
         stacklevel=5,
     )
-    kinds = calibration.kinds()
     return max(threshold(kind, max(alpha, smallest_alpha(kind.groups))) for kind in kinds)
 
 

@@ -86,7 +86,7 @@ def fit(arguments: Fit) -> Result:
     tell(
         f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
         f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
-        f"{_held_out(summary)} support alpha >= {summary['smallest_alpha']:.3g}"
+        f"{_support(summary)}"
     )
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
@@ -100,11 +100,20 @@ def fit(arguments: Fit) -> Result:
     }, 0
 
 
-def _held_out(summary: dict[str, Any]) -> str:
-    """What supports a rate of false alarms, in words."""
-    images, groups = summary["held_out"], summary["held_out_groups"]
+def _support(summary: dict[str, Any]) -> str:
+    """What rate of false alarms the held-out normals support, in words."""
+    images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_kinds"))
     of_groups = "" if groups == images else f" of {groups} groups"
-    return f"{images} held-out normals{of_groups}"
+    line = f"{images} held-out normals{of_groups} support alpha >= {summary['smallest_alpha']:.3g}"
+    if kinds == 1:
+        return line
+    fewest = summary["fewest_groups_of_a_kind"]
+    return f"{line}, as of {kinds} kinds of normal the one with the fewest has {fewest} of them"
+
+
+def _supported(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same as JSON."""
+    return {name: summary[name] for name in ("held_out", "held_out_groups", "smallest_alpha")}
 
 
 def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgress) -> ImageSource:
@@ -172,12 +181,23 @@ def _extend(arguments: Fit, start: Path) -> Result:
         )
     source, groups = _normals(arguments)
     model = load(start, device=arguments.device)
+    before = _normals_of(model)
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
-    held_out = len(model.calibration())
-    tell(f"{arguments.out}: {len(source)} new normals; {held_out} held-out normals of all kinds")
-    return {"model": str(arguments.out), "normals": len(source), "held_out": held_out}, 0
+    new = _normals_of(model) - before
+    tell(f"{arguments.out}: {new} new normals; {_support(model.summary_)}")
+    return {
+        "model": str(arguments.out),
+        "normals": new,
+        **_supported(model.summary_),
+        "rests_on": tell_resting(model),
+    }, 0
+
+
+def _normals_of(model: AnoMem) -> int:
+    """Normals that a model has learnt or held out."""
+    return int(model.summary_["normals"]) + len(model.reserve_.held_out_name)
 
 
 def adapt(arguments: Adapt) -> Result:
@@ -213,14 +233,14 @@ def adapt(arguments: Adapt) -> Result:
     tell(
         f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
         + (f"; {taken_back} labels taken back" if forgotten else "")
-        + f"; {_held_out(standing)}, {standing['set_aside']} set aside, support alpha >= "
-        f"{standing['smallest_alpha']:.3g}"
+        + f"; {standing['set_aside']} set aside; {_support(standing)}"
     )
     return {
         "model": str(arguments.out),
         "anomalies": labels.count(1),
         "normals": labels.count(0),
         "set_aside": standing["set_aside"],
+        **_supported(standing),
         "rests_on": tell_resting(model),
     }, 0
 
