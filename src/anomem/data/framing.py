@@ -153,6 +153,7 @@ class FramedSource(ImageSource):
     def _read(self, image: int) -> _Read | ImageError:
         """An image, or why there is none, each read once while it is kept."""
         if image not in self._kept:
+            self._make_room()
             try:
                 with named(self._source.names[image]):
                     found: _Read | ImageError = _Read.of(self._source[image], self._framing)
@@ -162,6 +163,11 @@ class FramedSource(ImageSource):
             while len(self._kept) > 1 and self._keeps_much():
                 del self._kept[next(iter(self._kept))]
         return self._kept[image]
+
+    def _make_room(self) -> None:
+        """Let go of what is large, or will not be asked for again, before another is decoded."""
+        if not self._framing.cuts or sum(map(_size, self._kept.values())) > _KEPT:
+            self._kept.clear()
 
     def _keeps_much(self) -> bool:
         return len(self._kept) > _READ_BEFORE or sum(map(_size, self._kept.values())) > _KEPT
