@@ -174,10 +174,20 @@ def threshold_by(
     return float(candidates[np.isclose(loss, loss.min(), rtol=1e-9, atol=1e-12)][0])
 
 
+def falls_back_to(rule: Rule, calibration: Calibration) -> float | None:
+    """The share of false alarms at which is decided where held-out normals are too few for a rule.
+
+    Returns:
+        The smallest that they support; None where they support what is asked for.
+    """
+    least = smallest_alpha(calibration.groups)
+    return least if isinstance(rule, FalseAlarms) and rule.alpha < least else None
+
+
 def _threshold_at(alpha: float, calibration: Calibration) -> float:
     """The threshold at alpha; a kind of normal that does not support it has its smallest alpha."""
-    least = smallest_alpha(calibration.groups)
-    if not 0 < alpha < least:
+    least = falls_back_to(FalseAlarms(alpha), calibration)
+    if least is None:
         return threshold(calibration, alpha)
     kinds = list(calibration.kinds())
     of_one = " of one" if len(kinds) > 1 else ""

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from skimage import data
 
 from anomem import AnoMem, load
+from anomem.data.joined import choose
 from anomem.data.sources import open_images
 from anomem.evaluation.examined import MOST_SHOWN, Examined, by_folder, examine, groups
 from anomem.report.evaluation import write_report
@@ -175,3 +177,18 @@ def test_folders_are_counted(examined: Examined) -> None:
     assert (good.folder, good.label, good.images) == ("normal", "normal", 58)
     assert (odd.folder, odd.label) == ("anomalous", "anomalous")
     assert odd.called == (examined.anomalous > examined.threshold).sum()
+
+
+def test_the_share_that_is_decided_at_is_told(
+    fitted: AnoMem, examined: Examined, page: Path, tmp_path: Path
+) -> None:
+    few = replace(
+        examined,
+        label=examined.label[[0, -1]],
+        score=examined.score[[0, -1]],
+        names=[examined.names[0], examined.names[-1]],
+        images=choose(examined.images, np.array([0, len(examined.names) - 1])),
+    )
+    assert "the least that the held-out normals support" not in page.read_text()
+    write_report(fitted, few, tmp_path / "page.html", title="few", rule="0.01", places={})
+    assert "<b>0.01</b> at <b>0.05</b>, the least that" in (tmp_path / "page.html").read_text()

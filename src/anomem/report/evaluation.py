@@ -36,6 +36,7 @@ from anomem.report.gallery import alternative_text, heading, in_words, strip
 from anomem.report.heat import coloured, overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
+from anomem.rules import falls_back_to, rule_of
 from anomem.versions import library_versions
 from anomem.writing import write_text
 
@@ -77,6 +78,7 @@ def write_report(
         title=title,
         date=date.today().isoformat(),
         rule=rule,
+        fallback=falls_back_to(rule_of(rule), model.calibration()),
         known=str(examined.known),
         whole=examined.known.whole,
         promise=model.promise(rule),
