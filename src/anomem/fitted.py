@@ -38,6 +38,7 @@ class Fitted(Configured):
     detector_: Detector
     reserve_: Reserve
     places_: list[UsualPlaces]
+    _calibrated: tuple[Reserve, Detector, Calibration] | None = None
 
     def decision_function(
         self, X: object, *, progress: StageProgress | None = None
@@ -80,15 +81,22 @@ class Fitted(Configured):
         :func:`~anomem.calibration.raised`.
         """
         check_is_fitted(self, "network_")
-        reserve = self.reserve_
+        reserve, detector = self.reserve_, self.detector_
+        # Where held-out normals are labelled, each call would train a detector for every fold.
+        if self._calibrated is not None:
+            of_reserve, of_detector, calibration = self._calibrated
+            if of_reserve is reserve and of_detector is detector:
+                return calibration
         kept, scores = held_out_scores(
-            reserve, self.detector_, self.network_.pooled_widths, self.config_, self.seed
+            reserve, detector, self.network_.pooled_widths, self.config_, self.seed
         )
-        return Calibration(
+        calibration = Calibration(
             raised(scores.double().numpy()),
             reserve.held_out_group[kept].numpy(),
             reserve.held_out_kind[kept].numpy(),
         )
+        self._calibrated = reserve, detector, calibration
+        return calibration
 
     def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
         """The one held-out normal on which the threshold rests, if it does; None otherwise.
