@@ -32,10 +32,10 @@ from anomem.untrusted import check_regular, one_line, read_json
 from anomem.writing import (
     WriteError,
     locked,
+    named_if_unwritten,
     remove_abandoned,
     try_folder,
     write_bytes,
-    write_error,
 )
 
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
@@ -81,7 +81,7 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
     text = json.dumps(about, indent=2, allow_nan=False).encode()
     check_writable(path)
     path = Path(os.path.realpath(path))
-    try:
+    with named_if_unwritten(path):
         path.mkdir(parents=True, exist_ok=True)
         with _turn(path) as alone:
             remove_abandoned(path)
@@ -90,10 +90,6 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
             for old in path.iterdir():
                 if _WEIGHTS.fullmatch(old.name) and old.name != name and (alone or _aged(old)):
                     old.unlink(missing_ok=True)
-    except WriteError:
-        raise
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def check_writable(path: Path) -> None:

@@ -27,6 +27,25 @@ class WriteError(OSError):
 
 
 @contextmanager
+def named_if_unwritten(file: Path) -> Iterator[None]:
+    """Tell in one sentence what comes of writing a file or a folder.
+
+    Raises:
+        WriteError: For any error of the system inside; one that is told already stays as it is.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        free = "free some space or " * (error.errno in _FULL)
+        raise WriteError(
+            f"{file} cannot be written ({reason}); {free}give another place."
+        ) from error
+
+
+@contextmanager
 def replacing(file: Path) -> Iterator[IO[bytes]]:
     """A file to write, which takes its name, and the place of an older one, once it is whole.
 
@@ -40,7 +59,7 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
     Raises:
         WriteError: It cannot be written; the older one is as it was.
     """
-    try:
+    with named_if_unwritten(file):
         target = _target(file)
         if _is_stream(target):
             with target.open("wb") as stream:
@@ -57,10 +76,6 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
                 part.close()  # nothing that is open can be renamed there
             os.replace(name, target)
         _sync(target.parent)
-    except WriteError:
-        raise
-    except OSError as error:
-        raise write_error(file, error) from error
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -80,14 +95,10 @@ def try_file(file: Path) -> None:
     Raises:
         WriteError: It cannot.
     """
-    try:
+    with named_if_unwritten(file):
         target = _target(file)
         if not _is_stream(target):
             _try(target.parent, target.name)
-    except WriteError:
-        raise
-    except OSError as error:
-        raise write_error(file, error) from error
 
 
 def try_folder(folder: Path) -> None:
@@ -96,18 +107,8 @@ def try_folder(folder: Path) -> None:
     Raises:
         WriteError: They cannot.
     """
-    try:
+    with named_if_unwritten(folder):
         _try(Path(os.path.realpath(folder)))
-    except OSError as error:
-        raise write_error(folder, error) from error
-
-
-def write_error(file: Path, error: Exception) -> WriteError:
-    """The sentence for what came of writing a file."""
-    full = isinstance(error, OSError) and error.errno in _FULL
-    reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-    mend = "free some space or give another place" if full else "give another place"
-    return WriteError(f"{file} cannot be written ({reason}); {mend}.")
 
 
 def locked(descriptor: int, *, wait: bool) -> bool:

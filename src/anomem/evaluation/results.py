@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from anomem.telling import no_formula
-from anomem.writing import write_error
+from anomem.writing import named_if_unwritten
 
 AnomalyClasses = Literal["all", "one", "seen"]
 
@@ -135,10 +135,8 @@ def append(file: Path, run: Run) -> None:
         WriteError: It cannot be written; the runs before stay.
     """
     line = json.dumps(asdict(run), allow_nan=False).encode() + b"\n"
-    try:
+    with named_if_unwritten(file):
         _append(file, line)
-    except OSError as error:
-        raise write_error(file, error) from error
 
 
 def _append(file: Path, line: bytes) -> None:
