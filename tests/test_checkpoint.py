@@ -2,7 +2,6 @@ import contextlib
 import json
 import os
 import resource
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -159,20 +158,13 @@ def test_a_folder_that_is_there_for_a_model_is_filled(tmp_path: Path) -> None:
     assert loaded_number(tmp_path / "work") == 0
 
 
-def test_a_mounted_folder_is_filled(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("may not mount")
-    try:
-        assert checkpoint_of(disk).parent == disk
-        save_folder(disk, {"number": 1}, NEW)
-        with pytest.raises(WriteError, match=r"No space left on device\); free some space"):
-            save_folder(disk, {"number": 2}, {"w": torch.full((2**19,), 2.0)})
-        assert loaded_number(disk) == 1 and len(list(disk.iterdir())) == 2
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_mounted_folder_is_filled(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("1m")
+    assert checkpoint_of(disk).parent == disk
+    save_folder(disk, {"number": 1}, NEW)
+    with pytest.raises(WriteError, match=r"No space left on device\); free some space"):
+        save_folder(disk, {"number": 2}, {"w": torch.full((2**19,), 2.0)})
+    assert loaded_number(disk) == 1 and len(list(disk.iterdir())) == 2
 
 
 def test_the_model_json_of_another_program_is_refused(tmp_path: Path) -> None:
