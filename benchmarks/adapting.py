@@ -21,10 +21,10 @@ import numpy.typing as npt
 import tyro
 
 from anomem import AnoMem, load
-from anomem.data.joined import choose
-from anomem.data.named import load_named
-from anomem.data.sources import ImageSource, open_images
-from anomem.presets import default
+from anomem.config.presets import default
+from anomem.images.combined import choose
+from anomem.images.source import ImageSource, open_images
+from anomem_bench.datasets import load_named
 from step import crops
 from turns import machine
 

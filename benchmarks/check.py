@@ -18,8 +18,8 @@ from typing import Any
 
 import tyro
 
-from anomem.device import make_fabric
-from anomem.presets import default
+from anomem.config.presets import default
+from anomem.runtime.device import make_fabric
 from scoring import fitted, folder_ratio, written
 from step import NETS, scoring_ratio, stage1_ratio
 from turns import machine

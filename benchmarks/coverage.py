@@ -26,18 +26,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem import AnoMem
-from anomem.data.named import Part, load_named
-from anomem.data.prepare import prepare
+from anomem.config.presets import changed, default
+from anomem.detector.fit import new_detector
+from anomem.detector.score import score_measured
 from anomem.evaluation.metrics import auroc
-from anomem.evaluation.one_vs_all import trained
-from anomem.evaluation.ours import with_centroids
-from anomem.fitting import new_detector
-from anomem.network.deviation import MultiScaleMemory
-from anomem.network.heads import fuse
-from anomem.presets import changed, default
+from anomem.images.image_set import Chosen
+from anomem.images.prepare import prepare
+from anomem.model.features import measure_set
+from anomem.model.network import MultiScaleMemory
+from anomem.model.scorer import fuse
 from anomem.report.colours import BLUE, GREEN, VERMILION
-from anomem.scoring import measure_set, score_measured
-from anomem.training.images import Chosen
+from anomem_bench.datasets import Part, load_named
+from anomem_bench.ours import with_centroids
+from anomem_bench.protocols.one_vs_all import trained
 
 CONTRASTS = {"all normals as one class (default)": 100.0, "each image its own class (paper)": 0.0}
 GROUPS = {"common normals": BLUE, "rare normals": GREEN, "anomalies": VERMILION}

@@ -26,7 +26,7 @@ import tyro
 from scoring import fitted, written
 from turns import in_turn, machine
 
-_MAIN = "from anomem.cli import main; main()"
+_MAIN = "from anomem.cli.app import main; main()"
 _FEW = 16
 _ROWS = 1000
 """Of a row group, and ten times as many of a file."""

@@ -22,12 +22,12 @@ import torch
 import tyro
 
 from anomem import AnoMem
-from anomem.data.joined import JoinedSource
-from anomem.data.named import Part, load_named
-from anomem.data.sources import ImageSource
+from anomem.config.presets import changed, default
 from anomem.evaluation.metrics import auroc
-from anomem.evaluation.one_vs_all import trained
-from anomem.presets import changed, default
+from anomem.images.combined import JoinedSource
+from anomem.images.source import ImageSource
+from anomem_bench.datasets import Part, load_named
+from anomem_bench.protocols.one_vs_all import trained
 
 TESTED = 2000
 ALPHA = 0.05

@@ -36,10 +36,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from anomem import AnoMem
-from anomem.baselines.neighbours import EveryScale, nearest
-from anomem.network.encoder import Encoder, to_float
-from anomem.presets import changed, default
+from anomem.config.presets import changed, default
+from anomem.images.image_set import to_float
+from anomem.model.encoder import Encoder
 from anomem.report.colours import BLUE, GREEN, VERMILION
+from anomem_bench.peers.neighbours import EveryScale, nearest
 from step import crops
 from turns import machine
 

@@ -27,17 +27,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem import AnoMem
-from anomem.data.joined import JoinedSource, choose
-from anomem.data.named import load_named
-from anomem.data.named.parts import Part
-from anomem.data.prepare import prepare
-from anomem.data.sources import ImageSource
+from anomem.detector.score import score_measured
 from anomem.evaluation.metrics import auroc
-from anomem.evaluation.one_vs_all import trained
+from anomem.images.combined import JoinedSource, choose
+from anomem.images.prepare import prepare
+from anomem.images.source import ImageSource
 from anomem.labelling.order import most_telling_first
-from anomem.network.measured import Measured
+from anomem.model.features import Measured, measure_set
 from anomem.report.colours import BLACK, BLUE, VERMILION
-from anomem.scoring import measure_set, score_measured
+from anomem_bench.datasets import load_named
+from anomem_bench.datasets.parts import Part
+from anomem_bench.protocols.one_vs_all import trained
 
 BETWEEN = 5
 """Answers between two learnings."""

@@ -30,16 +30,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem import AnoMem
-from anomem.baselines.supervised import Supervised
 from anomem.config import Config
-from anomem.data.joined import choose
-from anomem.data.named import load_named
-from anomem.data.sources import ImageSource
-from anomem.evaluation.methods import METHODS
 from anomem.evaluation.metrics import auroc
-from anomem.evaluation.one_vs_all import OneVsAll, trained
-from anomem.evaluation.split import Caps, Cell, Split
+from anomem.images.combined import choose
+from anomem.images.source import ImageSource
 from anomem.report.colours import BLACK, BLUE, GREEN, VERMILION
+from anomem_bench.datasets import load_named
+from anomem_bench.methods import METHODS
+from anomem_bench.peers.supervised import Supervised
+from anomem_bench.protocols.one_vs_all import OneVsAll, trained
+from anomem_bench.split import Caps, Cell, Split
 
 LABELS = (0, 1, 2, 5, 10, 50, 250)
 TESTED = 1000

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import tyro
 
-from anomem.device import make_fabric
-from anomem.presets import PRESETS
+from anomem.config.presets import PRESETS
+from anomem.runtime.device import make_fabric
 from step import NETS, as_tensor, crops, new_stage1
 from turns import machine
 

@@ -21,14 +21,14 @@ import torch
 import tyro
 
 from anomem.config import Config, EncoderChoices
-from anomem.data.named import load_named
-from anomem.device import make_fabric
-from anomem.evaluation.one_vs_all import OneVsAll
-from anomem.evaluation.ours import Ours
-from anomem.evaluation.split import Caps, Exam
-from anomem.presets import default, paper
+from anomem.config.presets import default, paper
+from anomem.runtime.device import make_fabric
 from anomem.training.batches import Drawn
-from anomem.training.descent import Clock
+from anomem.training.optimisation import Clock
+from anomem_bench.datasets import load_named
+from anomem_bench.ours import Ours
+from anomem_bench.protocols.one_vs_all import OneVsAll
+from anomem_bench.split import Caps, Exam
 from turns import machine
 
 

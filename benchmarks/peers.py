@@ -18,12 +18,12 @@ from typing import Any
 
 import tyro
 
-from anomem.data.named import load_named
-from anomem.evaluation.methods import METHODS
-from anomem.evaluation.one_vs_all import OneVsAll
-from anomem.evaluation.race import Contender, Judgement, Lane, race
-from anomem.evaluation.split import Cell, Exam
-from anomem.presets import changed
+from anomem.config.presets import changed
+from anomem_bench.datasets import load_named
+from anomem_bench.methods import METHODS
+from anomem_bench.protocols.one_vs_all import OneVsAll
+from anomem_bench.race import Contender, Judgement, Lane, race
+from anomem_bench.split import Cell, Exam
 
 GAMMA = {"mhrot": 0.0, "csi": 0.0, "simclr": 0.0, "supervised": 0.05, "deepsad": 0.05, "elsa": 0.05}
 """Share of labelled anomalies that each peer is tuned at."""

@@ -26,11 +26,11 @@ import tyro
 from PIL import Image
 
 from anomem import AnoMem
-from anomem.data.framing import frame
-from anomem.data.prepare import read
-from anomem.data.sources import open_images
-from anomem.presets import default
-from anomem.scoring import BATCH
+from anomem.config.presets import default
+from anomem.images.framing import frame
+from anomem.images.image_set import BATCH
+from anomem.images.prepare import read
+from anomem.images.source import open_images
 from step import crops, passes_of
 from turns import in_turn, machine
 
@@ -108,7 +108,7 @@ def latency(model: AnoMem, files: Sequence[Path]) -> dict[str, float]:
 
 def peak(model: Path, folder: Path) -> float:
     """MiB that a process of its own takes at most to score a folder."""
-    main = "from anomem.cli import main; main()"
+    main = "from anomem.cli.app import main; main()"
     score = [sys.executable, "-c", main, "score", str(model), str(folder)]
     out = ["--out", str(folder.parent / "scores.csv"), "--device", "cpu"]
     done = subprocess.run(

@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from anomem.config import Config
-from anomem.network.encoder import Encoder
-from anomem.presets import default
+from anomem.config.presets import default
+from anomem.model.encoder import Encoder
 from anomem.training.stage1 import Stage1
 from step import as_tensor, crops, new_stage1
 from turns import machine

@@ -21,7 +21,7 @@ import tyro
 from scoring import fitted, written
 from turns import in_turn, machine
 
-_MAIN = "from anomem.cli import main; main()"
+_MAIN = "from anomem.cli.app import main; main()"
 
 
 def main(rounds: int = 7, out: Path | None = None) -> None:

@@ -25,12 +25,12 @@ from skimage import data
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices
-from anomem.data.prepare import PreparedImages
-from anomem.device import make_fabric
-from anomem.network.deviation import MultiScaleMemory
-from anomem.presets import default
-from anomem.scoring import measure
-from anomem.training.descent import Clock
+from anomem.config.presets import default
+from anomem.images.prepare import PreparedImages
+from anomem.model.features import measure
+from anomem.model.network import MultiScaleMemory
+from anomem.runtime.device import make_fabric
+from anomem.training.optimisation import Clock
 from anomem.training.stage1 import Stage1, resolve_steps
 from turns import in_turn, machine, ratio
 

@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from anomem import AnoMem
-from anomem.presets import default
+from anomem.config.presets import default
 from engines import as_tables
 from memory import resident
 from scoring import written

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from anomem.evaluation.manifest import hardware
+from anomem_bench.manifest import hardware
 
 Seconds = dict[str, list[float]]
 

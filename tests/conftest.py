@@ -26,7 +26,7 @@ from anomem.config import (
     Stage1Choices,
     Stage2Choices,
 )
-from anomem.evaluation.results import Run
+from anomem_bench.results import Run
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start

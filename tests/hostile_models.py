@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anomem.description import ModelError, load_description
-from anomem.saved import load
+from anomem.detector.model_folder import load
+from anomem.detector.model_info import load_description
+from anomem.runtime.untrusted import ModelError
 
 HEADROOM = 512 * 2**20
 """Bytes of address space that a load may take beyond what the process has."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anomem.arguments import parse
-from anomem.cli import COMMANDS
+from anomem.cli.app import COMMANDS
+from anomem.cli.arguments import parse
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomem import presets
-from anomem.network.deviation import MultiScaleMemory, one_class_scores
-from anomem.network.heads import Heads, fuse
-from anomem.network.memory import HopfieldMemory, gated_recollection
+from anomem.config import presets
+from anomem.model.memory import HopfieldMemory, gated_recollection
+from anomem.model.network import MultiScaleMemory
+from anomem.model.one_class import one_class_scores
+from anomem.model.scorer import Heads, fuse
 from anomem.training.losses import (
     contrasted_memory_loss,
     double_hinge,

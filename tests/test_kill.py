@@ -11,7 +11,7 @@ import pytest
 from running import Command
 
 from anomem import load
-from anomem.cli import main
+from anomem.cli.app import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX systems")
 

@@ -30,7 +30,7 @@ def shell(code: str, *words: object) -> subprocess.CompletedProcess[str]:
 def test_help_loads_nothing_heavy(words: str) -> None:
     code = f"""
 import sys
-from anomem.cli import main
+from anomem.cli.app import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:
@@ -46,7 +46,7 @@ def test_info_reads_a_model_without_anything_heavy(model: AnoMem, tmp_path: Path
     model.save(tmp_path / "model")
     code = f"""
 import sys
-from anomem.cli import main
+from anomem.cli.app import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:
@@ -71,7 +71,7 @@ for name in anomem.__all__:
 
 
 def test_fit_in_a_shell(folders: dict[str, Path], tmp_path: Path) -> None:
-    code = "from anomem.cli import main; main()"
+    code = "from anomem.cli.app import main; main()"
     few = ("--images.size", 16, 16, "--stage1.min-steps", 3, "--stage1.max-steps", 3)
     words = (folders["train"], "--out", tmp_path / "model", *few, "--device", "cpu", "--json")
     done = shell(code, "fit", *words)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from anomem import AnoMem, Config, load
-from anomem.cli import main
+from anomem.cli.app import main
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 Folders = dict[str, Path]

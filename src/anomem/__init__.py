@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anomem.config import Config
-    from anomem.detector import AnoMem
-    from anomem.network.encoder import Encoder
-    from anomem.network.heads import Detector, Heads
-    from anomem.network.memory import HopfieldMemory
-    from anomem.saved import load
+    from anomem.detector.estimator import AnoMem
+    from anomem.detector.model_folder import load
+    from anomem.model.encoder import Encoder
+    from anomem.model.memory import HopfieldMemory
+    from anomem.model.scorer import Detector, Heads
     from anomem.training.losses import (
         contrasted_memory_loss,
         double_hinge,
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
-    "AnoMem": "anomem.detector",
-    "load": "anomem.saved",
+    "AnoMem": "anomem.detector.estimator",
+    "load": "anomem.detector.model_folder",
     "Config": "anomem.config",
-    "Encoder": "anomem.network.encoder",
-    "HopfieldMemory": "anomem.network.memory",
-    "Heads": "anomem.network.heads",
-    "Detector": "anomem.network.heads",
+    "Encoder": "anomem.model.encoder",
+    "HopfieldMemory": "anomem.model.memory",
+    "Heads": "anomem.model.scorer",
+    "Detector": "anomem.model.scorer",
     "contrasted_memory_loss": "anomem.training.losses",
     "variance_loss": "anomem.training.losses",
     "multi_scale_loss": "anomem.training.losses",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from anomem.evaluation.confidence import Values
 from anomem.evaluation.curves import GRID, precision, precision_band, roc, roc_band
+from anomem.evaluation.intervals import Values
 
 RNG = np.random.default_rng(0)
 NORMAL, ANOMALOUS = RNG.normal(size=300), RNG.normal(1.0, size=200)

@@ -9,12 +9,12 @@ from PIL import Image
 
 from anomem import AnoMem, Config
 from anomem.config import FramingKind
-from anomem.data.prepare import prepare_frames
-from anomem.data.sources import open_images
+from anomem.config.presets import changed
+from anomem.detector.identity import image_digests
 from anomem.evaluation.examined import examine
 from anomem.evaluation.known import Known, known_among
-from anomem.measuring import image_digests
-from anomem.presets import changed
+from anomem.images.prepare import prepare_frames
+from anomem.images.source import open_images
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

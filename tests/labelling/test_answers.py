@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anomem.labelling.answers import AnswerFile
-from anomem.telling import path_as_text
+from anomem.runtime.printing import path_as_text
 
 
 def written(folder: Path, content: str | bytes) -> AnswerFile:

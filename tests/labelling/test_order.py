@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from anomem.calibration import Calibration, p_values
+from anomem.detector.calibrate import Calibration, p_values
 from anomem.labelling.order import anomalies_among, most_telling_first
 
 

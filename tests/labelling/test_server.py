@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from anomem import load
-from anomem.cli import main
+from anomem.cli.app import main
 
 
 class Page:

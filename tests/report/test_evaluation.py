@@ -11,9 +11,9 @@ from selenium.webdriver.common.keys import Keys
 from skimage import data
 
 from anomem import AnoMem, load
-from anomem.data.joined import choose
-from anomem.data.sources import open_images
 from anomem.evaluation.examined import MOST_SHOWN, Examined, by_folder, examine, groups
+from anomem.images.combined import choose
+from anomem.images.source import open_images
 from anomem.report.evaluation import write_report
 
 Folders = dict[str, Path]

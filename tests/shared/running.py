@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from anomem.cli import main
+from anomem.cli.app import main
 
 HASTY = [
     *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
@@ -24,10 +24,10 @@ HASTY = [
 ]
 """Of ``fit``: the least training there is."""
 
-_ANOMEM = "from anomem.cli import main; main()"
-_LOADED = ["anomem.commands.learn", "anomem.commands.look", "anomem.detector", "anomem.saved",
+_ANOMEM = "from anomem.cli.app import main; main()"
+_LOADED = ["anomem.cli.train", "anomem.cli.use", "anomem.detector.estimator", "anomem.detector.model_folder",
            "anomem.report.evaluation", "anomem.report.heat", "anomem.labelling.server",
-           "anomem.unfinished"]  # fmt: skip
+           "anomem.bulk.unfinished"]  # fmt: skip
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_LOADED)
 

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from anomem.config import PseudoChoices, Stage1Choices
-from anomem.data.prepare import PreparedImages
+from anomem.images.prepare import PreparedImages
 from anomem.training.batches import Batches, OnDevice
 from anomem.training.draws import Chance, seeded
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from anomem.config import LossChoices
-from anomem.network.memory import HopfieldMemory, gated_recollection
+from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.training.losses import (
     contrasted_memory_loss,
     double_hinge,

@@ -15,11 +15,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices, Stage1Choices
-from anomem.data.prepare import PreparedImages
-from anomem.network.deviation import MultiScaleMemory
-from anomem.presets import default, paper
-from anomem.processes import join_processes
-from anomem.training.descent import Clock
+from anomem.config.presets import default, paper
+from anomem.images.prepare import PreparedImages
+from anomem.model.network import MultiScaleMemory
+from anomem.runtime.processes import join_processes
+from anomem.training.optimisation import Clock
 from anomem.training.ranks import ALONE, Ranks
 from anomem.training.stage1 import Stage1
 

@@ -16,16 +16,10 @@ from anomem.config import (
     PseudoChoices,
     Stage1Choices,
 )
-from anomem.network.deviation import MultiScaleMemory
-from anomem.training.descent import Clock
-from anomem.training.stage1 import (
-    Progress,
-    Stage1,
-    Stage1State,
-    compiles,
-    resolve_steps,
-    train_stage1,
-)
+from anomem.model.network import MultiScaleMemory
+from anomem.runtime.progress import Progress
+from anomem.training.optimisation import Clock
+from anomem.training.stage1 import Stage1, Stage1State, compiles, resolve_steps, train_stage1
 
 CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from anomem.config import Stage2Choices
-from anomem.network.heads import Detector, Heads, fuse
-from anomem.network.measured import Measured
+from anomem.model.features import Measured
+from anomem.model.scorer import Detector, Heads, fuse
 from anomem.training.losses import double_hinge
 from anomem.training.stage2 import train_stage2
 

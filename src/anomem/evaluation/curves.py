@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from anomem.evaluation.confidence import Values, share_above
+from anomem.evaluation.intervals import Values, share_above
 from anomem.evaluation.metrics import labelled
 
 GRID = np.linspace(0, 1, 201)

@@ -11,17 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.copies import refuse_two_labels
-from anomem.data.joined import JoinedSource
-from anomem.data.listing import names_in_common
-from anomem.data.masks import read_mask
-from anomem.data.sources import ImageSource
-from anomem.detector import AnoMem
-from anomem.evaluation.confidence import Interval, rate_interval
+from anomem.detector.copies import refuse_two_labels
+from anomem.detector.estimator import AnoMem
+from anomem.detector.identity import Identities
+from anomem.detector.score import Scores, measure_source, score_part
+from anomem.evaluation.intervals import Interval, rate_interval
 from anomem.evaluation.known import Known, known_among
-from anomem.fitted import StageProgress, stage
-from anomem.scoring import Scores, measure_source, score_part
-from anomem.training.images import Identities
+from anomem.images.combined import JoinedSource
+from anomem.images.listing import names_in_common
+from anomem.images.masks import read_mask
+from anomem.images.source import ImageSource
+from anomem.runtime.progress import StageProgress, stage
 
 MOST_SHOWN = 40
 """Images of a group that are shown."""
@@ -81,7 +81,7 @@ def examine(
         model: The detector.
         normal: Normal images.
         anomalous: Anomalous images.
-        rule: By which the threshold is set, see :meth:`~anomem.fitted.Fitted.threshold`.
+        rule: By which the threshold is set, see :meth:`~anomem.detector.fitted.Fitted.threshold`.
         masks: Files, one of each anomalous image; or none.
         progress: Called as ``progress(stage, done, total)``.
 

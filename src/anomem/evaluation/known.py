@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomem.reserve import Reserve
+from anomem.detector.feature_bank import Reserve
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from skimage.transform import resize
 
-from anomem.data.masks import read_mask
-from anomem.data.opening import times
 from anomem.evaluation.pixels import pixel_metrics
+from anomem.images.masks import read_mask
+from anomem.images.opening import times
 
 LONGEST = 256
 """Pixels of the longer side at which maps are measured."""

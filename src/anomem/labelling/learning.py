@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from anomem.data.framing import Framing, frame
-from anomem.data.opening import ImageError, open_file
-from anomem.data.prepare import read
-from anomem.data.sources import FileSource
-from anomem.detector import AnoMem
+from anomem.detector.estimator import AnoMem
+from anomem.images.framing import Framing, frame
+from anomem.images.opening import ImageError, open_file
+from anomem.images.prepare import read
+from anomem.images.source import FileSource
 
 
 def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:

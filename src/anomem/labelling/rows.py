@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from anomem.data.listing import local_path
+from anomem.images.listing import local_path
 
 Answer = Literal["normal", "anomalous", "skipped", "undone"]
 

@@ -13,13 +13,13 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
 
-from anomem.data.listing import names_in_common
+from anomem.images.listing import names_in_common
 from anomem.labelling.answers import Answer
 from anomem.labelling.session import Session
 from anomem.report.heat import overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, fitted_into, jpeg, picture
-from anomem.telling import printable
+from anomem.runtime.printing import printable
 
 _HOST = "127.0.0.1"
 _SIDE = 720

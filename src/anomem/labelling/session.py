@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from anomem.calibration import p_values
-from anomem.data.sources import FileSource
-from anomem.detector import AnoMem
-from anomem.fitted import StageProgress, stage
+from anomem.detector.calibrate import p_values
+from anomem.detector.estimator import AnoMem
+from anomem.detector.score import highest_frames, measure_source, score_measured
+from anomem.images.source import FileSource
 from anomem.labelling.answers import Answer, AnswerFile
 from anomem.labelling.learning import learn_from
 from anomem.labelling.order import anomalies_among, most_telling_first
-from anomem.network.measured import Measured
-from anomem.scoring import highest_frames, measure_source, score_measured
+from anomem.model.features import Measured
+from anomem.runtime.progress import StageProgress, stage
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Session:
         files: Of the images.
         answers: Where answers are kept.
         out: Folder for the adapted model.
-        rule: Of the decision, see :meth:`~anomem.fitted.Fitted.threshold`.
+        rule: Of the decision, see :meth:`~anomem.detector.fitted.Fitted.threshold`.
         progress: Called as ``progress(stage, done, total)``.
 
     Attributes:

@@ -14,31 +14,31 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from anomem.data.framing import frame
-from anomem.data.joined import choose
-from anomem.data.sources import FileSource
-from anomem.detector import AnoMem
-from anomem.evaluation.confidence import (
+from anomem.config.presets import flat
+from anomem.detector.estimator import AnoMem
+from anomem.detector.heat import Heat
+from anomem.detector.identity import measured_digests
+from anomem.detector.prototypes import gallery, most_used_first
+from anomem.detector.threshold import falls_back_to, rule_of
+from anomem.evaluation.examined import Examined, Group, by_folder, groups
+from anomem.evaluation.intervals import (
     detection_intervals,
     escape_bound,
     overkill,
     overkill_interval,
     rate_interval,
 )
-from anomem.evaluation.examined import Examined, Group, by_folder, groups
 from anomem.evaluation.metrics import detection_metrics
-from anomem.gallery import gallery, most_used_first
-from anomem.heat import Heat
-from anomem.measuring import measured_digests
-from anomem.presets import flat
+from anomem.images.combined import choose
+from anomem.images.framing import frame
+from anomem.images.source import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.gallery import alternative_text, heading, in_words, strip
 from anomem.report.heat import coloured, overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
-from anomem.rules import falls_back_to, rule_of
-from anomem.versions import library_versions
-from anomem.writing import write_text
+from anomem.runtime.files import write_text
+from anomem.runtime.versions import library_versions
 
 _SIDE = 320
 """Longest side of a picture on the page, in pixels; a click enlarges it."""

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from anomem.evaluation.confidence import Values
 from anomem.evaluation.curves import GRID, precision, precision_band, roc, roc_band
 from anomem.evaluation.examined import Examined
+from anomem.evaluation.intervals import Values
 from anomem.report.colours import BLACK, BLUE, VERMILION
 
 _SIZE = (4.6, 3.4)  # inches

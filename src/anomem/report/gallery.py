@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from anomem.data.framing import cut
-from anomem.data.sources import ImageSource
-from anomem.explanation import Explanation, only_image
-from anomem.gallery import ScaleGallery, most_used_first, patch_of
+from anomem.bulk.score_table import write_table
+from anomem.detector.explain import Explanation, only_image
+from anomem.detector.prototypes import ScaleGallery, most_used_first, patch_of
+from anomem.images.framing import cut
+from anomem.images.source import ImageSource
 from anomem.report.page import template
 from anomem.report.pictures import Pixels, coloured_pixels, picture
-from anomem.table import write_table
-from anomem.telling import path_as_text
-from anomem.writing import replacing, write_text
+from anomem.runtime.files import replacing, write_text
+from anomem.runtime.printing import path_as_text
 
 _SIDE = 48
 """Pixels of a patch on the page."""

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from anomem.outputs import HEAT_MAP
-from anomem.writing import replacing
+from anomem.runtime.files import replacing
 
 _COLOURS = "inferno"
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
@@ -107,3 +106,7 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
     )
     with replacing(file) as part:
         figure.savefig(part, format="png", dpi=110)
+
+
+HEAT_MAP = "AnoMem heat map"
+"""What a picture of ours says of itself, as the PNG text ``Software``."""

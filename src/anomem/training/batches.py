@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from anomem.config import PseudoChoices, Stage1Choices
-from anomem.device import free_memory
-from anomem.network.encoder import floats_on
+from anomem.images.image_set import ImageSet, floats_on
+from anomem.runtime.device import free_memory
 from anomem.training.draws import Chance, Draws
 from anomem.training.pseudo import pseudo_anomalies
 from anomem.training.ranks import ALONE, Ranks
@@ -19,16 +19,6 @@ _GPU_SHARE = 0.25
 """Share of the free memory of a GPU that the normals may take, and the anomalies of the rest."""
 _CHUNK = 1024
 """Images brought to a GPU at a time."""
-
-
-class ImageSet(Protocol):
-    """Images of one size that can be drawn by index."""
-
-    def __len__(self) -> int: ...
-
-    def take(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W), uint8 or uint16."""
-        ...
 
 
 @runtime_checkable

@@ -122,10 +122,3 @@ def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Ge
     """A generator that depends on nothing but a seed and a step."""
     mixed = (seed * 1_000_003 + step * 7_919 + 17) % 2**63
     return torch.Generator(device).manual_seed(mixed)
-
-
-def evenly(count: int, most: int) -> Tensor:
-    """Indices of at most so many of a number of things, evenly spaced."""
-    if count <= most:
-        return torch.arange(count)
-    return torch.linspace(0, count - 1, most).round().long()

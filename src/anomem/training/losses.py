@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomem.config import LossChoices
-from anomem.network.memory import HopfieldMemory, gated_recollection
+from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.training.ranks import ALONE, Ranks
 
 _COVERED = 0.1

@@ -16,19 +16,20 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from anomem.config import Config, Stage1Choices
-from anomem.device import keep_freed_memory
-from anomem.network.deviation import MultiScaleMemory
-from anomem.network.encoder import synchronise_batch_norms
+from anomem.images.image_set import ImageSet
+from anomem.model.encoder import synchronise_batch_norms
+from anomem.model.network import MultiScaleMemory
+from anomem.runtime.device import keep_freed_memory
+from anomem.runtime.progress import Progress
 from anomem.training.averaging import WeightAverage
-from anomem.training.batches import Batches, ImageSet, Steps
-from anomem.training.descent import Clock, descend, new_optimizer
+from anomem.training.batches import Batches, Steps
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
+from anomem.training.optimisation import Clock, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
 from anomem.training.views import random_view
 
-Progress = Callable[[int, int], None]
 _COMPILING_PAYS = 6_000
 """Steps on a GPU from which compiling the encoder takes less time than it saves."""
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from anomem.config import Stage2Choices
-from anomem.network.heads import Heads
+from anomem.model.scorer import Heads
 from anomem.training.losses import double_hinge
 
 _INVERSE_PENALTY = 10.0

@@ -1,0 +1,1 @@
+"""Many images: tables of scores, partitions of them, a cluster."""

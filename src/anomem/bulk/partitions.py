@@ -1,0 +1,233 @@
+"""A corpus in runs, each scored into one partition of its own; what is finished is not redone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+from fsspec.implementations.local import LocalFileSystem
+
+from anomem.bulk.score_table import Scored, score_table, scored
+from anomem.detector.estimator import AnoMem
+from anomem.detector.model_info import load_description
+from anomem.images.listing import absolute
+from anomem.images.object_store import UrlSource, storage_of
+from anomem.images.parquet import ParquetSource, Rows
+from anomem.images.source import FileSource, ImageSource, StoredSource
+from anomem.runtime.files import write_bytes
+from anomem.runtime.printing import path_as_text
+from anomem.runtime.untrusted import parse_json
+
+RUN = 10_240
+"""Images of a run: a multiple of the batch, some ten seconds of a GPU, and a table of a MiB."""
+_MADE_BY = "_made_by.json"
+"""Readers of a folder of Parquet files leave out what begins so."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Images that are scored together.
+
+    Attributes:
+        partition: Name of the file of their scores, which says what the run is.
+        images: They themselves.
+        versions: Of the file of each of them, as it was before it was read.
+    """
+
+    partition: str
+    images: ImageSource
+    versions: Sequence[str]
+
+
+class Partitions:
+    """A folder of partitions, here or on object storage.
+
+    Attributes:
+        folder: Its path or URL.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Keep the folder; it need not exist yet."""
+        self.folder = folder
+        self._url = absolute(folder)
+
+    def claim(self, model: Path, rule: str) -> None:
+        """Write down which model and rule make the partitions.
+
+        Raises:
+            ValueError: Another model or rule has made those that are there.
+        """
+        maker = made_by(model, rule)
+        storage, folder = storage_of(self._url)
+        storage.makedirs(folder, exist_ok=True)
+        known = storage.exists(f"{folder}/{_MADE_BY}")
+        if known and _parsed(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
+            return
+        if self.names():
+            what = "scores by another model or rule" if known else "other Parquet files"
+            raise ValueError(f"{self.folder} holds {what}; give another folder.")
+        self._write(_MADE_BY, json.dumps(maker).encode())
+
+    def names(self) -> set[str]:
+        """The partitions that are finished."""
+        storage, folder = storage_of(self._url)
+        storage.invalidate_cache()
+        files = (os.path.basename(file) for file in storage.ls(folder, detail=False))
+        return {name for name in files if name.endswith(".parquet")}
+
+    def read(self, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
+        """The name of each partition and its table, or some columns of it."""
+        for name in sorted(self.names()):
+            if (table := self.table(name, columns)) is not None:
+                yield name, table
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
+        """One partition, or some columns of it; None where another process has removed it."""
+        storage, folder = storage_of(self._url)
+        try:
+            with storage.open(f"{folder}/{name}") as file:
+                return pyarrow.parquet.read_table(file, columns=columns)
+        except FileNotFoundError:
+            return None
+
+    def add(self, name: str, table: pa.Table) -> None:
+        """Write a partition whole or not at all; one of the name is replaced."""
+        file = BytesIO()
+        pyarrow.parquet.write_table(table, file)
+        self._write(name, file.getvalue())
+
+    def remove(self, name: str) -> None:
+        """Remove a partition."""
+        storage, folder = storage_of(self._url)
+        with suppress(FileNotFoundError):  # another process was faster
+            storage.rm(f"{folder}/{name}")
+
+    def _write(self, name: str, content: bytes) -> None:
+        storage, folder = storage_of(self._url)
+        if isinstance(storage, LocalFileSystem):
+            write_bytes(Path(folder, name), content)
+            return
+        temporary = f"{folder}/.{name}.{os.urandom(4).hex()}"
+        storage.pipe_file(temporary, content)
+        storage.mv(temporary, f"{folder}/{name}")
+
+
+def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> list[Run]:
+    """The runs that are not finished.
+
+    Rows of Parquet files are finished if their partition is there, other images if they have a row
+    in any partition. What was made of a file that has been replaced since is removed.
+
+    Raises:
+        ValueError: The images are not in files.
+    """
+    finished = settle(source, partitions)
+    if isinstance(source, ParquetSource):
+        runs = [_rows(source.part(r.start, r.stop)) for r in source.runs(run_size)]
+        return [run for run in runs if run.partition not in finished]
+    assert isinstance(source, StoredSource)
+    images = dict(zip(source.names, source.versions(), strict=True))
+    left = [(name, v) for name, v in images.items() if path_as_text(name) not in finished]
+    parts = [left[start : start + run_size] for start in range(0, len(left), run_size)]
+    urls = isinstance(source, UrlSource)
+    return [_files(UrlSource if urls else _local, part) for part in parts]
+
+
+def settle(source: ImageSource, partitions: Partitions) -> set[str]:
+    """Leave each image one row: that of its file as it is now.
+
+    Two processes may have scored an image, as one began before a further file came and the other
+    after; and a file may have been replaced since it was scored.
+
+    Returns:
+        What is finished: partitions, where the images are rows of Parquet files, else paths.
+
+    Raises:
+        ValueError: The images are not in files.
+    """
+    if not isinstance(source, StoredSource):
+        raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
+    if isinstance(source, ParquetSource):
+        return _settle_rows(source, partitions)
+    names = map(path_as_text, source.names)
+    now = dict(zip(names, source.versions(), strict=True))
+    settled: set[str] = set()
+    for name, table in partitions.read(["path", "version"]):
+        kept = []
+        for path, version in zip(*(table[c].to_pylist() for c in table.column_names), strict=True):
+            kept.append(path not in settled and now.get(path, version) == version)
+            if kept[-1]:
+                settled.add(path)
+        if not any(kept):
+            partitions.remove(name)
+        elif not all(kept) and (whole := partitions.table(name)) is not None:
+            partitions.add(name, whole.filter(pa.array(kept)))
+    return settled
+
+
+def score_run(model: AnoMem, run: Run, partitions: Partitions, rule: str) -> Scored:
+    """Score a run into its partition, as the table of a single machine is made."""
+    table = score_table(model, run.images, rule=rule)
+    partitions.add(run.partition, table.append_column("version", pa.array(run.versions)))
+    return scored(table)
+
+
+def made_by(model: Path, rule: str) -> dict[str, str]:
+    """What scores are told apart by: the model, the rule, and how they are kept."""
+    description = load_description(model)
+    digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
+    return {
+        "weights": description["weights"],
+        "description": digest.hexdigest(),
+        "rule": rule,
+        "kept": "with versions",
+    }
+
+
+def _rows(part: ParquetSource) -> Run:
+    """A run within one Parquet file; its partition begins with the file, then its version."""
+    (rows,) = part.rows
+    return Run(f"{_prefix(rows)}{rows.start}-{rows.stop}.parquet", part, part.versions())
+
+
+def _prefix(rows: Rows) -> str:
+    return f"{_digest([rows.file])}-{_digest([rows.version, str(rows.ends[-1])])}-"
+
+
+def _local(names: Sequence[str]) -> FileSource:
+    return FileSource([Path(name) for name in names])
+
+
+def _files(kind: Callable[[Sequence[str]], ImageSource], images: Sequence[tuple[str, str]]) -> Run:
+    names, versions = map(list, zip(*images, strict=True))
+    return Run(f"{_digest(names + versions)}.parquet", kind(names), versions)
+
+
+def _settle_rows(source: ParquetSource, partitions: Partitions) -> set[str]:
+    """Remove the partitions of files as they were before they were replaced."""
+    now = {_digest([rows.file]): _prefix(rows) for rows in source.rows}
+    finished = partitions.names()
+    replaced = {n for n in finished if not n.startswith(now.get(n.partition("-")[0], ""))}
+    for name in replaced:
+        partitions.remove(name)
+    return finished - replaced
+
+
+def _parsed(content: bytes) -> object:
+    """What a file says of who made it; nothing where it is damaged."""
+    try:
+        return parse_json(content)
+    except ValueError:
+        return None
+
+
+def _digest(what: Iterable[str]) -> str:
+    return blake2b(os.fsencode("\0".join(what)), digest_size=12).hexdigest()

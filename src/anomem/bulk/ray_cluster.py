@@ -1,0 +1,165 @@
+"""Runs of a corpus on a Ray cluster: Ray Data schedules, restarts and retries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+for _name, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of what its C++ side writes to standard error
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+import ray.data  # noqa: E402
+from ray.exceptions import RayError  # noqa: E402
+
+from anomem.bulk.partitions import Partitions, Run, score_run  # noqa: E402
+from anomem.bulk.score_table import Scored  # noqa: E402
+from anomem.detector.checkpoint import folder_content  # noqa: E402
+from anomem.images.budget import BUDGET  # noqa: E402
+from anomem.runtime.untrusted import one_line
+
+_CPUS = 4
+"""Of an actor without a GPU: enough to share a forward pass, and a detector in memory for each four
+cores and not for each."""
+
+
+@dataclass(frozen=True)
+class Actors:
+    """How many actors score, and what each takes of its node."""
+
+    count: int
+    cpus: float
+    gpus: int
+
+
+def score_runs(
+    runs: Sequence[Run], model: Path, partitions: Partitions, *, rule: str, device: str = "auto"
+) -> Iterator[Scored]:
+    """Score runs on the cluster of RAY_ADDRESS, or one of this machine for as long as it takes.
+
+    Args:
+        runs: What to score.
+        model: Folder of the model; only this machine need see it.
+        partitions: Where the scores go; all machines must see it.
+        rule: See ``AnoMem.threshold``.
+        device: auto, cpu or cuda.
+
+    Yields:
+        What each run came to, in the order they end.
+
+    Raises:
+        ValueError: The device is another one, or the cluster has none.
+        RuntimeError: A run failed, or no worker could start. A run whose worker dies is redone, as
+            often as that happens.
+    """
+    if not runs:
+        return
+    with _cluster():
+        actors = _actors(device)
+        content = ray.put(folder_content(model))
+        found = ray.data.from_items(
+            [{"run": pickle.dumps(run)} for run in runs], override_num_blocks=len(runs)
+        ).map_batches(
+            _Scorer,
+            fn_constructor_args=(
+                *(content, partitions, rule, "cuda" if actors.gpus else "cpu"),
+                BUDGET.limit,
+            ),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(actors.count, len(runs))),
+            num_cpus=actors.cpus,
+            num_gpus=actors.gpus,
+        )
+        try:
+            for row in found.iter_rows():
+                if problem := row.pop("problem"):
+                    raise RuntimeError(f"{problem} What is finished stays; mend that, call again.")
+                yield Scored(**row)
+        except RayError as error:
+            raise RuntimeError(
+                f"Ray gave up ({one_line(error)}); call again, what is finished stays."
+            ) from error
+
+
+class _Scorer:
+    """An actor: a detector, and the runs it is given."""
+
+    def __init__(
+        self, content: Any, partitions: Partitions, rule: str, device: str, memory: int
+    ) -> None:
+        from anomem.detector.model_folder import load
+
+        BUDGET.limit = memory
+
+        self._partitions, self._rule = partitions, rule
+        with tempfile.TemporaryDirectory() as folder:
+            for name, part in ray.get(content).items():
+                Path(folder, name).write_bytes(part)
+            self._model = load(folder, device=device)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        found, problem = Scored(0, 0, 0), ""
+        try:
+            run = pickle.loads(batch["run"][0])
+            found = score_run(self._model, run, self._partitions, self._rule)
+        except Exception as error:  # Ray would tell of it in a page
+            problem = " ".join(str(error).split()) or type(error).__name__
+        return {name: [value] for name, value in {**asdict(found), "problem": problem}.items()}
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of Ray's own settings
+        with _no_standard_error():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        with redirect_stdout(sys.stderr):  # Ray tells there of workers that died
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _no_standard_error() -> Iterator[None]:
+    """Of the process, as Ray's C++ side writes there that its level of logging was set."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _actors(device: str) -> Actors:
+    """One actor a GPU with its share of CPUs, or, where there is none, one for a few CPUs."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is {device!r}; give auto, cpu or cuda with the engine ray.")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [node for node in nodes if node.get("GPU")]
+    if with_gpus and device != "cpu":
+        cpus = min(node.get("CPU", 0) / node["GPU"] for node in with_gpus)
+        return Actors(int(sum(node["GPU"] for node in with_gpus)), cpus // 1 or cpus, 1)
+    if device == "cuda":
+        raise ValueError("device is 'cuda' but the cluster has no GPU; give cpu or auto.")
+    free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    if not free:
+        raise ValueError("the cluster has no CPU to spare; give it one.")
+    cpus = min(_CPUS, *free)
+    return Actors(sum(each // cpus for each in free), cpus, 0)

@@ -1,0 +1,317 @@
+"""What each command takes, as dataclasses that tyro turns into flags."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from anomem.config import Config, FramingKind
+from anomem.config.presets import default, overlaid, resolve
+from anomem.detector.threshold import rule_of
+from anomem.images.budget import DEFAULT
+
+Result = tuple[dict[str, Any], int]
+"""What a command ends with: what ``--json`` prints, and the exit code."""
+
+
+_RANGES = {
+    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("devices", "nodes"), (1, 2**16)),
+    **dict.fromkeys(("resize", "letterbox", "tile"), (1, 2**14)),
+    "port": (0, 2**16 - 1),
+    **dict.fromkeys(("draws", "most_normals", "most_tested", "samples"), (1, 2**31)),
+    "budget_seconds": (1, 10**7),
+    "decode_memory": (0.01, 10**6),
+    "contamination": (0, 1),
+}
+"""From where to where the numbers of commands go, by the names of their flags."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Of every command."""
+
+    json: FlagCreatePairsOff[bool] = False
+    """Print the result as one JSON object on the last line."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    decode_memory: float = DEFAULT
+    """Gigabytes that the decoding of images may take; an image that needs more is refused."""
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and not least <= value <= most:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} is {value}; give a number from {least} to {most}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deciding(Common):
+    """Of every command that decides."""
+
+    rule: Annotated[
+        str,
+        arg(
+            help="What sets the threshold: the share of normal images that may be called "
+            "anomalous, as 0.05; or, where anomalies are labelled, find-labelled (all of them are "
+            "found), f1 (the best F1) or cost:MISS:SHARE (the least cost: with cost:50:0.01 a miss "
+            "costs 50 false alarms and 1% of the images are anomalous)."
+        ),
+    ] = "0.05"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            rule_of(self.rule)
+        except ValueError as error:
+            raise ValueError(f"--rule {self.rule}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Common):
+    """Fit, score and adapt on photographs of brick, grass and gravel; no download."""
+
+    out: Path = Path("anomem-demo")
+    """Folder for the model, the picture and the report."""
+    seed: int = 0
+    """Of the crops, the training and the labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Common):
+    """Train a detector on normal images (folder, files or globs)."""
+
+    normal: Annotated[Positional[list[str]], arg(help_behavior_hint="(required)")]
+    """Folders, files, globs or URLs of normal images."""
+    out: Path
+    """Folder for the model."""
+    anomalies: str | None = None
+    """Folder, file or glob of labelled anomalies."""
+    start: Annotated[Path | None, arg(name="from")] = None
+    """Model that learns these images as a new kind of normal, in seconds and without its earlier
+    ones; its choices stay."""
+    preset: str = "default"
+    """Choices to start from: default, pretrained or paper."""
+    config: Path | None = None
+    """TOML file of choices, laid over the preset; flags are laid over both."""
+    resize: int | None = None
+    """Every image is stretched to about as many pixels as a square of this side, in the median
+    proportions of the training images."""
+    letterbox: int | None = None
+    """Side of the square that every image is fitted into, its proportions kept."""
+    tile: int | None = None
+    """Side of the overlapping tiles that every image is cut into, at full detail."""
+    region: str | None = None
+    """Where anomalies count: a mask image, or corners x,y in shares of width and height, as
+    "0.1,0.2 0.9,0.2 0.5,1"."""
+    group: str | None = None
+    """Regular expression on the path; its match is the part, lot, subject or video."""
+    stream: FlagCreatePairsOff[bool] = False
+    """Read the normals as they are trained on, where they are more than fit into memory."""
+    devices: int = 1
+    """Processes on each machine that share the training, one a GPU where there are GPUs."""
+    nodes: int = 1
+    """Machines that share the training; the command runs on each."""
+    resume: FlagCreatePairsOff[bool] = False
+    """Go on with an interrupted run of the same command."""
+    seed: int = 0
+    """Of every random draw."""
+    choices: Annotated[Config, arg(name="")] = field(default_factory=default)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = {k: v for k in get_args(FramingKind) if (v := getattr(self, k)) is not None}
+        if len(given) > 1:
+            names = " and ".join(f"--{kind}" for kind in given)
+            raise ValueError(f"{names} exclude one another; give one.")
+
+    def framed(self) -> Config:
+        """The choices, with the framing that the flags ask for."""
+        for kind in get_args(FramingKind):
+            if (side := getattr(self, kind)) is not None:
+                size = side if kind == "resize" else (side, side)
+                images = replace(self.choices.images, framing=kind, size=size)
+                return replace(self.choices, images=images)
+        return self.choices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Common):
+    """Improve a detector with labelled images, in seconds unless at depth encoder.
+
+    Earlier labels stay; give those to take back with --forget.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    out: Path
+    """Folder for the adapted model; may be the same."""
+    anomalies: str | None = None
+    """Folder, file or glob of labelled anomalies."""
+    normal: str | None = None
+    """The same of images labelled normal; at depth encoder, of the normals to train on."""
+    forget: str | None = None
+    """The same of images whose label is taken back, or that were set aside and count again."""
+    set_aside: Annotated[
+        str | None,
+        arg(
+            help="The same of held-out normals on which the threshold shall not rest, as a person "
+            "has looked at them and found them no good normals."
+        ),
+    ] = None
+    labels: Path | None = None
+    """CSV file of labels, as anomem label writes it or as filled by hand."""
+    depth: Literal["heads", "encoder"] = "heads"
+    """heads takes seconds; encoder also trains encoder and memories, a fifth as long as fit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Deciding):
+    """Score images into a table, a row each.
+
+    Its columns: path; score, in standard deviations of normals, higher is more anomalous; scale_1
+    and on, the part of each scale, the finest first; p_value, the share of normals that score as
+    high; prediction, 1 where the score is above the threshold of the rule; verdict, the same in
+    words; error, why an image has none of these.
+
+    Exits with 0; with 3 where some images cannot be read (their rows say why), with 1 where none
+    can or the command fails.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    images: Annotated[
+        Positional[list[str]], arg(metavar="IMAGES ...", help_behavior_hint="(required)")
+    ]
+    """Folders, files, globs or URLs, of images or of Parquet files."""
+    out: Annotated[
+        str,
+        arg(
+            help="Table to write, .csv or .parquet; with the engine ray the folder or URL of a "
+            "table in partitions. A second call goes on where the first ended."
+        ),
+    ]
+    engine: Literal["local", "ray"] = "local"
+    """local is this process; ray is the cluster of RAY_ADDRESS, or all of this machine."""
+    heatmaps: Path | None = None
+    """Folder for a heat map an image (PNG, of the size of the image)."""
+    overlay: FlagCreatePairsOff[bool] = False
+    """Lay each heat map over its image."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overlay and self.heatmaps is None:
+            raise ValueError("--overlay lays heat maps over their images; give --heatmaps too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Deciding):
+    """Measure a detector on normal and anomalous images that it has not seen.
+
+    Prints AUROC and other figures with 95% intervals, and how many of the images the model was
+    trained on or knows otherwise: figures on those are no measure of new ones.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    normal: str
+    """Folder, file or glob of normal images."""
+    anomalies: str
+    """Folder, file or glob of anomalous images."""
+    masks: Path | None = None
+    """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
+    report: Path | None = None
+    """Page to write (HTML): figures, misses and false alarms with their heat maps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(Deciding):
+    """Label images on a local page, the most telling first, and let the detector learn.
+
+    Prints the address of the page, which this machine alone can open; Ctrl-C ends it, and every
+    answer is kept.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    images: Annotated[Positional[Path], arg(metavar="IMAGES")]
+    """Folder of images to label."""
+    labels: Path | None = None
+    """CSV file that keeps every answer; labels.csv in the folder of images unless given."""
+    out: Path | None = None
+    """Folder for the model that has learnt from the answers; the same model unless given."""
+    port: int = 0
+    """Of the page, on this machine alone; 0 takes any that is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototypes(Common):
+    """Show what the memory believes normal to be, as a page and a table of its prototypes."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    images: Annotated[Positional[str], arg(metavar="IMAGES")]
+    """Folder, file or glob of normal images."""
+    out: Path
+    """Folder for the page and the table."""
+    explain: tuple[Path, ...] = ()
+    """Images to show beside what the memory recalls in their place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Common):
+    """Show the configuration, the training and the library versions of a model."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+
+
+Kind = TypeVar("Kind", bound=Common)
+
+
+def parse(kind: type[Kind], name: str, words: Sequence[str]) -> Kind:
+    """Read the words behind a command; help and wrong words exit as tyro does.
+
+    Raises:
+        ValueError: The preset, the TOML file or a choice is wrong.
+    """
+    options: dict[str, Any] = {}
+    if kind is Fit:
+        options["default"] = Fit(
+            normal=tyro.MISSING, out=tyro.MISSING, choices=_starting_choices(words)
+        )
+    return tyro.cli(
+        kind,
+        prog=f"anomem {name}",
+        args=list(words),
+        **options,
+    )
+
+
+def _starting_choices(words: Sequence[str]) -> Config:
+    """The preset with the TOML file over it, before any flag."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", default="default")
+    early.add_argument("--config", type=Path)
+    known, _ = early.parse_known_args(list(words))
+    config = resolve(known.preset)
+    if known.config is None:
+        return config
+    try:
+        mapping = tomllib.loads(known.config.read_text())
+    except OSError as error:
+        raise ValueError(f"{known.config}: {error.strerror}; give a TOML file.") from error
+    except ValueError as error:
+        raise ValueError(f"{known.config} is not TOML ({error}); correct it.") from error
+    try:
+        return overlaid(config, mapping)
+    except ValueError as error:
+        raise ValueError(f"{known.config}: {error}") from error

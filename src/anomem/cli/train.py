@@ -1,0 +1,323 @@
+"""Commands that make a detector or change it."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomem.cli.arguments import Adapt, Demo, Fit, Label, Result
+from anomem.cli.decision import tell_decision, tell_resting
+from anomem.cli.progress import progress_bars
+from anomem.runtime.printing import tell
+
+if TYPE_CHECKING:
+    from anomem.detector.estimator import AnoMem
+    from anomem.images.source import ImageSource
+    from anomem.runtime.progress import StageProgress
+
+
+def demo(arguments: Demo) -> Result:
+    """Fit, score and adapt on real photographs, and write a picture and a report."""
+    from anomem.cli.demo import files_of, run_demo
+    from anomem.detector.checkpoint import try_model_folder
+    from anomem.runtime.files import try_file
+
+    model, *files = files_of(arguments.out)
+    try_model_folder(model)
+    for file in files:
+        try_file(file)
+    with progress_bars() as progress:
+        result = run_demo(
+            arguments.out, seed=arguments.seed, device=arguments.device, progress=progress
+        ).as_json()
+    tell(
+        f"one-class AUROC {result['auroc_one_class']:.3f} (8 x 8 thumbnails "
+        f"{result['knn_thumbnails']:.3f})"
+    )
+    for kind, value in result["by_kind"].items():
+        tell(
+            f"  {kind:<7} {value:.3f} (thumbnails {result['knn_by_kind'][kind]:.3f}), "
+            f"adapted {result['by_kind_adapted'][kind]:.3f}"
+        )
+    tell(
+        f"after 10 labels, on the rest: {result['auroc_rest_one_class']:.3f} -> "
+        f"{result['auroc_adapted']:.3f}"
+    )
+    tell(
+        f"false alarms {result['false_alarms']:.1%} of normal test images, promised "
+        f"{result['false_alarms_promised']:.0%} or less on average"
+    )
+    tell(f"model {result['model']}, picture {result['picture']}")
+    tell(f"report {result['report']}, {result['seconds']:.0f} s")
+    return result, 0
+
+
+def fit(arguments: Fit) -> Result:
+    """Train a detector on normal images."""
+    from anomem.cli.least_normal import least_normal
+    from anomem.detector.checkpoint import checkpoint_of, try_model_folder
+    from anomem.detector.estimator import AnoMem
+    from anomem.runtime.processes import leads
+
+    try_model_folder(arguments.out)
+    if arguments.start is not None:
+        return _extend(arguments, arguments.start)
+    checkpoint = checkpoint_of(arguments.out)
+    if not arguments.resume:
+        checkpoint.unlink(missing_ok=True)
+    model = AnoMem(
+        arguments.framed(),
+        device=arguments.device,
+        devices=arguments.devices,
+        nodes=arguments.nodes,
+        seed=arguments.seed,
+    )
+    with progress_bars() as progress:
+        source = _learn(model, arguments, checkpoint, progress)
+        if arguments.devices * arguments.nodes > 1 and not leads():
+            sys.exit()
+        _save_trained(model, arguments.out, checkpoint)
+        strangers = least_normal(model, source, progress=progress)
+    summary = model.summary_
+    tell(
+        f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
+        f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
+        f"{_support(summary)}"
+    )
+    tell(f"those that look least normal (score), of {len(source)} images:")
+    for name, value in strangers[:5]:
+        tell(f"  {name} ({value:.1f})")
+    resting = tell_resting(model)
+    return {
+        "model": str(arguments.out),
+        "least_normal": strangers,
+        "rests_on": resting,
+        **summary,
+    }, 0
+
+
+def _support(summary: dict[str, Any]) -> str:
+    """What rate of false alarms the held-out normals support, in words."""
+    images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_kinds"))
+    of_groups = "" if groups == images else f" of {groups} groups"
+    line = f"{images} held-out normals{of_groups} support alpha >= {summary['smallest_alpha']:.3g}"
+    if kinds == 1:
+        return line
+    fewest = summary["fewest_groups_of_a_kind"]
+    return f"{line}, as of {kinds} kinds of normal the one with the fewest has {fewest} of them"
+
+
+def _supported(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same as JSON."""
+    return {name: summary[name] for name in ("held_out", "held_out_groups", "smallest_alpha")}
+
+
+def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgress) -> ImageSource:
+    """Fit, from images in memory or streamed, and give back those to be scored once more."""
+    from anomem.detector.streamed import spread
+
+    source, groups = _normals(arguments)
+    if not arguments.stream:
+        model.fit(
+            source,
+            anomalies=arguments.anomalies,
+            groups=groups,
+            region=arguments.region,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        return source
+    if groups is not None:
+        raise ValueError("--group needs all names in memory; give it without --stream.")
+    model.fit_stream(
+        source,
+        anomalies=arguments.anomalies,
+        region=arguments.region,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return spread(source)
+
+
+def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
+    """Save a model and drop the checkpoint; keep that where there is no room for the model."""
+    from anomem.runtime.files import WriteError
+
+    try:
+        model.save(out)
+    except WriteError as error:
+        if checkpoint.exists():
+            raise WriteError(
+                f"{error} What is trained is in {checkpoint}; the same command with --resume "
+                "goes on from there."
+            ) from error
+        raise
+    checkpoint.unlink(missing_ok=True)
+
+
+def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
+    """The images to learn from, and the group of each where a pattern is given."""
+    from anomem.images.listing import groups_by_pattern
+    from anomem.images.source import open_images
+
+    source = open_images(arguments.normal)
+    return source, groups_by_pattern(source.names, arguments.group) if arguments.group else None
+
+
+def _extend(arguments: Fit, start: Path) -> Result:
+    """Learn a new kind of normal, from a model."""
+    from anomem.config.presets import default
+    from anomem.detector.model_folder import load
+
+    more = arguments.anomalies or arguments.region or arguments.stream
+    if arguments.framed() != default() or more or arguments.devices * arguments.nodes > 1:
+        raise ValueError(
+            f"{start} keeps its choices and its region, and learns in memory at once; give normal "
+            "images and no choice with --from, and anomalies to anomem adapt."
+        )
+    source, groups = _normals(arguments)
+    model = load(start, device=arguments.device)
+    before = _normals_of(model)
+    with progress_bars() as progress:
+        model.extend(source, groups=groups, progress=progress)
+    model.save(arguments.out)
+    new = _normals_of(model) - before
+    tell(f"{arguments.out}: {new} new normals; {_support(model.summary_)}")
+    return {
+        "model": str(arguments.out),
+        "normals": new,
+        **_supported(model.summary_),
+        "rests_on": tell_resting(model),
+    }, 0
+
+
+def _normals_of(model: AnoMem) -> int:
+    """Normals that a model has learnt or held out."""
+    return int(model.summary_["normals"]) + len(model.reserve_.held_out_name)
+
+
+def adapt(arguments: Adapt) -> Result:
+    """Improve a detector with labelled images, in seconds."""
+    from anomem.detector.checkpoint import try_model_folder
+    from anomem.detector.model_folder import load
+    from anomem.images.combined import JoinedSource
+    from anomem.images.source import open_images
+
+    try_model_folder(arguments.out)
+    sources = _labelled(arguments)
+    aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
+    model = load(arguments.model, device=arguments.device)
+    before = len(model.reserve_.labelled)
+    with progress_bars() as progress:
+        if forgotten := sources.pop(-1, None):
+            model.forget(JoinedSource(forgotten), progress=progress)
+        taken_back = before - len(model.reserve_.labelled)
+        if aside is not None:
+            model.set_aside(aside, progress=progress)
+        if sources:
+            given = [(source, label) for label in sources for source in sources[label]]
+            model.adapt(
+                JoinedSource([source for source, _ in given]),
+                [label for source, label in given for _ in range(len(source))],
+                depth=arguments.depth,
+                normal=arguments.normal if arguments.depth == "encoder" else None,
+                progress=progress,
+            )
+    model.save(arguments.out)
+    labels = model.reserve_.labelled.label.tolist()
+    standing = model.summary_
+    tell(
+        f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
+        + (f"; {taken_back} labels taken back" if forgotten else "")
+        + f"; {standing['set_aside']} set aside; {_support(standing)}"
+    )
+    return {
+        "model": str(arguments.out),
+        "anomalies": labels.count(1),
+        "normals": labels.count(0),
+        "set_aside": standing["set_aside"],
+        **_supported(standing),
+        "rests_on": tell_resting(model),
+    }, 0
+
+
+def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
+    """The images of each label, -1 being of those to forget, from folders and a table."""
+    from anomem.images.combined import refuse_shared
+    from anomem.images.source import FileSource, open_images
+    from anomem.labelling.answers import AnswerFile
+    from anomem.labelling.learning import missing
+
+    given = ((1, arguments.anomalies), (0, arguments.normal), (-1, arguments.forget))
+    opened = {label: open_images(paths) for label, paths in given if paths is not None}
+    kinds = {0: "normals", 1: "anomalies", -1: "images to forget"}
+    for one, other in combinations(sorted(opened), 2):
+        refuse_shared(opened[one], opened[other], (kinds[one], kinds[other]))
+    if arguments.depth == "encoder":
+        opened.pop(0, None)  # those to train on, without a label
+    sources = {label: [source] for label, source in opened.items()}
+    if arguments.labels is not None:
+        if not arguments.labels.exists():
+            raise ValueError(f"{arguments.labels}: there is no such file; check the path.")
+        answered = AnswerFile(arguments.labels).labels()
+        gone = missing(list(answered))
+        if gone and len(gone) == len(answered):
+            raise ValueError(f"{arguments.labels}: no image can be read, as {gone[min(gone)]}")
+        if gone:
+            warnings.warn(
+                f"{len(gone)} labelled images are left out, as {gone[min(gone)]}", stacklevel=2
+            )
+        for label in kinds:
+            files = [Path(f) for f in answered if answered[f] == label and f not in gone]
+            if files:
+                sources.setdefault(label, []).append(FileSource(files))
+    if not sources and arguments.set_aside is None:
+        raise ValueError(
+            "there is nothing to adapt to; give --anomalies, --normal, --labels, --forget or "
+            "--set-aside."
+        )
+    return sources
+
+
+def label(arguments: Label) -> Result:
+    """Show the labelling page until interrupted."""
+    from anomem.detector.checkpoint import try_model_folder
+    from anomem.detector.model_folder import load
+    from anomem.images.listing import list_images
+    from anomem.labelling.answers import AnswerFile
+    from anomem.labelling.session import Session
+
+    try:
+        from anomem.labelling.server import serve
+    except ImportError as error:
+        raise ValueError("the labelling page needs pip install 'anomem[serve]'.") from error
+    out = arguments.out or arguments.model
+    try_model_folder(out)
+    answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")
+    answers.read()  # or what is wrong with it is told when all images are measured
+    files = list_images(arguments.images)
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        session = Session(model, files, answers, out=out, rule=arguments.rule, progress=progress)
+    with suppress(KeyboardInterrupt):
+        serve(session, arguments.port)
+    now = session.standing()
+    low, high = now.anomalies_left
+    tell(
+        f"{answers.file}: {now.normal} normal and {now.anomalous} anomalous; {now.left} images "
+        f"not looked at, {low} to {high} of them anomalous"
+    )
+    decided = tell_decision(model, arguments.rule)
+    return {
+        "answers": str(answers.file),
+        "model": str(out),
+        "normal": now.normal,
+        "anomalous": now.anomalous,
+        "left": now.left,
+        "anomalies_left": now.anomalies_left,
+        **decided,
+    }, 0

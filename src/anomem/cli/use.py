@@ -1,0 +1,271 @@
+"""Commands that ask a detector: of images, of its memory, of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomem.cli.arguments import Evaluate, Info, Prototypes, Result, Score
+from anomem.cli.decision import tell_decision
+from anomem.cli.progress import progress_bars
+from anomem.runtime.printing import tell
+from anomem.runtime.untrusted import check_regular
+
+if TYPE_CHECKING:
+    from anomem.detector.estimator import AnoMem
+    from anomem.runtime.progress import StageProgress
+
+
+def score(arguments: Score) -> Result:
+    """Score images into a table, a row each; unreadable ones get a row with their error."""
+    if arguments.engine == "ray":
+        return _score_on_ray(arguments)
+    from anomem.bulk.partitions import made_by
+    from anomem.bulk.score_table import check_table, scored, write_table
+    from anomem.bulk.unfinished import Unfinished, score_on
+    from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input
+    from anomem.detector.model_folder import load
+    from anomem.images.source import FileSource, open_images
+    from anomem.runtime.files import try_file, try_folder
+
+    check_table(arguments.out)
+    out = Path(arguments.out)
+    try_file(out)
+    source = open_images(arguments.images)
+    refuse_input(out, arguments.images, source)
+    if arguments.heatmaps is not None and not isinstance(source, FileSource):
+        raise ValueError("heat maps are made of files of this machine; leave out --heatmaps.")
+    heat = {}
+    if arguments.heatmaps is not None:
+        try_folder(arguments.heatmaps)
+        refuse_among_images(arguments.heatmaps, arguments.images, source.names)
+        heat = heat_map_files(source.names, arguments.heatmaps)
+    unfinished = Unfinished(out, made_by(arguments.model, arguments.rule))
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        table = score_on(model, source, unfinished, rule=arguments.rule, progress=progress)
+        write_table(table, out)
+        unfinished.remove()
+        errors = table["error"].to_pylist()
+        readable = [n for n, error in zip(source.names, errors, strict=True) if error is None]
+        heat = {name: heat[name] for name in readable if name in heat}
+        failed = _write_heat_maps(model, heat, arguments.overlay, progress)
+    found = scored(table)
+    tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
+    decided = tell_decision(model, arguments.rule)
+    for error in [*filter(None, errors), *failed]:
+        tell(f"anomem: {error}", error=True)
+    result = {"table": str(out), **asdict(found), **decided}
+    return result, found.exit_code or (3 if failed else 0)
+
+
+def _score_on_ray(arguments: Score) -> Result:
+    """Score a corpus into the partitions of a table, those excepted that are there."""
+    if arguments.heatmaps is not None:
+        raise ValueError("the engine ray writes no heat maps; leave out --heatmaps.")
+    if Path(arguments.out).suffix in (".csv", ".parquet"):
+        raise ValueError(f"{arguments.out} is a file; give a folder with the engine ray.")
+    try:
+        from anomem.bulk.ray_cluster import score_runs
+    except ImportError as error:
+        raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
+    from anomem.bulk.partitions import Partitions, plan, settle
+    from anomem.bulk.score_table import Scored, total
+    from anomem.cli.outputs import refuse_input
+    from anomem.detector.model_folder import load
+    from anomem.images.listing import absolute
+    from anomem.images.source import open_images
+
+    source = open_images([absolute(path) for path in arguments.images])
+    # A rule that is refused or warns does so once, here, and not in each worker.
+    model = load(arguments.model, device="cpu")
+    model.threshold(arguments.rule)
+    refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
+    partitions = Partitions(arguments.out)
+    partitions.claim(arguments.model, arguments.rule)
+    before, runs = partitions.names(), plan(source, partitions)
+    images, now = sum(len(run.images) for run in runs), Scored(0, 0, 0)
+    with progress_bars() as progress:
+        progress("scoring", 0, images)
+        for scored in score_runs(
+            runs, arguments.model, partitions, rule=arguments.rule, device=arguments.device
+        ):
+            now = total([now, scored])
+            progress("scoring", now.images, images)
+    if partitions.names() - before - {run.partition for run in runs}:  # by another call
+        settle(source, partitions)
+    tell(
+        f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
+        f"{len(before)} partitions were finished before"
+    )
+    decided = tell_decision(model, arguments.rule)
+    if now.errors:
+        tell(f"anomem: {now.errors} images cannot be read; see their rows.", error=True)
+    result = {"table": arguments.out, **asdict(now), "finished_before": len(before)}
+    return {**result, **decided}, now.exit_code
+
+
+def _write_heat_maps(
+    model: AnoMem, files: Mapping[str, Path], overlay: bool, progress: StageProgress
+) -> list[str]:
+    """Write the heat map of each image to its file; what came of those that failed."""
+    from anomem.detector.heat import heat_maps
+    from anomem.images.source import FileSource
+    from anomem.report.heat import save_heat
+    from anomem.report.pictures import in_colours
+
+    failed = []
+    source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
+    heats = heat_maps(source, model.framing_, model.network_, model.places_, told)
+    for index, ((name, file), heat) in enumerate(zip(files.items(), heats, strict=True)):
+        if isinstance(heat, str):
+            failed.append(f"no heat map of {heat}")
+            continue
+        try:
+            image = in_colours(source[index]) if overlay else None
+            save_heat(heat, file, image)
+        except (OSError, ValueError, MemoryError) as error:
+            failed.append(f"no heat map of {name}: {error}")
+    return failed
+
+
+def evaluate(arguments: Evaluate) -> Result:
+    """Measure a detector on labelled images."""
+    from anomem.cli.outputs import refuse_report
+    from anomem.detector.model_folder import load
+    from anomem.evaluation.examined import examine
+    from anomem.evaluation.intervals import detection_intervals
+    from anomem.evaluation.localisation import localise
+    from anomem.evaluation.metrics import detection_metrics
+    from anomem.images.combined import refuse_shared
+    from anomem.images.masks import mask_files
+    from anomem.images.source import open_images
+    from anomem.report.evaluation import write_report
+    from anomem.runtime.files import try_file
+
+    if arguments.report is not None:
+        try_file(arguments.report)
+    folder = Path(arguments.anomalies)
+    if arguments.masks is not None and not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
+    normals, anomalies = open_images(arguments.normal), open_images(arguments.anomalies)
+    refuse_shared(normals, anomalies)
+    files = [Path(name) for name in anomalies.names]
+    masks = [] if arguments.masks is None else mask_files(files, folder, arguments.masks)
+    if arguments.report is not None:
+        images = [*normals.names, *anomalies.names]
+        refuse_report(arguments.report, arguments.model, images, masks)
+    model = load(arguments.model, device=arguments.device)
+    with progress_bars() as progress:
+        examined = examine(
+            model,
+            normals,
+            anomalies,
+            rule=arguments.rule,
+            masks=masks,
+            progress=progress,
+        )
+        normal, anomalous, threshold = examined.normal, examined.anomalous, examined.threshold
+        result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
+        result |= {
+            "threshold": threshold,
+            "false_alarm_rate": float((normal > threshold).mean()),
+            "detection_rate": float((anomalous > threshold).mean()),
+            "normals": len(normal),
+            "anomalies": len(anomalous),
+        }
+        located, places = None, {}
+        if masks:
+            heats = model.heat_maps(examined.images, progress=progress)
+            located = localise(heats, len(normal), files, folder, masks)
+            places = {"heat maps": located.all, "mean map": located.mean_map, **located.by_kind}
+    intervals = detection_intervals(normal, anomalous, threshold)
+    ends = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in intervals.items()}
+    for name, value in result.items():
+        tell(f"{name:<18} {value:.4g}{ends.get(name, '')}")
+    tell("in brackets: 95% intervals, as long as no two images show the same part")
+    if str(examined.known):
+        tell(str(examined.known))
+    result |= {"intervals": intervals, "known": examined.known.as_json()}
+    for name, metrics in places.items():
+        tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
+    result |= tell_decision(model, arguments.rule)
+    if located:
+        result["places"] = places
+    if arguments.report is not None:
+        with progress_bars() as progress:
+            write_report(
+                model,
+                examined,
+                arguments.report,
+                title=str(arguments.model),
+                rule=arguments.rule,
+                places=places,
+                heats=located.maps if located else None,
+                progress=partial(progress, "report"),
+            )
+        result["report"] = str(arguments.report)
+        tell(str(arguments.report))
+    return result, 0
+
+
+def prototypes(arguments: Prototypes) -> Result:
+    """Show what the memory believes normal to be, on a page to browse."""
+    from anomem.cli.outputs import refuse_among_images
+    from anomem.detector.model_folder import load
+    from anomem.detector.prototypes import gallery
+    from anomem.images.framing import frame
+    from anomem.images.source import open_images
+    from anomem.report.gallery import Recalled, write_gallery
+    from anomem.runtime.files import try_folder
+
+    try_folder(arguments.out)
+    source = open_images(arguments.images)
+    refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
+    model = load(arguments.model, device=arguments.device)
+    shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
+    frames = frame(source, model.framing_).frames
+    with progress_bars() as progress:
+        scales = gallery(
+            model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
+        )
+    page = write_gallery(scales, frames, arguments.out, title=str(arguments.model), explained=shown)
+    tell(str(page))
+    for scale in scales:
+        tell(
+            f"{scale.name}: {len(scale.usage)} prototypes, {scale.dead} recalled most by no place, "
+            f"the others as {scale.in_use:.0f} of equal share"
+        )
+    result = {
+        s.name: {"prototypes": len(s.usage), "dead": s.dead, "in_use": s.in_use} for s in scales
+    }
+    return {"page": str(page), **result}, 0
+
+
+def info(arguments: Info) -> Result:
+    """Show what a saved model is."""
+    from anomem.detector.model_info import DESCRIPTION, Described, damaged, load_description
+
+    description = load_description(arguments.model)
+    files = (arguments.model / name for name in (DESCRIPTION, description["weights"]))
+    try:
+        description["config"] = asdict(Described.of(description).config)
+        size = sum(check_regular(file) for file in files)
+    except ValueError as error:
+        raise damaged(arguments.model, error) from error
+    for part in ("shape", "summary", "config"):
+        _print_nested(part, description[part], 0)
+    tell(f"size: {size / 2**20:.1f} MiB")
+    return {**description, "bytes": size}, 0
+
+
+def _print_nested(name: str, value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        tell(f"{'  ' * depth}{name}:")
+        for key, part in value.items():
+            _print_nested(key, part, depth + 1)
+    else:
+        tell(f"{'  ' * depth}{name}: {value}")

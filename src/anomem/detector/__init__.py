@@ -1,0 +1,1 @@
+"""The detector: fit, adapt, score, decide, explain, save."""

@@ -1,0 +1,123 @@
+"""Why an image has its score: the score of each scale, and where each scale deviates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anomem.detector.heat import Unusual, enlarged
+from anomem.detector.score import score_measured
+from anomem.images.framing import Box, Framing, assembled, boxes, frame
+from anomem.images.image_set import floats_on
+from anomem.images.prepare import read
+from anomem.images.source import ImageSource, open_images
+from anomem.model.attribution import shares
+from anomem.model.features import measure
+from anomem.model.heat import UsualPlaces, place_maps
+from anomem.model.network import MultiScaleMemory
+from anomem.model.one_class import place_norms
+from anomem.model.scorer import Detector
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One image explained.
+
+    Attributes:
+        score: As ``decision_function`` gives it.
+        frame: The frame that has the score: the whole image, unless it is cut or padded or has a
+            region.
+        scale_scores: One-class score of each scale, of the frame; "scale_1" is the shallowest.
+        maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
+            enlarged to the size of the image given; the mean with that of the mirror image where it
+            is measured too; 0 outside of the region.
+        heat: Where the image is unusual, H x W float32: in standard deviations of normals at each
+            place, averaged over the maps of :class:`~anomem.model.heat.UsualPlaces`; 0 outside
+            of the region.
+        shares: What each place of each scale adds to the score, H_s x W_s float32, of the frame;
+            below 0 where a place looks more normal than usual.
+        rest: What no place has a part in: all shares and the rest are the score.
+        recalled: The prototype that each place of each scale of the frame recalls most, H_s x W_s
+            int64.
+    """
+
+    score: float
+    frame: Box
+    scale_scores: dict[str, float]
+    maps: dict[str, npt.NDArray[np.float32]]
+    heat: npt.NDArray[np.float32]
+    shares: dict[str, npt.NDArray[np.float32]]
+    rest: float
+    recalled: dict[str, npt.NDArray[np.int64]]
+
+
+def scale_names(scales: int) -> list[str]:
+    """Name of each scale; "scale_1" is the shallowest."""
+    return [f"scale_{number + 1}" for number in range(scales)]
+
+
+@torch.no_grad()
+def explain(
+    image: object,
+    framing: Framing,
+    network: MultiScaleMemory,
+    detector: Detector,
+    places: Sequence[UsualPlaces],
+) -> Explanation:
+    """Explain one image.
+
+    Args:
+        image: A path, a PIL image, or an array H x W x 3 or H x W.
+        framing: How images become frames.
+        network: In evaluation mode.
+        detector: In evaluation mode.
+        places: What is usual at each place, for each kind of normal.
+    """
+    source = only_image(image)
+    pixels = source[0]
+    size = pixels.shape[:2]
+    # The files of whole images may be read at a reduced size; others are not read again.
+    frames = frame(source if framing.whole else open_images([pixels]), framing).frames
+    prepared = read(frames, range(len(frames)), framing.shape).images
+    measured = measure(network, prepared)
+    scores = score_measured(detector, measured)
+    best = int(scores.argmax())
+    highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
+    features = network(highest)
+    divided = shares(network, detector, highest, measured.at(torch.tensor([best])))
+    names = scale_names(len(features))
+    where = boxes(size, framing)
+    seen = place_maps(network, prepared)
+    norms = [place_norms(each) for each in seen.deviations]
+    maps = [assembled(enlarged(each, where), size, framing.region) for each in norms]
+    return Explanation(
+        score=float(scores[best]),
+        frame=where[best],
+        scale_scores=dict(zip(names, measured.scores[best].tolist(), strict=True)),
+        maps=dict(zip(names, maps, strict=True)),
+        heat=Unusual.of(seen, places).heat(size, framing),
+        shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
+        rest=divided.rest,
+        recalled={
+            name: memory.weights(places[0].permute(1, 2, 0)).argmax(dim=-1).cpu().numpy()
+            for name, memory, places in zip(names, network.scale_memories(), features, strict=True)
+        },
+    )
+
+
+def only_image(image: object) -> ImageSource:
+    """What must hold one image.
+
+    Raises:
+        ValueError: It holds several. That it cannot be read is told when its pixels are asked for.
+    """
+    path = isinstance(image, str | PathLike)
+    source = open_images(image if path else [image])
+    if len(source) != 1:
+        raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
+    return source

@@ -1,0 +1,340 @@
+"""What a model keeps of the images it has seen: enough to adapt and to calibrate without them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from anomem.images.image_set import evenly
+from anomem.model.features import Measured
+
+MOST_KEPT = 1000
+_FEWEST = {"normals": 4, "images": 1, "held_out": 1}
+"""Of which a saved reserve has some."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a tensor of a saved reserve must be.
+
+    Attributes:
+        dtype: Of its numbers.
+        sizes: Names of its dimensions: those of one name are equal in all tensors.
+        least: Its smallest number, None for no bound.
+        below: What all are below: a number, or the name of a dimension.
+    """
+
+    dtype: torch.dtype
+    sizes: tuple[str, ...]
+    least: int | None = None
+    below: int | str = 2**31
+
+
+_MEASURED = {
+    "scores": (torch.float32, "scales"),
+    "pooled": (torch.float16, "pooled"),
+    "evidence": (torch.float32, "scales"),
+}
+KEPT: dict[str, Kept] = {
+    **{
+        f"{part}.{name}": Kept(dtype, (part, width))
+        for part in ("normals", "held_out", "labelled")
+        for name, (dtype, width) in _MEASURED.items()
+    },
+    "held_out.image": Kept(torch.int64, ("held_out",), 0, "images"),
+    "held_out.digest": Kept(torch.int64, ("images",)),
+    "held_out.group": Kept(torch.int64, ("images",), 0, 2**40),
+    "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
+    "held_out.aside": Kept(torch.bool, ("images",)),
+    "held_out.name": Kept(torch.int64, ("name",)),
+    "trained.digest": Kept(torch.int64, ("trained",)),
+    "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
+    "labelled.digest": Kept(torch.int64, ("labelled",)),
+    "labelled.pixels": Kept(torch.int64, ("labelled",)),
+    "learnt.pixels": Kept(torch.int64, ("learnt",)),
+}
+"""Every tensor of a saved reserve, by name."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled images: their measures, labels and digests.
+
+    Attributes:
+        measured: N images.
+        label: (N,) int64, 0 normal, 1 anomalous.
+        digest: (N,) int64, of each as it was first measured; tells whether it is held out.
+        pixels: (N,) int64, digest of all pixels, also where a file was decoded at a reduced size;
+            tells whether an image has been labelled before.
+    """
+
+    measured: Measured
+    label: Tensor
+    digest: Tensor
+    pixels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def at(self, indices: Tensor) -> Labelled:
+        """The images of some indices, or of a mask."""
+        return Labelled(
+            self.measured.at(indices),
+            self.label[indices],
+            self.digest[indices],
+            self.pixels[indices],
+        )
+
+    @staticmethod
+    def none(like: Measured) -> Labelled:
+        """No labelled image; ``like`` gives the widths."""
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Labelled(like.at(nothing), nothing, nothing, nothing)
+
+    def updated(self, newer: Labelled) -> Labelled:
+        """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
+        kept = self.without(newer.pixels)
+        last = {pixels: index for index, pixels in enumerate(newer.pixels.tolist())}
+        given = [i for i in sorted(last.values()) if int(newer.label[i]) != -1]
+        added = newer.at(torch.tensor(given, dtype=torch.int64))
+        # One known from a file and now given as an array is still the image that was held out.
+        first = dict(zip(self.pixels.tolist(), self.digest.tolist(), strict=True))
+        both = zip(added.pixels.tolist(), added.digest.tolist(), strict=True)
+        digest = torch.tensor([first.get(pixels, own) for pixels, own in both], dtype=torch.int64)
+        return Labelled(
+            Measured.joined([kept.measured, added.measured]),
+            torch.cat([kept.label, added.label]),
+            torch.cat([kept.digest, digest]),
+            torch.cat([kept.pixels, added.pixels]),
+        )
+
+    def without(self, pixels: Tensor) -> Labelled:
+        """Those whose digest of all pixels is none of these."""
+        return self.at(~torch.isin(self.pixels, pixels))
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """All that stays of the images; its size does not grow with the training set.
+
+    Attributes:
+        normals: Frames of training normals, at most 1,000.
+        held_out: All frames of the normals held out for calibration, at most 1,000 images.
+        held_out_image: (F,) int64, number of the image of each such frame.
+        held_out_digest: (N,) int64, by which these images are known again.
+        held_out_group: (N,) int64, number of the group of each, not the same in two kinds.
+        held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
+            counting those that were learnt since.
+        held_out_aside: (N,) bool, those that a person has set aside.
+        held_out_name: What each of them was called.
+        trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
+        labelled: All labelled images.
+        learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
+            whether they are still labelled or not.
+    """
+
+    normals: Measured
+    held_out: Measured
+    held_out_image: Tensor
+    held_out_digest: Tensor
+    held_out_group: Tensor
+    held_out_kind: Tensor
+    held_out_aside: Tensor
+    held_out_name: tuple[str, ...]
+    trained_digest: Tensor
+    labelled: Labelled
+    learnt_pixels: Tensor
+
+    def learnt(self) -> Tensor:
+        """Which labelled images are anomalies that stage 1 learnt from, (N,) bool."""
+        known = torch.isin(self.labelled.pixels, self.learnt_pixels)
+        return known & (self.labelled.label == 1)
+
+    def held_out_label(self) -> Tensor:
+        """Label that each held-out image has been given since, (N,) int64; -1 where none."""
+        label = torch.full_like(self.held_out_digest, -1)
+        given, place = torch.nonzero(
+            self.held_out_digest[:, None] == self.labelled.digest, as_tuple=True
+        )
+        label[given] = self.labelled.label[place]
+        return label
+
+    def deciding(self) -> Tensor:
+        """Which held-out images decisions rest on, (N,) bool.
+
+        Those that were labelled anomalous since, or that a person has set aside, are left out.
+        """
+        return (self.held_out_label() != 1) & ~self.held_out_aside
+
+    def check_deciding(self) -> None:
+        """See that decisions of each kind of normal rest on some held-out image.
+
+        Raises:
+            ValueError: Those of a kind rest on none.
+        """
+        deciding = self.deciding()
+        for kind in self.held_out_kind.unique():
+            alike = self.held_out_kind == kind
+            if not deciding[alike].any():
+                raise ValueError(
+                    f"all {int(alike.sum())} held-out normals would be labelled anomalous or set "
+                    "aside, and no threshold could be set; fit anew without these images."
+                )
+
+    def held_out_normals(self) -> Measured:
+        """Frames of the held-out images that are not labelled anomalous, at least one."""
+        return self.held_out.at((self.held_out_label() != 1)[self.held_out_image])
+
+    def with_labels(self, labelled: Labelled) -> Reserve:
+        """The same with other labels."""
+        return replace(self, labelled=labelled)
+
+    def extended(self, newer: Reserve) -> Reserve:
+        """With the normals of another reserve of the same network beside its own; labels stay."""
+        normals = Measured.joined([self.normals, newer.normals])
+        return replace(
+            self,
+            normals=normals.at(evenly(len(normals), MOST_KEPT)),
+            held_out=Measured.joined([self.held_out, newer.held_out]),
+            held_out_image=torch.cat(
+                [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
+            ),
+            held_out_digest=torch.cat([self.held_out_digest, newer.held_out_digest]),
+            held_out_group=torch.cat(
+                [self.held_out_group, newer.held_out_group + self.held_out_group.max() + 1]
+            ),
+            held_out_kind=torch.cat(
+                [self.held_out_kind, newer.held_out_kind + self.held_out_kind.max() + 1]
+            ),
+            held_out_aside=torch.cat([self.held_out_aside, newer.held_out_aside]),
+            held_out_name=self.held_out_name + newer.held_out_name,
+            trained_digest=some_digests(torch.cat([self.trained_digest, newer.trained_digest])),
+        )
+
+    def recognised(self, fresh: Reserve) -> Reserve:
+        """A reserve of the same held-out images, measured anew, with what is known of each here."""
+        order = self.held_out_digest.argsort()
+        place = torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)
+        here = order[place]
+        return replace(
+            fresh,
+            held_out_group=self.held_out_group[here],
+            held_out_kind=self.held_out_kind[here],
+            held_out_aside=self.held_out_aside[here],
+            held_out_name=tuple(self.held_out_name[index] for index in here.tolist()),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor, by name."""
+        named = {
+            "held_out.image": self.held_out_image,
+            "held_out.digest": self.held_out_digest,
+            "held_out.group": self.held_out_group,
+            "held_out.kind": self.held_out_kind,
+            "held_out.aside": self.held_out_aside,
+            "held_out.name": _as_bytes(self.held_out_name),
+            "trained.digest": self.trained_digest,
+            "labelled.label": self.labelled.label,
+            "labelled.digest": self.labelled.digest,
+            "labelled.pixels": self.labelled.pixels,
+            "learnt.pixels": self.learnt_pixels,
+        }
+        for name, measured in self._parts():
+            named |= {f"{name}.{f.name}": getattr(measured, f.name) for f in fields(measured)}
+        return named
+
+    @staticmethod
+    def of(tensors: dict[str, Tensor]) -> Reserve:
+        """The reserve from its tensors, of shapes as :func:`check_kept` wants them.
+
+        Raises:
+            ValueError: A number is out of its range, or a held-out image has no frame.
+        """
+        sizes = _sizes(tensors)
+        for name, kept in KEPT.items():
+            below = kept.below if isinstance(kept.below, int) else sizes[kept.below]
+            values = tensors[name]
+            if kept.least is not None and ((values < kept.least) | (values >= below)).any():
+                raise ValueError(f"{name} holds numbers below {kept.least} or not below {below}")
+        if len(tensors["held_out.image"].unique()) < sizes["images"]:
+            raise ValueError("a held-out image has no frame")
+
+        def measured(name: str) -> Measured:
+            return Measured(*(tensors[f"{name}.{field.name}"] for field in fields(Measured)))
+
+        labelled = Labelled(
+            measured("labelled"),
+            *(tensors[f"labelled.{name}"] for name in ("label", "digest", "pixels")),
+        )
+        return Reserve(
+            measured("normals"),
+            measured("held_out"),
+            tensors["held_out.image"],
+            tensors["held_out.digest"],
+            tensors["held_out.group"],
+            tensors["held_out.kind"],
+            tensors["held_out.aside"],
+            _as_names(tensors["held_out.name"], len(tensors["held_out.digest"])),
+            tensors["trained.digest"],
+            labelled,
+            tensors["learnt.pixels"],
+        )
+
+    def _parts(self) -> Iterator[tuple[str, Measured]]:
+        yield "normals", self.normals
+        yield "held_out", self.held_out
+        yield "labelled", self.labelled.measured
+
+
+def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
+    """Refuse tensors that are no reserve, by their names, kinds and shapes alone.
+
+    Args:
+        tensors: By name; their values are not looked at.
+        scales: Of the network.
+        pooled: Length of what the network pools of an image.
+
+    Raises:
+        ValueError: One is missing, unknown, or of another kind or shape than the others.
+    """
+    wrong = tensors.keys() ^ KEPT.keys()
+    if wrong:
+        name = min(wrong)
+        raise ValueError(f"{name[:60]!r} is {'unknown' if name in tensors else 'missing'}")
+    sizes = {"scales": scales, "pooled": pooled} | _sizes(tensors)
+    for name, kept in KEPT.items():
+        wanted = tuple(sizes.get(size) for size in kept.sizes)
+        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != kept.dtype:
+            raise ValueError(f"{name} does not fit the others")
+    for name, fewest in _FEWEST.items():
+        if sizes[name] < fewest:
+            raise ValueError(f"there are {sizes[name]} {name}")
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The first dimensions, by name."""
+    first = ((kept.sizes[:1], tensors[name].shape[:1]) for name, kept in KEPT.items())
+    return {names[0]: size[0] for names, size in first if names and size}
+
+
+def some_digests(digest: Tensor) -> Tensor:
+    """At most 1,000 of the digests."""
+    return digest[evenly(len(digest), MOST_KEPT)]
+
+
+def _as_bytes(names: Sequence[str]) -> Tensor:
+    """Names as a tensor: the bytes of JSON, eight a number."""
+    content = json.dumps(names).encode()
+    return torch.frombuffer(bytearray(content + b" " * (-len(content) % 8)), dtype=torch.int64)
+
+
+def _as_names(content: Tensor, count: int) -> tuple[str, ...]:
+    names = json.loads(content.numpy().tobytes())
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not known or len(names) != count:
+        raise ValueError("the names of held-out images are none")
+    return tuple(names)

@@ -1,0 +1,184 @@
+"""Where images are unusual: heat maps, measured a batch of frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+
+from anomem.images.combined import choose
+from anomem.images.framing import Box, Framing, assembled, boxes, frame
+from anomem.images.opening import ImageError, named
+from anomem.images.prepare import read
+from anomem.images.source import ImageSource
+from anomem.model.heat import PlaceMaps, UsualPlaces, place_maps
+from anomem.model.network import MultiScaleMemory
+
+_FRAMES = 64
+"""Measured at a time,"""
+_NUMBERS = 2**22
+"""and numbers in them: what is seen at their places takes many times as much."""
+_CUT = 4
+"""Images in hand at a time where each is cut into tiles."""
+
+Heat = npt.NDArray[np.float32]
+"""How unusual each pixel of an image is, H x W, in standard deviations of normals."""
+
+
+@dataclass(frozen=True)
+class Unusual:
+    """How unusual each place of F frames is.
+
+    Attributes:
+        kinds: Of each kind of normal the maps of :class:`~anomem.model.heat.UsualPlaces`,
+            (F, H_s, W_s) each.
+        grid: Height and width of the finest map.
+    """
+
+    kinds: list[list[Tensor]]
+    grid: tuple[int, int]
+
+    @staticmethod
+    def of(seen: PlaceMaps, places: Sequence[UsualPlaces]) -> Unusual:
+        """Of what is seen, beside what is usual for each kind of normal."""
+        height, width = seen.features[0].shape[2:]
+        return Unusual([kind(seen) for kind in places], (height, width))
+
+    @staticmethod
+    def joined(parts: Sequence[Unusual]) -> Unusual:
+        """The frames of all parts, at least one, in order."""
+        kinds = zip(*(part.kinds for part in parts), strict=True)
+        maps = [[torch.cat(each) for each in zip(*kind, strict=True)] for kind in kinds]
+        return Unusual(maps, parts[0].grid)
+
+    def at(self, frames: npt.NDArray[np.bool_]) -> Unusual:
+        """Some of the frames."""
+        chosen = torch.from_numpy(frames)
+        return Unusual([[maps[chosen] for maps in kind] for kind in self.kinds], self.grid)
+
+    def heat(self, size: Sequence[int], framing: Framing) -> Heat:
+        """Heat map of the one image whose frames these are.
+
+        Of each frame it is that of the kind of normal it is nearest to, averaged over the maps and
+        smoothed by half a place.
+
+        Args:
+            size: Height and width of the image.
+            framing: How it became frames.
+        """
+        where = boxes(size, framing)
+        kinds = []
+        for kind in self.kinds:
+            maps = [[heat for _, heat in enlarged(each, where)] for each in kind]
+            kinds.append([np.mean(heats, axis=0) for heats in zip(*maps, strict=True)])
+        frames = []
+        for box, heats in zip(where, zip(*kinds, strict=True), strict=True):
+            half = (box.height / self.grid[0] / 2, box.width / self.grid[1] / 2)
+            frames.append((box, gaussian_filter(np.min(heats, axis=0), half, mode="nearest")))
+        return assembled(frames, size, framing.region)
+
+
+def enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, Heat]]:
+    """Each of the maps (F, H_s, W_s) with its box, and as large as it."""
+    for places, box in zip(maps, where, strict=True):
+        size = (box.height, box.width)
+        yield box, functional.interpolate(places[None, None], size, mode="bilinear")[0, 0].numpy()
+
+
+@torch.no_grad()
+def heat_maps(
+    source: ImageSource,
+    framing: Framing,
+    network: MultiScaleMemory,
+    places: Sequence[UsualPlaces],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Heat | str]:
+    """The heat map of each image in order, or the sentence that says why it has none.
+
+    What is seen at the places is measured in batches; a map of the size of its image is made when
+    it is asked for.
+
+    Args:
+        source: N images.
+        framing: How images become frames.
+        network: In evaluation mode.
+        places: What is usual at each place, for each kind of normal.
+        progress: Called with the images done and N.
+    """
+    total, step = len(source), _CUT if framing.cuts else _FRAMES
+    for start in range(0, total, step):
+        part = _Sized(choose(source, np.arange(start, min(start + step, total))))
+        for index, found in enumerate(_measured(part, framing, network, places)):
+            yield found if isinstance(found, str) else _heat(part, index, found, framing)
+            if progress:
+                progress(start + index + 1, total)
+
+
+class _Sized(ImageSource):
+    """Images whose sizes are kept as they are read whole."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source, self.names = source, source.names
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Read one image."""
+        pixels = self._source[index]
+        self._sizes[index] = (pixels.shape[0], pixels.shape[1])
+        return pixels
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """As of the source."""
+        return self._source.reduced(index, least)
+
+    def encoded(self, index: int) -> bytes | None:
+        """As of the source."""
+        return self._source.encoded(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image, which is read where it was not."""
+        if index not in self._sizes:
+            self[index]
+        return self._sizes[index]
+
+
+def _heat(source: _Sized, index: int, unusual: Unusual, framing: Framing) -> Heat | str:
+    try:
+        with named(source.names[index]):
+            return unusual.heat(source.size(index), framing)
+    except ImageError as error:
+        return str(error)
+
+
+def _measured(
+    source: ImageSource,
+    framing: Framing,
+    network: MultiScaleMemory,
+    places: Sequence[UsualPlaces],
+) -> list[Unusual | str]:
+    """How unusual the places of each image are, or why it cannot be read."""
+    framed = frame(source, framing)
+    frames, shape = framed.frames, framing.shape
+    most = min(max(_NUMBERS // (shape.channels * shape.height * shape.width), 1), _FRAMES)
+    parts: list[Unusual] = []
+    kept: list[int] = []
+    errors: dict[int, str] = {}
+    for start in range(0, len(frames), most):
+        batch = read(frames, range(start, min(start + most, len(frames))), shape)
+        if batch.kept:
+            parts.append(Unusual.of(place_maps(network, batch.images), places))
+        kept += batch.kept
+        errors |= {int(framed.image[index]): why for index, why in batch.errors.items()}
+    every = Unusual.joined(parts) if parts else None
+    image = framed.image[kept]
+    return [
+        every.at(image == index) if every and index not in errors else errors[index]
+        for index in range(len(source))
+    ]

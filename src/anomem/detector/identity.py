@@ -1,0 +1,171 @@
+"""By what images are known: their pixels, what they show, the group they are of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anomem.detector.hold_out import FEWEST_NORMALS
+from anomem.images.framing import Framing
+from anomem.images.image_set import Chosen, ImageSet, batches
+from anomem.images.near_copies import near_copies
+from anomem.images.prepare import PreparedFrames, prepare_frames
+from anomem.images.source import ArraySource, DatasetSource, ImageSource, ListSource
+
+
+@dataclass(frozen=True)
+class Identities:
+    """By what N images are known.
+
+    Attributes:
+        names: As they are called.
+        digest: (N,) int64, of their pixels.
+        shown: (N,) int64, number of what each shows, the same for copies and near copies.
+        group: (N,) int64, number of the group of each: its lot, subject or video.
+    """
+
+    names: Sequence[str]
+    digest: Tensor
+    shown: Tensor
+    group: Tensor
+
+    @staticmethod
+    def by_pixels(names: Sequence[str], digest: Tensor) -> Identities:
+        """Images known by their pixels alone."""
+        return Identities(names, digest, digest, digest)
+
+    @staticmethod
+    def numbered(count: int) -> Identities:
+        """Images known by their number, each a group of its own."""
+        number = torch.arange(count)
+        return Identities.by_pixels([f"image {index}" for index in range(count)], number)
+
+    def at(self, indices: Tensor) -> Identities:
+        """Those of some indices."""
+        names = [self.names[index] for index in indices.tolist()]
+        rest = (each[indices] for each in (self.digest, self.shown, self.group))
+        return Identities(names, *rest)
+
+    def where(self, which: npt.NDArray[np.bool_]) -> Identities:
+        """Those of a mask."""
+        return self.at(torch.from_numpy(np.flatnonzero(which)))
+
+
+def full_digests(source: ImageSource, framing: Framing) -> Tensor | None:
+    """Digest of all pixels of each image, the same of a file and of an array of its pixels.
+
+    Args:
+        source: N images.
+        framing: How they become frames.
+
+    Returns:
+        (N,) int64; None where what is measured is all pixels, so that its digest is the one.
+    """
+    in_memory = isinstance(source, ArraySource | ListSource | DatasetSource)
+    if in_memory or not (framing.whole and framing.reduced):
+        return None
+    images = prepare_frames(source, replace(framing, reduced=False))
+    return image_digests(images.frames, images.image)
+
+
+def measured_digests(
+    source: ImageSource,
+    framing: Framing,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Digest of each image as it is measured, by which held-out images are known again, (N,) int64.
+
+    Args:
+        source: N images.
+        framing: How they become frames.
+        progress: Called with the images read and in all.
+    """
+    images = prepare_frames(source, framing, progress=progress)
+    return image_digests(images.frames, images.image)
+
+
+def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
+    """Digest of each of N images, (N,) int64: the sum of those of its frames.
+
+    Args:
+        frames: F of them, at least one.
+        image: (F,) int64, number of the image of each, 0 to N - 1.
+    """
+    return sums_by_image(frame_digests(frames), image, int(image.max()) + 1)
+
+
+def identities(
+    names: Sequence[str], frames: PreparedFrames, groups: Sequence[str] | None = None
+) -> Identities:
+    """By what images are known; copies and near copies are one group where none are given.
+
+    Args:
+        names: Of N images.
+        frames: Theirs.
+        groups: Part, lot, subject or video of the first of them; the others are anomalies.
+    """
+    digest = image_digests(frames.frames, frames.image)
+    shown = _shown(digest, frames)
+    which = shown
+    if groups is not None:
+        which = np.array([*groups, *[""] * (frames.count - len(groups))])
+    # In order of appearance, so that the split of images that differ is one of their numbers.
+    _, first, group = np.unique(which, return_index=True, return_inverse=True)
+    number = first.argsort().argsort()
+    return Identities(names, digest, torch.from_numpy(shown), torch.from_numpy(number[group]))
+
+
+def _shown(digest: Tensor, frames: PreparedFrames) -> npt.NDArray[np.int64]:
+    """Number of what each of N images shows, told by the frame in the middle of each.
+
+    Where too little would be left to split, near copies count as different images.
+    """
+    _, first, which = np.unique(digest.numpy(), return_index=True, return_inverse=True)
+    order = np.argsort(frames.image.numpy(), kind="stable")
+    starts = np.searchsorted(frames.image.numpy()[order], np.arange(frames.count + 1))
+    middle = order[(starts[:-1] + starts[1:]) // 2]
+    shown = near_copies(Chosen(frames.frames, torch.from_numpy(middle[first])))
+    few = len(np.unique(shown)) < FEWEST_NORMALS
+    return which if few else shown[which]
+
+
+def frame_digests(frames: ImageSet) -> Tensor:
+    """Digest of each frame of a set, at least one, (F,) int64."""
+    return torch.cat([digests(batch) for _, batch in batches(frames)])
+
+
+def digests(images: Tensor) -> Tensor:
+    """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64.
+
+    Taken at 16 bits, so that it is the same beside images of either depth.
+    """
+    if images.dtype == torch.uint8:
+        images = images.to(torch.int32).mul_(257).to(torch.uint16)
+    return torch.tensor(
+        [
+            int.from_bytes(hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest(), "big")
+            >> 1
+            for image in images.contiguous().cpu()
+        ],
+        dtype=torch.int64,
+    )
+
+
+def sums_by_image(digest: Tensor, image: Tensor, count: int) -> Tensor:
+    """Digest of each of so many images, (count,) int64: the sum of those of its frames.
+
+    Args:
+        digest: (F,) int64, of the frames.
+        image: (F,) int64, number of the image of each.
+        count: Of the images.
+    """
+    total = torch.zeros(count, dtype=torch.int64)
+    total.index_add_(0, image, digest)
+    return total & torch.iinfo(torch.int64).max

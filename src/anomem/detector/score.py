@@ -1,0 +1,178 @@
+"""Images to measures to scores, batch by batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anomem.detector.identity import digests, sums_by_image
+from anomem.images.combined import choose
+from anomem.images.framing import Framing, frame
+from anomem.images.image_set import BATCH
+from anomem.images.prepare import read
+from anomem.images.source import ImageSource
+from anomem.model.features import Measured, measure
+from anomem.model.network import MultiScaleMemory
+from anomem.model.scorer import Detector
+from anomem.runtime.progress import Progress
+
+_CUT = 4
+"""Images in memory at a time where each is cut into tiles."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the images that could be read, and why the others could not.
+
+    Attributes:
+        score: (N,) float32, NaN where the image could not be read.
+        scale_scores: (N, S) float32, one-class score of each scale, of the frame with the score.
+        errors: For each index that could not be read, the sentence that says why.
+    """
+
+    score: npt.NDArray[np.float32]
+    scale_scores: npt.NDArray[np.float32]
+    errors: dict[int, str]
+
+
+@torch.inference_mode()
+def score_measured(detector: Detector, measured: Measured) -> Tensor:
+    """Score (N,) float32 of measured images: of each the same beside any others.
+
+    How a product of matrices is rounded depends on its shape; in double precision, rounded to
+    single at the end, none of it is left.
+    """
+    exact: Tensor = copy.deepcopy(detector).double()(measured.double())
+    return exact.float()
+
+
+def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
+    """The frame of each image that scores highest.
+
+    Args:
+        scores: (F,).
+        image: (F,) number of the image of each frame.
+
+    Returns:
+        Indices of frames (N,), in the order of the numbers.
+    """
+    order = np.lexsort((-scores.numpy(), image.numpy()))
+    _, first = np.unique(image.numpy()[order], return_index=True)
+    return torch.from_numpy(order[first])
+
+
+@dataclass(frozen=True)
+class MeasuredPart:
+    """Some images of a source, measured.
+
+    Attributes:
+        images: Their indices in the source.
+        measured: F frames; None where no image could be read.
+        image: (F,) int64, index in the source of the image of each frame.
+        errors: For each index that could not be read, the sentence that says why.
+        digest: Digest of the pixels of each image, in their order; None where not asked for.
+    """
+
+    images: range
+    measured: Measured | None
+    image: Tensor
+    errors: dict[int, str]
+    digest: Tensor | None
+
+
+def measure_source(
+    network: MultiScaleMemory,
+    source: ImageSource,
+    framing: Framing,
+    progress: Progress | None = None,
+    *,
+    digested: bool = False,
+) -> Iterator[MeasuredPart]:
+    """Read and measure all images of a source, a batch in memory at a time.
+
+    Args:
+        network: In evaluation mode.
+        source: The images.
+        framing: How they become frames.
+        progress: Called with the images measured and in all.
+        digested: Whether digests of their pixels are wanted too.
+    """
+    total, step = len(source), _CUT if framing.cuts else BATCH
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        framed = frame(choose(source, np.arange(start, stop)), framing)
+        batch = read(framed.frames, range(len(framed.frames)), framing.shape)
+        errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
+        image = torch.from_numpy(start + framed.image[batch.kept])
+        measured = measure(network, batch.images) if batch.kept else None
+        digest = None
+        if digested:
+            digest = sums_by_image(digests(batch.images), image - start, stop - start)
+        yield MeasuredPart(range(start, stop), measured, image, errors, digest)
+        if progress:
+            progress(stop, total)
+
+
+def score_source(
+    network: MultiScaleMemory,
+    detector: Detector,
+    source: ImageSource,
+    framing: Framing,
+    progress: Progress | None = None,
+) -> Iterator[tuple[range, Scores]]:
+    """Read, measure and score all images of a source, a batch in memory at a time.
+
+    The score of an image is the highest of its frames; one that is not finite is an error.
+
+    Yields:
+        Indices of a batch, and its scores; errors are numbered from its first image.
+    """
+    for part in measure_source(network, source, framing, progress):
+        yield part.images, score_part(detector, part, source.names)
+
+
+def score_part(detector: Detector, part: MeasuredPart, names: Sequence[str]) -> Scores:
+    """Scores of a batch; errors are numbered from its first image.
+
+    Args:
+        detector: In evaluation mode.
+        part: The batch.
+        names: Of all images of its source.
+    """
+    first, count = part.images.start, len(part.images)
+    scale_scores = torch.full((count, len(detector.lambdas)), torch.nan)
+    score = torch.full((count,), torch.nan)
+    errors = {index - first: why for index, why in part.errors.items()}
+    if part.measured is not None:
+        scores = score_measured(detector, part.measured)
+        highest = highest_frames(scores, part.image)
+        score[part.image[highest] - first] = scores[highest]
+        scale_scores[part.image[highest] - first] = part.measured.scores[highest]
+        finite = scores.isfinite() & part.measured.scores.isfinite().all(dim=1)
+        for index in (part.image[~finite].unique() - first).tolist():
+            score[index], scale_scores[index] = torch.nan, torch.nan
+            errors[index] = (
+                f"{names[first + index]}: the score is not finite; "
+                "the model is damaged, fit it again."
+            )
+    return Scores(score.numpy(), scale_scores.numpy(), errors)
+
+
+def joined_scores(parts: Iterable[tuple[range, Scores]]) -> Scores:
+    """Scores of all batches as one, at least one."""
+    every = list(parts)
+    return Scores(
+        np.concatenate([scores.score for _, scores in every]),
+        np.concatenate([scores.scale_scores for _, scores in every]),
+        {
+            images.start + index: why
+            for images, scores in every
+            for index, why in scores.errors.items()
+        },
+    )

@@ -1,0 +1,107 @@
+"""The images of a fit whose normals do not fit into memory: some of them read, all streamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from anomem.config import Config
+from anomem.detector.copies import tell_copies
+from anomem.detector.hold_out import hold_out_some
+from anomem.detector.identity import full_digests, identities
+from anomem.detector.training_images import TrainingImages
+from anomem.images.combined import choose, refuse_shared
+from anomem.images.framing import Framing, frame
+from anomem.images.image_set import Chosen, evenly
+from anomem.images.prepare import PreparedFrames, PreparedImages, prepare_frames, read
+from anomem.images.source import ImageSource, StoredSource, open_images
+from anomem.images.stream import Stream
+from anomem.training.ranks import Ranks
+
+_SAMPLE = 2000
+"""Images that are read where all would be too many."""
+
+
+def spread(source: ImageSource) -> ImageSource:
+    """At most 2,000 of the images, evenly spaced."""
+    return choose(source, evenly(len(source), _SAMPLE).numpy())
+
+
+def streamed_images(
+    source: ImageSource,
+    anomalies: object,
+    framing: Framing,
+    config: Config,
+    *,
+    fabric: Fabric,
+    seed: int,
+) -> tuple[TrainingImages, Stream]:
+    """The images of a fit: held-out normals and a sample of the others in memory, all streamed.
+
+    Those of the sample that cannot be read are left out of it.
+
+    Args:
+        source: Normals.
+        anomalies: Images, all anomalous; None for none.
+        framing: How images become frames, one each.
+        config: Choices of the batch and of the share held out.
+        fabric: Device, and the processes that share each batch.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The images are not stored, would be cut into tiles, or are too few.
+    """
+    if not isinstance(source, StoredSource):
+        raise ValueError("only files, URLs and Parquet files are streamed; give a path to them.")
+    if framing.cuts:
+        raise ValueError("tiles are not streamed; stretch or letterbox the images, or give fewer.")
+    labelled = None if anomalies is None else open_images(anomalies)
+    if labelled is not None:
+        refuse_shared(source, labelled)
+    held_out = hold_out_some(len(source), config.calibration.share, seed)
+    # In order, as rows of Parquet files are read group by group.
+    wanted = np.union1d(evenly(len(source), _SAMPLE).numpy(), held_out)
+    chosen = choose(source, wanted)
+    sample = read(frame(chosen, framing).frames, range(len(chosen)), framing.shape)
+    frames = PreparedImages(sample.images)
+    is_held = torch.from_numpy(np.isin(wanted[sample.kept], held_out))
+    known = identities(
+        [chosen.names[index] for index in sample.kept],
+        PreparedFrames(frames, torch.arange(len(frames)), len(frames)),
+    )
+    copied = ~is_held & torch.isin(known.shown, known.shown[is_held])
+    normals, held = (torch.nonzero(part).flatten() for part in (~is_held & ~copied, is_held))
+    if not len(normals) or not len(held):
+        raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
+    tell_copies(known, np.arange(len(frames)))
+    ranks = Ranks.of(fabric)
+    batch = ranks.even(min(config.stage1.batch, len(source) - len(held_out)))
+    stream = Stream(
+        source,
+        held_out.tolist(),
+        framing,
+        batch=batch // ranks.world,
+        seed=seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        decode_ahead=fabric.device.type != "cpu",
+    )
+    stream.errors |= {chosen.names[index]: why for index, why in sample.errors.items()}
+    images = TrainingImages(
+        Chosen(frames, normals),
+        known.digest[normals],
+        Chosen(frames, held),
+        torch.arange(len(held)),
+        known.at(held),
+        _anomalies(labelled, framing, frames),
+        None if labelled is None else full_digests(labelled, framing),
+        stream=stream,
+    )
+    return images, stream
+
+
+def _anomalies(source: ImageSource | None, framing: Framing, like: PreparedImages) -> Chosen:
+    if source is None:
+        return Chosen(like, torch.zeros(0, dtype=torch.int64))
+    return Chosen.of(prepare_frames(source, framing).frames)

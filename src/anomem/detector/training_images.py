@@ -1,0 +1,76 @@
+"""The images of a training, chosen by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from anomem.detector.identity import Identities
+from anomem.images.image_set import Chosen, ImageSet
+from anomem.training.batches import Steps
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images of a fit, as frames.
+
+    Attributes:
+        normals: To train on; where they are streamed, a sample of them.
+        normals_digest: (M,) int64, of the images of these.
+        held_out: Normals that take part in nothing but the threshold.
+        held_out_image: (F,) int64, number of the held-out image of each such frame.
+        held_out_known: By what these images are known.
+        anomalies: Labelled ones to train on.
+        anomaly_pixels: (A,) int64, digests of all their pixels, where those of their frames are not
+            the same.
+        stream: All normals to train on where they do not fit into memory.
+    """
+
+    normals: Chosen
+    normals_digest: Tensor
+    held_out: Chosen
+    held_out_image: Tensor
+    held_out_known: Identities
+    anomalies: Chosen
+    anomaly_pixels: Tensor | None = None
+    stream: Steps | None = None
+
+    @property
+    def trained_on(self) -> Chosen | Steps:
+        """The normals of stage 1."""
+        return self.normals if self.stream is None else self.stream
+
+    @staticmethod
+    def of(
+        frames: ImageSet,
+        image: Tensor,
+        label: npt.NDArray[np.int64],
+        split: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        known: Identities,
+    ) -> TrainingImages:
+        """Choose by label, and by a split of the normals.
+
+        Args:
+            frames: F frames of N images.
+            image: (F,) int64, index of the image of each.
+            label: (N,).
+            split: Indices of the normals to train on, and of those to hold out.
+            known: By what the images are known.
+        """
+        of_part = [torch.from_numpy(part) for part in (*split, np.flatnonzero(label == 1))]
+        train, held_out, anomalies = (
+            torch.nonzero(torch.isin(image, part)).flatten() for part in of_part
+        )
+        kept, number = image[held_out].unique(return_inverse=True)
+        return TrainingImages(
+            Chosen(frames, train),
+            known.digest[of_part[0]],
+            Chosen(frames, held_out),
+            number,
+            known.at(kept),
+            Chosen(frames, anomalies),
+        )

@@ -1,0 +1,82 @@
+"""What a list, a Dataset or an array holds, as an image; and what is wrong with it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from anomem.images.decode import pil_to_array
+from anomem.images.opening import ImageError, times
+
+
+def to_array(image: object, name: str) -> npt.NDArray[Any]:
+    """Convert what a list or a Dataset holds to H x W x C, uint8 or uint16."""
+    if isinstance(image, Image.Image):
+        return pil_to_array(image, name)
+    if isinstance(image, torch.Tensor):
+        return to_array(_tensor_to_array(image, name), name)
+    if not isinstance(image, np.ndarray):
+        reason = f"{type(image).__name__} is not an image"
+        raise ImageError(name, reason, "give a Pillow image, an array or a tensor")
+    if problem := dtype_problem(image.dtype):
+        raise ImageError(name, f"the array {problem[0]}", problem[1])
+    _refuse_shape(image.shape, image.shape[2:], name)
+    image = image[..., None] if image.ndim == 2 else image
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
+    """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
+    _refuse_shape(image.shape, image.shape[:-2], name)
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = image.float()
+        low, high = image.amin().item(), image.amax().item()  # NaN if there is any
+        # A resize may overshoot by a rounding error.
+        if not (low >= -1e-3 and high <= 1 + 1e-3):
+            reason = f"the floats range from {low:.3g} to {high:.3g}, not within [0, 1]"
+            raise ImageError(name, reason, "give images without NaN, before normalisation")
+        image = (image.clamp(0, 1) * 65535).round().to(torch.uint16)
+    array: npt.NDArray[Any] = image.numpy()
+    return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
+
+
+def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> None:
+    if len(shape) < 2 or 0 in shape or tuple(channels) not in ((), (1,), (3,)):
+        reason = f"the shape {times(shape)} is not that of an image"
+        raise ImageError(name, reason, "give arrays H x W x 3 or H x W, tensors 3 x H x W")
+
+
+def dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
+    """What is wrong with the dtype of an array and what to do, or None."""
+    if dtype.kind == "u" and dtype.itemsize in (1, 2):
+        return None
+    if dtype.kind == "f":
+        mend = "give uint8, such as (255 * X).round().astype('uint8') for X in [0, 1]"
+    elif dtype.kind == "O":
+        mend = "give images of one size as one uint8 array, or a list of arrays"
+    else:
+        mend = "give uint8 or uint16"
+    return f"has dtype {dtype}", mend
+
+
+def shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
+    """What is wrong with the shape of a batch and what to do, or None."""
+    given = times(shape)
+    if len(shape) == 2:
+        return f"is one image of shape {given}", "give a batch, X[None]"
+    if len(shape) == 3 and shape[2] in (1, 3, 4):
+        mend = f"give a batch, X[None], or X[..., None] for {shape[0]} grey images"
+        return f"is one image of shape {given}", mend
+    if 0 in shape:
+        return f"of shape {given} is empty", "give at least one image"
+    if len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3)):
+        return None
+    if len(shape) == 4 and shape[3] == 4:
+        return "has 4 channels", "leave out the transparency, X[..., :3]"
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "has its channels first", "move them last, X.transpose(0, 2, 3, 1)"
+    return f"has the shape {given}", "give N x H x W x 3, N x H x W x 1 or N x H x W"

@@ -1,0 +1,93 @@
+"""A path to an open file, and the error that tells what is wrong with an image."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from anomem.runtime.untrusted import one_line
+
+AGAIN = "remove it or export it again"
+
+
+class ImageError(ValueError):
+    """An image that cannot be read; the message is one sentence that says what to do.
+
+    Attributes:
+        name: the file, or "image 3".
+        reason: what is wrong with it.
+        mend: what to do about it.
+    """
+
+    def __init__(self, name: str, reason: str, mend: str) -> None:
+        """Keep the three parts, so that many errors can be told in one sentence."""
+        super().__init__(name, reason, mend)
+        self.name, self.reason, self.mend = name, reason, mend
+
+    def __str__(self) -> str:
+        """The sentence: name, reason and mend."""
+        return f"{self.name}: {self.reason}; {self.mend}."
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file that is not empty.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
+    name = str(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(name, "this is a folder, not an image", "give the files in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(name, "this is a device or a pipe", "give a regular file")
+        if status.st_size == 0:
+            raise ImageError(name, "the file is empty (0 bytes)", AGAIN)
+        return path.open("rb")
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            reason = f"the link points to {os.readlink(path)}, which does not exist"
+            raise ImageError(name, reason, "restore that file or remove the link") from error
+        raise ImageError(name, "there is no such file", "check the path") from error
+    except PermissionError as error:
+        raise ImageError(name, "permission denied", "let this user read the file") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = f"the file cannot be opened ({one_line(error)})"
+        raise ImageError(name, reason, "check the path") from error
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Turn whatever is raised for an image inside into an error that names it.
+
+    But an ``OSError`` passes, as it says that the storage does not answer, and not what is wrong
+    with the image.
+
+    Raises:
+        ImageError: Something was raised that is no ``OSError``.
+    """
+    try:
+        yield
+    except (ImageError, OSError):
+        raise
+    except Exception as error:
+        reason = "there is not enough memory" if _of_memory(error) else one_line(error)
+        mend = "remove it or crop it"
+        raise ImageError(name, f"the image cannot be used ({reason})", mend) from error
+
+
+def _of_memory(error: Exception) -> bool:
+    # PyTorch tells of it in a page.
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape as it is told: 4 x 3."""
+    return " x ".join(map(str, shape)) or "()"

@@ -1,0 +1,174 @@
+"""What images are typically like, the shape that suits them, and what they lose in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.images.layers import strips
+from anomem.images.opening import ImageError, named, times
+from anomem.images.shape import ImageShape
+from anomem.images.source import ImageSource
+
+_STEP, _SHORTEST = 8, 16
+"""What the sides of a shape are multiples of, and how long they are at least, in pixels."""
+_LONGEST = 64
+"""Side of the square that a shape has no more pixels than, where no size is given."""
+_NOTICED = 0.1
+"""Of the logarithm of the proportions: from here on images are called stretched."""
+_CRACK = 8
+"""Width of the defect, in pixels, by which is told what images lose."""
+
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
+
+@dataclass(frozen=True)
+class TypicalImage:
+    """What images are like: medians over a sample.
+
+    Attributes:
+        height: In pixels.
+        width: In pixels.
+        shorter: The shorter side, in pixels.
+        aspect: Height over width.
+        colour: Whether any image has colour.
+    """
+
+    height: int
+    width: int
+    shorter: int
+    aspect: float
+    colour: bool
+
+
+def typical_image(
+    source: ImageSource, sample: int = 32, part: Callable[[Size], Size] | None = None
+) -> TypicalImage:
+    """Look at a sample of the images.
+
+    Args:
+        source: The images.
+        sample: How many images, evenly spaced, to look at.
+        part: Size of what counts of an image of a size; None is all of it.
+
+    Raises:
+        ImageError: No image of the sample can be read.
+    """
+    count = min(len(source), sample)
+    sizes: list[Size] = []
+    colour, error = False, None
+    for index in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
+        try:
+            with named(source.names[index]):
+                image = source[index]
+                colour = colour or _has_colour(image)
+                size = (image.shape[0], image.shape[1])
+                sizes.append(size if part is None else part(size))
+        except ImageError as unreadable:
+            error = error or unreadable
+    if not sizes:
+        raise error or ValueError("There are no images; give at least one.")
+    height, width = np.array(sizes).T
+    return TypicalImage(
+        height=int(np.median(height)),
+        width=int(np.median(width)),
+        shorter=int(np.median(np.minimum(height, width))),
+        # The median of logarithms, so that as many upright as lying images are square.
+        aspect=float(np.exp(np.median(np.log(height / width)))),
+        colour=colour,
+    )
+
+
+def square_shape(typical: TypicalImage, longest: int = _LONGEST) -> ImageShape:
+    """A square that suits the images.
+
+    Args:
+        typical: What they are like.
+        longest: Upper bound on the side, in pixels.
+
+    Returns:
+        A square whose side is the median shorter side, at most ``longest``, rounded down to a
+        multiple of 8 and at least 16; 3 channels if any image has colour, else 1.
+    """
+    side = max(min(typical.shorter, longest) // _STEP * _STEP, _SHORTEST)
+    return ImageShape(3 if typical.colour else 1, side, side)
+
+
+def proportionate_shape(typical: TypicalImage, step: int = _STEP) -> ImageShape:
+    """A shape in the proportions of the images, of at most 64 x 64 pixels and not larger than they.
+
+    Args:
+        typical: What the images are like.
+        step: What height and width are multiples of, in pixels.
+
+    Returns:
+        What :func:`square_shape` gives where height and width would differ by less than a step;
+        else height and width of at least 16 pixels each.
+    """
+    square = square_shape(typical)
+    side = min(_LONGEST, round((typical.height * typical.width) ** 0.5))
+    height, width = proportionate(side, typical.aspect, step)
+    if height == width:
+        return square
+    height, width = (
+        max(min(wanted, given // step * step), _SHORTEST)
+        for wanted, given in ((height, typical.height), (width, typical.width))
+    )
+    while height * width > _LONGEST**2:
+        height, width = (height - step, width) if height > width else (height, width - step)
+    return ImageShape(square.channels, height, width)
+
+
+def proportionate(side: int, aspect: float, step: int = _STEP) -> Size:
+    """Height and width that have an aspect, and about as many pixels as a square.
+
+    Args:
+        side: Of the square, in pixels.
+        aspect: Height over width.
+        step: What height and width are multiples of, in pixels.
+
+    Returns:
+        The nearest multiples, at least one step each; the square itself where height and width
+        would differ by less than a step.
+    """
+    height, width = (side * share for share in (aspect**0.5, aspect**-0.5))
+    if abs(height - width) < step:
+        return side, side
+    return max(round(height / step), 1) * step, max(round(width / step), 1) * step
+
+
+def what_is_lost(typical: TypicalImage, kind: str, shape: ImageShape) -> str:
+    """What becomes of images in their frames, as a sentence.
+
+    Args:
+        typical: What they are like, or the part of them that counts.
+        kind: Of the framing: resize, letterbox or tile.
+        shape: Of a frame.
+    """
+    given, frame = (typical.height, typical.width), (shape.height, shape.width)
+    photographs = f"images of {times(given)} pixels (height x width, the median)"
+    if kind == "tile":
+        return f"{photographs} are cut into tiles of {times(frame)}, at full detail"
+    shares = [side / whole for side, whole in zip(frame, given, strict=True)]
+    if kind == "letterbox":
+        done, share = "fitted into", min(shares)
+    else:
+        kept = abs(np.log(shares[0] / shares[1])) < _NOTICED
+        done, share = "brought to" if kept else "stretched to", min(shares)
+    if share >= 1:
+        return f"{photographs} are {done} {times(frame)}, and lose nothing"
+    return (
+        f"{photographs} are {done} {times(frame)}: a crack of {_CRACK} pixels becomes "
+        f"{_CRACK * share:.2g}; a larger size or tiles keep more"
+    )
+
+
+def _has_colour(image: npt.NDArray[Any]) -> bool:
+    return image.shape[2] == 3 and any(
+        (image[rows, :, :1] != image[rows, :, 1:]).any() for rows in strips(*image.shape[:2])
+    )

@@ -1,0 +1,66 @@
+"""Images encoded anew, as those of another set are."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+
+from anomem.images.decode import decode_bytes
+from anomem.images.shape import ImageShape, to_shape
+from anomem.images.source import ImageSource
+
+_JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """How a JPEG file is encoded.
+
+    Attributes:
+        tables: Its quantisation tables.
+        sampling: Its chroma subsampling, as Pillow numbers it.
+    """
+
+    tables: dict[int, list[int]]
+    sampling: int
+
+
+def jpeg_of(source: ImageSource) -> Jpeg | None:
+    """How the first image of a source is encoded; None where it is no JPEG file."""
+    content = source.encoded(0)
+    if content is None or not content.startswith(_JPEG):
+        return None
+    with JpegImageFile(io.BytesIO(content)) as image:
+        tables = {key: list(table) for key, table in image.quantization.items()}
+        return Jpeg(tables, get_sampling(image))
+
+
+class ReencodedSource(ImageSource):
+    """Images brought to one size and encoded as JPEG, then read again."""
+
+    def __init__(self, source: ImageSource, jpeg: Jpeg, shape: ImageShape) -> None:
+        """Keep the source; nothing is read yet."""
+        self._source, self._jpeg, self._shape = source, jpeg, shape
+        self.names = source.names
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Read one image, encode it and read it again."""
+        return decode_bytes(self.encoded(index), self.names[index])
+
+    def encoded(self, index: int) -> bytes:
+        """One image as a JPEG file."""
+        pixels = to_shape(self._source[index], self._shape).permute(1, 2, 0).numpy()
+        if pixels.dtype == np.uint16:
+            pixels = (pixels // 257).astype(np.uint8)
+        file = io.BytesIO()
+        sampling = self._jpeg.sampling if self._shape.channels == 3 else -1
+        Image.fromarray(pixels.squeeze()).save(
+            file, "JPEG", qtables=self._jpeg.tables, subsampling=sampling
+        )
+        return file.getvalue()

@@ -1,0 +1,114 @@
+"""Images of any size to tensors of one size."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from anomem.images.resampling import resampled
+
+_BLOCK = 2**24  # values
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """The shape that all images are brought to.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB).
+        height: in pixels.
+        width: in pixels.
+    """
+
+    channels: int
+    height: int
+    width: int
+
+
+def to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+    """Bring one image to a shape, by antialiased bilinear resizing.
+
+    Grey is repeated to RGB, RGB becomes its ITU-R 601 luma. An image that has the shape already is
+    passed on bit for bit.
+
+    Args:
+        image: H' x W' x 1 or H' x W' x 3, uint8 or uint16.
+        shape: the shape wanted.
+
+    Returns:
+        C x H x W of the same dtype.
+    """
+    return batch_to_shape(image[None], shape)[0]
+
+
+def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+    """Bring a batch of images to a shape, as ``to_shape`` does one.
+
+    Args:
+        batch: N x H' x W' x 1 or N x H' x W' x 3, uint8 or uint16.
+        shape: the shape wanted.
+
+    Returns:
+        N x C x H x W of the same dtype; it shares the memory of ``batch`` where that has the
+        height and width already, so do not write to it.
+    """
+    size = (shape.height, shape.width)
+    if batch[:1].size > _BLOCK and batch.shape[1:3] != size:
+        return torch.stack([_large_to_shape(image, shape) for image in batch])
+    images = _to_tensor(batch)
+    if images.shape[2:] != size or images.shape[1] > shape.channels:
+        # In blocks, since large images as floats take much memory.
+        block = max(1, _BLOCK // images[:1].numel()) if len(images) else 1
+        parts = torch.split(images, block)
+        images = torch.cat([_resize(part, size, shape.channels) for part in parts])
+    if images.shape[1] < shape.channels:
+        images = images.expand(-1, shape.channels, -1, -1)
+    return images
+
+
+def _large_to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+    """One image H' x W' x C' to C x H x W, some rows at a time."""
+    size = image.shape[:2]
+    pixels = resampled(
+        lambda start, stop: image[start:stop],
+        size,
+        first=(0, 0),
+        length=size,
+        wanted=(shape.height, shape.width),
+    )
+    if pixels.shape[2] > shape.channels:
+        pixels = pixels @ np.asarray(_LUMA, dtype=np.float32)[:, None]
+    whole = torch.from_numpy(rounded(pixels, image.dtype)).permute(2, 0, 1)
+    return whole.expand(shape.channels, -1, -1)
+
+
+def rounded(pixels: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Floats as pixels of a type, in its range."""
+    found: npt.NDArray[Any] = pixels.round().clip(0, np.iinfo(dtype).max).astype(dtype)
+    return found
+
+
+def _to_tensor(array: npt.NDArray[Any]) -> Tensor:
+    """N x H x W x C to N x C x H x W, without a copy where torch can share the memory."""
+    strange = any(step < 0 or step % array.itemsize for step in array.strides)
+    if strange or not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array).permute(0, 3, 1, 2)
+
+
+def _resize(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    pixels = images.to(torch.float32)
+    if pixels.shape[1] > channels:
+        pixels = torch.einsum("nchw,c->nhw", pixels, torch.tensor(_LUMA)).unsqueeze(1)
+    if pixels.shape[2:] != size:
+        pixels = interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+    return pixels.round_().clamp_(0, _largest(images.dtype)).to(images.dtype)
+
+
+def _largest(dtype: torch.dtype) -> int:
+    return 65535 if dtype == torch.uint16 else 255

@@ -1,0 +1,218 @@
+"""The encoder: any timm backbone as a list of feature maps."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import timm
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor, nn
+
+from anomem.config import EncoderChoices
+from anomem.images.image_set import to_float
+from anomem.model.pretrained_weights import load_weights
+
+_BLOCK = 16
+"""Channels that oneDNN's kernels take at a time: 16 with AVX-512, 8 with AVX2."""
+
+
+class Encoder(nn.Module):
+    """Feature maps of images at several scales.
+
+    Args:
+        choices: The backbone and its scales.
+        channels: Channels of the images, 1 or 3.
+        initialise: Load the pretrained weights that the choices ask for; False builds the bare
+            architecture, to be filled from a saved model.
+        channels_last: Keep feature maps with the channels of a place side by side, unless a
+            layer is too narrow for that (:func:`narrow_for_channels_last`).
+
+    Raises:
+        ValueError: The model, its scales or the file of weights do not fit.
+
+    Attributes:
+        widths: Channels of the feature map of each scale.
+        finer: The model has a feature map before that of the first scale.
+        mean: Mean of the image channels, (C, 1, 1), subtracted from every image.
+        std: Standard deviation of the image channels, (C, 1, 1).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        choices: EncoderChoices,
+        channels: int = 3,
+        *,
+        initialise: bool = True,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.backbone = _backbone(choices, channels, initialise and choices.pretrained)
+        new: set[str] = set()
+        if choices.stem_stride is not None:
+            before = _shapes(self.backbone)
+            _shrink_stem(self.backbone, choices.stem_stride, channels, choices.width)
+            new = {name for name, shape in _shapes(self.backbone) if (name, shape) not in before}
+        if initialise and choices.weights is not None:
+            load_weights(self.backbone, choices.weights, new)
+        self.finer = choices.scales[0] > 0
+        self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())[self.finer :]
+        self.pretrained = choices.pretrained or choices.weights is not None
+        self.frozen = choices.frozen
+        self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
+        last = channels_last and not narrow_for_channels_last(self.backbone)
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
+        if self.frozen:
+            self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, shallow to deep.
+
+        Args:
+            images: (B, C, H, W), floats in [0, 1].
+
+        Returns:
+            One (B, C_s, H_s, W_s) a scale.
+        """
+        return self.every_map(images)[int(self.finer) :]
+
+    def every_map(self, images: Tensor) -> list[Tensor]:
+        """The feature map before that of the first scale, where there is one, and all scales."""
+        images = images.contiguous(memory_format=self.memory_format)
+        maps: list[Tensor] = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
+        # Models of timm that say nothing of it have the channels first.
+        if getattr(self.backbone, "output_fmt", None) == "NHWC":
+            return [features.permute(0, 3, 1, 2) for features in maps]
+        return list(maps)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; a frozen encoder stays as it is."""
+        return super().train(mode and not self.frozen)
+
+    @torch.no_grad()
+    def normalise_by(self, images: Tensor) -> None:
+        """Take mean and standard deviation of the channels from images (N, C, H, W).
+
+        A pretrained encoder takes those that it was trained with in their place.
+        """
+        if self.pretrained:
+            for buffer, name in ((self.mean, "mean"), (self.std, "std")):
+                values = torch.tensor(self.backbone.pretrained_cfg[name]).view(-1, 1, 1)
+                buffer.copy_(values if len(buffer) == len(values) else values.mean())
+            return
+        pixels = to_float(images)
+        self.mean.copy_(pixels.mean(dim=(0, 2, 3)).view(-1, 1, 1))
+        self.std.copy_(pixels.std(dim=(0, 2, 3)).clamp(min=1e-3).view(-1, 1, 1))
+
+
+def narrow_for_channels_last(network: nn.Module) -> bool:
+    """Whether a layer of a network must not be trained with the channels of a place side by side.
+
+    True of an ungrouped 1 x 1 convolution with a stride over 1 and fewer than 16 input channels.
+    """
+    # For such a layer oneDNN's kernels of the weights' gradient (AVX2 below 8 channels, AVX-512
+    # below 16, in float32 and bfloat16) write past their work space: a crash with one thread,
+    # wrong gradients with more (uxlfoundation/oneDNN issue 6035).
+    return any(
+        isinstance(layer, nn.Conv2d)
+        and layer.kernel_size == (1, 1)
+        and max(layer.stride) > 1
+        and layer.groups == 1
+        and layer.in_channels < _BLOCK
+        for layer in network.modules()
+    )
+
+
+def synchronise_batch_norms(network: nn.Module) -> None:
+    """Let every batch norm see the batch of all processes, which it can on GPUs alone.
+
+    By timm's conversion, as some of its batch norms hold the activation too, which PyTorch's own
+    drops.
+    """
+    convert_sync_batchnorm(network)
+
+
+def stride_of(choices: EncoderChoices) -> int:
+    """Pixels of an image from one place to the next on the map of the first scale."""
+    with torch.random.fork_rng(devices=[]):
+        backbone = _backbone(choices, 3, False)
+    stride = int(backbone.feature_info.reduction()[int(choices.scales[0] > 0)])
+    if choices.stem_stride is None:
+        return stride
+    usual = 4 if hasattr(backbone, "maxpool") else int(backbone.conv_stem.stride[0])
+    return max(stride * choices.stem_stride // usual, 1)
+
+
+def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
+    options: dict[str, Any] = {}
+    first = choices.scales[0]
+    if choices.width is not None:
+        options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
+    try:
+        return timm.create_model(
+            choices.name,
+            features_only=True,
+            out_indices=(*range(max(first - 1, 0), first), *choices.scales),
+            in_chans=channels,
+            pretrained=pretrained,
+            **options,
+        )
+    except OSError as error:
+        raise ValueError(
+            f"the published weights of encoder {choices.name!r} cannot be fetched "
+            f"({str(error).splitlines()[0]}); give a file as encoder.weights."
+        ) from error
+    except (RuntimeError, TypeError, ValueError, AssertionError, IndexError) as error:
+        raise ValueError(
+            f"encoder {choices.name!r} with scales {choices.scales} cannot be built "
+            f"({str(error).splitlines()[0]}); choose a model of timm.list_models() that gives "
+            "these feature maps."
+        ) from error
+
+
+def _shapes(backbone: nn.Module) -> set[tuple[str, torch.Size]]:
+    return {(name, values.shape) for name, values in backbone.state_dict().items()}
+
+
+def _shrink_stem(backbone: Any, stride: int, channels: int, width: int | None) -> None:
+    """Give small images a 3 x 3 stem without max-pooling, as wide as the first stage."""
+    if hasattr(backbone, "conv1") and hasattr(backbone, "maxpool"):
+        stem = backbone.bn1.num_features
+        # A first block without a projection adds what it was given to what it makes of it.
+        width = stem if width is None or backbone.layer1[0].downsample is None else width
+        backbone.conv1 = _convolution(channels, width, 3, stride)
+        backbone.maxpool = nn.Identity()
+        if width != stem:
+            _narrow_stem(backbone, width)
+    elif hasattr(backbone, "conv_stem"):
+        backbone.conv_stem.stride = (stride, stride)
+    else:
+        raise ValueError(
+            f"encoder.stem_stride is {stride} but {type(backbone).__name__} has no stem that can "
+            "be shrunk; leave it out."
+        )
+
+
+def _narrow_stem(backbone: Any, width: int) -> None:
+    """Bring the layers that follow the first convolution to its width."""
+    backbone.bn1 = nn.BatchNorm2d(width)
+    block = backbone.layer1[0]
+    old = block.conv1
+    block.conv1 = _convolution(width, old.out_channels, old.kernel_size[0], old.stride[0])
+    for index, layer in enumerate(block.downsample or ()):
+        if isinstance(layer, nn.Conv2d):
+            block.downsample[index] = _convolution(width, layer.out_channels, 1, 1)
+    for info in backbone.feature_info.info:
+        if info["module"] in ("act1", "conv1", "bn1"):
+            info["num_chs"] = width
+
+
+def _convolution(channels: int, width: int, side: int, stride: int) -> nn.Conv2d:
+    made = nn.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    return made

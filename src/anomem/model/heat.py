@@ -1,0 +1,204 @@
+"""How far each place of an image is from what normals look like there, and what heads find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from anomem.model.features import _passes
+from anomem.model.network import MultiScaleMemory
+
+_SHARED = 0.5
+"""Share of the spread of all places together in that of each place."""
+_RIDGE = 0.01
+"""Share of the mean variance that is added to every variance."""
+
+MOST_CHANNELS = 128
+"""Directions in which the places of a feature map are compared; what they cost grows with the
+square of their number (docs/results.md)."""
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PlaceMaps:
+    """What is seen at each place of B images.
+
+    Attributes:
+        features: Fine feature maps (B, C_s, H_s, W_s).
+        odds: Log-odds of a pasted patch at each place, (B, H_s, W_s), from the heads of stage 1
+            where there are any.
+        deviations: Deviation map of each scale, (B, C_s, H_s, W_s).
+    """
+
+    features: list[Tensor]
+    odds: list[Tensor]
+    deviations: list[Tensor]
+
+
+class UsualPlaces(nn.Module):
+    """How unusual each place is, in standard deviations of normals.
+
+    Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
+    PaDiM, ICPR 2020), the spread drawn halfway to that of all places, so that fewer normals than
+    channels do. Of more channels than :data:`MOST_CHANNELS` it is the distance in as many random
+    directions at right angles (as Kim et al., Semi-orthogonal embedding, 2021), the same in every
+    model. Where frames lie anywhere in an image, all places have one mean and one spread. Of the
+    heads that find patches, the log-odds as they are.
+
+    Args:
+        shapes: Channels, height and width of each feature map; height and width 1 where all
+            places are one.
+        heads: Number of maps of log-odds.
+
+    Attributes:
+        level: Mean of each map over unseen normals, those of features first, (S,).
+        width: Its standard deviation, (S,).
+    """
+
+    level: Tensor
+    width: Tensor
+
+    def __init__(self, shapes: Sequence[Shape], heads: int) -> None:
+        super().__init__()
+        kept = [(min(c, MOST_CHANNELS), h, w) for c, h, w in shapes]
+        self.directions = nn.ParameterDict(
+            {
+                str(scale): _fixed(torch.eye(c, MOST_CHANNELS))
+                for scale, (c, _, _) in enumerate(shapes)
+                if c > MOST_CHANNELS
+            }
+        )
+        self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in kept)
+        self.whitenings = nn.ParameterList(
+            _fixed(torch.eye(c).repeat(h, w, 1, 1).half()) for c, h, w in kept
+        )
+        self.register_buffer("level", torch.zeros(len(shapes) + heads))
+        self.register_buffer("width", torch.ones(len(shapes) + heads))
+
+    @staticmethod
+    def of(tensors: dict[str, Tensor]) -> UsualPlaces:
+        """Those of a state dict."""
+        maps = sum(name.startswith("centres.") for name in tensors)
+        shapes = []
+        for scale in range(maps):
+            channels, height, width = tensors[f"centres.{scale}"].shape
+            wide = tensors.get(f"directions.{scale}")
+            shapes.append((channels if wide is None else len(wide), height, width))
+        places = UsualPlaces(shapes, len(tensors["level"]) - maps)
+        places.load_state_dict(tensors)
+        return places
+
+    @torch.no_grad()
+    def fit(self, normals: Iterable[PlaceMaps]) -> None:
+        """Take means and spreads from batches of normals."""
+        for name, directions in self.directions.items():
+            directions.copy_(_at_right_angles(len(directions), int(name)))
+        counts = [0] * len(self.centres)
+        sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
+        products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
+        for batch in normals:
+            for scale, features in enumerate(self._narrowed(batch.features)):
+                values = self._by_place(features, scale).double()
+                counts[scale] += len(values)
+                sums[scale] += values.sum(dim=0)
+                products[scale] += torch.einsum("bchw,bdhw->hwcd", values, values)
+        for scale, (count, total, product) in enumerate(zip(counts, sums, products, strict=True)):
+            centre = total / count
+            outer = torch.einsum("chw,dhw->hwcd", centre, centre)
+            self.centres[scale].copy_(centre)
+            self.whitenings[scale].copy_(_whitening(product / count - outer))
+
+    @torch.no_grad()
+    def calibrate(self, unseen: Iterable[PlaceMaps]) -> None:
+        """Take level and width from batches of unseen normals."""
+        parts = [[*self.distances(batch.features), *batch.odds] for batch in unseen]
+        for scale, maps in enumerate(zip(*parts, strict=True)):
+            values = torch.cat(maps)
+            self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
+
+    def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Distance at each place, (B, H_s, W_s) a map."""
+        found = []
+        narrowed = self._narrowed(features)
+        for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=True):
+            off = (values.float() - centre).permute(2, 3, 0, 1)
+            white = off @ whitening.float().transpose(-1, -2)
+            found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
+        return found
+
+    def forward(self, seen: PlaceMaps) -> list[Tensor]:
+        """How unusual each place is on each map, (B, H_s, W_s); 0 is the mean of unseen normals."""
+        maps = [*self.distances(seen.features), *seen.odds]
+        return [
+            (values - level) / width
+            for values, level, width in zip(maps, self.level, self.width, strict=True)
+        ]
+
+    def _narrowed(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Feature maps, wide ones by their parts in the directions that count."""
+        return [
+            torch.einsum("bchw,cd->bdhw", maps.float(), self.directions[str(scale)])
+            if str(scale) in self.directions
+            else maps
+            for scale, maps in enumerate(features)
+        ]
+
+    def _by_place(self, features: Tensor, scale: int) -> Tensor:
+        """Feature maps as samples of each place, or of the one that stands for all."""
+        if self.centres[scale].shape[1:] != (1, 1):
+            return features
+        return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
+
+
+def _at_right_angles(channels: int, seed: int) -> Tensor:
+    """Random directions (C, MOST_CHANNELS), each of length 1."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(channels, MOST_CHANNELS, generator=generator, dtype=torch.float64)
+    directions: Tensor = torch.linalg.qr(drawn).Q
+    return directions
+
+
+def _whitening(spread: Tensor) -> Tensor:
+    """Brings covariances (H, W, C, C), each drawn to their mean, to one in every direction."""
+    shared = spread.mean(dim=(0, 1))
+    unit = torch.eye(len(shared), dtype=shared.dtype)
+    ridge = _RIDGE * shared.diagonal().mean().clamp(min=1e-6) * unit
+    factor = torch.linalg.cholesky(_SHARED * shared + (1 - _SHARED) * spread + ridge)
+    return torch.linalg.solve_triangular(factor, unit.expand_as(factor), upper=False)
+
+
+def _fixed(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)
+
+
+@torch.inference_mode()
+def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
+    """What is seen at each place, on the CPU.
+
+    The mean of that of the image and, where it is measured too, of its mirror image, brought back.
+
+    Args:
+        network: In evaluation mode.
+        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
+    """
+    parts = []
+    for pixels in _passes(network, images):
+        maps = _place_maps(network, pixels)
+        if network.mirrored:
+            mirrored = [each.flip(-1) for each in _place_maps(network, pixels.flip(-1))]
+            maps = [(one + other) / 2 for one, other in zip(maps, mirrored, strict=True)]
+        parts.append([each.float().cpu() for each in maps])
+    found = [torch.cat(each) for each in zip(*parts, strict=True)]
+    fine, heads = 1 + int(network.encoder.finer), len(network.patch_heads)
+    return PlaceMaps(found[:fine], found[fine : fine + heads], found[fine + heads :])
+
+
+def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+    """Fine feature maps, log-odds of patches, and deviation maps."""
+    every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
+    scales = every[finer:]
+    return [*every[: finer + 1], *network.patch_odds(scales), *network.deviations_of(scales)]

@@ -1,0 +1,70 @@
+"""How far an image is from the normals, in the metric of their own spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+
+class Mahalanobis(nn.Module):
+    """Mahalanobis distance of pooled deviations from those of normals (as SSD, ICLR 2021).
+
+    The norm of a deviation map weighs all channels alike; here each direction counts by how
+    little normals vary in it. The covariance is shrunk (Ledoit and Wolf, 2004), so that fewer
+    normals than channels do.
+
+    Args:
+        width: Channels of all scales side by side, sum C_s.
+
+    Attributes:
+        centre: Mean of the pooled deviations of normals, (sum C_s,).
+        whitening: Brings their spread to one in every direction, (sum C_s, sum C_s).
+    """
+
+    centre: Tensor
+    whitening: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("whitening", torch.eye(width))
+
+    def fit(self, pooled: Tensor) -> None:
+        """Take centre and spread from normals (N, sum C_s), N at least 2."""
+        values = pooled.double()
+        covariance, _ = ledoit_wolf(values.numpy())
+        spread = torch.from_numpy(covariance)
+        # Where all normals are alike nothing is known of the spread.
+        spread.diagonal().add_(spread.diagonal().max().clamp(min=1e-12) * 1e-6)
+        self.centre.copy_(values.mean(dim=0))
+        factor = torch.linalg.cholesky(spread)
+        unit = torch.eye(len(factor), dtype=factor.dtype)
+        self.whitening.copy_(torch.linalg.solve_triangular(factor, unit, upper=False).T)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Distance (B,) of pooled deviations (B, sum C_s)."""
+        values = pooled.to(self.centre.dtype)
+        return torch.linalg.vector_norm((values - self.centre) @ self.whitening, dim=1)
+
+
+def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
+    """Score of each scale without further training: the L2 norm of its deviation map (Eq. 6).
+
+    The norm is divided by the root of the number of places, so that it does not grow with the
+    size of the image.
+
+    Args:
+        deviations: One (B, C_s, H_s, W_s) a scale.
+
+    Returns:
+        (B, S).
+    """
+    return torch.stack([place_norms(d).square().mean(dim=(1, 2)).sqrt() for d in deviations], 1)
+
+
+def place_norms(deviation: Tensor) -> Tensor:
+    """L2 norm of a deviation map (B, C, H, W) at each place, (B, H, W)."""
+    return torch.linalg.vector_norm(deviation, dim=1)

@@ -1,0 +1,249 @@
+"""The detector: from deviations to one score, with the one-class score as its prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anomem.model.features import Measured
+from anomem.model.one_class import Mahalanobis
+
+_LEAST_SPREAD = 1e-3
+"""Of the size of a term, the least that normals are taken to vary by."""
+
+
+class Heads(nn.Module):
+    """From the pooled deviation of each scale to a distance d (Eq. 7).
+
+    Args:
+        widths: Length C_s of what is pooled at each scale.
+        hidden: Width of the hidden layer (ReLU) of a two-layer MLP, the paper's; None is linear.
+
+    Attributes:
+        mean: Mean of the pooled deviations of normals, (sum C_s,), taken off first.
+        std: Their standard deviation, by which they are divided.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, widths: Sequence[int], hidden: int | None) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.scales = nn.ModuleList(
+            nn.Linear(width, 1)
+            if hidden is None
+            else nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+            for width in widths
+        )
+        self.register_buffer("mean", torch.zeros(sum(widths)))
+        self.register_buffer("std", torch.ones(sum(widths)))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Distance of each scale.
+
+        Args:
+            pooled: Pooled deviations of all scales side by side, (B, sum C_s).
+
+        Returns:
+            (B, S).
+        """
+        standard = (pooled.to(self.mean.dtype) - self.mean) / self.std
+        parts = standard.split(self.widths, dim=1)
+        return torch.cat([head(part) for head, part in zip(self.scales, parts, strict=True)], 1)
+
+
+class HeldOutUnits(nn.Module):
+    """Brings a term of the score to standard deviations of held-out normals.
+
+    Attributes:
+        mean: Mean of the term over held-out normals.
+        std: Its standard deviation, above 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    @torch.no_grad()
+    def fit(self, held_out: Tensor) -> None:
+        """Take both from the term (N,) of held-out normals, N at least 1."""
+        self.mean.copy_(held_out.mean())
+        spread = held_out.std(correction=0 if len(held_out) == 1 else 1)
+        self.std.copy_(_at_least(spread, self.mean))
+
+    def of_others(self, held_out: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation over the normals of all other groups, for each normal.
+
+        Args:
+            held_out: The term (N,) of the held-out normals that these units are fitted on.
+            group: (N,) int64, of each.
+
+        Returns:
+            Two (N,); those of all normals where the other groups have fewer than two.
+        """
+        centred = held_out.double() - held_out.double().mean()
+        member = group.unique(return_inverse=True)[1]
+        sums = torch.stack([torch.ones_like(centred), centred, centred.square()])
+        own = torch.zeros(3, len(group), dtype=torch.float64).index_add_(1, member, sums)
+        count, total, squares = sums.sum(dim=1, keepdim=True) - own[:, member]
+        mean = total / count.clamp(min=1)
+        variance = (squares - count * mean.square()) / (count - 1).clamp(min=1)
+        mean = (mean + held_out.double().mean()).to(held_out.dtype)
+        spread = _at_least(variance.clamp(min=0).sqrt().to(held_out.dtype), mean)
+        alone = count < 2
+        return self.mean.where(alone, mean), self.std.where(alone, spread)
+
+    def forward(self, term: Tensor) -> Tensor:
+        """The term (B,) of images, in these units."""
+        units: Tensor = (term - self.mean) / self.std
+        return units
+
+
+def _at_least(spread: Tensor, mean: Tensor) -> Tensor:
+    """Where all normals are alike, nothing is known of their spread but the size of the term."""
+    return spread.maximum((_LEAST_SPREAD * mean.abs()).clamp(min=1e-8))
+
+
+class Detector(nn.Module):
+    """One score from the scale scores and the heads.
+
+    The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
+    the Mahalanobis distance of the pooled deviations. Labelled normals join the normals that this
+    distance is from. Labelled anomalies that stage 1 learnt from add the evidence of its heads,
+    with a weight that grows with their number n, ``n / (n + prior)``; those labelled since add what
+    the heads of stage 2 say (:func:`added`), weighted alike. Each of the three terms is in standard
+    deviations of held-out normals before it is weighed. With no label the one-class score is
+    returned exactly. Without a prior the fused distance alone is the score as soon as there is an
+    anomalous label, as it is: the paper.
+
+    Args:
+        heads: Trained by stage 2.
+        lambdas: Weight of each scale.
+        prior: Number of labelled anomalies at which the heads have half their weight, or None.
+        mahalanobis: Take the Mahalanobis distance in place of the scale scores.
+
+    Attributes:
+        usual: Units of the one-class score.
+        evident: Units of the evidence.
+        told: Units of the fused distance of stage 2 (its log-odds).
+        labels: Number of labelled anomalies that the heads were trained on.
+        learnt: Number of labelled anomalies that stage 1 learnt from.
+    """
+
+    labels: Tensor
+    learnt: Tensor
+
+    def __init__(
+        self,
+        heads: Heads,
+        lambdas: Sequence[float],
+        prior: float | None,
+        *,
+        mahalanobis: bool = False,
+    ) -> None:
+        super().__init__()
+        self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
+        self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
+        self.usual, self.evident, self.told = HeldOutUnits(), HeldOutUnits(), HeldOutUnits()
+        self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def fit_normals(self, normals: Tensor, held_out: Measured) -> None:
+        """Learn what is usual, and what the evidence is of what is usual.
+
+        Args:
+            normals: Pooled deviations of those trained on or labelled, (N, sum C_s), N at least 2.
+            held_out: Held-out normals, at least one.
+        """
+        if self.mahalanobis is not None:
+            self.mahalanobis.fit(normals)
+        self.usual.fit(self._deviates(held_out))
+        self.evident.fit(fuse(held_out.evidence, self.lambdas))
+
+    @torch.no_grad()
+    def fit_heads(self, held_out: Measured) -> None:
+        """Learn what the heads, trained by stage 2, say of held-out normals, at least one."""
+        self.told.fit(self._distance(held_out))
+
+    def one_class(self, measured: Measured) -> Tensor:
+        """The one-class score (B,)."""
+        score: Tensor = self.usual(self._deviates(measured))
+        return score
+
+    def forward(self, measured: Measured) -> Tensor:
+        """The score (B,), higher is more anomalous."""
+        labels = int(self.labels)
+        if labels == 0:
+            return self.one_class(measured)
+        distance = self._distance(measured)
+        if self.prior is None:
+            return distance
+        evidence = self.evident(fuse(measured.evidence, self.lambdas))
+        return self.one_class(measured) + self._by_labels(evidence, self.told(distance), self.prior)
+
+    @torch.no_grad()
+    def of_held_out(self, held_out: Measured, group: Tensor, other: Detector) -> Tensor:
+        """Score of the held-out normals as another detector tells each, in units of this one.
+
+        A new image has no part in the units of the terms. So that its score and theirs may be
+        compared, what labels add to a held-out normal is in units that its group has no part in.
+
+        Args:
+            held_out: The N normals that the units were fitted on.
+            group: (N,) int64, of each.
+            other: This one, or one that is trained without the labels of some of them.
+
+        Returns:
+            (N,).
+        """
+        one_class = self.usual(other._deviates(held_out))
+        if int(self.labels) == 0:
+            return one_class
+        if self.prior is None:
+            return other._distance(held_out)
+        evidence = fuse(held_out.evidence, self.lambdas)
+        _, usual = self.usual.of_others(self._deviates(held_out), group)
+        mean, std = self.evident.of_others(evidence, group)
+        level, spread = self.told.of_others(self._distance(held_out), group)
+        by_labels = self._by_labels(
+            (evidence - mean) / std, (other._distance(held_out) - level) / spread, self.prior
+        )
+        return one_class + usual / self.usual.std * by_labels
+
+    def _by_labels(self, evidence: Tensor, told: Tensor, prior: float) -> Tensor:
+        learnt = int(self.learnt)
+        since = int(self.labels) - learnt
+        return learnt / (learnt + prior) * evidence + since / (since + prior) * added(told)
+
+    def _deviates(self, measured: Measured) -> Tensor:
+        if self.mahalanobis is None:
+            return fuse(measured.scores, self.lambdas)
+        distance: Tensor = self.mahalanobis(measured.pooled)
+        return distance
+
+    def _distance(self, measured: Measured) -> Tensor:
+        return fuse(self.heads(measured.pooled), self.lambdas)
+
+
+def added(told: Tensor) -> Tensor:
+    """What labels since the fit add to the score by what stage 2 tells, in units of held-outs.
+
+    ``2 softplus(2 told - 1)``: they raise what looks like a labelled anomaly, and hardly lower
+    what looks like none, as it may be one of another kind (docs/recipe.md).
+    """
+    return 2 * functional.softplus(2 * told - 1)
+
+
+def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:
+    """Mean of the scale scores (B, S) weighted by lambda (Eq. 9), (B,)."""
+    weights = torch.tensor(lambdas, dtype=scores.dtype, device=scores.device)
+    return scores @ weights / weights.sum()

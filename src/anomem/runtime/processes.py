@@ -1,0 +1,123 @@
+"""The processes that share a fit: how they start, which one leads, what is said when one ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+from threading import Thread
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+from anomem.runtime.device import make_fabric
+from anomem.runtime.printing import tell
+
+_OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"
+"""The logger that tells which process of this machine ended, before it ends the others."""
+_MEND = "mend what ended it, and fit again with --resume."
+_GRACE = 10.0
+"""Seconds in which a process notices by itself that another one has ended."""
+_LOST = ("gloo", "connection closed", "connection reset", "broken pipe", "nccl")
+"""Words of errors that mean a process no longer answers."""
+
+
+def join_processes(
+    device: str,
+    precision: Literal["float32", "bf16"] | None = None,
+    *,
+    devices: int = 1,
+    nodes: int = 1,
+) -> Fabric:
+    """Lightning Fabric over all processes of a fit, which are started unless torchrun did.
+
+    On each node the first process starts the others by running its own command again, so more than
+    one device needs a command or a script, not a notebook.
+
+    Args:
+        device: As of :func:`~anomem.runtime.device.make_fabric`.
+        precision: As of there.
+        devices: Processes on each node, one a GPU where there are GPUs.
+        nodes: Machines; they find one another as torchrun, SLURM, or ``MASTER_ADDR``,
+            ``MASTER_PORT`` and ``NODE_RANK`` say.
+
+    Raises:
+        ValueError: There are not so many devices, or torchrun started another number of processes.
+    """
+    fabric = make_fabric(device, precision, devices=devices, nodes=nodes)
+    if TorchElasticEnvironment.detect():
+        started, here = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        if started != devices * nodes:
+            raise ValueError(
+                f"torchrun started {started} processes but devices is {devices} and nodes is "
+                f"{nodes}; give {here} devices and {started // here} nodes."
+            )
+    if devices * nodes > 1:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        logging.getLogger(_OBSERVER).setLevel(logging.INFO)
+        # Lightning gathers with gradients through a function of PyTorch that will be renamed.
+        warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is dep")
+        fabric.launch()
+        _watch(getattr(fabric.strategy.launcher, "procs", []))
+    return fabric
+
+
+def _watch(started: list[Popen[bytes]]) -> None:
+    """End this process where one that it started has failed and it does not notice.
+
+    Lightning's own observer would end it within five seconds, mostly before it has said why.
+    """
+    others = started.copy()
+    started.clear()  # which are those that Lightning observes
+    if others:
+        Thread(target=_watched, args=(others,), daemon=True).start()
+
+
+def _watched(others: list[Popen[bytes]]) -> None:
+    while not any(codes := [other.poll() for other in others]):
+        if None not in codes:
+            return
+        time.sleep(1)
+    time.sleep(_GRACE)
+    tell(f"anomem: process 1 stops, as another one has ended; {_MEND}", error=True)
+    for other in others:
+        other.kill()
+    os._exit(1)
+
+
+def leads() -> bool:
+    """This process is alone, or the first of those that share a fit: the one that writes."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def joined(fabric: Fabric, told: dict[str, str]) -> dict[str, str]:
+    """What each process has to tell, as one; all of them must ask."""
+    if fabric.world_size == 1:
+        return told
+    every: list[dict[str, str]] = [{}] * fabric.world_size
+    with together(fabric):
+        torch.distributed.all_gather_object(every, told)
+    return {name: why for each in every for name, why in each.items()}
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """Say in one sentence that another process has ended, where it no longer answers."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = any(word in str(error).lower() for word in _LOST)
+        if fabric.world_size == 1 or not lost:
+            raise
+        # Without the place in PyTorch's source that it begins with, and the advice it ends with.
+        reason = str(error).split("] ", 1)[-1].split(". ")[0]
+        raise ConnectionError(
+            f"process {fabric.global_rank + 1} of {fabric.world_size} stops, as another one has "
+            f"ended ({reason}); {_MEND}"
+        ) from error

@@ -1,0 +1,15 @@
+"""How far a piece of work has come, as those who wait for it are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+Progress = Callable[[int, int], None]
+
+StageProgress = Callable[[str, int, int], None]
+
+
+def stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
+    """Progress of one stage, told by its name."""
+    return None if progress is None else partial(progress, name)

@@ -1,0 +1,110 @@
+"""Parquet files with encoded images, as Hugging Face ``datasets`` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet
+
+from anomem.images.source import EncodedSource
+from anomem_bench.datasets.parts import Part, Parts
+
+
+def parquet(path: Path) -> Parts:
+    """A folder with ``train.parquet`` and ``test.parquet``, or a file of test images.
+
+    The columns are ``image`` (a struct with ``bytes``, an encoded image), ``label`` (an integer)
+    and, where classes have names, ``label_name``.
+    """
+    if path.is_file():
+        return Parts(None, read_parquet(path))
+    files = [path / "train.parquet", path / "test.parquet"]
+    if not any(file.exists() for file in files):
+        raise ValueError(
+            f"{path} holds no train.parquet and test.parquet; give their folder, or one file of "
+            "test images."
+        )
+    tables = [_table(file) for file in files]
+    classes = _classes(tables)
+    train, test = (_part(*pair, classes) for pair in zip(files, tables, strict=True))
+    return Parts(train, test)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a set that may lie in other files too lies in Parquet files."""
+    return path.suffix == ".parquet" or (path / "test.parquet").exists()
+
+
+def read_parquet(file: Path, classes: Sequence[str] | None = None) -> Part:
+    """Read a part.
+
+    Args:
+        file: The file.
+        classes: Names of the classes, by label; None takes them from the file.
+
+    Raises:
+        ValueError: The file is missing, damaged or of another layout, or a label is wrong.
+    """
+    table = _table(file)
+    return _part(file, table, _classes([table]) if classes is None else classes)
+
+
+def _part(file: Path, table: pa.Table, classes: Sequence[str]) -> Part:
+    contents = pyarrow.compute.struct_field(table["image"], "bytes").to_pylist()
+    label = _labels(file, table, classes)
+    rows = [f"{file}, row {row}" for row in range(len(contents))]
+    return Part(EncodedSource(contents, rows), label, tuple(classes))
+
+
+def _classes(tables: Sequence[pa.Table]) -> list[str]:
+    """Names of the classes by label, the label itself where it has no name."""
+    names: dict[int, str] = {}
+    for table in tables:
+        if "label_name" in table.column_names:
+            label, name = table["label"].to_pylist(), table["label_name"].to_pylist()
+            names |= {k: v for k, v in zip(label, name, strict=True) if k is not None}
+    most = max((pyarrow.compute.max(table["label"]).as_py() or 0 for table in tables), default=0)
+    return [names.get(label) or str(label) for label in range(most + 1)]
+
+
+def _table(file: Path) -> pa.Table:
+    if not file.is_file():
+        raise ValueError(f"{file} is missing; put it beside the other part of the data set.")
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file} is no Parquet file that can be read; export it again.") from error
+    schema = table.schema
+    image = schema.field("image").type if "image" in schema.names else pa.null()
+    label = schema.field("label").type if "label" in schema.names else pa.null()
+    is_image = pa.types.is_struct(image) and image.get_field_index("bytes") >= 0
+    if not (is_image and pa.types.is_integer(label)):
+        found = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        raise ValueError(
+            f"{file} has the columns {found}; give image (a struct with bytes) and label (integer)."
+        )
+    if len(table) == 0:
+        raise ValueError(f"{file} has no rows; give at least one image.")
+    return table
+
+
+def _labels(file: Path, table: pa.Table, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    label = table["label"].to_pylist()
+    for row, value in enumerate(label):
+        if value is None or not 0 <= value < len(classes):
+            raise ValueError(
+                f"{file}, row {row} has the label {value}; give 0 to {len(classes) - 1}."
+            )
+    if "label_name" in table.column_names:
+        for row, name in enumerate(table["label_name"].to_pylist()):
+            if name != classes[label[row]]:
+                raise ValueError(
+                    f"{file}, row {row} names its label {label[row]} {name!r}, but that is "
+                    f"{classes[label[row]]!r}; number the classes in the official order."
+                )
+    return np.array(label, np.int64)

@@ -1,0 +1,126 @@
+"""Methods of a benchmark, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from anomem.config import Config
+from anomem.config.presets import changed, default, flat, paper, pretrained
+from anomem_bench.ours import Memory, Ours
+from anomem_bench.peers.csi import CSI
+from anomem_bench.peers.deepsad import DeepSAD
+from anomem_bench.peers.elsa import Elsa
+from anomem_bench.peers.mhrot import MHRot
+from anomem_bench.peers.neighbours import Neighbours
+from anomem_bench.peers.peer import Peer
+from anomem_bench.peers.simclr import SimCLR
+from anomem_bench.peers.supervised import Supervised
+from anomem_bench.race import Contender
+
+_UNBOUNDED = 10**9
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that can be trained.
+
+    Attributes:
+        config: Every choice.
+        new: From the choices, a device and a seed to the untrained method.
+        scores: Names of the scores that one training gives.
+        needs_anomalies: It cannot be trained on normals alone.
+    """
+
+    config: Config
+    new: Callable[[Config, str, int], Contender]
+    scores: tuple[str, ...]
+    needs_anomalies: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that tell its choices from others.
+
+        Of those that differ from the plain ones, so that a choice added later changes no digest.
+        """
+        plain = flat(Config())
+        chosen = {k: v for k, v in flat(self.config).items() if v != plain[k]}
+        choices = json.dumps(chosen, sort_keys=True)
+        return hashlib.blake2b(choices.encode(), digest_size=4).hexdigest()
+
+
+def until_the_clock_ends(config: Config) -> Config:
+    """The same with the small encoder of ``default``, and as many steps as the clock allows.
+
+    Nothing is compiled unless asked for, as the clock would run meanwhile.
+    """
+    stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
+    compute = replace(config.compute, compile=bool(config.compute.compile))
+    return replace(config, encoder=default().encoder, stage1=stage1, compute=compute)
+
+
+def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
+    """The detector as a method.
+
+    Args:
+        name: Of its score.
+        config: Every choice.
+        memory: What stands in place of the learnt memory.
+    """
+
+    def new(config: Config, device: str, seed: int) -> Contender:
+        return Ours(name, config, device=device, seed=seed, memory=memory)
+
+    return Method(config, new, (name,))
+
+
+def _peer(kind: type[Peer], config: Config) -> Method:
+    def new(config: Config, device: str, seed: int) -> Contender:
+        return kind(config, device=device, seed=seed)
+
+    ours = Config()
+    # What is the detector's own does not make a peer another one.
+    config = replace(
+        config,
+        memory=ours.memory,
+        loss=ours.loss,
+        pseudo=ours.pseudo,
+        stage2=ours.stage2,
+        calibration=ours.calibration,
+    )
+    return Method(config, new, kind.score_names, kind.needs_anomalies)
+
+
+_DEFAULT = until_the_clock_ends(default())
+
+_FASTER = changed(_DEFAULT, {"stage1__learning_rate": 0.3})
+"""For the peers that it suits on validation images: docs/recipe.md."""
+
+METHODS = {
+    "default": ours("default", _DEFAULT),
+    "paper-small": ours("paper-small", until_the_clock_ends(paper())),
+    "default-kmeans": ours("default-kmeans", _DEFAULT, "kmeans"),
+    "default-no-memory": ours("default-no-memory", _DEFAULT, "mean"),
+    "supervised": _peer(Supervised, _FASTER),
+    "simclr": _peer(SimCLR, _DEFAULT),
+    "mhrot": _peer(MHRot, _FASTER),
+    "csi": _peer(CSI, _DEFAULT),
+    "deepsad": _peer(DeepSAD, _DEFAULT),
+    "elsa": _peer(Elsa, _DEFAULT),
+    "pretrained": ours("pretrained", pretrained()),
+    "neighbours": _peer(Neighbours, pretrained()),
+}
+
+
+def methods_named(names: Sequence[str]) -> dict[str, Method]:
+    """Methods of :data:`METHODS`, by name.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}.")
+    return {name: METHODS[name] for name in names}

@@ -1,0 +1,1 @@
+"""Which images are trained and tested on, and what is measured."""

@@ -1,0 +1,148 @@
+"""Cross-type: one kind of attack or defect is never seen in training, each in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.detector.hold_out import hold_out
+from anomem.evaluation.metrics import attack_metrics, auroc
+from anomem_bench.datasets import Parts
+from anomem_bench.datasets.parts import NORMAL, Part
+from anomem_bench.protocols.one_vs_all import trained
+from anomem_bench.race import Contender, Judgement, Measured
+from anomem_bench.results import EVERY_KIND
+from anomem_bench.split import Caps, Cell, Exam, Split, anomaly_count
+
+DEVELOPMENT = 0.1
+"""Share of the training normals that is kept to find the threshold."""
+ALPHA = 0.05
+"""Largest share of those normals above the threshold."""
+
+
+@dataclass(frozen=True)
+class CrossType:
+    """Training on normals and all kinds of anomaly but one, which is tested against.
+
+    At gamma 0 no anomaly is trained on, and the test is against each kind and against all.
+    Thresholds come from a tenth of the training normals, at least 19, which no method sees and
+    whose subjects are not among those trained on.
+
+    Attributes:
+        data: Name of the data set, whose first class is the normal one.
+        parts: Its images; where the training part has no anomalies, as in the layout of MVTec AD,
+            those of the kinds that are trained on come from the test part.
+        gammas: Shares of anomalies in the training set, in [0, 1).
+        draws: Random draws; the draw is the seed of the training too.
+        kinds: Kinds of anomaly that are left out in turn; none for all.
+        caps: Most images.
+        name: Of the protocol.
+    """
+
+    data: str
+    parts: Parts
+    gammas: tuple[float, ...] = (0.0, 0.05)
+    draws: int = 1
+    kinds: tuple[str, ...] = ()
+    caps: Caps = Caps()
+    name: str = "cross-type"
+
+    @property
+    def title(self) -> str:
+        """The data set, and what was done to it."""
+        return self.caps.title(self.data)
+
+    def cells(self) -> list[Cell]:
+        """One training set at gamma 0, one for each kind that is left out at the others.
+
+        Raises:
+            ValueError: There is no such kind, or no normal class.
+        """
+        normal = self.parts.test.classes[0]
+        if normal not in NORMAL:
+            raise ValueError(
+                f"the first class of {self.data} is {normal!r}; cross-type needs a normal one, "
+                f"named {', '.join(NORMAL)}."
+            )
+        known = self._known()
+        unknown = [kind for kind in self.kinds if kind not in known]
+        if unknown:
+            raise ValueError(f"there is no kind {unknown[0]!r}; choose from {', '.join(known)}.")
+        return [
+            Cell(normal, gamma, "seen" if gamma else "all", draw, kind)
+            for draw in range(self.draws)
+            for gamma in self.gammas
+            for kind in ((self.kinds or known) if gamma else ("",))
+        ]
+
+    def tests_of(self, cell: Cell) -> list[str]:
+        """The kind that was left out; where all were, each of them and all together."""
+        return [cell.unseen] if cell.unseen else [*self._known(), EVERY_KIND]
+
+    def split(self, cell: Cell) -> Split:
+        """Choose the images of a cell.
+
+        Raises:
+            ValueError: There are too few anomalies of the other kinds.
+        """
+        train, test = trained(self.data, self.parts), self.parts.test
+        rng = np.random.default_rng(cell.draw)
+        good = train.choose(rng.permutation(np.flatnonzero(train.label == 0))[: self.caps.normals])
+        normals, kept = hold_out(len(good), DEVELOPMENT, cell.draw, good.group)
+        seen = self._seen(cell.unseen)
+        count = anomaly_count(cell.gamma, len(normals))
+        if count > len(seen):
+            raise ValueError(
+                f"gamma {cell.gamma:g} takes {count} anomalies of other kinds than "
+                f"{cell.unseen!r} and there are {len(seen)}; lower it."
+            )
+        chosen = rng.permutation(len(seen))[:count]
+        kinds = [cell.unseen] if cell.unseen else self._known()
+        return Split(
+            good.choose(normals).images,
+            seen.choose(chosen).images if count else None,
+            test.choose(self.caps.some(np.flatnonzero(test.label == 0))).images,
+            {kind: test.choose(self.caps.some(_of(test, kind))).images for kind in kinds},
+            good.choose(kept).images,
+        )
+
+    def judge(self, contender: Contender, exam: Exam) -> Judgement:
+        """AUROC, APCER, BPCER, ACER and EER of each score."""
+        assert exam.development is not None
+        normal = contender.scores(exam.test_normals)
+        development = contender.scores(exam.development)
+        tests = {kind: contender.scores(images) for kind, images in exam.test_anomalies.items()}
+        judgement: Judgement = {}
+        for score, good in normal.items():
+            threshold = float(np.quantile(development[score], 1 - ALPHA, method="higher"))
+            kinds = {kind: scores[score] for kind, scores in tests.items()}
+            cases = {kind: {kind: scores} for kind, scores in kinds.items()}
+            if len(kinds) > 1:
+                cases[EVERY_KIND] = kinds
+            judgement[score] = {
+                case: Measured(
+                    {"auroc": auroc(good, np.concatenate(list(attacks.values())))}
+                    | attack_metrics(good, attacks, threshold),
+                    len(good) + sum(map(len, attacks.values())),
+                )
+                for case, attacks in cases.items()
+            }
+        return judgement
+
+    def _known(self) -> list[str]:
+        """Kinds of anomaly that the test has images of."""
+        test = self.parts.test
+        return [name for place, name in enumerate(test.classes) if place and place in test.label]
+
+    def _seen(self, unseen: str) -> Part:
+        """Anomalies of all kinds but one: of the training part, or where it has none the test's."""
+        train, test = trained(self.data, self.parts), self.parts.test
+        part = train if (train.label > 0).any() else test
+        allowed = [place for place, name in enumerate(part.classes) if place and name != unseen]
+        return part.choose(np.flatnonzero(np.isin(part.label, allowed)))
+
+
+def _of(part: Part, kind: str) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(part.label == part.classes.index(kind))

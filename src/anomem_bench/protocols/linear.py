@@ -1,0 +1,52 @@
+"""Linear evaluation: a linear classifier on the frozen features of what was trained unlabelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from anomem.images.image_set import Chosen
+from anomem_bench.protocols.all_normal import AllNormal
+from anomem_bench.race import Contender, Judgement, Measured
+from anomem_bench.split import Cell, Exam, Split
+
+_MOST_FITTED = 10_000
+"""Training images that the classifier is fitted to."""
+
+
+@dataclass(frozen=True)
+class Linear(AllNormal):
+    """All classes of a data set are trained on as normals; then a classifier tells them apart.
+
+    The features are the last map of the encoder, averaged over its places, whatever the scales
+    that were trained, so that the training alone differs (Table 4 of the paper). The classifier is
+    a multinomial logistic regression on standardised features.
+
+    Attributes:
+        name: Of the protocol.
+    """
+
+    name: str = "linear"
+
+    def tests_of(self, cell: Cell) -> list[str]:
+        """One test."""
+        return [""]
+
+    def split(self, cell: Cell) -> Split:
+        """Choose the images of a cell; all draws have the same test images."""
+        fitted, tested = self.trained_on(cell), self.tested_on()
+        return Split(fitted.images, None, tested.images, labels=(fitted.label, tested.label))
+
+    def judge(self, contender: Contender, exam: Exam) -> Judgement:
+        """Share of the test images whose class is told."""
+        assert exam.labels is not None
+        label, truth = exam.labels
+        fitted = Chosen.of(exam.course.normals).spread(_MOST_FITTED)
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        classifier.fit(contender.features(fitted).numpy(), label[fitted.indices])
+        told = classifier.predict(contender.features(exam.test_normals).numpy())
+        accuracy = Measured({"accuracy": float((told == truth).mean())}, len(truth))
+        return {score: {"": accuracy} for score in contender.score_names}

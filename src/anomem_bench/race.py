@@ -1,0 +1,180 @@
+"""Methods trained side by side on the same images, for the same seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from anomem.images.image_set import ImageSet
+from anomem.images.shape import ImageShape
+from anomem.training.optimisation import Clock
+
+SLICE = 2.0
+"""Seconds a method trains before the next one has its turn."""
+MARKS = (0.25, 0.5)
+"""Shares of the budget at which a method is scored on its way."""
+
+Scores = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a score is worth on a test.
+
+    Attributes:
+        measures: By name, in [0, 1].
+        images: Number of images measured on.
+    """
+
+    measures: dict[str, float]
+    images: int
+
+
+Judgement = dict[str, dict[str, Measured]]
+"""By score, and by test."""
+
+
+class Contender(Protocol):
+    """A method that is trained step by step, and can be scored between two steps.
+
+    Attributes:
+        score_names: Names of its scores.
+    """
+
+    @property
+    def score_names(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        """Initialise and train, yielding the steps done after each step."""
+        ...
+
+    def finish(self) -> None:
+        """Make ready to score from where the training stands."""
+        ...
+
+    def scores(self, images: ImageSet) -> Scores:
+        """Scores (N,) of all images of a set, by the name of each score."""
+        ...
+
+    def features(self, images: ImageSet) -> Tensor:
+        """Features (N, C) of all images of a set, the last map averaged over its places."""
+        ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a contender of a race trains on.
+
+    Attributes:
+        normals: Training normals.
+        anomalies: Labelled anomalies, or None.
+        shape: Of the images.
+        budget: Wall-clock seconds of a whole fit: initialisation, training and what follows it.
+    """
+
+    normals: ImageSet
+    anomalies: ImageSet | None
+    shape: ImageShape
+    budget: float
+
+
+@dataclass
+class Lane:
+    """One contender on its way.
+
+    Attributes:
+        contender: The method.
+        course: What it trains on.
+        judge: Measures it, made ready to score, at a share of the budget; the time that takes is
+            nobody's.
+        seconds: Wall-clock seconds its fit has taken.
+        steps: Steps done.
+        failure: Why the fit could not end, None if it could.
+        marks: What the judge said at each share of the budget; at 1 the fit is over.
+    """
+
+    contender: Contender
+    course: Course
+    judge: Callable[[Contender, float], Judgement]
+    seconds: float = 0.0
+    steps: int = 0
+    failure: str | None = None
+    marks: dict[float, Judgement] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        course = self.course
+        self._clock = Clock(course.budget)
+        self._walk = self.contender.begin(
+            course.normals, course.anomalies, course.shape, self._clock
+        )
+
+    def advance(self, seconds: float) -> bool:
+        """Train for so many seconds, or to the next mark; False where the fit is over.
+
+        Raises:
+            ValueError: The budget is over before the next mark.
+        """
+        mark = next((m for m in MARKS if m not in self.marks), None)
+        until = self.seconds + seconds
+        if mark is not None:
+            until = min(until, mark * self.course.budget)
+        begun, before = time.monotonic(), self.seconds
+        over = True
+        for steps in self._walk:
+            self.steps = steps
+            self.seconds = before + time.monotonic() - begun
+            if self.seconds >= until:
+                over = False
+                break
+        if over and mark is not None and self._clock.share() >= 1:
+            raise ValueError(
+                f"a budget of {self.course.budget:g} s leaves too little time to train; raise it."
+            )
+        if over:
+            self.seconds = before + time.monotonic() - begun
+            self.seconds += self._finish()
+            end = self.judge(self.contender, 1.0)
+            # Who needs no more time is at every later mark what it is at its end.
+            rest = {m: end for m in MARKS if m not in self.marks}
+            self.marks |= rest | {1.0: end}
+        elif mark is not None and self.seconds >= mark * self.course.budget:
+            # What follows the training takes from the budget what it took here.
+            outside = self.seconds - self._clock.spent + self._finish()
+            self._clock.limit = max(self.course.budget - outside, self._clock.spent)
+            self.marks[mark] = self.judge(self.contender, mark)
+        return not over
+
+    def _finish(self) -> float:
+        begun = time.monotonic()
+        self.contender.finish()
+        return time.monotonic() - begun
+
+
+def race(lanes: Sequence[Lane], *, slice_seconds: float = SLICE) -> Iterator[Lane]:
+    """Train all contenders in turn, a slice each, so that a slow spell falls on all.
+
+    Args:
+        lanes: The methods at their start.
+        slice_seconds: Length of a turn.
+
+    Yields:
+        Each lane as its fit is over, or has failed.
+    """
+    running = list(lanes)
+    while running:
+        for lane in list(running):
+            try:
+                on_its_way = lane.advance(slice_seconds)
+            except (ArithmeticError, ValueError, RuntimeError) as error:
+                lane.failure, on_its_way = str(error), False
+            if not on_its_way:
+                running.remove(lane)
+                yield lane

@@ -1,0 +1,138 @@
+"""Training sets with what is tested on, and how one is made ready for a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from anomem.config import Config
+from anomem.detector.fit import square_image_shape
+from anomem.images.image_set import Chosen, ImageSet
+from anomem.images.prepare import prepare
+from anomem.images.source import ImageSource
+from anomem_bench.race import Course
+from anomem_bench.results import AnomalyClasses
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Most images, so that a protocol also runs in minutes; None for all.
+
+    Attributes:
+        normals: To train on.
+        tested: Of each kind, to measure on; the same in every cell.
+    """
+
+    normals: int | None = None
+    tested: int | None = None
+
+    def title(self, data: str) -> str:
+        """The data set, and how few of its images are taken."""
+        most = f", at most {self.normals} normals" if self.normals else ""
+        tested = f", at most {self.tested} tested of each kind" if self.tested else ""
+        return data + most + tested
+
+    def some(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """At most so many of the indices of test images of a kind, sorted."""
+        return np.sort(np.random.default_rng(0).permutation(indices)[: self.tested])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training set.
+
+    Attributes:
+        normal: Name of the normal class, "all" where all classes are.
+        gamma: Share of anomalies in it.
+        anomaly_classes: Where these come from.
+        draw: Number of the random draw; also the seed of the training.
+        unseen: Kind of anomaly that is left out of it and tested against; "" for none.
+    """
+
+    normal: str
+    gamma: float
+    anomaly_classes: AnomalyClasses
+    draw: int
+    unseen: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of a cell.
+
+    Attributes:
+        normals: To train on.
+        anomalies: Labelled anomalies to train on; None for none. Their share is gamma.
+        test_normals: To measure on.
+        test_anomalies: The same, by what they are; "" for all other classes.
+        development: Normals that give a threshold, neither trained nor measured on.
+        labels: Classes of the training and the test images, for protocols that need them.
+    """
+
+    normals: ImageSource
+    anomalies: ImageSource | None
+    test_normals: ImageSource
+    test_anomalies: Mapping[str, ImageSource] = field(default_factory=dict)
+    development: ImageSource | None = None
+    labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A split, brought to the size that a method asks for; attributes as of :class:`Split`."""
+
+    course: Course
+    test_normals: ImageSet
+    test_anomalies: dict[str, ImageSet]
+    development: ImageSet | None
+    labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
+
+    @staticmethod
+    def of(split: Split, config: Config, budget: float) -> Exam:
+        """Prepare the images of a split."""
+        shape = square_image_shape(config, split.normals)
+
+        def ready(source: ImageSource | None) -> ImageSet | None:
+            return None if source is None else prepare(source, shape)
+
+        return Exam(
+            Course(prepare(split.normals, shape), ready(split.anomalies), shape, budget),
+            prepare(split.test_normals, shape),
+            {kind: prepare(images, shape) for kind, images in split.test_anomalies.items()},
+            ready(split.development),
+            split.labels,
+        )
+
+    @property
+    def test_images(self) -> int:
+        """Number of images to measure on."""
+        return len(self.test_normals) + sum(map(len, self.test_anomalies.values()))
+
+    def thinned(self, most: int) -> Exam:
+        """The same with about so many test images, evenly spaced in each set."""
+        share = min(most / self.test_images, 1.0)
+
+        def thin(images: ImageSet) -> Chosen:
+            return Chosen.of(images).spread(max(round(share * len(images)), 1))
+
+        normals = thin(self.test_normals)
+        labels = self.labels and (self.labels[0], self.labels[1][normals.indices.numpy()])
+        anomalies: dict[str, ImageSet] = {k: thin(v) for k, v in self.test_anomalies.items()}
+        return Exam(self.course, normals, anomalies, self.development, labels)
+
+
+def anomaly_count(gamma: float, normals: int) -> int:
+    """Number of anomalies whose share beside so many normals is gamma, to the nearest image.
+
+    Raises:
+        ValueError: Gamma is above 0, and that is none.
+    """
+    count = round(gamma / (1 - gamma) * normals)
+    if gamma > 0 and count == 0:
+        raise ValueError(
+            f"gamma {gamma:g} beside {normals} normals is less than one anomaly; raise it."
+        )
+    return count

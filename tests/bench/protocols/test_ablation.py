@@ -1,0 +1,64 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from anomem.images.prepare import ImageShape, PreparedImages
+from anomem.training.optimisation import Clock
+from anomem_bench.methods import Method
+from anomem_bench.ours import Ours
+from anomem_bench.protocols.ablation import ABLATIONS, variants
+
+SHAPE = ImageShape(1, 32, 32)  # at which each sampling ratio is another number of places
+
+
+def trained_weights(method: Method, images: PreparedImages) -> str:
+    """Digest of the encoder after a few steps."""
+    stage1 = replace(method.config.stage1, min_steps=3, max_steps=3, batch=8)
+    contender = method.new(replace(method.config, stage1=stage1), "cpu", 0)
+    assert isinstance(contender, Ours)
+    for _ in contender.begin(images, None, SHAPE, Clock(None)):
+        pass
+    digest = hashlib.sha256()
+    for weights in contender.stage1.trained().encoder.parameters():
+        digest.update(weights.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("base", ["default", "paper-small"])
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_each_setting_changes_the_trained_weights(
+    name: str, base: str, digits: dict[str, npt.NDArray[np.uint8]]
+) -> None:
+    large = digits["train"][:24].repeat(2, axis=1).repeat(2, axis=2)
+    images = PreparedImages(torch.from_numpy(large[:, None]))
+    methods = variants(name, base)
+    if base == "paper-small":
+        methods = {name: _smaller(method) for name, method in methods.items()}
+    weights = {trained_weights(method, images) for method in methods.values()}
+    assert len(weights) == len(methods) >= 2
+
+
+def _smaller(method: Method) -> Method:
+    """A ResNet-50 is no more the point than its size."""
+    encoder = replace(
+        method.config.encoder, width=4 if "resnet" in method.config.encoder.name else None
+    )
+    return replace(method, config=replace(method.config, encoder=encoder))
+
+
+def test_variants_bear_the_name_of_their_base() -> None:
+    methods = variants("memory", "default")
+    assert list(methods) == [
+        "default, neither", "default, scales only", "default, memory only",
+        "default, memory and scales",
+    ]  # fmt: skip
+    assert all(method.scores == (name,) for name, method in methods.items())
+
+
+def test_an_unknown_ablation_is_told() -> None:
+    with pytest.raises(ValueError, match="there is no ablation 'magic'; choose from memory"):
+        variants("magic", "default")

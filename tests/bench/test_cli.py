@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from anomem.cli.app import main
+from anomem_bench.results import read
+
+MADE = {
+    "manifest.json", "runs.jsonl", "runs.csv", "table.md", "table.csv", "against-gamma.png",
+    "against-seconds.png",
+}  # fmt: skip
+
+
+def bench(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", *(word for given in words for word in given.split())])
+    return int(end.value.code or 0)
+
+
+def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
+    digits_as_cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = "--classes airplane --methods default,deepsad --budget-seconds 1.5 --json"
+    assert bench("one-vs-all", f"--data cifar10:{digits_as_cifar10} --out {out}", words) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out.splitlines()[-1]) == {"out": str(out), "runs": 2}
+    assert "airplane, gamma 0 (all), draw 0: deepsad auroc" in shown.err
+    table = (out / "table.md").read_text()
+    assert table in shown.out and "| default |" in table and "published" in table
+    assert {file.name for file in out.iterdir()} == MADE
+    (call,) = json.loads((out / "manifest.json").read_text())
+    assert call["seeds"] == [0] and call["budget_seconds"] == 1.5 and call["hardware"]["cores"] > 0
+    assert set(call["methods"]) == {"default", "deepsad"} and call["versions"]["torch"]
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """Crops of a photograph in the layout of MVTec AD, with two kinds of anomaly."""
+    brick = data.brick()
+    rng = np.random.default_rng(0)
+    for place, count, change in (
+        ("train/good", 40, 0), ("test/good", 12, 0), ("test/bright", 12, 90), ("test/dark", 12, -90)
+    ):  # fmt: skip
+        (tmp_path / place).mkdir(parents=True)
+        for row in range(count):
+            y, x = rng.integers(0, 480, 2)
+            crop = (brick[y : y + 32, x : x + 32].astype(int) + change).clip(0, 255)
+            Image.fromarray(crop.astype(np.uint8)).save(tmp_path / place / f"{row}.png")
+    return tmp_path
+
+
+def test_cross_type_ood_linear_and_ablation_run(
+    tiles: Path, digits_as_cifar10: Path, tmp_path: Path
+) -> None:
+    digits = f"--data cifar10:{digits_as_cifar10} --most-normals 60 --most-tested 30"
+    quick = "--methods deepsad --budget-seconds 1.5"
+    assert bench(
+        f"cross-type --data mvtec_ad:{tiles} --kinds dark --out {tmp_path / 'a'}", quick
+    ) == 0  # fmt: skip
+    assert bench(f"ood {digits} --against folder:{tiles} --out {tmp_path / 'b'}", quick) == 0
+    assert bench(f"linear {digits} --out {tmp_path / 'c'}", quick) == 0
+    assert bench(
+        f"ablation sampling-ratio {digits} --classes cat --budget-seconds 2 --out {tmp_path / 'd'}"
+    ) == 0  # fmt: skip
+    runs = {name: read(tmp_path / name / "runs.jsonl") for name in "abcd"}
+    assert [run.against for run in runs["a"]] == ["bright", "dark", "all kinds", "dark"]
+    assert [run.against for run in runs["b"]] == [f"folder {tiles.name}"]
+    assert "accuracy" in runs["c"][0].measures
+    assert [run.method for run in runs["d"]] == [
+        f"default, r {ratio}" for ratio in ("0.07", "0.15", "0.3", "0.6", "1")
+    ]
+    assert (tmp_path / "d" / "against-choice.png").is_file()
+
+
+def test_prototypes_are_drawn(digits_as_cifar10: Path, tmp_path: Path) -> None:
+    where = f"--data cifar10:{digits_as_cifar10} --out {tmp_path / 'p'}"
+    assert bench("prototypes", where, "--normal cat --samples 10 --budget-seconds 1") == 0
+    made = {file.name for file in (tmp_path / "p").iterdir()}
+    assert made == {"prototypes.png", "prototypes.csv", "manifest.json"}
+    assert bench("prototypes", where, "--normal cow") == 1
+
+
+def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
+    words = "--classes cat,dog --methods deepsad --budget-seconds 1"
+    words = f"--data cifar10:{digits_as_cifar10} {words}"
+    for part in (1, 2):
+        assert bench("one-vs-all", words, f"--shard {part}/2 --out {tmp_path / str(part)}") == 0
+    assert bench("merge", f"{tmp_path / '1'} {tmp_path / '2'} --out {tmp_path / 'all'}") == 0
+    runs = read(tmp_path / "all" / "runs.jsonl")
+    assert [run.normal for run in runs] == ["cat", "dog"]
+    assert {file.name for file in (tmp_path / "all").iterdir()} == MADE
+    calls = json.loads((tmp_path / "all" / "manifest.json").read_text())
+    assert [call["shard"] for call in calls] == ["1/2", "2/2"]
+    assert bench("merge", f"{tmp_path / '1'} --out {tmp_path / 'all'}") == 1
+    assert bench("merge", f"{tmp_path / '1'} --out {tmp_path / '1'}") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("one-vs-all --gammas 0,1", "gammas is '0,1'; give numbers from 0 to below 1"),
+        ("one-vs-all --gammas few", "gammas is 'few'"),
+        ("one-vs-all --contamination 1", "contamination is 1.0"),
+        ("one-vs-all --methods magic", "there is no method 'magic'"),
+        ("one-vs-all --data mars", "'mars' is no data set known by name"),
+        ("ablation variance-weight --classes cat", "variance-weight is measured by linear evalu"),
+        ("one-vs-all --shard 3/2", "shard is '3/2'; give a part and their number, as 2/3"),
+        ("ood --against mars:there", "'mars' is no data set known by name"),
+        ("ood --against svhn", "svhn needs a place; give it as svhn:PATH"),
+        ("ood --against ,", "against is empty"),
+        ("ablation magic", "there is no ablation 'magic'"),
+    ],
+)
+def test_wrong_words_are_told_in_a_sentence(
+    words: str, told: str, tmp_path: Path, digits_as_cifar10: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data = "" if "--data" in words else "--data cifar10"
+    assert bench(words, f"{data} --path {digits_as_cifar10} --out {tmp_path / 'out'}") == 1
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["bench"], ["bench", "--help"]])
+def test_protocols_are_listed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    shown = capsys.readouterr().out
+    for name in ("one-vs-all", "ood", "cross-type", "linear", "ablation", "prototypes", "merge"):
+        assert f"bench {name}" in shown

@@ -1,0 +1,125 @@
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from anomem.images.image_set import ImageSet
+from anomem.images.prepare import ImageShape, PreparedImages
+from anomem.training.optimisation import Clock
+from anomem_bench.race import Contender, Course, Judgement, Lane, Measured, Scores, race
+
+NORMALS = PreparedImages(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+
+
+class Runner:
+    """A method whose steps take a given time."""
+
+    def __init__(self, diary: list[str], name: str, step: float, finish: float = 0.0) -> None:
+        self.diary, self.name, self.step_seconds, self.finish_seconds = diary, name, step, finish
+        self.finished = 0
+
+    def begin(
+        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+    ) -> Iterator[int]:
+        steps = 0
+        while clock.share() < 1:
+            begun = time.monotonic()
+            time.sleep(self.step_seconds)
+            steps += 1
+            self.diary.append(self.name)
+            clock.spent += time.monotonic() - begun
+            yield steps
+
+    def finish(self) -> None:
+        time.sleep(self.finish_seconds)
+        self.finished += 1
+
+    def scores(self, images: ImageSet) -> Scores:
+        return {self.name: np.zeros(len(images), dtype=np.float32)}
+
+    def features(self, images: ImageSet) -> torch.Tensor:
+        return torch.zeros(len(images), 1)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+
+def course(budget: float) -> Course:
+    return Course(NORMALS, None, ImageShape(1, 8, 8), budget)
+
+
+def judged(share: float) -> Judgement:
+    return {"share": {"": Measured({"share": share}, 1)}}
+
+
+def slow_judge(contender: Contender, share: float) -> Judgement:
+    time.sleep(0.2)
+    return judged(share)
+
+
+def lanes_of(runners: Sequence[Contender], budget: float) -> list[Lane]:
+    return [Lane(runner, course(budget), slow_judge) for runner in runners]
+
+
+def test_contenders_take_turns_and_get_the_same_seconds() -> None:
+    diary: list[str] = []
+    runners = [Runner(diary, "fast", 0.005), Runner(diary, "slow", 0.02)]
+    lanes = list(race(lanes_of(runners, 0.6), slice_seconds=0.1))
+    assert {lane.contender for lane in lanes} == set(runners)
+    for lane in lanes:
+        assert lane.seconds == pytest.approx(0.6, abs=0.06)
+        assert lane.marks == {m: judged(m) for m in (0.25, 0.5, 1.0)}
+    turns = sum(a != b for a, b in zip(diary, diary[1:], strict=False))
+    assert turns >= 8
+    steps = {lane.contender: lane.steps for lane in lanes}
+    assert steps[runners[0]] > 2 * steps[runners[1]]
+
+
+def test_what_follows_the_training_is_in_the_budget() -> None:
+    runner = Runner([], "one", 0.005, finish=0.15)
+    (lane,) = race(lanes_of([runner], 0.8))
+    assert lane.seconds == pytest.approx(0.8, abs=0.06)
+    assert runner.finished == 3
+
+
+def test_initialisation_is_in_the_budget() -> None:
+    class LateStarter(Runner):
+        def begin(
+            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+        ) -> Iterator[int]:
+            time.sleep(0.2)
+            yield from super().begin(normals, anomalies, shape, clock)
+
+    (lane,) = race(lanes_of([LateStarter([], "late", 0.005)], 0.8))
+    assert lane.seconds == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_contender_that_fails_does_not_stop_the_others() -> None:
+    runners = [Runner([], "one", 0.005, finish=0.2), Runner([], "two", 0.005)]
+    failed, done = race(lanes_of(runners, 0.2))
+    assert "a budget of 0.2 s leaves too little time to train" in str(failed.failure)
+    assert done.failure is None and 1.0 in done.marks
+
+
+def test_a_mark_is_not_overrun_by_a_turn() -> None:
+    seen: dict[float, float] = {}
+    lane = Lane(Runner([], "one", 0.005), course(0.8), lambda c, share: {})
+    while lane.advance(10.0):
+        seen[max(lane.marks)] = lane.seconds
+    assert seen[0.25] == pytest.approx(0.2, abs=0.03)
+    assert seen[0.5] == pytest.approx(0.4, abs=0.03)
+
+
+def test_who_ends_before_a_mark_is_there_what_it_is_at_its_end() -> None:
+    class Sprinter(Runner):
+        def begin(
+            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
+        ) -> Iterator[int]:
+            return iter(())
+
+    (lane,) = race(lanes_of([Sprinter([], "quick", 0.0)], 5.0))
+    assert lane.seconds < 1 and lane.steps == 0
+    assert lane.marks == {share: judged(1.0) for share in (0.25, 0.5, 1.0)}

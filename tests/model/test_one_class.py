@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import LedoitWolf
+from torch import Tensor
+
+from anomem.model.one_class import Mahalanobis
+
+
+def normals(count: int = 200, width: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(width, width, generator=generator)
+    return torch.randn(count, width, generator=generator) @ mixing + 3
+
+
+def fitted(pooled: Tensor) -> Mahalanobis:
+    distance = Mahalanobis(pooled.shape[1])
+    distance.fit(pooled)
+    return distance
+
+
+def test_distance_is_that_of_the_shrunk_covariance() -> None:
+    pooled, queries = normals(), torch.randn(7, 5)
+    covariance = LedoitWolf().fit(pooled.numpy()).covariance_
+    found = fitted(pooled)(queries)
+    for query, distance in zip(queries, found, strict=True):
+        off = query.double().numpy() - pooled.double().numpy().mean(axis=0)
+        assert float(distance) == pytest.approx(
+            np.sqrt(off @ np.linalg.inv(covariance) @ off), rel=1e-3
+        )
+
+
+def test_rare_directions_count_more() -> None:
+    pooled = torch.randn(500, 2) * torch.tensor([10.0, 0.1])
+    along, across = fitted(pooled)(torch.tensor([[3.0, 0.0], [0.0, 3.0]]))
+    assert across > 5 * along
+
+
+def test_fewer_normals_than_channels() -> None:
+    pooled = torch.randn(6, 40)
+    assert fitted(pooled)(pooled).isfinite().all()
+
+
+def test_normals_that_are_all_alike() -> None:
+    alike = torch.full((8, 4), 2.0)
+    distance = fitted(alike)
+    assert distance(alike + 1).isfinite().all()
+    assert float(distance(alike).max()) < 1e-3
+
+
+def test_half_precision_is_read() -> None:
+    pooled = normals()
+    torch.testing.assert_close(
+        fitted(pooled.half())(pooled.half()), fitted(pooled)(pooled), rtol=0.05, atol=0.05
+    )

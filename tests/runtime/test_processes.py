@@ -1,0 +1,142 @@
+"""A fit shared by processes: real commands, a real kill, two nodes on one machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import Command
+
+from anomem import load
+from anomem.cli.app import main
+from anomem.runtime.processes import join_processes, leads, together
+
+_ANOMEM = str(Path(sys.executable).with_name("anomem"))
+_ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Batch norm would see other images in each process, so the encoder has group norm.
+_TRAINING = [
+    *("--images.size", "32", "32", "--encoder.name", "test_efficientnet_gn"),
+    *("--encoder.width", "None", "--encoder.stem-stride", "None", "--encoder.scales", "2", "3"),
+    *("--memory.sizes", "16", "8", "--stage1.batch", "16", "--device", "cpu"),
+    *("--stage1.min-steps", "100", "--stage1.max-steps", "100", "--stage1.learning-rate", "0.02"),
+]
+
+
+def started(words: list[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [_ANOMEM, *words], stderr=subprocess.PIPE, text=True, env=_ALONE | environment
+    )
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(number) for number in found.split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc for the other process")
+def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_if_alone(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["fit", str(folders["train"]), "--out", str(tmp_path / "model"), *_TRAINING]
+    process = started([*words, "--devices", "2"])
+    checkpoint = tmp_path / "model.checkpoint"
+    end = time.monotonic() + 90
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    (second,) = children(process)
+    os.kill(second, signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "anomem: process 1 of 2 stops, as another one has ended" in told
+    assert "fit again with --resume" in told
+    assert not (tmp_path / "model").exists()
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    nodes = [
+        started(
+            [*words, "--nodes", "2", "--resume"],
+            NODE_RANK=str(node),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for node in range(2)
+    ]
+    errors = [node.communicate(timeout=120)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+
+    words[words.index("--out") + 1] = str(tmp_path / "alone")
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    shared, alone = load(tmp_path / "model"), load(tmp_path / "alone")
+    assert shared.summary_["steps"] == alone.summary_["steps"] == 100
+    scores = alone.decision_function(folders["anomalous"])
+    np.testing.assert_allclose(shared.decision_function(folders["anomalous"]), scores, rtol=0.02)
+    assert scores.std() > 0.1
+
+
+FAIL_ALONE = """
+import sys, time
+from anomem.runtime.processes import join_processes
+
+if join_processes("cpu", devices=2).global_rank == 1:
+    sys.exit(7)
+time.sleep(100)
+"""
+
+
+def test_a_process_that_does_not_notice_that_another_one_has_failed_is_ended(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "fit.py"
+    script.write_text(FAIL_ALONE)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, script], stderr=subprocess.PIPE, text=True, env=_ALONE, timeout=90
+    )
+    assert done.returncode == 1 and time.monotonic() - begun < 80
+    assert "anomem: process 1 stops, as another one has ended; mend what ended it" in done.stderr
+
+
+def test_torchrun_and_the_flags_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in (environment | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="started 4 processes .* give 2 devices and 2 nodes"):
+        join_processes("cpu", devices=2)
+
+
+def test_a_process_alone_leads_and_its_errors_are_its_own() -> None:
+    fabric = join_processes("cpu")
+    assert leads() and fabric.world_size == 1
+    with pytest.raises(RuntimeError, match="^gloo"), together(fabric):
+        raise RuntimeError("gloo: connection closed")
+
+
+SAVE_IN_A_GROUP = """
+import sys
+import torch.distributed
+import anomem
+
+source, out, meeting, rank = sys.argv[1:]
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2
+)
+anomem.load(source, device="cpu").save(f"{out}/{rank}")
+torch.distributed.barrier()
+"""
+
+
+def test_a_model_is_saved_on_any_rank_of_a_group_that_is_not_ours(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    places = (model_folder, tmp_path, tmp_path / "meeting")
+    ranks = [Command(*places, rank, code=SAVE_IN_A_GROUP) for rank in range(2)]
+    assert [rank.ended() for rank in ranks] == [0, 0]
+    assert load(tmp_path / "0").seed == load(tmp_path / "1").seed

@@ -1,0 +1,89 @@
+import math
+import time
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from anomem.config import Stage1Choices
+from anomem.training.optimisation import Clock, descend, learning_rate, new_optimizer
+
+CHOICES = Stage1Choices(learning_rate=0.2, warmup=0.1)
+
+
+def fitted_line(clock: Clock, steps: int = 200, pause: float = 0.0) -> tuple[nn.Linear, int]:
+    """The line y = 3 x, learnt from five points."""
+    torch.manual_seed(0)
+    line, x = nn.Linear(1, 1), torch.linspace(-1, 1, 5).view(-1, 1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
+    taken = []
+    for done, _ in descend(
+        optimizer, lambda step: (module(x) - 3 * x).square().mean(), CHOICES,
+        fabric=fabric, steps=steps, clock=clock,
+    ):  # fmt: skip
+        taken.append(done)
+        time.sleep(pause)
+    return line, len(taken)
+
+
+def test_a_line_is_learnt() -> None:
+    clock = Clock()
+    line, done = fitted_line(clock)
+    assert done == 200 and clock.spent > 0
+    assert float(line.weight.detach()) == pytest.approx(3, abs=0.05)
+
+
+def test_the_clock_stands_still_between_steps() -> None:
+    clock = Clock(limit=60.0)
+    _, done = fitted_line(clock, steps=10, pause=0.05)
+    assert done == 10 and clock.spent < 0.4
+    assert clock.share() == clock.spent / 60
+
+
+def test_a_limit_lowered_on_the_way_ends_the_training() -> None:
+    clock = Clock(limit=60.0)
+    line = nn.Linear(1, 1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
+    walk = descend(
+        optimizer, lambda step: module(torch.ones(1, 1)).square().mean(), CHOICES,
+        fabric=fabric, steps=1000, clock=clock,
+    )  # fmt: skip
+    for done, _ in walk:
+        if done == 3:
+            clock.limit = clock.spent
+    assert done == 3
+
+
+def test_learning_rate_rises_then_falls_by_a_cosine() -> None:
+    rates = [learning_rate(CHOICES, step / 1000) for step in range(1001)]
+    assert 0 < rates[0] < 0.01
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[100] == max(rates) == pytest.approx(0.2)
+    assert rates[550] == pytest.approx(0.1)
+    assert rates[1000] == pytest.approx(0, abs=1e-12)
+    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.003
+
+
+def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
+    assert learning_rate(Stage1Choices(learning_rate=0.2, warmup=0.0), 0.0) == 0.2
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_no_step_passes_with_a_loss_that_is_no_number(bad: int) -> None:
+    line = nn.Linear(1, 1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
+
+    def loss_at(step: int) -> torch.Tensor:
+        return module(torch.ones(1, 1)).sum() * (math.nan if step == bad else 1.0)
+
+    taken = []
+    walk = descend(optimizer, loss_at, CHOICES, fabric=fabric, steps=3, clock=Clock())
+    with pytest.raises(FloatingPointError, match=f"nan by step {bad + 1}"):
+        for done, _ in walk:
+            taken.append(done)
+    assert taken == list(range(1, bad + 1))
