@@ -27,12 +27,12 @@ from matplotlib.figure import Figure
 
 from anomem import AnoMem
 from anomem.config.presets import changed, default
-from anomem.detector.fit import new_detector
-from anomem.detector.score import score_measured
+from anomem.detector.fit import new_scorer
+from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 from anomem.images.image_set import Chosen
 from anomem.images.prepare import prepare
-from anomem.model.features import measure_set
+from anomem.model.features import extract_set
 from anomem.model.network import MultiScaleMemory
 from anomem.model.scorer import fuse
 from anomem.report.colours import BLUE, GREEN, VERMILION
@@ -118,12 +118,12 @@ def figures_of(
     network: MultiScaleMemory, config: Any, normals: Chosen, groups: dict[str, Any]
 ) -> dict[str, float]:
     """Deviation of each group, and AUROC of the anomalies against either kind of normal."""
-    detector = new_detector(network.pooled_widths, config).eval()
-    usual = measure_set(network, normals.spread(TESTED))
+    detector = new_scorer(network.pooled_widths, config).eval()
+    usual = extract_set(network, normals.spread(TESTED))
     detector.fit_normals(usual.pooled, usual)
-    found = {name: measure_set(network, images) for name, images in groups.items()}
+    found = {name: extract_set(network, images) for name, images in groups.items()}
     deviation = {k: fuse(v.scores, detector.lambdas).numpy() for k, v in found.items()}
-    score = {k: score_measured(detector, v).numpy() for k, v in found.items()}
+    score = {k: score_features(detector, v).numpy() for k, v in found.items()}
     usual = deviation["common normals"].mean()
     figures = {name: float(values.mean() / usual) for name, values in deviation.items()}
     for kind in ("common", "rare"):

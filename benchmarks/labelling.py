@@ -27,13 +27,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem import AnoMem
-from anomem.detector.score import score_measured
+from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 from anomem.images.combined import JoinedSource, choose
 from anomem.images.prepare import prepare
 from anomem.images.source import ImageSource
 from anomem.labelling.order import most_telling_first
-from anomem.model.features import Measured, measure_set
+from anomem.model.features import Features, extract_set
 from anomem.report.colours import BLACK, BLUE, VERMILION
 from anomem_bench.datasets import load_named
 from anomem_bench.datasets.parts import Part
@@ -99,7 +99,7 @@ def main(choices: Figures) -> None:
         detector = AnoMem(seed=seed).fit(loop.normals)
         shape = detector.framing_.shape
         measured = [
-            measure_set(detector.network_, prepare(images, shape))
+            extract_set(detector.network_, prepare(images, shape))
             for images in (loop.unlabelled, loop.test)
         ]
         for order in sorted(missing):
@@ -114,7 +114,7 @@ def main(choices: Figures) -> None:
 
 
 def answered(
-    detector: AnoMem, loop: Loop, order: str, seed: int, measured: list[Measured]
+    detector: AnoMem, loop: Loop, order: str, seed: int, measured: list[Features]
 ) -> tuple[dict[str, float], int]:
     """AUROC on the test images by the number of answers, and how many of these were anomalous."""
     unlabelled, test = measured
@@ -122,7 +122,7 @@ def answered(
     known: list[int] = []
     curve = {"0": _auroc(detector, test, loop.test_truth)}
     while len(known) < SHOWN[-1]:
-        scores = score_measured(detector.detector_, unlabelled).numpy()
+        scores = score_features(detector.scorer_, unlabelled).numpy()
         ranked = next_of(scores, detector.threshold(0.05))
         asked = [int(i) for i in ranked if int(i) not in set(known)][:BETWEEN]
         detector.adapt(choose(loop.unlabelled, np.array(asked)), loop.truth[asked])
@@ -140,8 +140,8 @@ def _orders(seed: int) -> dict[str, Callable[[Scores, float], Indices]]:
     }
 
 
-def _auroc(detector: AnoMem, test: Measured, truth: Indices) -> float:
-    scores = score_measured(detector.detector_, test).numpy()
+def _auroc(detector: AnoMem, test: Features, truth: Indices) -> float:
+    scores = score_features(detector.scorer_, test).numpy()
     return round(auroc(scores[truth == 0], scores[truth == 1]), 5)
 
 

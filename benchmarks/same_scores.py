@@ -67,7 +67,7 @@ def told(model: AnoMem, images: Any, name: str) -> Figures:
             [
                 np.array([explained.score, explained.rest]),
                 *(each.ravel() for each in explained.maps.values()),
-                *(each.ravel() for each in explained.shares.values()),
+                *(each.ravel() for each in explained.attribution.values()),
                 *(each.ravel() for each in explained.recalled.values()),
                 explained.heat.ravel(),
             ]

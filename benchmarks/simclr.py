@@ -175,7 +175,7 @@ class Stage:
         return sum(seen)
 
 
-def measure(speeds: Speeds, config: Config) -> dict[str, Any]:
+def extract(speeds: Speeds, config: Config) -> dict[str, Any]:
     """Images/s and views/s of each side, and how ours compare with the rival's."""
     images = crops(speeds.images, SIDE)
     sides: dict[str, Stage | Example] = {OURS: Stage(images, config)}
@@ -223,7 +223,7 @@ def main(speeds: Speeds) -> None:
         raise ValueError(f"{speeds.images} images are too few for a turn; give {least} or more.")
     if speeds.threads is not None:
         torch.set_num_threads(speeds.threads)
-    result = measure(speeds, config)
+    result = extract(speeds, config)
     for name, side in result["sides"].items():
         print(
             f"{name}: {side['images_per_s']:.0f} normal images/s, "

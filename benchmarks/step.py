@@ -27,7 +27,7 @@ from torch import Tensor
 from anomem.config import Config, EncoderChoices
 from anomem.config.presets import default
 from anomem.images.prepare import PreparedImages
-from anomem.model.features import measure
+from anomem.model.features import extract
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
@@ -153,7 +153,7 @@ def scoring_ratio(config: Config, net: Net, device: torch.device, rounds: int) -
             network(floats)
 
     seconds = in_turn(
-        {"bare": bare, "ours": lambda: measure(network, images)},
+        {"bare": bare, "ours": lambda: extract(network, images)},
         rounds=rounds,
         repeats=max(net.repeats // 4, 1),
         device=device,

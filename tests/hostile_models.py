@@ -76,7 +76,7 @@ def spoilt_text(text: bytes, rng: random.Random) -> bytes:
 
 def spoilt_tensors(tensors: dict[str, Tensor], rng: random.Random) -> None:
     """One of another shape, kind or name, missing, too many, or with other numbers."""
-    part = rng.choice(["reserve", "reserve", "network", "detector", "places"])
+    part = rng.choice(["bank", "bank", "network", "scorer", "heat"])
     name = rng.choice([name for name in tensors if name.startswith(part)])
     tensor = tensors[name]
     flat = tensor.flatten()
@@ -100,7 +100,7 @@ def spoilt_tensors(tensors: dict[str, Tensor], rng: random.Random) -> None:
     if what < 0.1:
         del tensors[name]
     elif what < 0.2:
-        tensors[rng.choice(["x", f"{part}.x", "region", name + "\x1b", "places1.level"])] = (
+        tensors[rng.choice(["x", f"{part}.x", "region", name + "\x1b", "heat1.level"])] = (
             tensor.clone()
         )
     else:

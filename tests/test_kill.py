@@ -109,7 +109,7 @@ import anomem
 
 source, target, labels = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 models = [anomem.load(source, device="cpu") for _ in range(2)]
-models[1].detector_.labels.fill_(labels)
+models[1].scorer_.labels.fill_(labels)
 draw, seen, parts = random.Random(0), set(), 0
 for turn in range(30):
     draw.shuffle(models)
@@ -123,7 +123,7 @@ for turn in range(30):
     os.waitpid(child, 0)
     parts += any(target.parent.rglob(".*.tmp"))
     if (target / "model.json").exists():
-        seen.add(int(anomem.load(target, device="cpu").detector_.labels))
+        seen.add(int(anomem.load(target, device="cpu").scorer_.labels))
 models[0].save(target)
 print(sorted(seen), parts, sorted(file.suffix for file in target.iterdir()))
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anomem.detector.model_folder import load
     from anomem.model.encoder import Encoder
     from anomem.model.memory import HopfieldMemory
-    from anomem.model.scorer import Detector, Heads
+    from anomem.model.scorer import Heads, Scorer
     from anomem.training.losses import (
         contrasted_memory_loss,
         double_hinge,
@@ -33,7 +33,7 @@ _PLACES = {
     "Encoder": "anomem.model.encoder",
     "HopfieldMemory": "anomem.model.memory",
     "Heads": "anomem.model.scorer",
-    "Detector": "anomem.model.scorer",
+    "Scorer": "anomem.model.scorer",
     "contrasted_memory_loss": "anomem.training.losses",
     "variance_loss": "anomem.training.losses",
     "multi_scale_loss": "anomem.training.losses",
@@ -44,7 +44,7 @@ _PLACES = {
 __all__ = [
     "AnoMem",
     "Config",
-    "Detector",
+    "Scorer",
     "Encoder",
     "Heads",
     "HopfieldMemory",

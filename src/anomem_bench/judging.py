@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from anomem_bench.race import Contender, Judgement, Measured
+from anomem_bench.race import Contender, Judgement, Measures
 from anomem_bench.split import Exam
 
 Scores = npt.NDArray[np.float32]
@@ -21,7 +21,7 @@ def judge_each_test(contender: Contender, exam: Exam, measure: Measure) -> Judge
     tests = {test: contender.scores(images) for test, images in exam.test_anomalies.items()}
     return {
         score: {
-            test: Measured(measure(good, odd[score]), len(good) + len(odd[score]))
+            test: Measures(measure(good, odd[score]), len(good) + len(odd[score]))
             for test, odd in tests.items()
         }
         for score, good in normal.items()

@@ -17,12 +17,12 @@ from anomem.config import Config
 from anomem.detector import fit as fitting
 from anomem.detector.hold_out import hold_out
 from anomem.detector.identity import Identities
-from anomem.detector.measuring import fill_reserve
-from anomem.detector.score import score_measured
+from anomem.detector.measuring import fill_bank
+from anomem.detector.score import score_features
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
 from anomem.images.shape import ImageShape
-from anomem.model.features import measure_set
+from anomem.model.features import extract_set
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric
@@ -77,7 +77,7 @@ class Ours:
         yield from self.stage1
 
     def finish(self) -> None:
-        """Fill the reserve and train stage 2."""
+        """Fill the bank and train stage 2."""
         self.scored = self.stage1.trained()
         if self.memory != "learnt":
             sizes = self.config.memory.sizes
@@ -86,14 +86,14 @@ class Ours:
             self.scored = with_centroids(
                 self.scored, self.images.normals, self.config, self.seed, sizes
             )
-        reserve = fill_reserve(self.scored, self.images)
+        bank = fill_bank(self.scored, self.images)
         widths = self.network.pooled_widths
-        self.detector = fitting.train_detector(reserve, widths, self.config, self.seed)
+        self.scorer = fitting.train_scorer(bank, widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
         """The score of the detector."""
-        measured = measure_set(self.scored, images)
-        return {self.score_names[0]: score_measured(self.detector, measured).numpy()}
+        measured = extract_set(self.scored, images)
+        return {self.score_names[0]: score_features(self.scorer, measured).numpy()}
 
     @torch.inference_mode()
     def features(self, images: ImageSet) -> Tensor:

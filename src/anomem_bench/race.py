@@ -24,7 +24,7 @@ Scores = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measures:
     """What a score is worth on a test.
 
     Attributes:
@@ -36,7 +36,7 @@ class Measured:
     images: int
 
 
-Judgement = dict[str, dict[str, Measured]]
+Judgement = dict[str, dict[str, Measures]]
 """By score, and by test."""
 
 

@@ -8,7 +8,7 @@ import torch
 from anomem.images.image_set import ImageSet
 from anomem.images.prepare import ImageShape, PreparedImages
 from anomem.training.optimisation import Clock
-from anomem_bench.race import Contender, Course, Judgement, Lane, Measured, Scores, race
+from anomem_bench.race import Contender, Course, Judgement, Lane, Measures, Scores, race
 
 NORMALS = PreparedImages(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
 
@@ -52,7 +52,7 @@ def course(budget: float) -> Course:
 
 
 def judged(share: float) -> Judgement:
-    return {"share": {"": Measured({"share": share}, 1)}}
+    return {"share": {"": Measures({"share": share}, 1)}}
 
 
 def slow_judge(contender: Contender, share: float) -> Judgement:

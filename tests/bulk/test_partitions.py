@@ -125,7 +125,7 @@ def test_a_partition_comes_whole(model: AnoMem, shard: Path, tmp_path: Path) -> 
 
 def test_another_model_or_rule_is_refused(model: AnoMem, tmp_path: Path) -> None:
     model.save(tmp_path / "one")
-    model.detector_.labels.fill_(7)
+    model.scorer_.labels.fill_(7)
     model.save(tmp_path / "two")
     partitions = Partitions(str(tmp_path / "scores"))
     for _ in range(2):

@@ -14,7 +14,7 @@ def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
     assert set(told) >= {"auroc_one_class", "auroc_adapted", "by_kind", "knn_thumbnails", "seconds"}
     assert set(told["by_kind"]) == {"object", "style", "local"}
     assert json.loads(json.dumps(told)) == told
-    assert load(told["model"]).reserve_.labelled.label.tolist() == [1] * 10
+    assert load(told["model"]).bank_.labelled.label.tolist() == [1] * 10
     with Image.open(told["picture"]) as picture:
         assert min(picture.size) > 300
     assert told["false_alarms_promised"] == 0.1 and 0 <= told["false_alarms"] <= 1

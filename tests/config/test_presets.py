@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from anomem.config import presets
 from anomem.config import (
     CalibrationChoices,
     Config,
@@ -18,6 +17,7 @@ from anomem.config import (
     Stage1Choices,
     Stage2Choices,
     ViewChoices,
+    presets,
 )
 from anomem.config.presets import changed, flat, overlaid, resolve
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from anomem import AnoMem, Config, load
 from anomem.config.presets import default
-from anomem.detector.score import score_measured
+from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -34,7 +34,7 @@ def test_two_adapts_are_one_with_all_labels(model: AnoMem, digits: Digits) -> No
     at_once = copy.deepcopy(model).adapt(labelled, [1, 1, 0, 1, 1, 0])
     model.adapt(labelled[:2], [1, 1]).adapt(labelled[2:], [0, 1, 1, 0])
     np.testing.assert_array_equal(model.decision_function(rest), at_once.decision_function(rest))
-    assert model.reserve_.labelled.label.tolist() == [1, 1, 0, 1, 1, 0]
+    assert model.bank_.labelled.label.tolist() == [1, 1, 0, 1, 1, 0]
 
 
 def test_labels_taken_back_leave_the_one_class_detector(model: AnoMem, digits: Digits) -> None:
@@ -43,7 +43,7 @@ def test_labels_taken_back_leave_the_one_class_detector(model: AnoMem, digits: D
     model.adapt(digits["anomalous"][:5], [1, 1, 1, 0, 0])
     assert not np.allclose(model.decision_function(digits["anomalous"]), one_class)
     model.adapt(digits["anomalous"][:2], [-1, -1])
-    assert len(model.reserve_.labelled) == 3
+    assert len(model.bank_.labelled) == 3
     model.forget(digits["anomalous"])
     np.testing.assert_array_equal(model.decision_function(digits["anomalous"]), one_class)
     assert model.threshold(0.1) == threshold
@@ -61,10 +61,10 @@ def test_labels_of_the_fit_speak_through_stage_1(tiny: Config, digits: Digits) -
     """The evidence of its heads is in the score, and does not make it worse."""
     told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
     fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:60])
-    assert int(fitted.detector_.learnt) == int(fitted.reserve_.learnt().sum()) == 60
+    assert int(fitted.scorer_.learnt) == int(fitted.bank_.learnt().sum()) == 60
     normal, anomalous = digits["normal"], digits["anomalous"][60:]
     with_evidence = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
-    fitted.detector_.labels.zero_()
+    fitted.scorer_.labels.zero_()
     without = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
     assert with_evidence > without - 0.01
 
@@ -73,7 +73,7 @@ def test_labels_of_the_fit_can_be_taken_back_too(model: AnoMem, digits: Digits) 
     labelled = digits["anomalous"][:4]
     fitted = AnoMem(model.config_, device="cpu").fit(digits["train"][:40], anomalies=labelled)
     fitted.adapt(labelled[:1], [-1])
-    assert len(fitted.reserve_.labelled) == 3
+    assert len(fitted.bank_.labelled) == 3
 
 
 def test_labels_that_replace_those_of_the_fit_count(tiny: Config, digits: Digits) -> None:
@@ -84,7 +84,7 @@ def test_labels_that_replace_those_of_the_fit_count(tiny: Config, digits: Digits
     fitted.adapt(first, [-1] * 10)
     before = fitted.decision_function(second)
     fitted.adapt(second, [1] * 10)
-    assert (int(fitted.detector_.labels), int(fitted.detector_.learnt)) == (10, 0)
+    assert (int(fitted.scorer_.labels), int(fitted.scorer_.learnt)) == (10, 0)
     assert (fitted.decision_function(second) > before).all()
 
 
@@ -105,15 +105,15 @@ def test_heads_leave_encoder_and_memories_alone(model: AnoMem, digits: Digits) -
 def test_encoder_depth_trains_the_encoder_and_keeps_normals_held_out(
     model: AnoMem, digits: Digits
 ) -> None:
-    before, held_out = weights(model), model.reserve_.held_out_digest
+    before, held_out = weights(model), model.bank_.held_out_digest
     normals = np.concatenate([digits["normal"], digits["train"]])
     model.adapt(digits["anomalous"][:10], [1] * 10, depth="encoder", normal=normals)
     after = weights(model)
     for part in ("encoder.backbone.conv1", "memories.0", "memories.1"):
         names = [name for name in before if name.startswith(part)]
         assert names and not any(torch.equal(before[name], after[name]) for name in names)
-    assert set(model.reserve_.held_out_digest.tolist()) == set(held_out.tolist())
-    assert model.reserve_.labelled.label.tolist() == [1] * 10
+    assert set(model.bank_.held_out_digest.tolist()) == set(held_out.tolist())
+    assert model.bank_.labelled.label.tolist() == [1] * 10
     normal = model.decision_function(digits["normal"])
     assert auroc(normal, model.decision_function(digits["anomalous"][10:])) > 0.9
 
@@ -153,20 +153,20 @@ def test_a_label_is_taken_back_however_the_image_is_given(
     )
     for given, other in ((photographs, array), (array, photographs), (photographs, pillow)):
         adapted = copy.deepcopy(model).adapt(given, [1] * 12)
-        assert adapted.adapt(other[:4], [-1] * 4).reserve_.labelled.label.tolist() == [1] * 8
-        assert adapted.adapt(other[4:6], [0, 0]).reserve_.labelled.label.tolist() == [1] * 6 + [
+        assert adapted.adapt(other[:4], [-1] * 4).bank_.labelled.label.tolist() == [1] * 8
+        assert adapted.adapt(other[4:6], [0, 0]).bank_.labelled.label.tolist() == [1] * 6 + [
             0,
             0,
         ]
         adapted.save(tmp_path / "model")
-        assert len(load(tmp_path / "model").forget(other).reserve_.labelled) == 0
+        assert len(load(tmp_path / "model").forget(other).bank_.labelled) == 0
 
 
 def test_labels_of_the_fit_are_taken_back_by_pixels(
     hasty: Config, digits: Digits, photographs: list[Path]
 ) -> None:
     fitted = AnoMem(hasty, device="cpu").fit(digits["train"][:40], anomalies=photographs)
-    assert len(fitted.forget(pixels_of(photographs)[:5]).reserve_.labelled) == 7
+    assert len(fitted.forget(pixels_of(photographs)[:5]).bank_.labelled) == 7
 
 
 def test_one_image_under_two_labels_is_refused(
@@ -178,9 +178,9 @@ def test_one_image_under_two_labels_is_refused(
         model.adapt([*photographs, copied], [1] * 12 + [0])
     with pytest.raises(ValueError, match=r"image 3 and image 5 are the same image, labelled 1 and"):
         model.adapt(digits["anomalous"][[0, 1, 2, 3, 4, 3]], [1, 1, 0, 1, 1, 0])
-    assert len(model.reserve_.labelled) == 0
+    assert len(model.bank_.labelled) == 0
     model.adapt(digits["anomalous"][[3, 4, 3]], [1, 1, 1])
-    assert model.reserve_.labelled.label.tolist() == [1, 1]
+    assert model.bank_.labelled.label.tolist() == [1, 1]
     normals = np.concatenate([digits["train"], digits["anomalous"][3:4]])
     with pytest.raises(
         ValueError, match=r"1 of the 121 normals are among the images labelled anom"
@@ -195,16 +195,16 @@ def test_labels_of_scikit_learn_are_refused(model: AnoMem, digits: Digits) -> No
     )
     with pytest.raises(ValueError, match=told):
         model.adapt(images, [1] * 5 + [-1] * 3)
-    assert len(model.reserve_.labelled) == 0
+    assert len(model.bank_.labelled) == 0
 
 
 def test_encoder_depth_refuses_a_model_that_was_extended(model: AnoMem, digits: Digits) -> None:
     """Its kinds would be forgotten."""
     model.extend(255 - digits["normal"][:40])
-    kinds = len(model.places_)
+    kinds = len(model.heat_)
     with pytest.raises(ValueError, match="1 further kind of normal"):
         model.adapt(digits["anomalous"][:5], [1] * 5, depth="encoder", normal=digits["train"])
-    assert len(model.places_) == kinds
+    assert len(model.heat_) == kinds
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_any_labelling_of_the_training_images_leaves_a_model_that_decides(
     after = model.calibration()
     assert len(after) == len(before) == model.summary_["held_out"]
     assert model.summary_["labelled_normals"] == len(digits["train"])
-    held_out = score_measured(model.detector_, model.reserve_.held_out).numpy()
+    held_out = score_features(model.scorer_, model.bank_.held_out).numpy()
     assert after.scores.mean() > held_out.mean()
     assert (model.predict(digits["normal"], 0.1) == 0).mean() > 0.8
     with pytest.raises(ValueError, match="held-out normals would be labelled anomalous"):

@@ -24,8 +24,8 @@ def test_copies_are_held_out_with_their_image_or_not_at_all(hasty: Config, digit
     twice = np.repeat(digits["train"][:30], 2, axis=0)
     with pytest.warns(UserWarning, match="30 of 60 normals are copies of others"):
         model = AnoMem(hasty, device="cpu").fit(twice)
-    reserve = model.reserve_
-    assert not set(reserve.held_out_digest.tolist()) & set(reserve.trained_digest.tolist())
+    bank = model.bank_
+    assert not set(bank.held_out_digest.tolist()) & set(bank.trained_digest.tolist())
     assert len(model.calibration()) == 30 and model.calibration().groups == 15
 
 
@@ -35,7 +35,7 @@ def test_a_copy_in_another_lot_is_not_trained_on(hasty: Config, digits: Digits) 
     lots = [f"lot {index // 10}" for index in range(40)]
     with pytest.warns(UserWarning, match="3 of 40 normals are copies of others"):
         model = AnoMem(hasty, device="cpu").fit(images, groups=lots)
-    assert len(model.reserve_.trained_digest) == 18
+    assert len(model.bank_.trained_digest) == 18
     assert model.calibration().groups == 2
 
 
@@ -63,4 +63,4 @@ def test_a_new_kind_is_made_of_new_images(model: AnoMem, digits: Digits) -> None
     new = np.concatenate([255 - digits["normal"][:40], digits["train"][:5]])
     with pytest.warns(UserWarning, match="5 of 45 images, as image 40, are normals of the model"):
         model.extend(new)
-    assert model.reserve_.held_out_kind.tolist() == [0] * 19 + [1] * 19
+    assert model.bank_.held_out_kind.tolist() == [0] * 19 + [1] * 19

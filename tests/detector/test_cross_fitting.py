@@ -12,7 +12,7 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 
 def unseen(model: AnoMem) -> npt.NDArray[np.float32]:
-    scores = unseen_scores(model.reserve_, model.network_.pooled_widths, model.config_, model.seed)
+    scores = unseen_scores(model.bank_, model.network_.pooled_widths, model.config_, model.seed)
     return scores.numpy()
 
 
@@ -22,7 +22,7 @@ def test_with_few_labels_each_is_left_out_by_itself(model: AnoMem, digits: Digit
     scores = unseen(copy.deepcopy(model).adapt(anomalies, [1] * 4))
     for left_out in range(4):
         others = copy.deepcopy(model).adapt(np.delete(anomalies, left_out, axis=0), [1] * 3)
-        others.detector_.labels.fill_(4)
+        others.scorer_.labels.fill_(4)
         expected = others.decision_function(anomalies[left_out : left_out + 1])[0]
         assert scores[left_out] == pytest.approx(expected, abs=1e-4)
 
@@ -46,4 +46,4 @@ def test_without_labels_there_is_nothing_to_score(model: AnoMem) -> None:
 def test_normals_stay_among_the_others(model: AnoMem, digits: Digits) -> None:
     model.adapt(np.concatenate([digits["normal"][:3], digits["anomalous"][:6]]), [0] * 3 + [1] * 6)
     assert len(unseen(model)) == 6
-    assert torch.equal(model.reserve_.labelled.label, torch.tensor([0] * 3 + [1] * 6))
+    assert torch.equal(model.bank_.labelled.label, torch.tensor([0] * 3 + [1] * 6))

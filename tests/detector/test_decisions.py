@@ -14,18 +14,18 @@ from anomem import AnoMem, Config
 from anomem.bulk.score_table import score_table
 from anomem.detector.calibrate import p_values
 from anomem.detector.identity import digests
-from anomem.detector.score import score_measured
+from anomem.detector.score import score_features
 from anomem.detector.threshold import FindLabelled, Promise, threshold_by
-from anomem.evaluation.examined import examine
+from anomem.evaluation.evaluate import evaluate
 from anomem.images.shape import batch_to_shape
 from anomem.images.source import open_images
-from anomem.model.features import measure
+from anomem.model.features import extract
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
 
 def test_predict_warns_where_alpha_has_too_few_normals(model: AnoMem, digits: Digits) -> None:
-    assert len(model.reserve_.held_out) == 19
+    assert len(model.bank_.held_out) == 19
     with pytest.warns(UserWarning, match="alpha=0.01 needs 99 held-out normals and there are 19"):
         careful = model.predict(digits["normal"], 0.01)
     np.testing.assert_array_equal(careful, model.predict(digits["normal"], 0.05))
@@ -50,13 +50,13 @@ def test_false_alarms_stay_at_alpha(
     """The mean over 200 draws of which unseen normals calibrate and which are judged."""
     fitted, images = of_all_digits
     model = copy.copy(fitted)
-    unseen = measure(model.network_, batch_to_shape(images[..., None], model.framing_.shape))
-    scores = score_measured(model.detector_, unseen).numpy()
+    unseen = extract(model.network_, batch_to_shape(images[..., None], model.framing_.shape))
+    scores = score_features(model.scorer_, unseen).numpy()
     rates = []
     for draw in range(200):
         held_out, judged = np.split(np.random.default_rng(draw).permutation(len(unseen)), [299])
-        model.reserve_ = replace(
-            fitted.reserve_,
+        model.bank_ = replace(
+            fitted.bank_,
             held_out=unseen.at(torch.from_numpy(held_out)),
             held_out_image=torch.arange(len(held_out)),
             held_out_digest=torch.from_numpy(held_out),
@@ -82,7 +82,7 @@ def test_p_values_are_small_together_with_the_prediction(model: AnoMem, digits: 
 def test_a_held_out_image_has_one_verdict_and_p_value(model: AnoMem, digits: Digits) -> None:
     """The one on which the threshold rests too: alone, among others, in a table, and evaluated."""
     known = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
-    held_out = digits["train"][torch.isin(known, model.reserve_.held_out_digest).numpy()]
+    held_out = digits["train"][torch.isin(known, model.bank_.held_out_digest).numpy()]
     odd = open_images(digits["anomalous"][:5])
     assert len(held_out) == 19
     for rule in (0.05, 0.2, 0.5):
@@ -96,7 +96,7 @@ def test_a_held_out_image_has_one_verdict_and_p_value(model: AnoMem, digits: Dig
         table = score_table(model, open_images(held_out), rule=str(rule))
         assert table["prediction"].to_pylist() == together.tolist()
         assert table["p_value"].to_pylist() == p.tolist()
-        examined = examine(model, open_images(held_out), odd, rule=str(rule))
+        examined = evaluate(model, open_images(held_out), odd, rule=str(rule))
         np.testing.assert_array_equal(examined.called[:19], together == 1)
 
 
@@ -141,11 +141,11 @@ def test_a_promise_counts_what_the_training_has_not_learnt_from(
     assert promise is not None and (promise.anomalies, promise.learnt) == (8, 0)
     alarms = (model.calibration().scores > model.threshold("find-labelled")).sum()
     assert f"{alarms} of 19 held-out normals are called anomalous" in str(promise)
-    pixels = model.reserve_.labelled.pixels
-    model.reserve_ = replace(model.reserve_, learnt_pixels=pixels[:3])
+    pixels = model.bank_.labelled.pixels
+    model.bank_ = replace(model.bank_, learnt_pixels=pixels[:3])
     assert "of new ones like the 5 labelled since the training up to 1 in 6 is" in str(
         model.promise("find-labelled")
     )
-    model.reserve_ = replace(model.reserve_, learnt_pixels=pixels)
+    model.bank_ = replace(model.bank_, learnt_pixels=pixels)
     promise = model.promise("find-labelled")
     assert promise is not None and promise.escapes == 1 and "is not known" in str(promise)

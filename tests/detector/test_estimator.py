@@ -131,7 +131,7 @@ def test_saving_replaces_the_older_model(model: AnoMem, digits: Digits, tmp_path
     model.adapt(digits["anomalous"][:3], [1, 1, 1]).save(tmp_path / "model")
     files = sorted(file.suffix for file in (tmp_path / "model").iterdir())
     assert files == [".json", ".safetensors"]
-    assert len(load(tmp_path / "model").reserve_.labelled) == 3
+    assert len(load(tmp_path / "model").bank_.labelled) == 3
 
 
 def brick_crops(count: int) -> npt.NDArray[np.uint8]:
@@ -184,7 +184,7 @@ def test_labels_in_y_and_in_anomalies_are_the_same(hasty: Config, digits: Digits
     np.testing.assert_array_equal(
         by_y.decision_function(digits["anomalous"]), by_name.decision_function(digits["anomalous"])
     )
-    assert by_y.summary_["anomalies"] == len(by_y.reserve_.labelled) == 6
+    assert by_y.summary_["anomalies"] == len(by_y.bank_.labelled) == 6
 
 
 @pytest.mark.parametrize("y", [[0] * 29, [[0] * 30], [0] * 29 + [2], [0] * 29 + [-1], ["a"] * 30])
@@ -199,7 +199,7 @@ def test_held_out_normals_share_no_group_with_training_normals(
     groups = [f"lot {index // 12}" for index in range(120)]
     model = AnoMem(hasty, device="cpu").fit(digits["train"], groups=groups)
     digest = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
-    held = torch.isin(digest, model.reserve_.held_out_digest).tolist()
+    held = torch.isin(digest, model.bank_.held_out_digest).tolist()
     held_lots = {lot for lot, out in zip(groups, held, strict=True) if out}
     assert 0 < len(held_lots) < 10
     assert not held_lots & {lot for lot, out in zip(groups, held, strict=True) if not out}

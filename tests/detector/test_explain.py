@@ -51,9 +51,11 @@ def test_heat_shows_where_the_defect_is(model: AnoMem, digits: Digits) -> None:
 def test_shares_of_all_places_add_up_to_the_score(model: AnoMem, digits: Digits) -> None:
     for image in digits["anomalous"][:3]:
         explained = model.explain(image)
-        added = sum(float(places.sum()) for places in explained.shares.values()) + explained.rest
+        added = (
+            sum(float(places.sum()) for places in explained.attribution.values()) + explained.rest
+        )
         assert added == pytest.approx(explained.score, abs=1e-4)
-        assert [places.shape for places in explained.shares.values()] == [(4, 4), (2, 2)]
+        assert [places.shape for places in explained.attribution.values()] == [(4, 4), (2, 2)]
 
 
 def test_recalled_are_the_most_alike_prototypes(model: AnoMem, digits: Digits) -> None:
@@ -61,7 +63,7 @@ def test_recalled_are_the_most_alike_prototypes(model: AnoMem, digits: Digits) -
     for (name, recalled), memory in zip(
         explained.recalled.items(), model.network_.scale_memories(), strict=True
     ):
-        assert recalled.shape == explained.shares[name].shape
+        assert recalled.shape == explained.attribution[name].shape
         assert recalled.min() >= 0 and recalled.max() < len(memory.prototypes)
 
 

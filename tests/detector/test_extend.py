@@ -38,9 +38,9 @@ def test_decisions_rest_on_all_kinds(model: AnoMem, negatives: npt.NDArray[np.ui
 
 def test_labels_stay(model: AnoMem, digits: Digits, negatives: npt.NDArray[np.uint8]) -> None:
     model.adapt(digits["anomalous"][:5], [1] * 5).extend(negatives[:40])
-    assert model.reserve_.labelled.label.tolist() == [1] * 5
+    assert model.bank_.labelled.label.tolist() == [1] * 5
     model.adapt(digits["anomalous"][:5], [-1] * 5)
-    assert len(model.reserve_.labelled) == 0
+    assert len(model.bank_.labelled) == 0
 
 
 def test_too_few_are_told(model: AnoMem, negatives: npt.NDArray[np.uint8]) -> None:

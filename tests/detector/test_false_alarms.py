@@ -14,12 +14,12 @@ from sklearn.datasets import load_digits
 from anomem import AnoMem, Config
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
 from anomem.detector.cross_fitting import held_out_scores
-from anomem.detector.feature_bank import Labelled, Reserve
-from anomem.detector.fit import train_detector
+from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
+from anomem.detector.fit import train_scorer
 from anomem.detector.hold_out import hold_out
-from anomem.detector.score import score_measured
+from anomem.detector.score import score_features
 from anomem.images.shape import batch_to_shape
-from anomem.model.features import Measured, measure
+from anomem.model.features import Features, extract
 
 ALPHAS = [0.01, 0.05, 0.1]
 
@@ -31,15 +31,15 @@ def fitted(hasty: Config) -> AnoMem:
 
 
 @pytest.fixture(scope="module")
-def unseen(fitted: AnoMem) -> Measured:
+def unseen(fitted: AnoMem) -> Features:
     """Measures of 1,397 digits that it has not seen."""
     images = all_digits()[400:, ..., None]
-    return measure(fitted.network_, batch_to_shape(images, fitted.framing_.shape))
+    return extract(fitted.network_, batch_to_shape(images, fitted.framing_.shape))
 
 
 @pytest.fixture(scope="module")
-def scores(fitted: AnoMem, unseen: Measured) -> npt.NDArray[np.float32]:
-    return score_measured(fitted.detector_, unseen).numpy()
+def scores(fitted: AnoMem, unseen: Features) -> npt.NDArray[np.float32]:
+    return score_features(fitted.scorer_, unseen).numpy()
 
 
 def all_digits() -> npt.NDArray[np.uint8]:
@@ -59,10 +59,10 @@ def kept(rates: list[float], alpha: float) -> bool:
     return bool(np.mean(rates) <= alpha + 3 * np.std(rates) / np.sqrt(len(rates)))
 
 
-def reserve_of(fitted: AnoMem, held_out: Measured, labelled: Labelled) -> Reserve:
+def reserve_of(fitted: AnoMem, held_out: Features, labelled: LabelledFeatures) -> FeatureBank:
     number = torch.arange(len(held_out))
     return replace(
-        fitted.reserve_,
+        fitted.bank_,
         held_out=held_out,
         held_out_image=number,
         held_out_digest=number,
@@ -76,7 +76,7 @@ def reserve_of(fitted: AnoMem, held_out: Measured, labelled: Labelled) -> Reserv
 
 @pytest.mark.parametrize("which", ["highest", pytest.param("any", marks=pytest.mark.slow), "all"])
 def test_held_out_normals_labelled_normal(
-    which: str, fitted: AnoMem, unseen: Measured, scores: npt.NDArray[np.float32]
+    which: str, fitted: AnoMem, unseen: Features, scores: npt.NDArray[np.float32]
 ) -> None:
     """Ten of 99, the highest first as the labelling page asks, ten at random, or all of them."""
     rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
@@ -88,11 +88,11 @@ def test_held_out_normals_labelled_normal(
         labelled = {"highest": highest[:10], "any": np.arange(10), "all": np.arange(99)}[which]
         number = torch.from_numpy(labelled)
         part = unseen.at(torch.from_numpy(held))
-        label = Labelled(part.at(number), torch.zeros_like(number), number, number)
-        reserve = reserve_of(fitted, part, label)
-        detector = train_detector(reserve, widths, config, seed=0)
-        _, calibrating = held_out_scores(reserve, detector, widths, config, seed=0)
-        new = score_measured(detector, unseen.at(judged)).numpy()
+        label = LabelledFeatures(part.at(number), torch.zeros_like(number), number, number)
+        bank = reserve_of(fitted, part, label)
+        detector = train_scorer(bank, widths, config, seed=0)
+        _, calibrating = held_out_scores(bank, detector, widths, config, seed=0)
+        new = score_features(detector, unseen.at(judged)).numpy()
         for alpha in ALPHAS:
             rates[alpha].append(called(new, Calibration.of(calibrating), alpha))
     for alpha in ALPHAS:

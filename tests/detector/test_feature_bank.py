@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomem.detector.feature_bank import Labelled, Reserve
-from anomem.model.features import Measured
+from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
+from anomem.model.features import Features
 
 
-def measured(count: int, first: int = 0) -> Measured:
+def measured(count: int, first: int = 0) -> Features:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
-    return Measured(scores, scores[:, :1].repeat(1, 5).half(), -scores)
+    return Features(scores, scores[:, :1].repeat(1, 5).half(), -scores)
 
 
-def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
-    return Labelled(
+def labelled(digest: list[int], label: list[int], first: int = 0) -> LabelledFeatures:
+    return LabelledFeatures(
         measured(len(digest), first),
         torch.tensor(label, dtype=torch.int64),
         torch.tensor(digest, dtype=torch.int64),
@@ -25,8 +25,8 @@ def labelled(digest: list[int], label: list[int], first: int = 0) -> Labelled:
     )
 
 
-def reserve_of() -> Reserve:
-    return Reserve(
+def reserve_of() -> FeatureBank:
+    return FeatureBank(
         normals=measured(8),
         held_out=measured(5, 10),
         held_out_image=torch.tensor([0, 1, 1, 2, 3]),
@@ -41,7 +41,7 @@ def reserve_of() -> Reserve:
     )
 
 
-def rows(of: Measured) -> list[float]:
+def rows(of: Features) -> list[float]:
     return of.scores[:, 0].tolist()
 
 
@@ -60,9 +60,9 @@ def test_newest_label_of_each_image_counts(rounds: list[list[tuple[int, int]]]) 
             expected.pop(digest, None)
             if label != -1:
                 expected[digest] = (label, 100.0 * number + position)
-    found = zip(kept.digest.tolist(), kept.label.tolist(), rows(kept.measured), strict=True)
+    found = zip(kept.digest.tolist(), kept.label.tolist(), rows(kept.features), strict=True)
     assert {digest: (label, row) for digest, label, row in found} == expected
-    assert len(kept) == len(kept.measured) == len(expected)
+    assert len(kept) == len(kept.features) == len(expected)
 
 
 def test_label_is_taken_back() -> None:
@@ -71,11 +71,11 @@ def test_label_is_taken_back() -> None:
 
 
 def test_reserve_comes_back_from_its_tensors() -> None:
-    reserve = reserve_of()
-    tensors = reserve.tensors()
+    bank = reserve_of()
+    tensors = bank.tensors()
     assert len(tensors) == 20
-    again = Reserve.of(tensors).tensors()
-    assert Reserve.of(tensors).held_out_name == reserve.held_out_name
+    again = FeatureBank.of(tensors).tensors()
+    assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype
@@ -86,21 +86,21 @@ def test_missing_tensor_is_named(name: str) -> None:
     tensors: dict[str, Tensor] = reserve_of().tensors()
     del tensors[name]
     with pytest.raises(KeyError, match=name):
-        Reserve.of(tensors)
+        FeatureBank.of(tensors)
 
 
 def test_held_out_images_are_known_by_their_labels() -> None:
-    reserve = replace(reserve_of(), held_out_digest=torch.arange(100, 104))
-    assert reserve.held_out_label().tolist() == [-1] * 4
-    given = reserve.with_labels(labelled([101, 7, 103], [1, 1, 0]))
+    bank = replace(reserve_of(), held_out_digest=torch.arange(100, 104))
+    assert bank.held_out_label().tolist() == [-1] * 4
+    given = bank.with_labels(labelled([101, 7, 103], [1, 1, 0]))
     assert given.held_out_label().tolist() == [-1, 1, -1, 0]
 
 
 def test_other_labels_leave_the_rest() -> None:
-    reserve = reserve_of()
-    relabelled = reserve.with_labels(labelled([], []))
-    assert len(relabelled.labelled) == 0 and len(reserve.labelled) == 2
-    assert relabelled.normals is reserve.normals
+    bank = reserve_of()
+    relabelled = bank.with_labels(labelled([], []))
+    assert len(relabelled.labelled) == 0 and len(bank.labelled) == 2
+    assert relabelled.normals is bank.normals
 
 
 def test_new_normals_stand_beside_the_old() -> None:
@@ -119,11 +119,11 @@ def test_new_normals_stand_beside_the_old() -> None:
 
 
 def test_what_stage_1_learnt_from_is_told_of_each_label() -> None:
-    reserve = reserve_of()
-    assert reserve.learnt().tolist() == [True, False]
-    taken_back = reserve.with_labels(labelled([9, 8], [1, 1]))
+    bank = reserve_of()
+    assert bank.learnt().tolist() == [True, False]
+    taken_back = bank.with_labels(labelled([9, 8], [1, 1]))
     assert taken_back.learnt().tolist() == [False, False]
-    again = reserve.with_labels(labelled([9, 5, 77], [1, 1, 0]))
+    again = bank.with_labels(labelled([9, 5, 77], [1, 1, 0]))
     assert again.learnt().tolist() == [False, True, False]
 
 

@@ -179,7 +179,7 @@ def test_every_term_of_a_score_is_in_deviations_of_held_out_normals(name: str) -
     )
     model = AnoMem(small(name), device="cpu").fit(brick[:60], anomalies=grass[:5])
     model.adapt(grass[5:9], [1] * 4).adapt(np.concatenate([brick[60:62], brick[:1]]), [0] * 3)
-    detector, held_out = model.detector_, model.reserve_.held_out_normals()
+    detector, held_out = model.scorer_, model.bank_.held_out_normals()
     with torch.inference_mode():
         terms = {
             "one-class": detector.one_class(held_out),

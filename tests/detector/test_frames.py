@@ -61,7 +61,7 @@ def test_score_is_the_highest_of_the_tiles(tiled: AnoMem) -> None:
 def test_images_are_held_out_with_all_their_tiles(tiled: AnoMem) -> None:
     tiles = len(boxes((48, 80), tiled.framing_))
     assert tiled.summary_["held_out"] == len(tiled.calibration()) == 10
-    assert len(tiled.reserve_.held_out) == 10 * tiles
+    assert len(tiled.bank_.held_out) == 10 * tiles
     assert tiled.summary_["normals"] == 10 * tiles
     scores = np.sort(tiled.decision_function(NORMAL))
     for held in tiled.calibration().scores:
@@ -74,7 +74,7 @@ def test_explanation_is_of_the_tile_with_the_score(tiled: AnoMem) -> None:
     scores = tile_scores(tiled, image)
     assert explained.score == pytest.approx(tiled.decision_function([image])[0], abs=1e-4)
     assert explained.frame == boxes((48, 80), tiled.framing_)[int(scores.argmax())]
-    added = sum(float(places.sum()) for places in explained.shares.values()) + explained.rest
+    added = sum(float(places.sum()) for places in explained.attribution.values()) + explained.rest
     assert added == pytest.approx(explained.score, abs=1e-3)
     assert explained.heat.shape == (48, 80) and (explained.heat != 0).all()
 
@@ -84,23 +84,23 @@ def test_labels_go_to_the_tile_that_scores_highest(tiled: AnoMem, hasty: Config)
     fitted = AnoMem(framed(hasty, "tile"), device="cpu").fit(NORMAL, anomalies=odd)
     adapted = tiled.adapt(odd, [1] * len(odd))
     for model in (fitted, adapted):
-        assert model.reserve_.labelled.label.tolist() == [1] * len(odd)
-        assert int(model.reserve_.learnt().sum()) == 0
+        assert model.bank_.labelled.label.tolist() == [1] * len(odd)
+        assert int(model.bank_.learnt().sum()) == 0
     np.testing.assert_allclose(
         fitted.decision_function(NEW), adapted.decision_function(NEW), rtol=1e-4, atol=1e-4
     )
     before = len(adapted.calibration())
     adapted.adapt(NORMAL, [0] * len(NORMAL)).adapt(odd[:2], [-1, -1])
-    assert adapted.reserve_.labelled.label.tolist() == [1] * (len(odd) - 2) + [0] * len(NORMAL)
+    assert adapted.bank_.labelled.label.tolist() == [1] * (len(odd) - 2) + [0] * len(NORMAL)
     assert before == len(adapted.calibration()) == 10
 
 
 def test_encoder_learns_from_the_tiles_of_anomalies(tiled: AnoMem) -> None:
     odd = spoilt(NEW, 30)
-    held_out = tiled.reserve_.held_out_digest
+    held_out = tiled.bank_.held_out_digest
     tiled.adapt(odd, [1] * len(odd), depth="encoder", normal=NORMAL)
-    assert int(tiled.reserve_.learnt().sum()) == len(odd)
-    assert set(tiled.reserve_.held_out_digest.tolist()) == set(held_out.tolist())
+    assert int(tiled.bank_.learnt().sum()) == len(odd)
+    assert set(tiled.bank_.held_out_digest.tolist()) == set(held_out.tolist())
     assert len(tiled.calibration()) == 10
 
 

@@ -80,7 +80,7 @@ def test_choice_that_the_weights_do_not_bear_out(
         ("config", {"memory": [1]}, "memory"),
         ("shape", {"channels": 1, "height": 10**7, "width": 16}, "height is 10000000"),
         ("shape", {"channels": 2, "height": 16, "width": 16}, "must be 1 or 3"),
-        ("shape", {"channels": 1, "height": 64, "width": 64}, "places0.centres"),
+        ("shape", {"channels": 1, "height": 64, "width": 64}, "heat0.centres"),
         ("seed", -1, "seed is -1"),
         ("seed", "1", "seed is '1'"),
         ("summary", [], "summary is []"),
@@ -126,8 +126,8 @@ def test_model_behind_links_is_read(copied: Path, tmp_path: Path) -> None:
     load(linked, device="cpu")
 
 
-@pytest.mark.parametrize("part", ["network.encoder", "network.memories", "detector", "places0",
-                                  "reserve.normals", "reserve.held_out"])  # fmt: skip
+@pytest.mark.parametrize("part", ["network.encoder", "network.memories", "scorer", "heat0",
+                                  "bank.normals", "bank.held_out"])  # fmt: skip
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_number_that_is_not_finite(copied: Path, part: str, number: float) -> None:
     def spoil(tensors: dict[str, Tensor]) -> None:
@@ -140,8 +140,8 @@ def test_number_that_is_not_finite(copied: Path, part: str, number: float) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["detector.usual.std", "detector.evident.std", "detector.told.std", "network.encoder.std",
-     "places0.width"],
+    ["scorer.usual.std", "scorer.evident.std", "scorer.told.std", "network.encoder.std",
+     "heat0.width"],
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0.0, -1.0])
 def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> None:
@@ -154,7 +154,7 @@ def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> N
 
 def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
-    model.detector_.usual.mean.fill_(torch.nan)
+    model.scorer_.usual.mean.fill_(torch.nan)
     with pytest.raises(ValueError, match="'detector.usual.mean' holds numbers that are not finite"):
         model.save(tmp_path / "model")
     load(tmp_path / "model", device="cpu")
@@ -177,7 +177,7 @@ def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_p
 def test_reserve_that_does_not_fit(
     copied: Path, name: str, change: Callable[[Tensor], Tensor], message: str
 ) -> None:
-    name = f"reserve.{name}"
+    name = f"bank.{name}"
     weighed(copied, lambda tensors: tensors.update({name: change(tensors[name]).contiguous()}))
     assert message in refused(copied)
 

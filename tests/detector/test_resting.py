@@ -14,7 +14,7 @@ from anomem.cli.app import main
 from anomem.config import CalibrationChoices
 from anomem.detector.calibrate import Calibration
 from anomem.detector.resting import rests_on
-from anomem.evaluation.examined import examine
+from anomem.evaluation.evaluate import evaluate
 from anomem.images.source import open_images
 from anomem.report.evaluation import write_report
 
@@ -57,7 +57,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory, folders: dict[str, Path]) -> 
 def odd_model(torn: Path, tiny: Config) -> tuple[AnoMem, str]:
     """Fitted where the lower half of one held-out normal is lost, with the name of that one."""
     tiny = replace(tiny, calibration=CalibrationChoices(share=0.25))  # 30, that one may go
-    victim = AnoMem(tiny, device="cpu").fit(torn).reserve_.held_out_name[3]
+    victim = AnoMem(tiny, device="cpu").fit(torn).bank_.held_out_name[3]
     pixels = np.asarray(Image.open(victim)).copy()
     pixels[len(pixels) // 2 :] = 0
     Image.fromarray(pixels).save(victim)
@@ -81,11 +81,11 @@ def test_only_held_out_normals_are_set_aside_and_one_is_left(
     odd_model: tuple[AnoMem, str], torn: Path
 ) -> None:
     model, _ = odd_model
-    trained_on = next(str(f) for f in torn.iterdir() if str(f) not in model.reserve_.held_out_name)
+    trained_on = next(str(f) for f in torn.iterdir() if str(f) not in model.bank_.held_out_name)
     with pytest.raises(ValueError, match="is none of the held-out normals"):
         model.set_aside([trained_on])
     with pytest.raises(ValueError, match="no threshold could be set"):
-        model.set_aside(list(model.reserve_.held_out_name))
+        model.set_aside(list(model.bank_.held_out_name))
     assert model.summary_["set_aside"] == 0
 
 
@@ -119,7 +119,7 @@ def test_the_report_shows_it_unless_the_file_is_another_by_now(
     model, victim = odd_model
     page = tmp_path / "report.html"
     sources = [open_images(sorted(folders[name].iterdir())[:3]) for name in ("normal", "anomalous")]
-    examined = examine(model, *sources, rule="0.05")
+    examined = evaluate(model, *sources, rule="0.05")
 
     def written() -> str:
         write_report(model, examined, page, title="digits", rule="0.05", places={})

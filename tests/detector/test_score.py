@@ -17,7 +17,7 @@ from anomem.config import (
 )
 from anomem.detector.identity import digests
 from anomem.detector.score import highest_frames
-from anomem.model.features import measure
+from anomem.model.features import extract
 from anomem.model.heat import place_maps
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import one_class_scores
@@ -51,25 +51,25 @@ def crops() -> Tensor:
 def test_one_pass_measures_the_image_alone() -> None:
     network, images = network_of(mirror=False, upside_down=False), crops()
     maps = network.deviation_maps(images.float() / 255)
-    measured = measure(network, images)
+    measured = extract(network, images)
     torch.testing.assert_close(measured.scores, one_class_scores(maps))
     torch.testing.assert_close(measured.pooled, torch.cat(network.pooled(maps), 1).half())
 
 
 def test_an_image_and_its_mirror_image_measure_the_same() -> None:
     network, images = network_of(mirror=True, upside_down=True), crops()
-    one, other = measure(network, images), measure(network, images.flip(3))
+    one, other = extract(network, images), extract(network, images.flip(3))
     torch.testing.assert_close(one.scores, other.scores)
     torch.testing.assert_close(one.pooled, other.pooled)
     assert not torch.allclose(
-        measure(network_of(mirror=False, upside_down=False), images).scores, one.scores
+        extract(network_of(mirror=False, upside_down=False), images).scores, one.scores
     )
 
 
 def test_turning_an_image_swaps_what_is_pooled_upright_and_upside_down() -> None:
     network, images = network_of(mirror=False, upside_down=True), crops()
     one, other = (
-        measure(network, each).pooled.split(network.pooled_widths, dim=1)
+        extract(network, each).pooled.split(network.pooled_widths, dim=1)
         for each in (images, images.rot90(2, dims=(2, 3)))
     )
     for scale, turned in zip(one, other, strict=True):

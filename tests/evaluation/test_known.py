@@ -11,7 +11,7 @@ from anomem import AnoMem, Config
 from anomem.config import FramingKind
 from anomem.config.presets import changed
 from anomem.detector.identity import image_digests
-from anomem.evaluation.examined import examine
+from anomem.evaluation.evaluate import evaluate
 from anomem.evaluation.known import Known, known_among
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import open_images
@@ -21,7 +21,7 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 def known(model: AnoMem, *images: npt.NDArray[np.uint8], trained: int = 0) -> Known:
     frames = prepare_frames(open_images(np.concatenate(images)), model.framing_)
-    return known_among(image_digests(frames.frames, frames.image), model.reserve_, trained)
+    return known_among(image_digests(frames.frames, frames.image), model.bank_, trained)
 
 
 def test_new_images_are_not_known(model: AnoMem, digits: Digits) -> None:
@@ -49,8 +49,8 @@ def test_copies_are_counted_beside_the_first(model: AnoMem, digits: Digits) -> N
 
 
 def test_of_many_trained_on_some_are_remembered(model: AnoMem, digits: Digits) -> None:
-    few = replace(model.reserve_, trained_digest=model.reserve_.trained_digest[:7])
-    model.reserve_ = few
+    few = replace(model.bank_, trained_digest=model.bank_.trained_digest[:7])
+    model.bank_ = few
     found = known(model, digits["train"], trained=300)
     assert found.trained == 7 and not found.whole
     assert "7 or more trained on" in str(found)
@@ -61,9 +61,7 @@ def test_anomalies_of_the_fit_are_trained_on_also_when_forgotten(
 ) -> None:
     odd = digits["anomalous"][:5]
     model.adapt(odd, [1] * 5)
-    model.reserve_ = replace(
-        model.reserve_, learnt_pixels=torch.cat([model.reserve_.labelled.pixels])
-    )
+    model.bank_ = replace(model.bank_, learnt_pixels=torch.cat([model.bank_.labelled.pixels]))
     model.forget(odd)
     assert known(model, odd).trained == 5
 
@@ -82,5 +80,5 @@ def test_files_are_known_however_they_become_frames(
     model = AnoMem(choices, device="cpu").fit(tmp_path / "train")
     model.adapt(tmp_path / "odd", [1] * 6)
     sources = [open_images(tmp_path / name) for name in ("train", "odd")]
-    found = examine(model, *sources, rule="0.1").known
+    found = evaluate(model, *sources, rule="0.1").known
     assert found.trained + found.held_out == 40 and found.labelled == 6 and found.copies == 0

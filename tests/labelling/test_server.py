@@ -155,7 +155,7 @@ def test_it_learns_at_a_key_and_ends_with_a_summary(
     press(browser, "l")
     assert "Learnt from" in told(browser, "message")
     labels = [answer == "anomalous" for _, answer in sorted(page.answers())]
-    assert load(tmp_path / "adapted").reserve_.labelled.label.tolist() == labels
+    assert load(tmp_path / "adapted").bank_.labelled.label.tolist() == labels
     browser.get("about:blank")
     page.command.signal(signal.SIGINT)
     assert page.command.ended() == 0
@@ -232,7 +232,7 @@ def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
         warnings.simplefilter("always")  # as on the command line
         run(words)
     assert "anomem: 1 labelled images are left out, as " in capsys.readouterr().err
-    assert load(tmp_path / "m").reserve_.labelled.label.tolist() == [1, 1, 1]
+    assert load(tmp_path / "m").bank_.labelled.label.tolist() == [1, 1, 1]
     table.write_text("image,answer\nx.png,0\n")
     run(words, 1)
     assert "labels.csv: no image can be read, as" in capsys.readouterr().err

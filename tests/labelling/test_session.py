@@ -60,13 +60,13 @@ def test_it_learns_from_the_answers_and_takes_back_what_is_undone(session: Sessi
         session.answer(index, "anomalous")
     session.adapt()
     assert (session.score[found] > before[found]).all()
-    assert load(session.out).reserve_.labelled.label.tolist() == [1] * 5
+    assert load(session.out).bank_.labelled.label.tolist() == [1] * 5
     for index in found:
         session.answer(index, "undone")
     normal = next(index for index in range(50) if not strange(session, index))
     session.answer(normal, "normal")
     session.adapt()
-    assert load(session.out).reserve_.labelled.label.tolist() == [0]
+    assert load(session.out).bank_.labelled.label.tolist() == [0]
     np.testing.assert_allclose(session.score, before, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_labelled_images_that_are_gone_or_spoilt_do_not_block_the_others(session
     session.files[found[3]].write_bytes(b"no image")
     errors = session.adapt()
     assert len(errors) == 2 and "there is no such file" in errors[0] and "not an image" in errors[1]
-    assert load(session.out).reserve_.labelled.label.tolist() == [1] * 3
+    assert load(session.out).bank_.labelled.label.tolist() == [1] * 3
     for index in found:
         session.files[index].unlink(missing_ok=True)
     with pytest.raises(ValueError, match="5 of 5 images cannot be read"):

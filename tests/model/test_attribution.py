@@ -10,8 +10,8 @@ from anomem import AnoMem, Config
 from anomem.config.presets import default
 from anomem.images.image_set import to_float
 from anomem.images.shape import batch_to_shape
-from anomem.model.attribution import Shares, shares
-from anomem.model.features import measure
+from anomem.model.attribution import Attribution, attribution
+from anomem.model.features import extract
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -28,13 +28,13 @@ def fitted(tiny: Config, digits: Digits) -> AnoMem:
     return AnoMem(config, device="cpu").fit(digits["train"])
 
 
-def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Shares:
+def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Attribution:
     pixels = to_float(batch_to_shape(image[None, ..., None], model.framing_.shape))
-    measured = measure(model.network_, pixels)
-    return shares(model.network_, model.detector_, pixels, measured)
+    measured = extract(model.network_, pixels)
+    return attribution(model.network_, model.scorer_, pixels, measured)
 
 
-def total(found: Shares) -> float:
+def total(found: Attribution) -> float:
     return found.rest + float(sum(places.sum() for places in found.maps))
 
 
@@ -56,14 +56,14 @@ def assert_rest_is_that_of_no_deviation(
 
 
 def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digits) -> None:
-    zero = -float(fitted.detector_.usual.mean / fitted.detector_.usual.std)
+    zero = -float(fitted.scorer_.usual.mean / fitted.scorer_.usual.std)
     for images in (digits["anomalous"][:4], digits["normal"][:4]):
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
 
 def test_places_have_all_of_a_deviation_norm(model: AnoMem, digits: Digits) -> None:
-    assert model.detector_.mahalanobis is None
-    zero = -float(model.detector_.usual.mean / model.detector_.usual.std)
+    assert model.scorer_.mahalanobis is None
+    zero = -float(model.scorer_.usual.mean / model.scorer_.usual.std)
     assert_rest_is_that_of_no_deviation(model, digits["anomalous"][:4], zero)
     for places in of(model, digits["anomalous"][0]).maps:
         assert (places >= 0).all()
@@ -73,8 +73,8 @@ def test_places_have_all_of_the_evidence_of_stage_1(fitted: AnoMem, digits: Digi
     told = AnoMem(fitted.config_, device="cpu")
     told.fit(digits["train"], anomalies=digits["anomalous"][:30])
     one_class = copy.deepcopy(told)
-    one_class.detector_.labels.zero_()
-    detector = told.detector_
+    one_class.scorer_.labels.zero_()
+    detector = told.scorer_
     zero = -float(detector.usual.mean / detector.usual.std)
     zero -= 30 / (30 + 30) * float(detector.evident.mean / detector.evident.std)
     image = digits["anomalous"][40]

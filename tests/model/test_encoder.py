@@ -4,8 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from anomem.config import presets
-from anomem.config import EncoderChoices
+from anomem.config import EncoderChoices, presets
 from anomem.images.image_set import to_float
 from anomem.model.encoder import Encoder, stride_of, synchronise_batch_norms
 

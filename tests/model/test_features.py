@@ -1,15 +1,15 @@
 import torch
 
-from anomem.model.features import Measured
+from anomem.model.features import Features
 
 
-def measured(count: int, first: int = 0) -> Measured:
+def measured(count: int, first: int = 0) -> Features:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
-    return Measured(scores, scores[:, :1].repeat(1, 5).half(), -scores)
+    return Features(scores, scores[:, :1].repeat(1, 5).half(), -scores)
 
 
-def rows(of: Measured) -> list[float]:
+def rows(of: Features) -> list[float]:
     return of.scores[:, 0].tolist()
 
 
@@ -22,6 +22,6 @@ def test_chosen_by_index_and_by_mask() -> None:
 
 
 def test_sets_are_joined_in_order() -> None:
-    joined = Measured.joined([measured(2), measured(0), measured(3, 7)])
+    joined = Features.joined([measured(2), measured(0), measured(3, 7)])
     assert rows(joined) == [0, 1, 7, 8, 9]
     assert len(joined.pooled) == len(joined.evidence) == 5

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from anomem.config.presets import resolve
-from anomem.detector.measuring import new_places
-from anomem.model.heat import PlaceMaps, UsualPlaces
+from anomem.detector.measuring import new_heat
+from anomem.model.heat import HeatModel, PlaceMaps
 from anomem.model.network import MultiScaleMemory
 
 Values = npt.NDArray[np.float64]
@@ -32,8 +32,8 @@ def parts(whole: PlaceMaps, at: int) -> list[PlaceMaps]:
     ]
 
 
-def fitted(*, anywhere: bool = False) -> UsualPlaces:
-    places = UsualPlaces([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in SHAPES], 1)
+def fitted(*, anywhere: bool = False) -> HeatModel:
+    places = HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in SHAPES], 1)
     places.fit(parts(seen(30, 0), 20))
     places.calibrate(parts(seen(50, 1), 7))
     return places
@@ -79,7 +79,7 @@ def test_heat_is_in_standard_deviations_of_unseen_normals() -> None:
 @pytest.mark.parametrize("anywhere", [False, True])
 def test_places_come_back_from_their_tensors(anywhere: bool) -> None:
     places = fitted(anywhere=anywhere)
-    again = UsualPlaces.of(places.state_dict())
+    again = HeatModel.of(places.state_dict())
     for one, other in zip(places(seen(3, 2)), again(seen(3, 2)), strict=True):
         assert torch.equal(one, other)
 
@@ -92,7 +92,7 @@ def wide(count: int, seed: int) -> PlaceMaps:
 
 
 def test_every_channel_of_a_wide_map_shows() -> None:
-    places = UsualPlaces([(300, 2, 1), (5, 2, 1)], 0)
+    places = HeatModel([(300, 2, 1), (5, 2, 1)], 0)
     places.fit([wide(1000, 0)])
     one_each = (1000 * torch.eye(300))[..., None, None].expand(-1, -1, 2, 1)
     odd, usual = (places.distances([maps, maps[:, :5]])[0] for maps in (one_each, 0 * one_each))
@@ -104,11 +104,11 @@ def test_every_channel_of_a_wide_map_shows() -> None:
 
 
 def test_wide_places_come_back_and_are_the_same_in_every_model() -> None:
-    first, second = (UsualPlaces([(300, 2, 1), (5, 2, 1)], 0) for _ in range(2))
+    first, second = (HeatModel([(300, 2, 1), (5, 2, 1)], 0) for _ in range(2))
     for places in (first, second):
         places.fit([wide(50, 0)])
         places.calibrate([wide(20, 1)])
-    again = UsualPlaces.of(first.state_dict())
+    again = HeatModel.of(first.state_dict())
     for one, other, third in zip(*(p(wide(3, 2)) for p in (first, second, again)), strict=True):
         assert torch.equal(one, other) and torch.equal(one, third)
 
@@ -124,13 +124,13 @@ def test_places_of_a_preset_take_so_much_of_a_model(preset: str, mebibytes: floa
     with torch.device("meta"):
         network = MultiScaleMemory(config, initialise=False).eval()
         maps = network.encoder.every_map(torch.empty(1, 3, side, side))
-        places = new_places(maps[:2], len(network.patch_heads), anywhere=False)
+        places = new_heat(maps[:2], len(network.patch_heads), anywhere=False)
     size = sum(tensor.nbytes for tensor in places.state_dict().values()) / 2**20
     assert 0.8 * mebibytes < size < mebibytes
 
 
 def test_constant_normals_have_a_finite_heat() -> None:
-    places = UsualPlaces([(4, 3, 2)], 0)
+    places = HeatModel([(4, 3, 2)], 0)
     constant = PlaceMaps([torch.ones(5, 4, 3, 2)], [], [])
     places.fit([constant])
     places.calibrate([constant])

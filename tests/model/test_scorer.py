@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from anomem.detector.calibrate import Calibration, threshold
-from anomem.model.features import Measured
-from anomem.model.scorer import Detector, Heads, fuse
+from anomem.model.features import Features
+from anomem.model.scorer import Heads, Scorer, fuse
 
 LAMBDAS = (1.0, 2.0)
 
 
-def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Detector:
+def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Scorer:
     torch.manual_seed(1)
-    detector = Detector(Heads((3, 4), hidden=5), LAMBDAS, prior, mahalanobis=mahalanobis)
+    detector = Scorer(Heads((3, 4), hidden=5), LAMBDAS, prior, mahalanobis=mahalanobis)
     detector.heads.mean.normal_()
     detector.heads.std.uniform_(0.5, 2)
     detector.fit_normals(torch.randn(50, 7), held_out())
@@ -24,18 +24,18 @@ def detector_of(prior: float | None = 30.0, mahalanobis: bool = True) -> Detecto
     return detector.eval()
 
 
-def held_out() -> Measured:
+def held_out() -> Features:
     generator = torch.Generator().manual_seed(5)
-    return Measured(
+    return Features(
         torch.rand(20, 2, generator=generator) + 1,
         torch.randn(20, 7, generator=generator) * 2,
         torch.randn(20, 2, generator=generator) * 3 - 2,
     )
 
 
-def images() -> Measured:
+def images() -> Features:
     generator = torch.Generator().manual_seed(2)
-    return Measured(
+    return Features(
         torch.rand(6, 2, generator=generator),
         torch.randn(6, 7, generator=generator),
         torch.randn(6, 2, generator=generator),
@@ -70,7 +70,7 @@ def test_float16_measures_are_read_in_float32() -> None:
     torch.testing.assert_close(heads(half), heads(half.float()))
 
 
-def terms(detector: Detector, measured: Measured) -> dict[str, list[float]]:
+def terms(detector: Scorer, measured: Features) -> dict[str, list[float]]:
     """The three terms of the score, each with full weight."""
     told = detector.heads(measured.pooled) @ torch.tensor([1 / 3, 2 / 3])
     evidence = measured.evidence @ torch.tensor([1 / 3, 2 / 3])
@@ -87,7 +87,7 @@ def test_every_term_is_in_standard_deviations_of_held_out_normals(
     mahalanobis: bool, count: int
 ) -> None:
     detector = detector_of(mahalanobis=mahalanobis)
-    unseen = Measured(torch.rand(count, 2) * 3 + 4, torch.randn(count, 7) * 3, torch.rand(count, 2))
+    unseen = Features(torch.rand(count, 2) * 3 + 4, torch.randn(count, 7) * 3, torch.rand(count, 2))
     detector.fit_normals(torch.randn(60, 7), unseen)
     detector.fit_heads(unseen)
     for name, values in terms(detector, unseen).items():
@@ -107,7 +107,7 @@ def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
 def test_held_out_normals_that_are_all_alike_give_finite_scores(count: int) -> None:
     """A thousandth of the size of a term is then its unit."""
     detector = detector_of()
-    alike = Measured(torch.ones(count, 2), torch.ones(count, 7), torch.ones(count, 2))
+    alike = Features(torch.ones(count, 2), torch.ones(count, 7), torch.ones(count, 2))
     detector.fit_normals(torch.ones(20, 7), alike)
     detector.fit_heads(alike)
     for values in terms(detector, images()).values():
@@ -178,7 +178,7 @@ def test_promised_rate_holds_though_held_out_normals_give_the_units(
     assert detector.mahalanobis is not None
     generator = torch.Generator().manual_seed(0)
     pooled = torch.randn(500, 7, generator=generator) ** 3
-    normals = Measured(torch.zeros(500, 2), pooled, torch.zeros(500, 2))
+    normals = Features(torch.zeros(500, 2), pooled, torch.zeros(500, 2))
     detector.labels.fill_(labels)
     alarms = []
     for _ in range(300):
@@ -206,7 +206,7 @@ def test_held_out_normals_of_one_group_or_without_labels_score_as_any_image(
 def test_normals_that_join_are_usual() -> None:
     generator = torch.Generator().manual_seed(3)
     pooled = torch.randn(60, 7, generator=generator)
-    odd = Measured(torch.rand(3, 2), pooled[:3] + 9, torch.zeros(3, 2))
+    odd = Features(torch.rand(3, 2), pooled[:3] + 9, torch.zeros(3, 2))
     detector = detector_of()
     detector.fit_normals(pooled, held_out())
     before = detector.one_class(odd)
@@ -223,6 +223,6 @@ def test_without_a_prior_the_heads_alone_are_the_score() -> None:
 def test_state_holds_all_that_the_score_needs() -> None:
     detector, measured = detector_of(), images()
     detector.labels.fill_(7)
-    copy = Detector(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
+    copy = Scorer(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
     assert torch.equal(copy(measured), detector(measured))

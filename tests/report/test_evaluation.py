@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from skimage import data
 
 from anomem import AnoMem, load
-from anomem.evaluation.examined import MOST_SHOWN, Examined, by_folder, examine, groups
+from anomem.evaluation.evaluate import MOST_SHOWN, Evaluation, by_folder, evaluate, groups
 from anomem.images.combined import choose
 from anomem.images.source import open_images
 from anomem.report.evaluation import write_report
@@ -25,8 +25,8 @@ def fitted(model_folder: Path) -> AnoMem:
 
 
 @pytest.fixture(scope="module")
-def examined(fitted: AnoMem, folders: Folders) -> Examined:
-    return examine(
+def examined(fitted: AnoMem, folders: Folders) -> Evaluation:
+    return evaluate(
         fitted,
         open_images(folders["normal"]),
         open_images(folders["anomalous"]),
@@ -36,7 +36,7 @@ def examined(fitted: AnoMem, folders: Folders) -> Examined:
 
 
 @pytest.fixture(scope="module")
-def page(fitted: AnoMem, examined: Examined, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(fitted: AnoMem, examined: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "deep" / "report.html"
     write_report(fitted, examined, file, title="zeros <&>", rule="0.2",
                  places={"heat maps": {"aupro": 0.5}})  # fmt: skip
@@ -60,7 +60,7 @@ def confusion(browser: Chrome) -> dict[str, int]:
     return {name: int(browser.find_element(By.ID, name).text.split()[0]) for name in names}
 
 
-def counted(examined: Examined, threshold: float) -> dict[str, int]:
+def counted(examined: Evaluation, threshold: float) -> dict[str, int]:
     fp = int((examined.normal > threshold).sum())
     tp = int((examined.anomalous > threshold).sum())
     return {
@@ -119,7 +119,7 @@ def test_a_picture_enlarges_by_a_click_and_by_the_keyboard(opened: Chrome) -> No
     assert not opened.find_elements(By.CSS_SELECTOR, "figure:target")
 
 
-def test_the_slider_counts_again(opened: Chrome, examined: Examined) -> None:
+def test_the_slider_counts_again(opened: Chrome, examined: Evaluation) -> None:
     assert confusion(opened) == counted(examined, examined.threshold)
     slider = opened.find_element(By.ID, "threshold")
     slider.send_keys(Keys.HOME)
@@ -154,11 +154,11 @@ def test_research_terms_are_one_click_away(opened: Chrome) -> None:
     assert "auroc" in research.text and "aupro, heat maps 0.500" in research.text
 
 
-def test_a_thousand_images_stay_small(fitted: AnoMem, examined: Examined, tmp_path: Path) -> None:
+def test_a_thousand_images_stay_small(fitted: AnoMem, examined: Evaluation, tmp_path: Path) -> None:
     times = 1000 // len(examined.score) + 1
     many = np.tile(np.arange(len(examined.score)), times)
     grass = np.broadcast_to(data.grass(), (len(many), 512, 512))  # hardly compressible
-    large = Examined(
+    large = Evaluation(
         open_images(grass),
         [examined.names[i] for i in many],
         examined.label[many],
@@ -172,7 +172,7 @@ def test_a_thousand_images_stay_small(fitted: AnoMem, examined: Examined, tmp_pa
     assert (tmp_path / "large.html").stat().st_size < 20 * 2**20
 
 
-def test_folders_are_counted(examined: Examined) -> None:
+def test_folders_are_counted(examined: Evaluation) -> None:
     good, odd = by_folder(examined)
     assert (good.folder, good.label, good.images) == ("normal", "normal", 58)
     assert (odd.folder, odd.label) == ("anomalous", "anomalous")
@@ -180,7 +180,7 @@ def test_folders_are_counted(examined: Examined) -> None:
 
 
 def test_the_share_that_is_decided_at_is_told(
-    fitted: AnoMem, examined: Examined, page: Path, tmp_path: Path
+    fitted: AnoMem, examined: Evaluation, page: Path, tmp_path: Path
 ) -> None:
     few = replace(
         examined,

@@ -25,9 +25,16 @@ HASTY = [
 """Of ``fit``: the least training there is."""
 
 _ANOMEM = "from anomem.cli.app import main; main()"
-_LOADED = ["anomem.cli.train", "anomem.cli.use", "anomem.detector.estimator", "anomem.detector.model_folder",
-           "anomem.report.evaluation", "anomem.report.heat", "anomem.labelling.server",
-           "anomem.bulk.unfinished"]  # fmt: skip
+_LOADED = [
+    "anomem.cli.train",
+    "anomem.cli.use",
+    "anomem.detector.estimator",
+    "anomem.detector.model_folder",
+    "anomem.report.evaluation",
+    "anomem.report.heat",
+    "anomem.labelling.server",
+    "anomem.bulk.unfinished",
+]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_LOADED)
 

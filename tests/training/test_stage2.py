@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from anomem.config import Stage2Choices
-from anomem.model.features import Measured
-from anomem.model.scorer import Detector, Heads, fuse
+from anomem.model.features import Features
+from anomem.model.scorer import Heads, Scorer, fuse
 from anomem.training.losses import double_hinge
 from anomem.training.stage2 import train_stage2
 
@@ -136,8 +136,8 @@ def test_fused_linear_heads_are_the_log_odds_of_a_logistic_regression() -> None:
 def test_detector_without_labels_returns_exactly_the_one_class_score() -> None:
     heads = heads_of()
     train_stage2(heads, NORMALS, ANOMALIES, LAMBDAS, CHOICES)
-    detector = Detector(heads, (1.0, 2.0), prior=30.0).eval()
-    normals = Measured(torch.rand(len(NORMALS), 2), NORMALS, torch.zeros(len(NORMALS), 2))
+    detector = Scorer(heads, (1.0, 2.0), prior=30.0).eval()
+    normals = Features(torch.rand(len(NORMALS), 2), NORMALS, torch.zeros(len(NORMALS), 2))
     detector.fit_normals(NORMALS, normals)
     assert torch.equal(detector(normals), detector.one_class(normals))
     detector.labels.fill_(20)

@@ -28,7 +28,7 @@ from anomem.bulk.partitions import Partitions, Run, score_run  # noqa: E402
 from anomem.bulk.score_table import Scored  # noqa: E402
 from anomem.detector.checkpoint import folder_content  # noqa: E402
 from anomem.images.budget import BUDGET  # noqa: E402
-from anomem.runtime.untrusted import one_line
+from anomem.runtime.untrusted import one_line  # noqa: E402
 
 _CPUS = 4
 """Of an actor without a GPU: enough to share a forward pass, and a detector in memory for each four

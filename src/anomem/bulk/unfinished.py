@@ -84,7 +84,7 @@ def score_on(
     rule: str,
     progress: StageProgress | None = None,
 ) -> pa.Table:
-    """The table of :func:`~anomem.bulk.score_table.score_table`, going on from where an earlier call ended.
+    """Make the table of :func:`~anomem.bulk.score_table.score_table`, going on where a call ended.
 
     An image is not scored again if its file has the size and the time that it had then. However
     this call ends, what it has scored is kept, up to the batch it was at.

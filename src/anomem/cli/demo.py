@@ -16,7 +16,7 @@ from anomem.config import Config
 from anomem.config.presets import changed, default
 from anomem.detector.estimator import AnoMem
 from anomem.detector.identity import image_digests
-from anomem.evaluation.examined import Examined
+from anomem.evaluation.evaluate import Evaluation
 from anomem.evaluation.known import known_among
 from anomem.evaluation.metrics import auroc
 from anomem.images.prepare import prepare_frames
@@ -176,7 +176,7 @@ def _examined(
     images: DemoImages,
     shown: dict[str, npt.NDArray[np.bool_]],
     scores: dict[str, npt.NDArray[np.float32]],
-) -> Examined:
+) -> Evaluation:
     """The normals and the images of each kind that were not labelled."""
     crops = {"normal": images.normal, **{k: images.anomalies[k][shown[k]] for k in shown}}
     names = [f"{kind}/{number}" for kind in crops for number in range(len(crops[kind]))]
@@ -185,14 +185,14 @@ def _examined(
     source = ArraySource(np.concatenate(list(crops.values())))
     frames = prepare_frames(source, detector.framing_)
     digest = image_digests(frames.frames, frames.image)
-    return Examined(
+    return Evaluation(
         source,
         names,
         np.repeat([0, 1], [len(nowhere), len(known)]),
         _joined(scores),
         detector.threshold(ALPHA),
         [*nowhere, *known].__getitem__,
-        known_among(digest, detector.reserve_, detector.summary_["normals"]),
+        known_among(digest, detector.bank_, detector.summary_["normals"]),
     )
 
 

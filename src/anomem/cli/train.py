@@ -197,7 +197,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
 
 def _normals_of(model: AnoMem) -> int:
     """Normals that a model has learnt or held out."""
-    return int(model.summary_["normals"]) + len(model.reserve_.held_out_name)
+    return int(model.summary_["normals"]) + len(model.bank_.held_out_name)
 
 
 def adapt(arguments: Adapt) -> Result:
@@ -211,11 +211,11 @@ def adapt(arguments: Adapt) -> Result:
     sources = _labelled(arguments)
     aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
     model = load(arguments.model, device=arguments.device)
-    before = len(model.reserve_.labelled)
+    before = len(model.bank_.labelled)
     with progress_bars() as progress:
         if forgotten := sources.pop(-1, None):
             model.forget(JoinedSource(forgotten), progress=progress)
-        taken_back = before - len(model.reserve_.labelled)
+        taken_back = before - len(model.bank_.labelled)
         if aside is not None:
             model.set_aside(aside, progress=progress)
         if sources:
@@ -228,7 +228,7 @@ def adapt(arguments: Adapt) -> Result:
                 progress=progress,
             )
     model.save(arguments.out)
-    labels = model.reserve_.labelled.label.tolist()
+    labels = model.bank_.labelled.label.tolist()
     standing = model.summary_
     tell(
         f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"

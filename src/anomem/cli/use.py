@@ -119,7 +119,7 @@ def _write_heat_maps(
 
     failed = []
     source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
-    heats = heat_maps(source, model.framing_, model.network_, model.places_, told)
+    heats = heat_maps(source, model.framing_, model.network_, model.heat_, told)
     for index, ((name, file), heat) in enumerate(zip(files.items(), heats, strict=True)):
         if isinstance(heat, str):
             failed.append(f"no heat map of {heat}")
@@ -136,7 +136,7 @@ def evaluate(arguments: Evaluate) -> Result:
     """Measure a detector on labelled images."""
     from anomem.cli.outputs import refuse_report
     from anomem.detector.model_folder import load
-    from anomem.evaluation.examined import examine
+    from anomem.evaluation.evaluate import evaluate
     from anomem.evaluation.intervals import detection_intervals
     from anomem.evaluation.localisation import localise
     from anomem.evaluation.metrics import detection_metrics
@@ -160,7 +160,7 @@ def evaluate(arguments: Evaluate) -> Result:
         refuse_report(arguments.report, arguments.model, images, masks)
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        examined = examine(
+        examined = evaluate(
             model,
             normals,
             anomalies,

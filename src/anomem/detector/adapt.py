@@ -10,10 +10,10 @@ import torch
 from lightning_fabric import Fabric
 
 from anomem.config import Config
-from anomem.detector.feature_bank import Labelled, Reserve
+from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
 from anomem.detector.fit import run_stage1, summary
 from anomem.detector.identity import identities, image_digests
-from anomem.detector.measuring import LabelledImages, fill_reserve, measure_labelled
+from anomem.detector.measuring import LabelledImages, extract_labelled, fill_bank
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen
 from anomem.images.prepare import PreparedFrames
@@ -26,7 +26,7 @@ _FEWEST_HELD_OUT = 5
 
 def fine_tune(
     network: MultiScaleMemory,
-    reserve: Reserve,
+    bank: FeatureBank,
     labelled: LabelledImages,
     normals: PreparedFrames,
     config: Config,
@@ -35,12 +35,12 @@ def fine_tune(
     steps: int,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Reserve, TrainingImages, dict[str, Any]]:
+) -> tuple[FeatureBank, TrainingImages, dict[str, Any]]:
     """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
 
     Args:
         network: Trained in place.
-        reserve: Of the network as it was.
+        bank: Of the network as it was.
         labelled: All labelled images, those of earlier labels too.
         normals: Normals of the fit and new ones; those held out before stay held out.
         config: Of the fit.
@@ -50,14 +50,14 @@ def fine_tune(
         progress: Called with the steps done and in all.
 
     Returns:
-        The reserve of the network as it is now, the images it was trained on, and the summary of
+        The bank of the network as it is now, the images it was trained on, and the summary of
         the fine-tuning.
 
     Raises:
         ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing, or
             an anomaly is among the normals.
     """
-    anomalous = reserve.labelled.pixels[reserve.labelled.label == 1]
+    anomalous = bank.labelled.pixels[bank.labelled.label == 1]
     missing = int((~torch.isin(anomalous, labelled.pixels)).sum())
     if missing:
         raise ValueError(
@@ -71,8 +71,8 @@ def fine_tune(
             f"{shared} of the {normals.count} normals are among the images labelled anomalous; "
             "keep them apart."
         )
-    known = torch.isin(digest, reserve.held_out_digest)
-    least = min(len(reserve.held_out_digest), _FEWEST_HELD_OUT)
+    known = torch.isin(digest, bank.held_out_digest)
+    least = min(len(bank.held_out_digest), _FEWEST_HELD_OUT)
     if int(known.sum()) < least or int((~known).sum()) < _FEWEST_TRAINED_ON:
         raise ValueError(
             f"{int(known.sum())} of the {normals.count} normals were held out by the fit, where at "
@@ -92,9 +92,9 @@ def fine_tune(
     state = run_stage1(
         network, images, _shortened(config, steps), fabric=fabric, seed=seed, progress=progress
     )
-    fresh = reserve.recognised(fill_reserve(network, images))
-    labels = Labelled.none(fresh.normals).updated(measure_labelled(network, labelled))
-    learnt = torch.cat([reserve.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
+    fresh = bank.recognised(fill_bank(network, images))
+    labels = LabelledFeatures.none(fresh.normals).updated(extract_labelled(network, labelled))
+    learnt = torch.cat([bank.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
     fresh = replace(fresh, labelled=labels, learnt_pixels=learnt)
     return fresh, images, summary(state, images)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.detector.feature_bank import Reserve
+from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities
 
@@ -31,12 +31,12 @@ def refuse_two_labels(normal: Identities, anomalous: Identities) -> None:
         )
 
 
-def leave_out_known(known: Identities, reserve: Reserve) -> npt.NDArray[np.int64]:
+def leave_out_known(known: Identities, bank: FeatureBank) -> npt.NDArray[np.int64]:
     """Label images given as a new kind of normal; those that the model has seen take no part.
 
     Args:
         known: By what the images are known.
-        reserve: Of the model.
+        bank: Of the model.
 
     Returns:
         (N,) 0 for new images, -1 for those that it was trained on or that it held out.
@@ -47,12 +47,12 @@ def leave_out_known(known: Identities, reserve: Reserve) -> npt.NDArray[np.int64
     Warns:
         UserWarning: Some are not new.
     """
-    digest, labelled = known.digest, reserve.labelled
+    digest, labelled = known.digest, bank.labelled
     anomalous = torch.isin(digest, labelled.digest[labelled.label == 1])
     if anomalous.any():
         name = known.names[int(anomalous.nonzero()[0])]
         raise ValueError(f"{name} was labelled anomalous; take the label back, or leave it out.")
-    seen = torch.isin(digest, torch.cat([reserve.trained_digest, reserve.held_out_digest]))
+    seen = torch.isin(digest, torch.cat([bank.trained_digest, bank.held_out_digest]))
     if seen.any():
         name = known.names[int(seen.nonzero()[0])]
         told = f"{int(seen.sum())} of {len(digest)} images, as {name}, are normals of the model"

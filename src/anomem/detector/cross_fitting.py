@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from anomem.config import Config
-from anomem.detector.feature_bank import Reserve
-from anomem.detector.fit import learnt_labels, train_detector
-from anomem.detector.score import highest_frames, score_measured
-from anomem.model.scorer import Detector
+from anomem.detector.feature_bank import FeatureBank
+from anomem.detector.fit import learnt_labels, train_scorer
+from anomem.detector.score import highest_frames, score_features
+from anomem.model.scorer import Scorer
 
 _FOLDS = 5
 
 
-def unseen_scores(reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int) -> Tensor:
+def unseen_scores(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Tensor:
     """Score each labelled anomaly by heads that were trained on the other labels.
 
     In five folds (one for each anomaly where there are fewer); the heads keep the weight that all
     labels together give them. Anomalies that stage 1 has learnt from still show in the encoder.
 
     Args:
-        reserve: With the labels.
+        bank: With the labels.
         widths: What is pooled at each scale.
         config: Of the detector.
         seed: Of the heads and of the folds.
@@ -31,22 +31,22 @@ def unseen_scores(reserve: Reserve, widths: tuple[int, ...], config: Config, see
     Returns:
         (A,) scores, in the order of the labels.
     """
-    labelled = reserve.labelled
+    labelled = bank.labelled
     anomalies = torch.nonzero(labelled.label == 1).flatten()
     scores = torch.empty(len(anomalies))
     for fold in _folds(len(anomalies), seed):
         others = torch.ones(len(labelled), dtype=torch.bool)
         others[anomalies[fold]] = False
-        detector = train_detector(reserve.with_labels(labelled.at(others)), widths, config, seed)
-        if int(detector.labels) > 0:
-            detector.labels.fill_(len(anomalies))
-            detector.learnt.fill_(learnt_labels(reserve, config))
-        scores[fold] = score_measured(detector, labelled.measured.at(anomalies[fold]))
+        scorer = train_scorer(bank.with_labels(labelled.at(others)), widths, config, seed)
+        if int(scorer.labels) > 0:
+            scorer.labels.fill_(len(anomalies))
+            scorer.learnt.fill_(learnt_labels(bank, config))
+        scores[fold] = score_features(scorer, labelled.features.at(anomalies[fold]))
     return scores
 
 
 def held_out_scores(
-    reserve: Reserve, detector: Detector, widths: tuple[int, ...], config: Config, seed: int
+    bank: FeatureBank, scorer: Scorer, widths: tuple[int, ...], config: Config, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Score the held-out normals, those labelled normal since as if they had not been labelled.
 
@@ -55,8 +55,8 @@ def held_out_scores(
     normal and leaves, as does one that is set aside.
 
     Args:
-        reserve: With the labels.
-        detector: Trained on all of them.
+        bank: With the labels.
+        scorer: Trained on all of them.
         widths: What is pooled at each scale.
         config: Of the detector.
         seed: Of the heads and of the folds.
@@ -65,28 +65,28 @@ def held_out_scores(
         Numbers of the held-out images that decisions rest on, increasing, and the highest score of
         the frames of each, both (n,).
     """
-    label = reserve.held_out_label()
-    normal = (label != 1)[reserve.held_out_image]
-    frames = score_measured(detector, reserve.held_out).clone()
-    frames[normal] = _as_new(reserve, detector, detector)
+    label = bank.held_out_label()
+    normal = (label != 1)[bank.held_out_image]
+    frames = score_features(scorer, bank.held_out).clone()
+    frames[normal] = _as_new(bank, scorer, scorer)
     confirmed = torch.nonzero(label == 0).flatten()
     for fold in _folds(len(confirmed), seed):
-        of_fold = torch.isin(reserve.held_out_image, confirmed[fold])
-        others = ~torch.isin(reserve.labelled.digest, reserve.held_out_digest[confirmed[fold]])
-        unlabelled = reserve.with_labels(reserve.labelled.at(others))
-        left_out = train_detector(unlabelled, widths, config, seed)
-        frames[of_fold] = _as_new(reserve, detector, left_out)[of_fold[normal]]
-    scores = frames[highest_frames(frames, reserve.held_out_image)]
-    kept = torch.nonzero(reserve.deciding()).flatten()
+        of_fold = torch.isin(bank.held_out_image, confirmed[fold])
+        others = ~torch.isin(bank.labelled.digest, bank.held_out_digest[confirmed[fold]])
+        unlabelled = bank.with_labels(bank.labelled.at(others))
+        left_out = train_scorer(unlabelled, widths, config, seed)
+        frames[of_fold] = _as_new(bank, scorer, left_out)[of_fold[normal]]
+    scores = frames[highest_frames(frames, bank.held_out_image)]
+    kept = torch.nonzero(bank.deciding()).flatten()
     return kept, scores[kept]
 
 
-def _as_new(reserve: Reserve, detector: Detector, other: Detector) -> Tensor:
+def _as_new(bank: FeatureBank, scorer: Scorer, other: Scorer) -> Tensor:
     """Score of each frame of the held-out normals, as if each were new; exact as other scores."""
-    images = reserve.held_out_image[(reserve.held_out_label() != 1)[reserve.held_out_image]]
-    units, terms = (copy.deepcopy(each).double() for each in (detector, other))
-    normals = reserve.held_out_normals().double()
-    return units.of_held_out(normals, reserve.held_out_group[images], terms).float()
+    images = bank.held_out_image[(bank.held_out_label() != 1)[bank.held_out_image]]
+    units, terms = (copy.deepcopy(each).double() for each in (scorer, other))
+    normals = bank.held_out_normals().double()
+    return units.of_held_out(normals, bank.held_out_group[images], terms).float()
 
 
 def _folds(count: int, seed: int) -> tuple[Tensor, ...]:

@@ -24,11 +24,11 @@ from anomem.detector.copies import leave_out_known, refuse_two_labels
 from anomem.detector.fitted import Fitted
 from anomem.detector.identity import full_digests, identities, measured_digests
 from anomem.detector.measuring import (
-    fill_reserve,
-    measure_labelled,
+    extract_labelled,
+    fill_bank,
+    fit_heat,
     one_frame_each,
     refuse_conflicts,
-    usual_places,
 )
 from anomem.detector.streamed import streamed_images
 from anomem.detector.training_images import TrainingImages
@@ -65,9 +65,9 @@ class AnoMem(Fitted):
         config_: The configuration in use, a ``Config``.
         framing_: How images become frames of one shape.
         network_: Encoder and memories.
-        detector_: Heads and fusion.
-        places_: What is usual at each place of an image, for each kind of normal.
-        reserve_: What is kept of the images, to adapt and to calibrate.
+        scorer_: Heads and fusion.
+        heat_: What is usual at each place of an image, for each kind of normal.
+        bank_: What is kept of the images, to adapt and to calibrate.
         summary_: Numbers of images, steps, seconds and loss of the training; library versions.
     """
 
@@ -220,17 +220,15 @@ class AnoMem(Fitted):
         label = check_labels(y, len(source), (-1, 0, 1))
         images = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
         pixels = full_digests(source, self.framing_)
-        given = one_frame_each(
-            self.network_, self.detector_, images, torch.from_numpy(label), pixels
-        )
-        refuse_conflicts(given, source.names, self.reserve_.labelled)
+        given = one_frame_each(self.network_, self.scorer_, images, torch.from_numpy(label), pixels)
+        refuse_conflicts(given, source.names, self.bank_.labelled)
         if depth == "encoder":
             if normal is None:
                 raise ValueError(
                     'depth="encoder" trains on normals too; give them as normal=, or use '
                     'depth="heads".'
                 )
-            kinds = len(self.places_) - 1
+            kinds = len(self.heat_) - 1
             if kinds:
                 raise ValueError(
                     f"the model has learnt {kinds} further kind{'s' * (kinds > 1)} of normal by "
@@ -238,9 +236,9 @@ class AnoMem(Fitted):
                     "images of all kinds."
                 )
             network = copy.deepcopy(self.network_)
-            self.reserve_, trained, self.summary_["fine_tuning"] = fine_tune(
+            self.bank_, trained, self.summary_["fine_tuning"] = fine_tune(
                 network,
-                self.reserve_,
+                self.bank_,
                 given,
                 prepare_frames(open_images(normal), self.framing_),
                 self.config_,
@@ -250,13 +248,13 @@ class AnoMem(Fitted):
                 progress=stage(progress, "stage 1"),
             )
             self.network_ = network
-            self.places_ = [usual_places(network, trained, anywhere=self.framing_.cuts)]
+            self.heat_ = [fit_heat(network, trained, anywhere=self.framing_.cuts)]
         else:
-            newer = measure_labelled(self.network_, given)
-            reserve = self.reserve_.with_labels(self.reserve_.labelled.updated(newer))
-            reserve.check_deciding()
-            self.reserve_ = reserve
-        self._train_detector()
+            newer = extract_labelled(self.network_, given)
+            bank = self.bank_.with_labels(self.bank_.labelled.updated(newer))
+            bank.check_deciding()
+            self.bank_ = bank
+        self._train_scorer()
         return self
 
     def set_aside(self, X: object, *, progress: StageProgress | None = None) -> Self:
@@ -277,17 +275,17 @@ class AnoMem(Fitted):
         check_is_fitted(self, "network_")
         source = open_images(X)
         digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
-        unknown = torch.nonzero(~torch.isin(digest, self.reserve_.held_out_digest)).flatten()
+        unknown = torch.nonzero(~torch.isin(digest, self.bank_.held_out_digest)).flatten()
         if len(unknown):
             raise ValueError(
                 f"{source.names[int(unknown[0])]} is none of the held-out normals, on which "
                 "decisions rest; give one of those."
             )
-        aside = self.reserve_.held_out_aside | torch.isin(self.reserve_.held_out_digest, digest)
-        reserve = replace(self.reserve_, held_out_aside=aside)
-        reserve.check_deciding()
-        self.reserve_ = reserve
-        self.summary_ |= fitting.standing(reserve)
+        aside = self.bank_.held_out_aside | torch.isin(self.bank_.held_out_digest, digest)
+        bank = replace(self.bank_, held_out_aside=aside)
+        bank.check_deciding()
+        self.bank_ = bank
+        self.summary_ |= fitting.standing(bank)
         return self
 
     def forget(self, X: object, *, progress: StageProgress | None = None) -> Self:
@@ -304,13 +302,13 @@ class AnoMem(Fitted):
         source = open_images(X)
         digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
         pixels = full_digests(source, self.framing_)
-        reserve = self.reserve_
-        self.reserve_ = replace(
-            reserve,
-            labelled=reserve.labelled.without(digest if pixels is None else pixels),
-            held_out_aside=reserve.held_out_aside & ~torch.isin(reserve.held_out_digest, digest),
+        bank = self.bank_
+        self.bank_ = replace(
+            bank,
+            labelled=bank.labelled.without(digest if pixels is None else pixels),
+            held_out_aside=bank.held_out_aside & ~torch.isin(bank.held_out_digest, digest),
         )
-        self._train_detector()
+        self._train_scorer()
         return self
 
     def extend(
@@ -339,14 +337,14 @@ class AnoMem(Fitted):
         fitting.check_normals(label, groups)
         prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
         known = identities(source.names, prepared, groups)
-        label = leave_out_known(known, self.reserve_)
+        label = leave_out_known(known, self.bank_)
         split = fitting.split_normals(label, known, self.config_.calibration.share, self.seed)
         images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
-        newer = fill_reserve(self.network_, images)
-        self.reserve_ = self.reserve_.extended(newer)
+        newer = fill_bank(self.network_, images)
+        self.bank_ = self.bank_.extended(newer)
         self.summary_["normals"] += len(images.trained_on)
-        self.places_.append(usual_places(self.network_, images, anywhere=self.framing_.cuts))
-        self._train_detector()
+        self.heat_.append(fit_heat(self.network_, images, anywhere=self.framing_.cuts))
+        self._train_scorer()
         return self
 
     def save(self, path: str | Path) -> None:
@@ -395,13 +393,13 @@ class AnoMem(Fitted):
                 progress=stage(progress, "stage 1"),
             )
         self.config_, self.framing_, self.network_ = config, framing, network
-        self.reserve_ = fill_reserve(network, images)
-        self.places_ = [usual_places(network, images, anywhere=framing.cuts)]
+        self.bank_ = fill_bank(network, images)
+        self.heat_ = [fit_heat(network, images, anywhere=framing.cuts)]
         self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
-        self._train_detector()
+        self._train_scorer()
 
-    def _train_detector(self) -> None:
+    def _train_scorer(self) -> None:
         widths = self.network_.pooled_widths
-        self.detector_ = fitting.train_detector(self.reserve_, widths, self.config_, self.seed)
-        self.summary_ |= fitting.standing(self.reserve_)
+        self.scorer_ = fitting.train_scorer(self.bank_, widths, self.config_, self.seed)
+        self.summary_ |= fitting.standing(self.bank_)
         give_back_freed_memory()

@@ -11,17 +11,17 @@ import numpy.typing as npt
 import torch
 
 from anomem.detector.heat import Unusual, enlarged
-from anomem.detector.score import score_measured
+from anomem.detector.score import score_features
 from anomem.images.framing import Box, Framing, assembled, boxes, frame
 from anomem.images.image_set import floats_on
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource, open_images
-from anomem.model.attribution import shares
-from anomem.model.features import measure
-from anomem.model.heat import UsualPlaces, place_maps
+from anomem.model.attribution import attribution
+from anomem.model.features import extract
+from anomem.model.heat import HeatModel, place_maps
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import place_norms
-from anomem.model.scorer import Detector
+from anomem.model.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Explanation:
             enlarged to the size of the image given; the mean with that of the mirror image where it
             is measured too; 0 outside of the region.
         heat: Where the image is unusual, H x W float32: in standard deviations of normals at each
-            place, averaged over the maps of :class:`~anomem.model.heat.UsualPlaces`; 0 outside
+            place, averaged over the maps of :class:`~anomem.model.heat.HeatModel`; 0 outside
             of the region.
         shares: What each place of each scale adds to the score, H_s x W_s float32, of the frame;
             below 0 where a place looks more normal than usual.
@@ -51,7 +51,7 @@ class Explanation:
     scale_scores: dict[str, float]
     maps: dict[str, npt.NDArray[np.float32]]
     heat: npt.NDArray[np.float32]
-    shares: dict[str, npt.NDArray[np.float32]]
+    attribution: dict[str, npt.NDArray[np.float32]]
     rest: float
     recalled: dict[str, npt.NDArray[np.int64]]
 
@@ -66,8 +66,8 @@ def explain(
     image: object,
     framing: Framing,
     network: MultiScaleMemory,
-    detector: Detector,
-    places: Sequence[UsualPlaces],
+    scorer: Scorer,
+    places: Sequence[HeatModel],
 ) -> Explanation:
     """Explain one image.
 
@@ -75,7 +75,7 @@ def explain(
         image: A path, a PIL image, or an array H x W x 3 or H x W.
         framing: How images become frames.
         network: In evaluation mode.
-        detector: In evaluation mode.
+        scorer: In evaluation mode.
         places: What is usual at each place, for each kind of normal.
     """
     source = only_image(image)
@@ -84,13 +84,13 @@ def explain(
     # The files of whole images may be read at a reduced size; others are not read again.
     frames = frame(source if framing.whole else open_images([pixels]), framing).frames
     prepared = read(frames, range(len(frames)), framing.shape).images
-    measured = measure(network, prepared)
-    scores = score_measured(detector, measured)
+    features = extract(network, prepared)
+    scores = score_features(scorer, features)
     best = int(scores.argmax())
     highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
-    features = network(highest)
-    divided = shares(network, detector, highest, measured.at(torch.tensor([best])))
-    names = scale_names(len(features))
+    feature_maps = network(highest)
+    divided = attribution(network, scorer, highest, features.at(torch.tensor([best])))
+    names = scale_names(len(feature_maps))
     where = boxes(size, framing)
     seen = place_maps(network, prepared)
     norms = [place_norms(each) for each in seen.deviations]
@@ -98,14 +98,16 @@ def explain(
     return Explanation(
         score=float(scores[best]),
         frame=where[best],
-        scale_scores=dict(zip(names, measured.scores[best].tolist(), strict=True)),
+        scale_scores=dict(zip(names, features.scores[best].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
         heat=Unusual.of(seen, places).heat(size, framing),
-        shares={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
+        attribution={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={
             name: memory.weights(places[0].permute(1, 2, 0)).argmax(dim=-1).cpu().numpy()
-            for name, memory, places in zip(names, network.scale_memories(), features, strict=True)
+            for name, memory, places in zip(
+                names, network.scale_memories(), feature_maps, strict=True
+            )
         },
     )
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from anomem.images.image_set import evenly
-from anomem.model.features import Measured
+from anomem.model.features import Features
 
 MOST_KEPT = 1000
 _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
-"""Of which a saved reserve has some."""
+"""Of which a saved bank has some."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a tensor of a saved reserve must be.
+    """What a tensor of a saved bank must be.
 
     Attributes:
         dtype: Of its numbers.
@@ -57,22 +57,22 @@ KEPT: dict[str, Kept] = {
     "labelled.pixels": Kept(torch.int64, ("labelled",)),
     "learnt.pixels": Kept(torch.int64, ("learnt",)),
 }
-"""Every tensor of a saved reserve, by name."""
+"""Every tensor of a saved bank, by name."""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFeatures:
     """Labelled images: their measures, labels and digests.
 
     Attributes:
-        measured: N images.
+        features: Of N images.
         label: (N,) int64, 0 normal, 1 anomalous.
         digest: (N,) int64, of each as it was first measured; tells whether it is held out.
         pixels: (N,) int64, digest of all pixels, also where a file was decoded at a reduced size;
             tells whether an image has been labelled before.
     """
 
-    measured: Measured
+    features: Features
     label: Tensor
     digest: Tensor
     pixels: Tensor
@@ -80,22 +80,22 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.label)
 
-    def at(self, indices: Tensor) -> Labelled:
+    def at(self, indices: Tensor) -> LabelledFeatures:
         """The images of some indices, or of a mask."""
-        return Labelled(
-            self.measured.at(indices),
+        return LabelledFeatures(
+            self.features.at(indices),
             self.label[indices],
             self.digest[indices],
             self.pixels[indices],
         )
 
     @staticmethod
-    def none(like: Measured) -> Labelled:
+    def none(like: Features) -> LabelledFeatures:
         """No labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
-        return Labelled(like.at(nothing), nothing, nothing, nothing)
+        return LabelledFeatures(like.at(nothing), nothing, nothing, nothing)
 
-    def updated(self, newer: Labelled) -> Labelled:
+    def updated(self, newer: LabelledFeatures) -> LabelledFeatures:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
         kept = self.without(newer.pixels)
         last = {pixels: index for index, pixels in enumerate(newer.pixels.tolist())}
@@ -105,20 +105,20 @@ class Labelled:
         first = dict(zip(self.pixels.tolist(), self.digest.tolist(), strict=True))
         both = zip(added.pixels.tolist(), added.digest.tolist(), strict=True)
         digest = torch.tensor([first.get(pixels, own) for pixels, own in both], dtype=torch.int64)
-        return Labelled(
-            Measured.joined([kept.measured, added.measured]),
+        return LabelledFeatures(
+            Features.joined([kept.features, added.features]),
             torch.cat([kept.label, added.label]),
             torch.cat([kept.digest, digest]),
             torch.cat([kept.pixels, added.pixels]),
         )
 
-    def without(self, pixels: Tensor) -> Labelled:
+    def without(self, pixels: Tensor) -> LabelledFeatures:
         """Those whose digest of all pixels is none of these."""
         return self.at(~torch.isin(self.pixels, pixels))
 
 
 @dataclass(frozen=True)
-class Reserve:
+class FeatureBank:
     """All that stays of the images; its size does not grow with the training set.
 
     Attributes:
@@ -137,8 +137,8 @@ class Reserve:
             whether they are still labelled or not.
     """
 
-    normals: Measured
-    held_out: Measured
+    normals: Features
+    held_out: Features
     held_out_image: Tensor
     held_out_digest: Tensor
     held_out_group: Tensor
@@ -146,7 +146,7 @@ class Reserve:
     held_out_aside: Tensor
     held_out_name: tuple[str, ...]
     trained_digest: Tensor
-    labelled: Labelled
+    labelled: LabelledFeatures
     learnt_pixels: Tensor
 
     def learnt(self) -> Tensor:
@@ -185,21 +185,21 @@ class Reserve:
                     "aside, and no threshold could be set; fit anew without these images."
                 )
 
-    def held_out_normals(self) -> Measured:
+    def held_out_normals(self) -> Features:
         """Frames of the held-out images that are not labelled anomalous, at least one."""
         return self.held_out.at((self.held_out_label() != 1)[self.held_out_image])
 
-    def with_labels(self, labelled: Labelled) -> Reserve:
+    def with_labels(self, labelled: LabelledFeatures) -> FeatureBank:
         """The same with other labels."""
         return replace(self, labelled=labelled)
 
-    def extended(self, newer: Reserve) -> Reserve:
-        """With the normals of another reserve of the same network beside its own; labels stay."""
-        normals = Measured.joined([self.normals, newer.normals])
+    def extended(self, newer: FeatureBank) -> FeatureBank:
+        """With the normals of another bank of the same network beside its own; labels stay."""
+        normals = Features.joined([self.normals, newer.normals])
         return replace(
             self,
             normals=normals.at(evenly(len(normals), MOST_KEPT)),
-            held_out=Measured.joined([self.held_out, newer.held_out]),
+            held_out=Features.joined([self.held_out, newer.held_out]),
             held_out_image=torch.cat(
                 [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
             ),
@@ -215,8 +215,8 @@ class Reserve:
             trained_digest=some_digests(torch.cat([self.trained_digest, newer.trained_digest])),
         )
 
-    def recognised(self, fresh: Reserve) -> Reserve:
-        """A reserve of the same held-out images, measured anew, with what is known of each here."""
+    def recognised(self, fresh: FeatureBank) -> FeatureBank:
+        """A bank of the same held-out images, measured anew, with what is known of each here."""
         order = self.held_out_digest.argsort()
         place = torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)
         here = order[place]
@@ -243,13 +243,13 @@ class Reserve:
             "labelled.pixels": self.labelled.pixels,
             "learnt.pixels": self.learnt_pixels,
         }
-        for name, measured in self._parts():
-            named |= {f"{name}.{f.name}": getattr(measured, f.name) for f in fields(measured)}
+        for name, features in self._parts():
+            named |= {f"{name}.{f.name}": getattr(features, f.name) for f in fields(features)}
         return named
 
     @staticmethod
-    def of(tensors: dict[str, Tensor]) -> Reserve:
-        """The reserve from its tensors, of shapes as :func:`check_kept` wants them.
+    def of(tensors: dict[str, Tensor]) -> FeatureBank:
+        """The bank from its tensors, of shapes as :func:`check_kept` wants them.
 
         Raises:
             ValueError: A number is out of its range, or a held-out image has no frame.
@@ -263,16 +263,16 @@ class Reserve:
         if len(tensors["held_out.image"].unique()) < sizes["images"]:
             raise ValueError("a held-out image has no frame")
 
-        def measured(name: str) -> Measured:
-            return Measured(*(tensors[f"{name}.{field.name}"] for field in fields(Measured)))
+        def features(name: str) -> Features:
+            return Features(*(tensors[f"{name}.{field.name}"] for field in fields(Features)))
 
-        labelled = Labelled(
-            measured("labelled"),
+        labelled = LabelledFeatures(
+            features("labelled"),
             *(tensors[f"labelled.{name}"] for name in ("label", "digest", "pixels")),
         )
-        return Reserve(
-            measured("normals"),
-            measured("held_out"),
+        return FeatureBank(
+            features("normals"),
+            features("held_out"),
             tensors["held_out.image"],
             tensors["held_out.digest"],
             tensors["held_out.group"],
@@ -284,14 +284,14 @@ class Reserve:
             tensors["learnt.pixels"],
         )
 
-    def _parts(self) -> Iterator[tuple[str, Measured]]:
+    def _parts(self) -> Iterator[tuple[str, Features]]:
         yield "normals", self.normals
         yield "held_out", self.held_out
-        yield "labelled", self.labelled.measured
+        yield "labelled", self.labelled.features
 
 
 def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
-    """Refuse tensors that are no reserve, by their names, kinds and shapes alone.
+    """Refuse tensors that are no bank, by their names, kinds and shapes alone.
 
     Args:
         tensors: By name; their values are not looked at.

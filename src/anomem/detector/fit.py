@@ -20,7 +20,7 @@ from torch import Tensor
 from anomem.config import Config
 from anomem.detector.calibrate import smallest_alpha
 from anomem.detector.copies import tell_copies
-from anomem.detector.feature_bank import Reserve
+from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, frame_digests
 from anomem.detector.training_images import TrainingImages
@@ -39,7 +39,7 @@ from anomem.images.shape import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.encoder import stride_of
 from anomem.model.network import MultiScaleMemory
-from anomem.model.scorer import Detector, Heads
+from anomem.model.scorer import Heads, Scorer
 from anomem.runtime.progress import Progress
 from anomem.training.checkpoint import Stage1File
 from anomem.training.losses import scale_weights
@@ -269,9 +269,9 @@ def _identity(images: TrainingImages) -> list[str]:
     ]
 
 
-def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
+def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
     """The detector before stage 2."""
-    return Detector(
+    return Scorer(
         Heads(widths, config.stage2.hidden),
         scale_weights(len(widths), config.loss.scale_weights),
         config.stage2.prior,
@@ -279,40 +279,38 @@ def new_detector(widths: tuple[int, ...], config: Config) -> Detector:
     )
 
 
-def learnt_labels(reserve: Reserve, config: Config) -> int:
+def learnt_labels(bank: FeatureBank, config: Config) -> int:
     """Number of labelled anomalies that the heads of stage 1 speak for.
 
     None where there are no such heads, or where the encoder is frozen: it has learnt from no label.
     """
     if config.loss.kind_weight == 0 or config.encoder.frozen:
         return 0
-    return int(reserve.learnt().sum())
+    return int(bank.learnt().sum())
 
 
-def train_detector(
-    reserve: Reserve, widths: tuple[int, ...], config: Config, seed: int
-) -> Detector:
-    """Stage 2: the detector that the reserve and its labels give."""
+def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Scorer:
+    """Stage 2: the detector that the bank and its labels give."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        detector = new_detector(widths, config)
-    labelled = reserve.labelled
+        scorer = new_scorer(widths, config)
+    labelled = bank.labelled
     anomalous = labelled.label == 1
-    normals = torch.cat([reserve.normals.pooled, labelled.measured.pooled[~anomalous]])
-    held_out = reserve.held_out_normals()
-    detector.fit_normals(normals, held_out)
+    normals = torch.cat([bank.normals.pooled, labelled.features.pooled[~anomalous]])
+    held_out = bank.held_out_normals()
+    scorer.fit_normals(normals, held_out)
     if anomalous.any():
-        detector.labels.fill_(int(anomalous.sum()))
-        detector.learnt.fill_(learnt_labels(reserve, config))
+        scorer.labels.fill_(int(anomalous.sum()))
+        scorer.learnt.fill_(learnt_labels(bank, config))
         train_stage2(
-            detector.heads,
+            scorer.heads,
             normals,
-            labelled.measured.pooled[anomalous],
-            detector.lambdas,
+            labelled.features.pooled[anomalous],
+            scorer.lambdas,
             config.stage2,
         )
-        detector.fit_heads(held_out)
-    return detector.eval()
+        scorer.fit_heads(held_out)
+    return scorer.eval()
 
 
 def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
@@ -327,18 +325,18 @@ def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
     }
 
 
-def standing(reserve: Reserve) -> dict[str, Any]:
+def standing(bank: FeatureBank) -> dict[str, Any]:
     """What a model says of its labels and held-out normals, as they are now."""
-    label = reserve.labelled.label
-    deciding = reserve.deciding()
-    groups, kinds = reserve.held_out_group[deciding], reserve.held_out_kind[deciding]
+    label = bank.labelled.label
+    deciding = bank.deciding()
+    groups, kinds = bank.held_out_group[deciding], bank.held_out_kind[deciding]
     fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
     return {
         "held_out": int(deciding.sum()),
         "held_out_groups": len(groups.unique()),
         "held_out_kinds": len(kinds.unique()),
         "fewest_groups_of_a_kind": fewest,
-        "set_aside": int(reserve.held_out_aside.sum()),
+        "set_aside": int(bank.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),
         "smallest_alpha": smallest_alpha(fewest),

@@ -13,7 +13,7 @@ from anomem.config import Config
 from anomem.detector.calibrate import Calibration, p_values, raised
 from anomem.detector.cross_fitting import held_out_scores, unseen_scores
 from anomem.detector.explain import Explanation, explain
-from anomem.detector.feature_bank import Reserve
+from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.heat import Heat, heat_maps
 from anomem.detector.parameters import Configured
 from anomem.detector.resting import Resting, rests_on
@@ -28,9 +28,9 @@ from anomem.detector.threshold import (
 )
 from anomem.images.framing import Framing
 from anomem.images.source import open_images
-from anomem.model.heat import UsualPlaces
+from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
-from anomem.model.scorer import Detector
+from anomem.model.scorer import Scorer
 from anomem.runtime.progress import StageProgress, stage
 
 
@@ -40,10 +40,10 @@ class Fitted(Configured):
     config_: Config
     framing_: Framing
     network_: MultiScaleMemory
-    detector_: Detector
-    reserve_: Reserve
-    places_: list[UsualPlaces]
-    _calibrated: tuple[Reserve, Detector, Calibration] | None = None
+    scorer_: Scorer
+    bank_: FeatureBank
+    heat_: list[HeatModel]
+    _calibrated: tuple[FeatureBank, Scorer, Calibration] | None = None
 
     def decision_function(
         self, X: object, *, progress: StageProgress | None = None
@@ -72,7 +72,7 @@ class Fitted(Configured):
         check_is_fitted(self, "network_")
         return score_source(
             self.network_,
-            self.detector_,
+            self.scorer_,
             open_images(X),
             self.framing_,
             progress=stage(progress, "scoring"),
@@ -86,21 +86,21 @@ class Fitted(Configured):
         :func:`~anomem.detector.calibrate.raised`.
         """
         check_is_fitted(self, "network_")
-        reserve, detector = self.reserve_, self.detector_
+        bank, scorer = self.bank_, self.scorer_
         # Where held-out normals are labelled, each call would train a detector for every fold.
         if self._calibrated is not None:
             of_reserve, of_detector, calibration = self._calibrated
-            if of_reserve is reserve and of_detector is detector:
+            if of_reserve is bank and of_detector is scorer:
                 return calibration
         kept, scores = held_out_scores(
-            reserve, detector, self.network_.pooled_widths, self.config_, self.seed
+            bank, scorer, self.network_.pooled_widths, self.config_, self.seed
         )
         calibration = Calibration(
             raised(scores.double().numpy()),
-            reserve.held_out_group[kept].numpy(),
-            reserve.held_out_kind[kept].numpy(),
+            bank.held_out_group[kept].numpy(),
+            bank.held_out_kind[kept].numpy(),
         )
-        self._calibrated = reserve, detector, calibration
+        self._calibrated = bank, scorer, calibration
         return calibration
 
     def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
@@ -118,8 +118,8 @@ class Fitted(Configured):
             return None
         with warnings.catch_warnings(action="ignore"):  # threshold() gives them
             threshold = self.threshold(rule)
-        deciding = self.reserve_.deciding().nonzero().flatten().tolist()
-        names = [self.reserve_.held_out_name[index] for index in deciding]
+        deciding = self.bank_.deciding().nonzero().flatten().tolist()
+        names = [self.bank_.held_out_name[index] for index in deciding]
         return rests_on(self.calibration(), names, threshold)
 
     def p_value(self, X: object) -> npt.NDArray[np.float64]:
@@ -146,7 +146,8 @@ class Fitted(Configured):
         Args:
             rule: A share alpha of normal images that may be called anomalous, on average over
                 draws of the held-out normals; or "f1", "find-labelled" or "cost:MISS:SHARE", which
-                weigh held-out normals against labelled anomalies, as ``anomem.detector.threshold`` says.
+                weigh held-out normals against labelled anomalies, see
+                :mod:`anomem.detector.threshold`.
 
         Raises:
             ValueError: There is no such rule, or it needs labelled anomalies and there are none.
@@ -171,8 +172,8 @@ class Fitted(Configured):
             return None
         scores = self.calibration().scores
         return Promise(
-            anomalies=int((self.reserve_.labelled.label == 1).sum()),
-            learnt=int(self.reserve_.learnt().sum()),
+            anomalies=int((self.bank_.labelled.label == 1).sum()),
+            learnt=int(self.bank_.learnt().sum()),
             alarms=int((scores > self.threshold(rule)).sum()),
             held_out=len(scores),
         )
@@ -184,7 +185,7 @@ class Fitted(Configured):
             image: A path, a PIL image, or an array H x W x 3 or H x W.
         """
         check_is_fitted(self, "network_")
-        return explain(image, self.framing_, self.network_, self.detector_, self.places_)
+        return explain(image, self.framing_, self.network_, self.scorer_, self.heat_)
 
     def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
         """The heat of :meth:`explain` for each image in order, measured in batches.
@@ -201,7 +202,7 @@ class Fitted(Configured):
         """
         check_is_fitted(self, "network_")
         told, source = stage(progress, "heat maps"), open_images(X)
-        for heat in heat_maps(source, self.framing_, self.network_, self.places_, told):
+        for heat in heat_maps(source, self.framing_, self.network_, self.heat_, told):
             if isinstance(heat, str):
                 raise ValueError(heat)
             yield heat
@@ -209,4 +210,4 @@ class Fitted(Configured):
     def _unseen_scores(self) -> npt.NDArray[np.float32]:
         """Scores of the labelled anomalies, each without its own label."""
         widths = self.network_.pooled_widths
-        return unseen_scores(self.reserve_, widths, self.config_, self.seed).numpy()
+        return unseen_scores(self.bank_, widths, self.config_, self.seed).numpy()

@@ -18,7 +18,7 @@ from anomem.images.framing import Box, Framing, assembled, boxes, frame
 from anomem.images.opening import ImageError, named
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
-from anomem.model.heat import PlaceMaps, UsualPlaces, place_maps
+from anomem.model.heat import HeatModel, PlaceMaps, place_maps
 from anomem.model.network import MultiScaleMemory
 
 _FRAMES = 64
@@ -37,7 +37,7 @@ class Unusual:
     """How unusual each place of F frames is.
 
     Attributes:
-        kinds: Of each kind of normal the maps of :class:`~anomem.model.heat.UsualPlaces`,
+        kinds: Of each kind of normal the maps of :class:`~anomem.model.heat.HeatModel`,
             (F, H_s, W_s) each.
         grid: Height and width of the finest map.
     """
@@ -46,7 +46,7 @@ class Unusual:
     grid: tuple[int, int]
 
     @staticmethod
-    def of(seen: PlaceMaps, places: Sequence[UsualPlaces]) -> Unusual:
+    def of(seen: PlaceMaps, places: Sequence[HeatModel]) -> Unusual:
         """Of what is seen, beside what is usual for each kind of normal."""
         height, width = seen.features[0].shape[2:]
         return Unusual([kind(seen) for kind in places], (height, width))
@@ -97,7 +97,7 @@ def heat_maps(
     source: ImageSource,
     framing: Framing,
     network: MultiScaleMemory,
-    places: Sequence[UsualPlaces],
+    places: Sequence[HeatModel],
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Heat | str]:
     """The heat map of each image in order, or the sentence that says why it has none.
@@ -115,7 +115,7 @@ def heat_maps(
     total, step = len(source), _CUT if framing.cuts else _FRAMES
     for start in range(0, total, step):
         part = _Sized(choose(source, np.arange(start, min(start + step, total))))
-        for index, found in enumerate(_measured(part, framing, network, places)):
+        for index, found in enumerate(_features(part, framing, network, places)):
             yield found if isinstance(found, str) else _heat(part, index, found, framing)
             if progress:
                 progress(start + index + 1, total)
@@ -157,11 +157,11 @@ def _heat(source: _Sized, index: int, unusual: Unusual, framing: Framing) -> Hea
         return str(error)
 
 
-def _measured(
+def _features(
     source: ImageSource,
     framing: Framing,
     network: MultiScaleMemory,
-    places: Sequence[UsualPlaces],
+    places: Sequence[HeatModel],
 ) -> list[Unusual | str]:
     """How unusual the places of each image are, or why it cannot be read."""
     framed = frame(source, framing)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomem.detector.feature_bank import MOST_KEPT, Labelled, Reserve, some_digests
+from anomem.detector.feature_bank import MOST_KEPT, FeatureBank, LabelledFeatures, some_digests
 from anomem.detector.identity import frame_digests, image_digests
-from anomem.detector.score import highest_frames, score_measured
+from anomem.detector.score import highest_frames, score_features
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, batches
 from anomem.images.prepare import PreparedFrames
-from anomem.model.features import measure_set
-from anomem.model.heat import UsualPlaces, place_maps
+from anomem.model.features import extract_set
+from anomem.model.heat import HeatModel, place_maps
 from anomem.model.network import MultiScaleMemory
-from anomem.model.scorer import Detector
+from anomem.model.scorer import Scorer
 
 _LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"
 
@@ -39,20 +39,20 @@ class LabelledImages:
     pixels: Tensor
 
 
-def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
+def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
     """Measure what the model keeps of the images."""
     normals, anomalies = images.normals.spread(MOST_KEPT), images.anomalies
     known = images.held_out_known
-    normal = measure_set(network, normals)
-    labelled = Labelled.none(normal)
+    normal = extract_set(network, normals)
+    labelled = LabelledFeatures.none(normal)
     if len(anomalies):
         label = torch.ones(len(anomalies), dtype=torch.int64)
         digest, pixels = frame_digests(anomalies), images.anomaly_pixels
         given = LabelledImages(anomalies, label, digest, digest if pixels is None else pixels)
-        labelled = labelled.updated(measure_labelled(network, given))
-    return Reserve(
+        labelled = labelled.updated(extract_labelled(network, given))
+    return FeatureBank(
         normals=normal,
-        held_out=measure_set(network, images.held_out),
+        held_out=extract_set(network, images.held_out),
         held_out_image=images.held_out_image,
         held_out_digest=known.digest,
         held_out_group=known.group,
@@ -65,9 +65,7 @@ def fill_reserve(network: MultiScaleMemory, images: TrainingImages) -> Reserve:
     )
 
 
-def usual_places(
-    network: MultiScaleMemory, images: TrainingImages, *, anywhere: bool
-) -> UsualPlaces:
+def fit_heat(network: MultiScaleMemory, images: TrainingImages, *, anywhere: bool) -> HeatModel:
     """What is usual at each place, from normals trained on and normals held out.
 
     Args:
@@ -77,27 +75,27 @@ def usual_places(
     """
     normals, held_out = (part.spread(MOST_KEPT) for part in (images.normals, images.held_out))
     one = place_maps(network, normals.take(torch.arange(1)))
-    places = new_places(one.features, len(one.odds), anywhere=anywhere)
+    places = new_heat(one.features, len(one.odds), anywhere=anywhere)
     places.fit(place_maps(network, batch) for _, batch in batches(normals))
     places.calibrate(place_maps(network, batch) for _, batch in batches(held_out))
     return places
 
 
-def new_places(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> UsualPlaces:
+def new_heat(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> HeatModel:
     """What is usual at each place, before normals are seen.
 
     Args:
         features: Fine feature maps (B, C_s, H_s, W_s), of which the shapes count.
         heads: Number of maps of log-odds.
-        anywhere: As of :func:`usual_places`.
+        anywhere: As of :func:`fit_heat`.
     """
     shapes = (maps.shape[1:] for maps in features)
-    return UsualPlaces([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)
+    return HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)
 
 
 def one_frame_each(
     network: MultiScaleMemory,
-    detector: Detector,
+    scorer: Scorer,
     images: PreparedFrames,
     label: Tensor,
     pixels: Tensor | None,
@@ -106,7 +104,7 @@ def one_frame_each(
 
     Args:
         network: In evaluation mode.
-        detector: Of the scores.
+        scorer: Of the scores.
         images: N of them.
         label: (N,).
         pixels: Of :func:`full_digests`.
@@ -115,12 +113,12 @@ def one_frame_each(
     pixels = digest if pixels is None else pixels
     if len(images.frames) == images.count:
         return LabelledImages(images.frames, label, digest, pixels)
-    scores = score_measured(detector, measure_set(network, images.frames))
+    scores = score_features(scorer, extract_set(network, images.frames))
     highest = Chosen(images.frames, highest_frames(scores, images.image))
     return LabelledImages(highest, label, digest, pixels)
 
 
-def refuse_conflicts(given: LabelledImages, names: Sequence[str], known: Labelled) -> None:
+def refuse_conflicts(given: LabelledImages, names: Sequence[str], known: LabelledFeatures) -> None:
     """See that the labels of a call can be meant.
 
     Args:
@@ -147,7 +145,7 @@ def refuse_conflicts(given: LabelledImages, names: Sequence[str], known: Labelle
         )
 
 
-def measure_labelled(network: MultiScaleMemory, given: LabelledImages) -> Labelled:
+def extract_labelled(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
     """Measure labelled images, at least one."""
-    measured = measure_set(network, given.images)
-    return Labelled(measured, given.label, given.digest, given.pixels)
+    features = extract_set(network, given.images)
+    return LabelledFeatures(features, given.label, given.digest, given.pixels)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from anomem.detector import fit as fitting
 from anomem.detector.checkpoint import load_folder, prefixed, save_folder, under
-from anomem.detector.feature_bank import Reserve, check_kept
-from anomem.detector.measuring import new_places
+from anomem.detector.feature_bank import FeatureBank, check_kept
+from anomem.detector.measuring import new_heat
 from anomem.detector.model_info import Described, damaged
 from anomem.images.region import Region
 from anomem.images.shape import ImageShape
-from anomem.model.heat import UsualPlaces
+from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric
 from anomem.runtime.untrusted import ModelError, one_line
@@ -28,18 +28,18 @@ from anomem.training.checkpoint import check_finite
 if TYPE_CHECKING:
     from anomem.detector.estimator import AnoMem
 
-_SPREAD = re.compile(r"detector\.\w+\.std|network\.encoder\.std|places\d+\.width")
+_SPREAD = re.compile(r"scorer\.\w+\.std|network\.encoder\.std|heat\d+\.width")
 
 
 def save(model: AnoMem, path: Path) -> None:
     """Write a fitted detector as a model folder, atomically."""
     tensors = (
         prefixed("network", model.network_.state_dict())
-        | prefixed("detector", model.detector_.state_dict())
-        | prefixed("reserve", model.reserve_.tensors())
+        | prefixed("scorer", model.scorer_.state_dict())
+        | prefixed("bank", model.bank_.tensors())
     )
-    for number, kind in enumerate(model.places_):
-        tensors |= prefixed(f"places{number}", kind.state_dict())
+    for number, kind in enumerate(model.heat_):
+        tensors |= prefixed(f"heat{number}", kind.state_dict())
     if model.framing_.region is not None:
         tensors["region"] = torch.from_numpy(model.framing_.region)
     check_finite(tensors)
@@ -79,11 +79,11 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         model.network_ = MultiScaleMemory(config, shape.channels, initialise=False).eval()
         model.network_.load_state_dict(under("network", tensors))
         model.network_.to(place)
-        model.detector_ = fitting.new_detector(model.network_.pooled_widths, config).eval()
-        model.detector_.load_state_dict(under("detector", tensors))
-        model.reserve_ = Reserve.of(under("reserve", tensors))
+        model.scorer_ = fitting.new_scorer(model.network_.pooled_widths, config).eval()
+        model.scorer_.load_state_dict(under("scorer", tensors))
+        model.bank_ = FeatureBank.of(under("bank", tensors))
         kinds = range(_kinds(tensors))
-        model.places_ = [UsualPlaces.of(under(f"places{kind}", tensors)) for kind in kinds]
+        model.heat_ = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in kinds]
         _check_spreads(tensors)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise error if isinstance(error, ModelError) else damaged(Path(path), error) from error
@@ -108,15 +108,15 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         raise ValueError(f"there is no encoder {about.config.encoder.name!r}")
     with torch.device("meta"):
         network, places = _on_meta(about)
-        detector = fitting.new_detector(network.pooled_widths, about.config)
-    wanted = prefixed("network", network.state_dict()) | prefixed("detector", detector.state_dict())
+        scorer = fitting.new_scorer(network.pooled_widths, about.config)
+    wanted = prefixed("network", network.state_dict()) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
-        wanted |= prefixed(f"places{kind}", places.state_dict())
-    reserve = {f"reserve.{name}" for name in under("reserve", tensors)}
-    for name in sorted(tensors.keys() - reserve - {"region"} | wanted.keys()):
+        wanted |= prefixed(f"heat{kind}", places.state_dict())
+    bank = {f"bank.{name}" for name in under("bank", tensors)}
+    for name in sorted(tensors.keys() - bank - {"region"} | wanted.keys()):
         _check_same(name, tensors.get(name), wanted.get(name))
     check_kept(
-        under("reserve", tensors),
+        under("bank", tensors),
         scales=len(network.memories),
         pooled=sum(network.pooled_widths),
     )
@@ -132,7 +132,7 @@ def _check_spreads(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is a standard deviation and not above 0")
 
 
-def _on_meta(about: Described) -> tuple[MultiScaleMemory, UsualPlaces]:
+def _on_meta(about: Described) -> tuple[MultiScaleMemory, HeatModel]:
     """The network of a description, and what is usual at the places that it sees."""
     try:
         network = MultiScaleMemory(about.config, about.channels, initialise=False).eval()
@@ -142,7 +142,7 @@ def _on_meta(about: Described) -> tuple[MultiScaleMemory, UsualPlaces]:
     except Exception as error:  # An encoder may fail in any way on choices it was not made for.
         raise ValueError(f"its encoder cannot be built, {one_line(error)}") from error
     anywhere = about.config.images.framing == "tile"
-    return network, new_places(
+    return network, new_heat(
         every[: 1 + int(network.encoder.finer)], len(network.patch_heads), anywhere=anywhere
     )
 
@@ -160,7 +160,7 @@ def _check_same(name: str, found: Tensor | None, wanted: Tensor | None) -> None:
 
 def _kinds(tensors: Mapping[str, Tensor]) -> int:
     """Kinds of normal that a model has learnt one after the other, at least one."""
-    found = (name for name in tensors if name.startswith("places") and name.endswith(".level"))
+    found = (name for name in tensors if name.startswith("heat") and name.endswith(".level"))
     return max(1, sum(1 for _ in found))
 
 

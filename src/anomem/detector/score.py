@@ -17,9 +17,9 @@ from anomem.images.framing import Framing, frame
 from anomem.images.image_set import BATCH
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
-from anomem.model.features import Measured, measure
+from anomem.model.features import Features, extract
 from anomem.model.network import MultiScaleMemory
-from anomem.model.scorer import Detector
+from anomem.model.scorer import Scorer
 from anomem.runtime.progress import Progress
 
 _CUT = 4
@@ -42,13 +42,13 @@ class Scores:
 
 
 @torch.inference_mode()
-def score_measured(detector: Detector, measured: Measured) -> Tensor:
+def score_features(scorer: Scorer, features: Features) -> Tensor:
     """Score (N,) float32 of measured images: of each the same beside any others.
 
     How a product of matrices is rounded depends on its shape; in double precision, rounded to
     single at the end, none of it is left.
     """
-    exact: Tensor = copy.deepcopy(detector).double()(measured.double())
+    exact: Tensor = copy.deepcopy(scorer).double()(features.double())
     return exact.float()
 
 
@@ -68,32 +68,32 @@ def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MeasuredPart:
+class FeaturesPart:
     """Some images of a source, measured.
 
     Attributes:
         images: Their indices in the source.
-        measured: F frames; None where no image could be read.
+        features: F frames; None where no image could be read.
         image: (F,) int64, index in the source of the image of each frame.
         errors: For each index that could not be read, the sentence that says why.
         digest: Digest of the pixels of each image, in their order; None where not asked for.
     """
 
     images: range
-    measured: Measured | None
+    features: Features | None
     image: Tensor
     errors: dict[int, str]
     digest: Tensor | None
 
 
-def measure_source(
+def extract_source(
     network: MultiScaleMemory,
     source: ImageSource,
     framing: Framing,
     progress: Progress | None = None,
     *,
     digested: bool = False,
-) -> Iterator[MeasuredPart]:
+) -> Iterator[FeaturesPart]:
     """Read and measure all images of a source, a batch in memory at a time.
 
     Args:
@@ -110,18 +110,18 @@ def measure_source(
         batch = read(framed.frames, range(len(framed.frames)), framing.shape)
         errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
         image = torch.from_numpy(start + framed.image[batch.kept])
-        measured = measure(network, batch.images) if batch.kept else None
+        features = extract(network, batch.images) if batch.kept else None
         digest = None
         if digested:
             digest = sums_by_image(digests(batch.images), image - start, stop - start)
-        yield MeasuredPart(range(start, stop), measured, image, errors, digest)
+        yield FeaturesPart(range(start, stop), features, image, errors, digest)
         if progress:
             progress(stop, total)
 
 
 def score_source(
     network: MultiScaleMemory,
-    detector: Detector,
+    scorer: Scorer,
     source: ImageSource,
     framing: Framing,
     progress: Progress | None = None,
@@ -133,28 +133,28 @@ def score_source(
     Yields:
         Indices of a batch, and its scores; errors are numbered from its first image.
     """
-    for part in measure_source(network, source, framing, progress):
-        yield part.images, score_part(detector, part, source.names)
+    for part in extract_source(network, source, framing, progress):
+        yield part.images, score_part(scorer, part, source.names)
 
 
-def score_part(detector: Detector, part: MeasuredPart, names: Sequence[str]) -> Scores:
+def score_part(scorer: Scorer, part: FeaturesPart, names: Sequence[str]) -> Scores:
     """Scores of a batch; errors are numbered from its first image.
 
     Args:
-        detector: In evaluation mode.
+        scorer: In evaluation mode.
         part: The batch.
         names: Of all images of its source.
     """
     first, count = part.images.start, len(part.images)
-    scale_scores = torch.full((count, len(detector.lambdas)), torch.nan)
+    scale_scores = torch.full((count, len(scorer.lambdas)), torch.nan)
     score = torch.full((count,), torch.nan)
     errors = {index - first: why for index, why in part.errors.items()}
-    if part.measured is not None:
-        scores = score_measured(detector, part.measured)
+    if part.features is not None:
+        scores = score_features(scorer, part.features)
         highest = highest_frames(scores, part.image)
         score[part.image[highest] - first] = scores[highest]
-        scale_scores[part.image[highest] - first] = part.measured.scores[highest]
-        finite = scores.isfinite() & part.measured.scores.isfinite().all(dim=1)
+        scale_scores[part.image[highest] - first] = part.features.scores[highest]
+        finite = scores.isfinite() & part.features.scores.isfinite().all(dim=1)
         for index in (part.image[~finite].unique() - first).tolist():
             score[index], scale_scores[index] = torch.nan, torch.nan
             errors[index] = (

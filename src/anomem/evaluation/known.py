@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomem.detector.feature_bank import Reserve
+from anomem.detector.feature_bank import FeatureBank
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,18 @@ class Known:
         }
 
 
-def known_among(digest: Tensor, reserve: Reserve, trained: int) -> Known:
+def known_among(digest: Tensor, bank: FeatureBank, trained: int) -> Known:
     """Count the images that a model knows.
 
     Args:
         digest: (N,) int64, of the pixels of the images as the model measures them.
-        reserve: Of the model.
+        bank: Of the model.
         trained: How many normals it was trained on; of these it remembers 1,000.
     """
-    labels = reserve.labelled
+    labels = bank.labelled
     labelled = torch.isin(digest, torch.cat([labels.digest, labels.pixels]))
-    held_out = torch.isin(digest, reserve.held_out_digest) & ~labelled
-    learnt = torch.cat([reserve.trained_digest, reserve.learnt_pixels])
+    held_out = torch.isin(digest, bank.held_out_digest) & ~labelled
+    learnt = torch.cat([bank.trained_digest, bank.learnt_pixels])
     trained_on = torch.isin(digest, learnt) & ~labelled & ~held_out
     return Known(
         images=len(digest),
@@ -77,5 +77,5 @@ def known_among(digest: Tensor, reserve: Reserve, trained: int) -> Known:
         trained=int(trained_on.sum()),
         held_out=int(held_out.sum()),
         copies=len(digest) - len(digest.unique()),
-        whole=trained <= len(reserve.trained_digest),
+        whole=trained <= len(bank.trained_digest),
     )

@@ -14,12 +14,12 @@ import torch
 
 from anomem.detector.calibrate import p_values
 from anomem.detector.estimator import AnoMem
-from anomem.detector.score import highest_frames, measure_source, score_measured
+from anomem.detector.score import extract_source, highest_frames, score_features
 from anomem.images.source import FileSource
 from anomem.labelling.answers import Answer, AnswerFile
 from anomem.labelling.learning import learn_from
 from anomem.labelling.order import anomalies_among, most_telling_first
-from anomem.model.features import Measured
+from anomem.model.features import Features
 from anomem.runtime.progress import StageProgress, stage
 
 
@@ -78,15 +78,15 @@ class Session:
     ) -> None:
         self.model, self.answers, self.out, self.rule = model, answers, out, rule
         parts = list(
-            measure_source(
+            extract_source(
                 model.network_, FileSource(files), model.framing_, stage(progress, "measuring")
             )
         )
         self.errors = [error for part in parts for error in part.errors.values()]
-        measured = [part.measured for part in parts if part.measured is not None]
-        if not measured:
+        features = [part.features for part in parts if part.features is not None]
+        if not features:
             raise ValueError(self.errors[0])
-        self._measured = Measured.joined(measured)
+        self._features = Features.joined(features)
         kept, image = np.unique(torch.cat([part.image for part in parts]), return_inverse=True)
         self._image = torch.from_numpy(image)
         self.files = [Path(os.path.abspath(files[index])) for index in kept]
@@ -142,7 +142,7 @@ class Session:
         return heat
 
     def _rank(self) -> None:
-        scores = score_measured(self.model.detector_, self._measured)
+        scores = score_features(self.model.scorer_, self._features)
         self.score = scores[highest_frames(scores, self._image)].numpy()
         self.threshold = self.model.threshold(self.rule)
         calibration = self.model.calibration()

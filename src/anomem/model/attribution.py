@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomem.model.features import Measured
+from anomem.model.features import Features
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import place_norms
-from anomem.model.scorer import Detector
+from anomem.model.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class Shares:
+class Attribution:
     """A score, place by place: all maps summed, and the rest, are the score.
 
     Attributes:
@@ -61,9 +61,9 @@ class _Slopes:
     usual: Tensor
 
 
-def shares(
-    network: MultiScaleMemory, detector: Detector, image: Tensor, measured: Measured
-) -> Shares:
+def attribution(
+    network: MultiScaleMemory, scorer: Scorer, image: Tensor, features: Features
+) -> Attribution:
     """Divide the score of an image among its places.
 
     Along its gradient g the score is linear in what is pooled: a Mahalanobis distance is
@@ -73,16 +73,16 @@ def shares(
 
     Args:
         network: In evaluation mode.
-        detector: In evaluation mode.
+        scorer: In evaluation mode.
         image: (1, C, H, W), floats in [0, 1].
-        measured: Of the image, as ``measure`` gives it.
+        features: Of the image, as ``extract`` gives it.
     """
-    score, slopes = _slopes(detector, measured)
+    score, slopes = _slopes(scorer, features)
     views = list(_views(network))
     passes = 2 if network.mirrored else 1
     of_views = [_of_view(network, slopes, view, image) for view in views]
     maps = tuple(torch.stack(scale).sum(dim=0) / passes for scale in zip(*of_views, strict=True))
-    return Shares(maps, score - float(sum(places.sum() for places in maps)))
+    return Attribution(maps, score - float(sum(places.sum() for places in maps)))
 
 
 def _views(network: MultiScaleMemory) -> Iterator[_View]:
@@ -91,21 +91,21 @@ def _views(network: MultiScaleMemory) -> Iterator[_View]:
             yield _View(turned, mirrored)
 
 
-def _slopes(detector: Detector, measured: Measured) -> tuple[float, _Slopes]:
+def _slopes(scorer: Scorer, features: Features) -> tuple[float, _Slopes]:
     """The score, and its gradient."""
     scores, pooled, evidence = (
         each.clone().float().requires_grad_()
-        for each in (measured.scores, measured.pooled, measured.evidence)
+        for each in (features.scores, features.pooled, features.evidence)
     )
     with torch.enable_grad():
-        score = detector(Measured(scores, pooled, evidence)).sum()
+        score = scorer(Features(scores, pooled, evidence)).sum()
     found = torch.autograd.grad(score, (scores, pooled, evidence), allow_unused=True)
     by_scores, by_pooled, by_evidence = (
         torch.zeros_like(each[0]) if slope is None else slope[0]
         for each, slope in zip((scores, pooled, evidence), found, strict=True)
     )
-    one_class = detector.mahalanobis
-    usual = detector.heads.mean if one_class is None else one_class.centre
+    one_class = scorer.mahalanobis
+    usual = scorer.heads.mean if one_class is None else one_class.centre
     return float(score.detach()), _Slopes(by_scores, by_pooled, by_evidence, usual)
 
 

@@ -16,7 +16,7 @@ from anomem.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
-class Measured:
+class Features:
     """What is measured of N images.
 
     Attributes:
@@ -35,25 +35,25 @@ class Measured:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def at(self, indices: Tensor) -> Measured:
+    def at(self, indices: Tensor) -> Features:
         """The images of some indices, or of a mask."""
-        return Measured(*(getattr(self, field.name)[indices] for field in fields(self)))
+        return Features(*(getattr(self, field.name)[indices] for field in fields(self)))
 
-    def cpu(self) -> Measured:
+    def cpu(self) -> Features:
         """The same on the CPU."""
-        return Measured(*(getattr(self, field.name).cpu() for field in fields(self)))
+        return Features(*(getattr(self, field.name).cpu() for field in fields(self)))
 
-    def double(self) -> Measured:
+    def double(self) -> Features:
         """The same in double precision."""
-        return Measured(*(getattr(self, field.name).double() for field in fields(self)))
+        return Features(*(getattr(self, field.name).double() for field in fields(self)))
 
     @staticmethod
-    def joined(parts: list[Measured]) -> Measured:
+    def joined(parts: list[Features]) -> Features:
         """Several sets as one."""
-        return Measured(
+        return Features(
             *(
                 torch.cat([getattr(part, field.name) for part in parts])
-                for field in fields(Measured)
+                for field in fields(Features)
             )
         )
 
@@ -71,7 +71,7 @@ stem keeps the size of the images."""
 
 
 @torch.inference_mode()
-def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
+def extract(network: MultiScaleMemory, images: Tensor) -> Features:
     """Measure images.
 
     Args:
@@ -82,7 +82,7 @@ def measure(network: MultiScaleMemory, images: Tensor) -> Measured:
         Scores and pooled deviations, on the CPU.
     """
     # Only when all is measured does this wait for a GPU.
-    return Measured.joined(
+    return Features.joined(
         [_measure_pass(network, pixels) for pixels in _passes(network, images)]
     ).cpu()
 
@@ -100,7 +100,7 @@ def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
         yield floats_on(device, part).clone(memory_format=torch.contiguous_format)
 
 
-def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
+def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Features:
     views = _views(network, pixels)
     if len(pixels) > 1:
         seen = [_seen(network, view) for view in views]
@@ -114,7 +114,7 @@ def _measure_pass(network: MultiScaleMemory, pixels: Tensor) -> Measured:
         torch.cat([torch.stack(scale).mean(dim=0) for scale in side], 1)
         for side in zip(*(_scales(part) for part in (upright, turned) if part), strict=True)
     ]
-    return Measured(
+    return Features(
         torch.stack([each.scores for each in upright]).mean(dim=0),
         torch.cat(pooled, 1).half(),
         torch.stack([each.evidence for each in upright]).mean(dim=0),
@@ -164,13 +164,13 @@ def _views(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
     )
 
 
-def measure_set(
+def extract_set(
     network: MultiScaleMemory, images: ImageSet, progress: Progress | None = None
-) -> Measured:
+) -> Features:
     """Measure all images of a set, at least one."""
     parts = []
     for start, batch in batches(images):
-        parts.append(measure(network, batch))
+        parts.append(extract(network, batch))
         if progress:
             progress(start + len(batch), len(images))
-    return Measured.joined(parts)
+    return Features.joined(parts)

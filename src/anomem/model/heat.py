@@ -39,7 +39,7 @@ class PlaceMaps:
     deviations: list[Tensor]
 
 
-class UsualPlaces(nn.Module):
+class HeatModel(nn.Module):
     """How unusual each place is, in standard deviations of normals.
 
     Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
@@ -80,7 +80,7 @@ class UsualPlaces(nn.Module):
         self.register_buffer("width", torch.ones(len(shapes) + heads))
 
     @staticmethod
-    def of(tensors: dict[str, Tensor]) -> UsualPlaces:
+    def of(tensors: dict[str, Tensor]) -> HeatModel:
         """Those of a state dict."""
         maps = sum(name.startswith("centres.") for name in tensors)
         shapes = []
@@ -88,7 +88,7 @@ class UsualPlaces(nn.Module):
             channels, height, width = tensors[f"centres.{scale}"].shape
             wide = tensors.get(f"directions.{scale}")
             shapes.append((channels if wide is None else len(wide), height, width))
-        places = UsualPlaces(shapes, len(tensors["level"]) - maps)
+        places = HeatModel(shapes, len(tensors["level"]) - maps)
         places.load_state_dict(tensors)
         return places
 

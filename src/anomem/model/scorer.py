@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.model.features import Measured
+from anomem.model.features import Features
 from anomem.model.one_class import Mahalanobis
 
 _LEAST_SPREAD = 1e-3
@@ -112,7 +112,7 @@ def _at_least(spread: Tensor, mean: Tensor) -> Tensor:
     return spread.maximum((_LEAST_SPREAD * mean.abs()).clamp(min=1e-8))
 
 
-class Detector(nn.Module):
+class Scorer(nn.Module):
     """One score from the scale scores and the heads.
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
@@ -157,7 +157,7 @@ class Detector(nn.Module):
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def fit_normals(self, normals: Tensor, held_out: Measured) -> None:
+    def fit_normals(self, normals: Tensor, held_out: Features) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
         Args:
@@ -170,28 +170,28 @@ class Detector(nn.Module):
         self.evident.fit(fuse(held_out.evidence, self.lambdas))
 
     @torch.no_grad()
-    def fit_heads(self, held_out: Measured) -> None:
+    def fit_heads(self, held_out: Features) -> None:
         """Learn what the heads, trained by stage 2, say of held-out normals, at least one."""
         self.told.fit(self._distance(held_out))
 
-    def one_class(self, measured: Measured) -> Tensor:
+    def one_class(self, features: Features) -> Tensor:
         """The one-class score (B,)."""
-        score: Tensor = self.usual(self._deviates(measured))
+        score: Tensor = self.usual(self._deviates(features))
         return score
 
-    def forward(self, measured: Measured) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """The score (B,), higher is more anomalous."""
         labels = int(self.labels)
         if labels == 0:
-            return self.one_class(measured)
-        distance = self._distance(measured)
+            return self.one_class(features)
+        distance = self._distance(features)
         if self.prior is None:
             return distance
-        evidence = self.evident(fuse(measured.evidence, self.lambdas))
-        return self.one_class(measured) + self._by_labels(evidence, self.told(distance), self.prior)
+        evidence = self.evident(fuse(features.evidence, self.lambdas))
+        return self.one_class(features) + self._by_labels(evidence, self.told(distance), self.prior)
 
     @torch.no_grad()
-    def of_held_out(self, held_out: Measured, group: Tensor, other: Detector) -> Tensor:
+    def of_held_out(self, held_out: Features, group: Tensor, other: Scorer) -> Tensor:
         """Score of the held-out normals as another detector tells each, in units of this one.
 
         A new image has no part in the units of the terms. So that its score and theirs may be
@@ -224,14 +224,14 @@ class Detector(nn.Module):
         since = int(self.labels) - learnt
         return learnt / (learnt + prior) * evidence + since / (since + prior) * added(told)
 
-    def _deviates(self, measured: Measured) -> Tensor:
+    def _deviates(self, features: Features) -> Tensor:
         if self.mahalanobis is None:
-            return fuse(measured.scores, self.lambdas)
-        distance: Tensor = self.mahalanobis(measured.pooled)
+            return fuse(features.scores, self.lambdas)
+        distance: Tensor = self.mahalanobis(features.pooled)
         return distance
 
-    def _distance(self, measured: Measured) -> Tensor:
-        return fuse(self.heads(measured.pooled), self.lambdas)
+    def _distance(self, features: Features) -> Tensor:
+        return fuse(self.heads(features.pooled), self.lambdas)
 
 
 def added(told: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from anomem.detector.heat import Heat
 from anomem.detector.identity import measured_digests
 from anomem.detector.prototypes import gallery, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of
-from anomem.evaluation.examined import Examined, Group, by_folder, groups
+from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups
 from anomem.evaluation.intervals import (
     detection_intervals,
     escape_bound,
@@ -52,7 +52,7 @@ Places = Mapping[str, Mapping[str, float]]
 
 def write_report(
     model: AnoMem,
-    examined: Examined,
+    examined: Evaluation,
     file: Path,
     *,
     title: str,
@@ -97,7 +97,7 @@ def write_report(
     write_text(file, page)
 
 
-def _tiles(examined: Examined) -> list[dict[str, str]]:
+def _tiles(examined: Evaluation) -> list[dict[str, str]]:
     """The figures at the head of the page, in plain words."""
     normal, anomalous = examined.normal, examined.anomalous
     misses = int((anomalous <= examined.threshold).sum())
@@ -133,7 +133,7 @@ def _range(interval: tuple[float, float]) -> str:
     return f"[{interval[0]:.1%}, {interval[1]:.1%}]"
 
 
-def _figures(examined: Examined) -> Iterator[dict[str, str]]:
+def _figures(examined: Evaluation) -> Iterator[dict[str, str]]:
     yield {
         "svg": roc_figure(examined),
         "words": "Anomalies found, and the false alarms they cost (ROC curve).",
@@ -145,7 +145,7 @@ def _figures(examined: Examined) -> Iterator[dict[str, str]]:
     yield {"svg": histogram_figure(examined), "words": "Scores of normal and of anomalous images."}
 
 
-def _research(examined: Examined, places: Places) -> Iterator[tuple[str, str]]:
+def _research(examined: Evaluation, places: Places) -> Iterator[tuple[str, str]]:
     """The figures of the literature, with their 95% intervals."""
     asked = examined.normal, examined.anomalous, examined.threshold
     intervals = detection_intervals(*asked)
@@ -159,7 +159,7 @@ def _research(examined: Examined, places: Places) -> Iterator[tuple[str, str]]:
 
 def _shown(
     model: AnoMem,
-    examined: Examined,
+    examined: Evaluation,
     found: list[Group],
     heats: Sequence[Heat] | None,
     progress: Callable[[int, int], None] | None,
@@ -185,7 +185,7 @@ def _shown(
     return sections
 
 
-def _card(examined: Examined, index: int, heat: Heat) -> dict[str, Any]:
+def _card(examined: Evaluation, index: int, heat: Heat) -> dict[str, Any]:
     """One image with its pictures, as the template shows it."""
     name = examined.names[index]
     pictures = _pictures(name, examined.images[index], heat, examined.mask_of(index))
@@ -228,7 +228,7 @@ def _held_out_file(model: AnoMem, file: Path) -> npt.NDArray[np.uint8] | None:
     source = FileSource([file])
     with suppress(ValueError):
         digest = measured_digests(source, model.framing_)
-        if torch.isin(digest, model.reserve_.held_out_digest).all():
+        if torch.isin(digest, model.bank_.held_out_digest).all():
             return source[0]
     return None
 
@@ -249,7 +249,7 @@ def _pictures(
     ]
 
 
-def _memory(model: AnoMem, examined: Examined) -> list[dict[str, Any]]:
+def _memory(model: AnoMem, examined: Evaluation) -> list[dict[str, Any]]:
     """The most used prototypes of each scale, by places of normal images."""
     normals = choose(examined.images, np.flatnonzero(examined.label == 0)[:_REMEMBERED])
     frames = frame(normals, model.framing_).frames
@@ -288,7 +288,7 @@ def _flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def _script_data(examined: Examined) -> str:
+def _script_data(examined: Evaluation) -> str:
     """Scores as JSON, for the page to count again at another threshold."""
     return json.dumps(
         {

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from anomem.evaluation.curves import GRID, precision, precision_band, roc, roc_band
-from anomem.evaluation.examined import Examined
+from anomem.evaluation.evaluate import Evaluation
 from anomem.evaluation.intervals import Values
 from anomem.report.colours import BLACK, BLUE, VERMILION
 
@@ -19,7 +19,7 @@ _SIZE = (4.6, 3.4)  # inches
 _BINS = 40
 
 
-def roc_figure(examined: Examined) -> str:
+def roc_figure(examined: Evaluation) -> str:
     """ROC curve with its 95% band, and the threshold on it."""
     normal, anomalous = examined.normal, examined.anomalous
     figure, axes = _figure("normal images called anomalous", "anomalies found")
@@ -30,7 +30,7 @@ def roc_figure(examined: Examined) -> str:
     return _svg(figure, "roc")
 
 
-def precision_figure(examined: Examined) -> str:
+def precision_figure(examined: Evaluation) -> str:
     """Precision-recall curve with its 95% band, and the threshold on it."""
     normal, anomalous = examined.normal, examined.anomalous
     figure, axes = _figure("anomalies found", "right among those called anomalous")
@@ -42,7 +42,7 @@ def precision_figure(examined: Examined) -> str:
     return _svg(figure, "precision")
 
 
-def histogram_figure(examined: Examined) -> str:
+def histogram_figure(examined: Evaluation) -> str:
     """Scores of normal and of anomalous images, and the threshold between them."""
     normal, anomalous = examined.normal, examined.anomalous
     figure, axes = _figure("score", "share of images")

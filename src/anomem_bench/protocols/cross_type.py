@@ -12,7 +12,7 @@ from anomem.evaluation.metrics import attack_metrics, auroc
 from anomem_bench.datasets import Parts
 from anomem_bench.datasets.parts import NORMAL, Part
 from anomem_bench.protocols.one_vs_all import trained
-from anomem_bench.race import Contender, Judgement, Measured
+from anomem_bench.race import Contender, Judgement, Measures
 from anomem_bench.results import EVERY_KIND
 from anomem_bench.split import Caps, Cell, Exam, Split, anomaly_count
 
@@ -122,7 +122,7 @@ class CrossType:
             if len(kinds) > 1:
                 cases[EVERY_KIND] = kinds
             judgement[score] = {
-                case: Measured(
+                case: Measures(
                     {"auroc": auroc(good, np.concatenate(list(attacks.values())))}
                     | attack_metrics(good, attacks, threshold),
                     len(good) + sum(map(len, attacks.values())),

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from anomem.images.image_set import Chosen
 from anomem_bench.protocols.all_normal import AllNormal
-from anomem_bench.race import Contender, Judgement, Measured
+from anomem_bench.race import Contender, Judgement, Measures
 from anomem_bench.split import Cell, Exam, Split
 
 _MOST_FITTED = 10_000
@@ -48,5 +48,5 @@ class Linear(AllNormal):
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         classifier.fit(contender.features(fitted).numpy(), label[fitted.indices])
         told = classifier.predict(contender.features(exam.test_normals).numpy())
-        accuracy = Measured({"accuracy": float((told == truth).mean())}, len(truth))
+        accuracy = Measures({"accuracy": float((told == truth).mean())}, len(truth))
         return {score: {"": accuracy} for score in contender.score_names}

@@ -14,7 +14,7 @@ from torch import Tensor
 from anomem.detector.copies import refuse_two_labels
 from anomem.detector.estimator import AnoMem
 from anomem.detector.identity import Identities
-from anomem.detector.score import Scores, measure_source, score_part
+from anomem.detector.score import Scores, extract_source, score_part
 from anomem.evaluation.intervals import Interval, rate_interval
 from anomem.evaluation.known import Known, known_among
 from anomem.images.combined import JoinedSource
@@ -28,7 +28,7 @@ MOST_SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Examined:
+class Evaluation:
     """N labelled images and their scores.
 
     Attributes:
@@ -66,7 +66,7 @@ class Examined:
         return self.score[self.label == 1].astype(np.float64)
 
 
-def examine(
+def evaluate(
     model: AnoMem,
     normal: ImageSource,
     anomalous: ImageSource,
@@ -74,7 +74,7 @@ def examine(
     rule: str,
     masks: Sequence[Path] = (),
     progress: StageProgress | None = None,
-) -> Examined:
+) -> Evaluation:
     """Score labelled images.
 
     Args:
@@ -101,14 +101,14 @@ def examine(
     images = JoinedSource([normal, anomalous])
     label = np.repeat([0, 1], [len(normal), len(anomalous)])
     names = [*names_in_common(normal.names), *names_in_common(anomalous.names)]
-    return Examined(
+    return Evaluation(
         images,
         names,
         label,
         np.concatenate([good[0], odd[0]]),
         threshold,
         mask_of,
-        known_among(torch.cat([good[1], odd[1]]), model.reserve_, model.summary_["normals"]),
+        known_among(torch.cat([good[1], odd[1]]), model.bank_, model.summary_["normals"]),
     )
 
 
@@ -118,8 +118,8 @@ def _scored(
     """Scores and digests of images."""
     network, scores, digests = model.network_, list[Scores](), list[Tensor]()
     told = stage(progress, "scoring")
-    for part in measure_source(network, source, model.framing_, told, digested=True):
-        scores.append(score_part(model.detector_, part, source.names))
+    for part in extract_source(network, source, model.framing_, told, digested=True):
+        scores.append(score_part(model.scorer_, part, source.names))
         if scores[-1].errors:
             raise ValueError(next(iter(scores[-1].errors.values())))
         assert part.digest is not None
@@ -160,7 +160,7 @@ class FolderRow:
         return rate_interval(self.called, self.images)
 
 
-def groups(examined: Examined) -> list[Group]:
+def groups(examined: Evaluation) -> list[Group]:
     """Misses, false alarms, the most doubtful and the most anomalous; each image is shown once."""
     score, anomalous, called = examined.score, examined.label == 1, examined.called
     right = anomalous == called
@@ -184,7 +184,7 @@ def groups(examined: Examined) -> list[Group]:
     return found
 
 
-def by_folder(examined: Examined) -> list[FolderRow]:
+def by_folder(examined: Evaluation) -> list[FolderRow]:
     """A row for each folder and label, normal images first."""
     folder = np.array([str(PurePath(name).parent) for name in examined.names])
     rows = []

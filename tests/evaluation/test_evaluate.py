@@ -1,11 +1,11 @@
 import numpy as np
 
-from anomem.evaluation.examined import Examined, groups
+from anomem.evaluation.evaluate import Evaluation, groups
 from anomem.evaluation.known import Known
 from anomem.images.source import open_images
 
 SCORE = np.array([-1.0, 0.9, 2.0, 3.0, 0.2, 1.1, 5.0, 1.2], np.float32)
-EXAMINED = Examined(
+EXAMINED = Evaluation(
     images=open_images(np.zeros((8, 4, 4, 1), np.uint8)),
     names=[f"folder/{number}" for number in range(8)],
     label=np.array([0, 0, 0, 0, 1, 1, 1, 1]),
