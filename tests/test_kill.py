@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import Command
+from running import Command, run
 
 from anomem import load
-from anomem.cli.app import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX systems")
 
@@ -75,8 +74,7 @@ def finish(words: list[str], model: Path) -> None:
 
 def whole_model(folders: dict[str, Path], tmp_path: Path) -> Path:
     """The model of the same fit, never interrupted."""
-    with pytest.raises(SystemExit, match="0"):
-        main(["fit", str(folders["train"]), "--out", str(tmp_path / "whole"), *TRAINING])
+    assert run("fit", folders["train"], "--out", tmp_path / "whole", *TRAINING) == 0
     return tmp_path / "whole"
 
 
@@ -93,12 +91,10 @@ def test_resume_refuses_the_checkpoint_of_another_run(
     words = ["fit", str(folders["train"]), "--out", str(tmp_path / "model"), *TRAINING]
     assert killed_at(words, (tmp_path / "model.checkpoint").exists)
     for change in (["--seed", "1"], ["--memory.beta", "3"]):
-        with pytest.raises(SystemExit, match="1"):
-            main([*words, "--resume", *change])
+        assert run(*words, "--resume", *change) == 1
         assert "belongs to a run with other images, choices or seed" in capsys.readouterr().err
     (tmp_path / "model.checkpoint").write_bytes(b"damaged")
-    with pytest.raises(SystemExit, match="1"):
-        main([*words, "--resume"])
+    assert run(*words, "--resume") == 1
     assert "delete it and fit again" in capsys.readouterr().err
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from running import run
 
 from anomem import AnoMem, Config, load
-from anomem.cli.app import main
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 Folders = dict[str, Path]
@@ -61,13 +61,6 @@ def mixed(digits: Digits, tmp_path: Path) -> Path:
     (folder / "link.png").symlink_to(folder / "gone.png")
     (folder / "text.png").write_text("not a picture")
     return folder
-
-
-def run(*words: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    assert isinstance(end.value.code, int)
-    return end.value.code
 
 
 def test_bad_files_get_a_row_with_their_error_and_the_rest_are_scored(
@@ -157,7 +150,7 @@ def test_one_image(model: AnoMem, hasty: Config, digits: Digits) -> None:
     assert model.decision_function(digits["normal"][:1]).shape == (1,)
     assert model.predict(digits["normal"][:1]).shape == (1,)
     model.adapt(digits["anomalous"][:1], [1])
-    with pytest.raises(ValueError, match="^1 normal image is too few"):
+    with pytest.raises(ValueError, match=r"^1 normal image is too few"):
         AnoMem(hasty, device="cpu").fit(digits["normal"][:1])
 
 

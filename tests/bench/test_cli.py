@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import run
 from skimage import data
 
-from anomem.cli.app import main
 from anomem_bench.results import read
 
 MADE = {
@@ -16,9 +16,7 @@ MADE = {
 
 
 def bench(*words: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(["bench", *(word for given in words for word in given.split())])
-    return int(end.value.code or 0)
+    return run("bench", *(word for given in words for word in given.split()))
 
 
 def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
@@ -127,8 +125,7 @@ def test_wrong_words_are_told_in_a_sentence(
 
 @pytest.mark.parametrize("words", [["bench"], ["bench", "--help"]])
 def test_protocols_are_listed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(words)
+    run(*words)
     shown = capsys.readouterr().out
     for name in ("one-vs-all", "ood", "cross-type", "linear", "ablation", "prototypes", "merge"):
         assert f"bench {name}" in shown

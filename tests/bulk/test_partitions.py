@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from running import HASTY, run
 
 from anomem import AnoMem
 from anomem.bulk.partitions import Partitions, plan, score_run, settle
-from anomem.cli.app import main
 from anomem.images.source import open_images
 
 
@@ -54,8 +54,8 @@ def test_files_that_are_in_a_partition_are_left_out(
     assert partitions.names() == set()
     runs = plan(open_images(images), partitions, run_size=50)
     assert [len(run.images) for run in runs] == [50, 50, 20]
-    for run in runs[1:]:
-        score_run(model, run, partitions, "0.05")
+    for each in runs[1:]:
+        score_run(model, each, partitions, "0.05")
     shutil.copy(images / "lot0-000.png", images / "a-new.png")
     left = plan(open_images(images), partitions, run_size=50)
     assert [len(run.images) for run in left] == [50, 1]
@@ -84,8 +84,8 @@ def test_a_file_that_is_replaced_is_scored_again(
     model: AnoMem, folders: dict[str, Path], ten: tuple[Path, Partitions]
 ) -> None:
     images, partitions = ten
-    for run in plan(open_images(images), partitions, run_size=4):
-        score_run(model, run, partitions, "0.05")
+    for each in plan(open_images(images), partitions, run_size=4):
+        score_run(model, each, partitions, "0.05")
     before = rows_of(partitions)
     assert plan(open_images(images), partitions, run_size=4) == []
     shutil.copy(folders["anomalous"] / "lot0-000.png", images / "lot0-003.png")
@@ -105,8 +105,8 @@ def test_two_drivers_leave_one_row_an_image(
     first = plan(open_images(images), partitions)
     shutil.copy(folders["normal"] / "lot0-000.png", images / "a-new.png")
     second = plan(open_images(images), partitions)
-    for run in [*first, *second]:
-        score_run(model, run, partitions, "0.05")
+    for each in [*first, *second]:
+        score_run(model, each, partitions, "0.05")
     assert sum(len(table) for _, table in partitions.read()) == 21
     for _ in range(2):  # as the last driver does, and a further call
         settle(open_images(images), partitions)
@@ -149,25 +149,18 @@ def test_rows_of_parquet_are_scored_here_too(
     model_folder: Path, shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.parquet"
-    with pytest.raises(SystemExit, match="3"):
-        main(["score", str(model_folder), str(shard), "--out", str(out), "--device", "cpu"])
+    assert run("score", model_folder, shard, "--out", out, "--device", "cpu") == 3
     assert f"{shard}#7: not an image of a known format" in capsys.readouterr().err
     table = parquet.read_table(out)
     assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(300)]
     assert table["score"].null_count == 1
-    words = ["score", str(model_folder), str(shard), "--heatmaps", "heat", "--out"]
+    words = ["score", model_folder, shard, "--heatmaps", "heat", "--out"]
     for where, said in (("s.csv", "heat maps are made of files"), ("s3://b/s.csv", "is a URL")):
-        with pytest.raises(SystemExit, match="1"):
-            main([*words, where])
+        assert run(*words, where) == 1
         assert said in capsys.readouterr().err
 
 
 def test_a_detector_learns_from_parquet(shard: Path, tmp_path: Path) -> None:
     good = tmp_path / "good.parquet"
     parquet.write_table(parquet.read_table(shard)[10:], good)
-    choices = [
-        *("--images.size", "16", "16", "--encoder.width", "4", "--memory.sizes", "8", "4"),
-        *("--stage1.min-steps", "3", "--stage1.max-steps", "3", "--stage1.batch", "16"),
-    ]
-    with pytest.raises(SystemExit, match="0"):
-        main(["fit", str(good), "--out", str(tmp_path / "m"), "--device", "cpu", *choices])
+    assert run("fit", good, "--out", tmp_path / "m", *HASTY) == 0

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from running import run
 
 from anomem import load
 from anomem.bulk.partitions import Partitions, plan, score_run
 from anomem.bulk.score_table import score_table
-from anomem.cli.app import main
 from anomem.images.source import open_images
 
 pytest.importorskip("ray.data", reason="needs pip install 'anomem[ray]'")
@@ -149,11 +149,9 @@ def test_a_second_call_scores_what_is_new(
     assert (told["images"], told["errors"], told["finished_before"]) == (2, 1, 1)
     check_scores(out, model_folder, images)
 
-    with pytest.raises(SystemExit, match="0"):  # nothing is left, so that no cluster is started
-        main(words)
+    assert run(*words) == 0  # nothing is left, so that no cluster is started
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 0
-    with pytest.raises(SystemExit, match="1"):
-        main([*words, "--rule", "0.1"])
+    assert run(*words, "--rule", "0.1") == 1
     assert "holds scores by another model or rule; give another folder." in capsys.readouterr().err
 
 
@@ -172,13 +170,12 @@ def test_a_run_that_fails_ends_all_in_one_sentence(
 
 
 def test_what_ray_cannot_do_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["score", "model", "images", "--engine", "ray", "--out"]
 
     def error_of(*more: str) -> str:
-        with pytest.raises(SystemExit, match="1"):
-            main([*words, *more])
+        assert run(*words, *more) == 1
         return capsys.readouterr().err
 
     heat = error_of("scores", "--heatmaps", "heat")

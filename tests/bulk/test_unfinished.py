@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+from running import run
 
 from anomem import AnoMem
 from anomem.bulk.partitions import made_by
 from anomem.bulk.score_table import score_table
 from anomem.bulk.unfinished import Unfinished, score_on
-from anomem.cli.app import main
 from anomem.images.source import open_images
 
 
@@ -95,8 +95,7 @@ def test_score_goes_on_and_leaves_the_table_alone(
     out = tmp_path / "scores.parquet"
     unfinished = Unfinished(out, made_by(model_folder, "0.05"))
     interrupted(model, images, unfinished)
-    with pytest.raises(SystemExit):
-        main(["score", str(model_folder), str(images), "--out", str(out), "--device", "cpu"])
+    assert run("score", model_folder, images, "--out", out, "--device", "cpu") == 3
     assert len(parquet.read_table(out)) == 298
     assert sorted(os.listdir(tmp_path)) == ["images", "scores.parquet"]
 
@@ -113,6 +112,5 @@ def test_a_name_that_is_too_long_with_more_behind_it_costs_no_table(
     model_folder: Path, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     table = tmp_path / f"{'n' * 245}.csv"
-    with pytest.raises(SystemExit) as ended:
-        main(["score", str(model_folder), str(folders["anomalous"]), "--out", str(table)])
-    assert ended.value.code == 0 and table.stat().st_size > 0
+    assert run("score", model_folder, folders["anomalous"], "--out", table) == 0
+    assert table.stat().st_size > 0

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from running import run
 
 from anomem import Config, load
-from anomem.cli.app import main
 from anomem.cli.demo import run_demo
 
 
@@ -26,8 +26,7 @@ def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_demo_keeps_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["demo", "--out", str(tmp_path), "--json"])
+    assert run("demo", "--out", tmp_path, "--json") == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["auroc_one_class"] >= 0.92
     assert told["false_alarms"] <= 0.1 + 2 * (0.1 * 0.9 * (1 / 80 + 1 / 44)) ** 0.5

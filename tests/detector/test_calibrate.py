@@ -73,7 +73,7 @@ def test_alpha_just_below_one_is_the_lowest_normal() -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 0.099, 1.0, 1.5, -0.1, float("nan")])
 def test_alpha_beyond_the_normals_is_refused(alpha: float) -> None:
-    with pytest.raises(ValueError, match="9 held-out normals support 0.1 to below 1"):
+    with pytest.raises(ValueError, match=r"9 held-out normals support 0\.1 to below 1"):
         threshold(Calibration.of(np.arange(9)), alpha)
     assert smallest_alpha(9) == 0.1
 

@@ -170,7 +170,7 @@ def test_ten_normals_are_enough_and_nine_are_not(hasty: Config, digits: Digits) 
     assert model.summary_["smallest_alpha"] == pytest.approx(1 / 6)
     with pytest.warns(UserWarning, match="deciding at alpha=0.167; fit on more"):
         model.predict(digits["normal"])
-    with pytest.raises(ValueError, match="9 normal images are too few .* give at least 10.$"):
+    with pytest.raises(ValueError, match=r"9 normal images are too few .* give at least 10\.$"):
         AnoMem(hasty, device="cpu").fit(digits["train"][:9])
     with pytest.raises(ValueError, match="8 normal images are too few"):
         AnoMem(hasty, device="cpu").fit(digits["train"][:10], [0] * 8 + [1] * 2)
@@ -251,7 +251,7 @@ def test_it_learns_however_it_is_computed(
 
 def test_a_model_that_cannot_learn_ends_in_a_sentence(hasty: Config, digits: Digits) -> None:
     config = replace(hasty, stage1=replace(hasty.stage1, learning_rate=1e30, max_steps=20))
-    with pytest.raises(FloatingPointError, match="lower stage1.learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"lower stage1\.learning_rate"):
         AnoMem(config, device="cpu").fit(digits["train"])
 
 

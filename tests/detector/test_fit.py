@@ -97,10 +97,11 @@ def killed_after_2_steps(config: Config, images: Any, checkpoint: Path) -> None:
             raise Killed
 
     short = AnoMem(config, device="cpu")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("anomem.detector.checkpoint._LEAST_SECONDS", 0.0)
-        patch.setattr("anomem.detector.checkpoint._SHARE_OF_TIME", 1e9)
-        short.fit(images, checkpoint=checkpoint, progress=progress)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anomem.training.checkpoint._LEAST_SECONDS", 0.0)
+        patch.setattr("anomem.training.checkpoint._SHARE_OF_TIME", 1e9)
+        with pytest.raises(Killed):
+            short.fit(images, checkpoint=checkpoint, progress=progress)
     assert checkpoint.is_file()
 
 

@@ -68,5 +68,5 @@ def test_what_cannot_be_read_costs_no_other_map(
     assert isinstance(found[2], str) and found[2].startswith(f"{broken}: not an image")
     sizes = [heat.shape for heat in found if not isinstance(heat, str)]
     assert sizes == [(40, 70)] * 2 + [(160, 136)] * 2 + [(16, 16)] * 2 + [(33, 20)] * 2
-    with pytest.raises(ValueError, match="broken.png: not an image"):
+    with pytest.raises(ValueError, match=r"broken\.png: not an image"):
         list(model.heat_maps(many))

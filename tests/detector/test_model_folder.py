@@ -155,7 +155,9 @@ def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> N
 def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     model.scorer_.usual.mean.fill_(torch.nan)
-    with pytest.raises(ValueError, match="'detector.usual.mean' holds numbers that are not finite"):
+    with pytest.raises(
+        ValueError, match=r"'detector\.usual\.mean' holds numbers that are not finite"
+    ):
         model.save(tmp_path / "model")
     load(tmp_path / "model", device="cpu")
 
@@ -171,7 +173,7 @@ def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_p
         ("held_out.kind", lambda t: t - 1, "held_out.kind holds numbers"),
         ("normals.pooled", lambda t: t[:, :-1], "does not fit the others"),
         ("normals.scores", lambda t: t[:3], "does not fit the others"),
-        ("labelled.label", lambda t: torch.zeros(1, dtype=torch.int64), "does not fit the others"),
+        ("labelled.label", lambda _: torch.zeros(1, dtype=torch.int64), "does not fit the others"),
     ],
 )
 def test_reserve_that_does_not_fit(

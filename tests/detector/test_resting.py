@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import run
 
 from anomem import AnoMem, Config, load
-from anomem.cli.app import main
 from anomem.config import CalibrationChoices
 from anomem.detector.calibrate import Calibration
 from anomem.detector.resting import rests_on
@@ -100,12 +100,11 @@ def test_the_command_line_tells_it_sets_it_aside_and_takes_it_back(
     model.save(out)
     table = tmp_path / "scores.csv"
     for words in (
-        ["score", str(out), str(folders["normal"]), "--out", str(table)],
-        ["adapt", str(out), "--set-aside", victim, "--out", str(out)],
-        ["adapt", str(out), "--forget", victim, "--out", str(out)],
+        ["score", out, folders["normal"], "--out", table],
+        ["adapt", out, "--set-aside", victim, "--out", out],
+        ["adapt", out, "--forget", victim, "--out", out],
     ):
-        with pytest.raises(SystemExit, match="0"):
-            main([*words, "--json"])
+        assert run(*words, "--json") == 0
         printed = capsys.readouterr().out
         told = json.loads(printed.splitlines()[-1])
         assert (told["rests_on"]["name"] == victim) == ("--set-aside" not in words)

@@ -114,7 +114,7 @@ def test_another_word_is_refused(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word, message", [("cost:0:0.1", "miss is 0.0"), ("cost:5:1", "share is 1.0")]
+    ("word", "message"), [("cost:0:0.1", "miss is 0.0"), ("cost:5:1", "share is 1.0")]
 )
 def test_costs_out_of_range_are_refused(word: str, message: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ValueError, match=message):

@@ -13,13 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from running import Command
+from running import Command, run
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from anomem import load
-from anomem.cli.app import main
 
 
 class Page:
@@ -216,8 +215,7 @@ def test_the_file_of_answers_adapts_a_model(
     rows = [f"{files[0].name},anomalous,", f"{files[-1].name},normal,", f"{files[5].name},skipped,"]
     (unlabelled / "labels.csv").write_text("\n".join(["image,answer,time", *rows, ""]))
     words = ["adapt", model_folder, "--labels", unlabelled / "labels.csv", "--out", tmp_path / "m"]
-    with pytest.raises(SystemExit, match="0"):
-        main([str(word) for word in words])
+    assert run(*words) == 0
     assert "1 anomalies and 1 normals labelled" in capsys.readouterr().out
 
 
@@ -227,42 +225,34 @@ def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
     files = [file.name for file in sorted(unlabelled.iterdir())[:3]]
     table = unlabelled / "labels.csv"
     table.write_text("\ufeffimage;answer\n" + "".join(f"{f};Anomaly\n" for f in [*files, "x.png"]))
-    words = ["adapt", str(model_folder), "--labels", str(table), "--out", str(tmp_path / "m")]
+    words = ["adapt", model_folder, "--labels", table, "--out", tmp_path / "m"]
     with warnings.catch_warnings():
         warnings.simplefilter("always")  # as on the command line
-        run(words)
+        assert run(*words) == 0
     assert "anomem: 1 labelled images are left out, as " in capsys.readouterr().err
     assert load(tmp_path / "m").bank_.labelled.label.tolist() == [1, 1, 1]
     table.write_text("image,answer\nx.png,0\n")
-    run(words, 1)
+    assert run(*words) == 1
     assert "labels.csv: no image can be read, as" in capsys.readouterr().err
     table.write_text("image,answer\nx.png,maybe\n")
-    run(words, 1)
+    assert run(*words) == 1
     assert "labels.csv, line 2 says 'maybe'" in capsys.readouterr().err
     table.unlink()
-    run(words, 1)
+    assert run(*words) == 1
     assert "labels.csv: there is no such file; check the path" in capsys.readouterr().err
-
-
-def run(words: list[str], code: int = 0) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(words)
-    assert end.value.code == code
 
 
 def test_a_table_that_cannot_be_understood_is_told_before_images_are_read(
     unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (unlabelled / "labels.csv").write_text("image,answer\nx.png,maybe\n")
-    run(["label", str(tmp_path / "no model"), str(unlabelled)], 1)
+    assert run("label", tmp_path / "no model", unlabelled) == 1
     assert "labels.csv, line 2 says 'maybe'" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_told(
     page: Page, unlabelled: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = str(urlsplit(page.address).port)
-    with pytest.raises(SystemExit, match="1"):
-        main(["label", str(model_folder), str(unlabelled), "--port", port])
+    assert run("label", model_folder, unlabelled, "--port", urlsplit(page.address).port) == 1
     assert "anomem: " in capsys.readouterr().err
     assert os.path.exists(model_folder)

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import Command
+from running import Command, run
 
 from anomem import load
-from anomem.cli.app import main
 from anomem.runtime.processes import join_processes, leads, together
 
 _ANOMEM = str(Path(sys.executable).with_name("anomem"))
@@ -71,9 +70,7 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
     assert [node.returncode for node in nodes] == [0, 0], errors
 
     words[words.index("--out") + 1] = str(tmp_path / "alone")
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 0
+    assert run(*words) == 0
     shared, alone = load(tmp_path / "model"), load(tmp_path / "alone")
     assert shared.summary_["steps"] == alone.summary_["steps"] == 100
     scores = alone.decision_function(folders["anomalous"])
