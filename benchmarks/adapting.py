@@ -23,7 +23,8 @@ import tyro
 from anomem import AnoMem, load
 from anomem.config.presets import default
 from anomem.images.combined import choose
-from anomem.images.source import ImageSource, open_images
+from anomem.images.open import open_images
+from anomem.images.source import ImageSource
 from anomem_bench.datasets import load_named
 from step import crops
 from turns import machine

@@ -29,8 +29,8 @@ from anomem import AnoMem
 from anomem.config.presets import default
 from anomem.images.framing import frame
 from anomem.images.image_set import BATCH
+from anomem.images.open import open_images
 from anomem.images.prepare import read
-from anomem.images.source import open_images
 from step import crops, passes_of
 from turns import in_turn, machine
 

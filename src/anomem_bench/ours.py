@@ -21,7 +21,7 @@ from anomem.detector.measuring import fill_bank
 from anomem.detector.score import score_features
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.model.features import extract_set
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory

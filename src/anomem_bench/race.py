@@ -12,7 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from anomem.images.image_set import ImageSet
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
 
 SLICE = 2.0

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from anomem.images.image_set import ImageSet
-from anomem.images.prepare import ImageShape, PreparedImages
+from anomem.images.prepare import PreparedImages
+from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
 from anomem_bench.race import Contender, Course, Judgement, Lane, Measures, Scores, race
 

@@ -9,7 +9,7 @@ from running import HASTY, run
 
 from anomem import AnoMem
 from anomem.bulk.partitions import Partitions, plan, score_run, settle
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 
 @pytest.fixture

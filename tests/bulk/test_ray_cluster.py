@@ -19,7 +19,7 @@ from running import run
 from anomem import load
 from anomem.bulk.partitions import Partitions, plan, score_run
 from anomem.bulk.score_table import score_table
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 pytest.importorskip("ray.data", reason="needs pip install 'anomem[ray]'")
 pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="finds workers in /proc")

@@ -19,7 +19,7 @@ from anomem.bulk.score_table import (
     total,
     write_table,
 )
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from anomem import AnoMem
 from anomem.bulk.partitions import made_by
 from anomem.bulk.score_table import score_table
 from anomem.bulk.unfinished import Unfinished, score_on
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 
 def interrupt(stage: str, done: int, total: int) -> None:

@@ -3,7 +3,7 @@ import numpy.typing as npt
 
 from anomem import AnoMem
 from anomem.cli.least_normal import least_normal
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 
 def test_strangers_among_the_normals_are_listed(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input, refuse_report
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 from anomem.report.heat import save_heat
 
 

@@ -17,8 +17,8 @@ from anomem.detector.identity import digests
 from anomem.detector.score import score_features
 from anomem.detector.threshold import FindLabelled, Promise, threshold_by
 from anomem.evaluation.evaluate import evaluate
-from anomem.images.shape import batch_to_shape
-from anomem.images.source import open_images
+from anomem.images.open import open_images
+from anomem.images.resize import batch_to_shape
 from anomem.model.features import extract
 
 Digits = dict[str, npt.NDArray[np.uint8]]

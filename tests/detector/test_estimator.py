@@ -16,7 +16,7 @@ from anomem.config import ComputeChoices
 from anomem.config.presets import default
 from anomem.detector.identity import digests
 from anomem.evaluation.metrics import auroc
-from anomem.images.shape import ImageShape, batch_to_shape
+from anomem.images.resize import ImageShape, batch_to_shape
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

@@ -18,7 +18,7 @@ from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
 from anomem.detector.fit import train_scorer
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features
-from anomem.images.shape import batch_to_shape
+from anomem.images.resize import batch_to_shape
 from anomem.model.features import Features, extract
 
 ALPHAS = [0.01, 0.05, 0.1]

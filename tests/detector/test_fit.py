@@ -14,9 +14,9 @@ from anomem.config import FramingKind, ImageChoices
 from anomem.config.presets import changed, default, pretrained, resolve
 from anomem.detector.fit import image_shape, new_framing, square_image_shape
 from anomem.detector.model_folder import load
-from anomem.images.proportions import typical_image
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.frame_shape import typical_image
+from anomem.images.open import open_images
+from anomem.images.resize import ImageShape
 from anomem.model.scorer import fuse
 from anomem_bench.methods import METHODS
 

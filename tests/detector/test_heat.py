@@ -10,7 +10,7 @@ from skimage import data
 from anomem import AnoMem, Config
 from anomem.config import FramingKind
 from anomem.detector.heat import heat_maps
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

@@ -8,8 +8,8 @@ import torch
 from anomem import AnoMem
 from anomem.detector.prototypes import Place, ScaleGallery, gallery, most_used_first, patch_of
 from anomem.images.image_set import to_float
-from anomem.images.shape import to_shape
-from anomem.images.source import open_images
+from anomem.images.open import open_images
+from anomem.images.resize import to_shape
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

@@ -15,7 +15,7 @@ from anomem.config import CalibrationChoices
 from anomem.detector.calibrate import Calibration
 from anomem.detector.resting import rests_on
 from anomem.evaluation.evaluate import evaluate
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 from anomem.report.evaluation import write_report
 
 SCORES = [4.44, 1.35, 1.22, 1.2, 0.4, 0.1, -0.3, -0.8, -1.1]

@@ -2,7 +2,7 @@ import numpy as np
 
 from anomem.evaluation.evaluate import Evaluation, groups
 from anomem.evaluation.known import Known
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 
 SCORE = np.array([-1.0, 0.9, 2.0, 3.0, 0.2, 1.1, 5.0, 1.2], np.float32)
 EXAMINED = Evaluation(

@@ -13,8 +13,8 @@ from anomem.config.presets import changed
 from anomem.detector.identity import image_digests
 from anomem.evaluation.evaluate import evaluate
 from anomem.evaluation.known import Known, known_among
+from anomem.images.open import open_images
 from anomem.images.prepare import prepare_frames
-from anomem.images.source import open_images
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

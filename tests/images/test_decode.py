@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from skimage import data
 
 from anomem.images.decode import decode, pil_to_array
-from anomem.images.opening import ImageError
+from anomem.images.errors import ImageError
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:96, 160:288]
 # What each format can hold.

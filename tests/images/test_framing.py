@@ -12,12 +12,13 @@ from skimage import data
 from anomem.config import FramingKind
 from anomem.images import framing as framing_module
 from anomem.images.combined import JoinedSource, choose
+from anomem.images.errors import ImageError
+from anomem.images.frame_shape import typical_image
 from anomem.images.framing import Box, FramedSource, Framing, assembled, boxes, cut, frame
-from anomem.images.opening import ImageError
+from anomem.images.open import open_images
 from anomem.images.prepare import prepare_frames, read
-from anomem.images.proportions import typical_image
-from anomem.images.shape import ImageShape, to_shape
-from anomem.images.source import ImageSource, open_images
+from anomem.images.resize import ImageShape, to_shape
+from anomem.images.source import ImageSource
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:60, :100]
 SQUARE = ImageShape(3, 32, 32)

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
 from anomem.images.object_store import UrlSource
-from anomem.images.opening import ImageError
+from anomem.images.open import open_images
 from anomem.images.parquet import ParquetSource
 from anomem.images.prepare import read
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.resize import ImageShape
 from anomem.images.stream import Stream
 
 

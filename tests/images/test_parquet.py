@@ -12,11 +12,11 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from anomem.images.opening import ImageError
+from anomem.images.errors import ImageError
+from anomem.images.open import open_images
 from anomem.images.parquet import ParquetSource
 from anomem.images.prepare import read
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.resize import ImageShape
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 Shard = Callable[..., Path]

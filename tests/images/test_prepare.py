@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
-from anomem.images.opening import ImageError
-from anomem.images.prepare import ImageShape, prepare, prepare_frames, read, to_shape
-from anomem.images.source import open_images
+from anomem.images.open import open_images
+from anomem.images.prepare import prepare, prepare_frames, read
+from anomem.images.resize import ImageShape, to_shape
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 CROPS = np.stack([PHOTO[row : row + 32, row : row + 40] for row in range(0, 300, 3)])

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from anomem.images.opening import ImageError
+from anomem.images.errors import ImageError
 from anomem.images.region import colour_inside, read_region, region_at
 
 LEFT = np.repeat([[True, False]], 2, axis=0)

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
+from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
-from anomem.images.opening import ImageError
-from anomem.images.shape import ImageShape
-from anomem.images.source import FileSource, open_images
+from anomem.images.local import FileSource
+from anomem.images.open import open_images
+from anomem.images.resize import ImageShape
 from anomem.images.stream import Stream
 
 FRAMING = Framing("resize", ImageShape(1, 8, 8))

@@ -9,7 +9,7 @@ import torch
 from anomem import AnoMem, Config
 from anomem.config.presets import default
 from anomem.images.image_set import to_float
-from anomem.images.shape import batch_to_shape
+from anomem.images.resize import batch_to_shape
 from anomem.model.attribution import Attribution, attribution
 from anomem.model.features import extract
 

@@ -13,7 +13,7 @@ from skimage import data
 from anomem import AnoMem, load
 from anomem.evaluation.evaluate import MOST_SHOWN, Evaluation, by_folder, evaluate, groups
 from anomem.images.combined import choose
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 from anomem.report.evaluation import write_report
 
 Folders = dict[str, Path]

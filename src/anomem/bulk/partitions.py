@@ -19,9 +19,10 @@ from anomem.bulk.score_table import Scored, score_table, scored
 from anomem.detector.estimator import AnoMem
 from anomem.detector.model_info import load_description
 from anomem.images.listing import absolute
+from anomem.images.local import FileSource
 from anomem.images.object_store import UrlSource, storage_of
 from anomem.images.parquet import ParquetSource, Rows
-from anomem.images.source import FileSource, ImageSource, StoredSource
+from anomem.images.source import ImageSource, StoredSource
 from anomem.runtime.files import write_bytes
 from anomem.runtime.printing import path_as_text
 from anomem.runtime.untrusted import parse_json

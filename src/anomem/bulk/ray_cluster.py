@@ -27,7 +27,7 @@ from ray.exceptions import RayError  # noqa: E402
 from anomem.bulk.partitions import Partitions, Run, score_run  # noqa: E402
 from anomem.bulk.score_table import Scored  # noqa: E402
 from anomem.detector.checkpoint import folder_content  # noqa: E402
-from anomem.images.budget import BUDGET  # noqa: E402
+from anomem.images.decode_memory import BUDGET  # noqa: E402
 from anomem.runtime.untrusted import one_line  # noqa: E402
 
 _CPUS = 4

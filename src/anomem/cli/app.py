@@ -26,8 +26,8 @@ from anomem.cli.arguments import (
     Score,
     parse,
 )
-from anomem.images import noise
-from anomem.images.budget import allow
+from anomem.images import complaints
+from anomem.images.decode_memory import allow
 from anomem.runtime.printing import take_any_character, tell
 
 _NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             result, code = command(arguments)
         finally:
-            if complaints := noise.told():
-                tell(f"anomem: {complaints}", error=True)
+            if heard := complaints.told():
+                tell(f"anomem: {heard}", error=True)
         if arguments.json:
             tell(json.dumps(result))
     except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
@@ -99,7 +99,7 @@ def _show_warning(
     What they warn of are tags and texts of files, and what cannot be read has an error.
     """
     if PurePath(filename).parent.name in ("PIL", "tifffile"):
-        noise.heard("Pillow" if PurePath(filename).parent.name == "PIL" else "tifffile")
+        complaints.heard("Pillow" if PurePath(filename).parent.name == "PIL" else "tifffile")
     else:
         tell(f"anomem: {message}", error=True)
 

@@ -15,7 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 from anomem.config import Config, FramingKind
 from anomem.config.presets import default, overlaid, resolve
 from anomem.detector.threshold import rule_of
-from anomem.images.budget import DEFAULT
+from anomem.images.decode_memory import DEFAULT
 
 Result = tuple[dict[str, Any], int]
 """What a command ends with: what ``--json`` prints, and the exit code."""

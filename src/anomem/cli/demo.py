@@ -19,8 +19,8 @@ from anomem.detector.identity import image_digests
 from anomem.evaluation.evaluate import Evaluation
 from anomem.evaluation.known import known_among
 from anomem.evaluation.metrics import auroc
+from anomem.images.arrays import ArraySource
 from anomem.images.prepare import prepare_frames
-from anomem.images.source import ArraySource
 from anomem.report.evaluation import write_report
 from anomem.report.heat import Row, save_table
 from anomem.runtime.progress import StageProgress

@@ -162,7 +162,7 @@ def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
 def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
     """The images to learn from, and the group of each where a pattern is given."""
     from anomem.images.listing import groups_by_pattern
-    from anomem.images.source import open_images
+    from anomem.images.open import open_images
 
     source = open_images(arguments.normal)
     return source, groups_by_pattern(source.names, arguments.group) if arguments.group else None
@@ -205,7 +205,7 @@ def adapt(arguments: Adapt) -> Result:
     from anomem.detector.checkpoint import try_model_folder
     from anomem.detector.model_folder import load
     from anomem.images.combined import JoinedSource
-    from anomem.images.source import open_images
+    from anomem.images.open import open_images
 
     try_model_folder(arguments.out)
     sources = _labelled(arguments)
@@ -247,8 +247,9 @@ def adapt(arguments: Adapt) -> Result:
 
 def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
     """The images of each label, -1 being of those to forget, from folders and a table."""
-    from anomem.images.combined import refuse_shared
-    from anomem.images.source import FileSource, open_images
+    from anomem.images.labels import refuse_shared
+    from anomem.images.local import FileSource
+    from anomem.images.open import open_images
     from anomem.labelling.answers import AnswerFile
     from anomem.labelling.learning import missing
 

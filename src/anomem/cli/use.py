@@ -28,7 +28,8 @@ def score(arguments: Score) -> Result:
     from anomem.bulk.unfinished import Unfinished, score_on
     from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input
     from anomem.detector.model_folder import load
-    from anomem.images.source import FileSource, open_images
+    from anomem.images.local import FileSource
+    from anomem.images.open import open_images
     from anomem.runtime.files import try_file, try_folder
 
     check_table(arguments.out)
@@ -77,7 +78,7 @@ def _score_on_ray(arguments: Score) -> Result:
     from anomem.cli.outputs import refuse_input
     from anomem.detector.model_folder import load
     from anomem.images.listing import absolute
-    from anomem.images.source import open_images
+    from anomem.images.open import open_images
 
     source = open_images([absolute(path) for path in arguments.images])
     # A rule that is refused or warns does so once, here, and not in each worker.
@@ -113,7 +114,7 @@ def _write_heat_maps(
 ) -> list[str]:
     """Write the heat map of each image to its file; what came of those that failed."""
     from anomem.detector.heat import heat_maps
-    from anomem.images.source import FileSource
+    from anomem.images.local import FileSource
     from anomem.report.heat import save_heat
     from anomem.report.pictures import in_colours
 
@@ -140,9 +141,9 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.evaluation.intervals import detection_intervals
     from anomem.evaluation.localisation import localise
     from anomem.evaluation.metrics import detection_metrics
-    from anomem.images.combined import refuse_shared
+    from anomem.images.labels import refuse_shared
     from anomem.images.masks import mask_files
-    from anomem.images.source import open_images
+    from anomem.images.open import open_images
     from anomem.report.evaluation import write_report
     from anomem.runtime.files import try_file
 
@@ -218,7 +219,7 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.detector.model_folder import load
     from anomem.detector.prototypes import gallery
     from anomem.images.framing import frame
-    from anomem.images.source import open_images
+    from anomem.images.open import open_images
     from anomem.report.gallery import Recalled, write_gallery
     from anomem.runtime.files import try_folder
 

@@ -32,10 +32,11 @@ from anomem.detector.measuring import (
 )
 from anomem.detector.streamed import streamed_images
 from anomem.detector.training_images import TrainingImages
-from anomem.images.combined import check_labels, choose, with_anomalies
+from anomem.images.combined import choose
 from anomem.images.framing import Framing
+from anomem.images.labels import check_labels, with_anomalies
+from anomem.images.open import open_images
 from anomem.images.prepare import prepare_frames
-from anomem.images.source import open_images
 from anomem.images.stream import check_streaming
 from anomem.model.pretrained_weights import weights_file
 from anomem.runtime.device import give_back_freed_memory, make_fabric, threads_given_back

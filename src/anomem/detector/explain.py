@@ -14,8 +14,9 @@ from anomem.detector.heat import Unusual, enlarged
 from anomem.detector.score import score_features
 from anomem.images.framing import Box, Framing, assembled, boxes, frame
 from anomem.images.image_set import floats_on
+from anomem.images.open import open_images
 from anomem.images.prepare import read
-from anomem.images.source import ImageSource, open_images
+from anomem.images.source import ImageSource
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
 from anomem.model.heat import HeatModel, place_maps

@@ -24,9 +24,7 @@ from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, frame_digests
 from anomem.detector.training_images import TrainingImages
-from anomem.images.framing import Framing, around_region
-from anomem.images.image_set import Chosen, floats_on, to_float
-from anomem.images.proportions import (
+from anomem.images.frame_shape import (
     TypicalImage,
     proportionate,
     proportionate_shape,
@@ -34,8 +32,10 @@ from anomem.images.proportions import (
     typical_image,
     what_is_lost,
 )
+from anomem.images.framing import Framing, around_region
+from anomem.images.image_set import Chosen, floats_on, to_float
 from anomem.images.region import Region, read_region
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.encoder import stride_of
 from anomem.model.network import MultiScaleMemory

@@ -27,7 +27,7 @@ from anomem.detector.threshold import (
     threshold_by,
 )
 from anomem.images.framing import Framing
-from anomem.images.source import open_images
+from anomem.images.open import open_images
 from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
 from anomem.model.scorer import Scorer

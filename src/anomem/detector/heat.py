@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from anomem.images.combined import choose
+from anomem.images.errors import ImageError, named
 from anomem.images.framing import Box, Framing, assembled, boxes, frame
-from anomem.images.opening import ImageError, named
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
 from anomem.model.heat import HeatModel, PlaceMaps, place_maps

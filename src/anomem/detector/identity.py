@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from anomem.detector.hold_out import FEWEST_NORMALS
+from anomem.images.arrays import ArraySource, DatasetSource, ListSource
 from anomem.images.framing import Framing
 from anomem.images.image_set import Chosen, ImageSet, batches
 from anomem.images.near_copies import near_copies
 from anomem.images.prepare import PreparedFrames, prepare_frames
-from anomem.images.source import ArraySource, DatasetSource, ImageSource, ListSource
+from anomem.images.source import ImageSource
 
 
 @dataclass(frozen=True)

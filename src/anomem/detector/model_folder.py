@@ -18,7 +18,7 @@ from anomem.detector.feature_bank import FeatureBank, check_kept
 from anomem.detector.measuring import new_heat
 from anomem.detector.model_info import Described, damaged
 from anomem.images.region import Region
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric

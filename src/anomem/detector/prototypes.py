@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from anomem.detector.explain import scale_names
 from anomem.images.image_set import floats_on
 from anomem.images.prepare import read
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory

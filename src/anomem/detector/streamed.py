@@ -11,11 +11,13 @@ from anomem.detector.copies import tell_copies
 from anomem.detector.hold_out import hold_out_some
 from anomem.detector.identity import full_digests, identities
 from anomem.detector.training_images import TrainingImages
-from anomem.images.combined import choose, refuse_shared
+from anomem.images.combined import choose
 from anomem.images.framing import Framing, frame
 from anomem.images.image_set import Chosen, evenly
+from anomem.images.labels import refuse_shared
+from anomem.images.open import open_images
 from anomem.images.prepare import PreparedFrames, PreparedImages, prepare_frames, read
-from anomem.images.source import ImageSource, StoredSource, open_images
+from anomem.images.source import ImageSource, StoredSource
 from anomem.images.stream import Stream
 from anomem.training.ranks import Ranks
 

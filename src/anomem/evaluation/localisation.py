@@ -11,8 +11,8 @@ import numpy.typing as npt
 from skimage.transform import resize
 
 from anomem.evaluation.pixels import pixel_metrics
+from anomem.images.errors import times
 from anomem.images.masks import read_mask
-from anomem.images.opening import times
 
 LONGEST = 256
 """Pixels of the longer side at which maps are measured."""

@@ -1,15 +1,21 @@
 """What a list, a Dataset or an array holds, as an image; and what is wrong with it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
 
 from anomem.images.decode import pil_to_array
-from anomem.images.opening import ImageError, times
+from anomem.images.errors import ImageError, times
+from anomem.images.source import ImageSource
+from anomem.runtime.untrusted import one_line
 
 
 def to_array(image: object, name: str) -> npt.NDArray[Any]:
@@ -80,3 +86,76 @@ def shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
     if len(shape) == 4 and shape[1] in (1, 3):
         return "has its channels first", "move them last, X.transpose(0, 2, 3, 1)"
     return f"has the shape {given}", "give N x H x W x 3, N x H x W x 1 or N x H x W"
+
+
+class ArraySource(ImageSource):
+    """Images of one size in one array.
+
+    Attributes:
+        array: N x H x W x C, C in {1, 3}, uint8 or uint16, not copied from what was given.
+    """
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        """Check the array, N x H x W x 3, N x H x W x 1 or N x H x W."""
+        if problem := dtype_problem(array.dtype):
+            raise TypeError(f"The array {problem[0]}; {problem[1]}.")
+        if problem := shape_problem(array.shape):
+            raise ValueError(f"The array {problem[0]}; {problem[1]}.")
+        array = array[..., None] if array.ndim == 3 else array
+        self.array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        self.names = _numbered(len(array))
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """One image, a view into the array."""
+        image: npt.NDArray[Any] = self.array[index]
+        return image
+
+
+class ListSource(ImageSource):
+    """A list of Pillow images, or of arrays of differing sizes."""
+
+    def __init__(self, images: Sequence[Image.Image | npt.NDArray[Any]]) -> None:
+        """Keep the images; they are checked when asked for."""
+        self._images = images
+        self._lock = Lock()
+        self.names = _numbered(len(images))
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Convert one image."""
+        with self._lock:  # Pillow may still have to load it from its file
+            return to_array(self._images[index], self.names[index])
+
+
+class DatasetSource(ImageSource):
+    """A map-style torch Dataset whose items are an image or a tuple that begins with one."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        """Keep the data set; its items are checked when asked for."""
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+            raise TypeError(
+                f"{type(dataset).__name__} has no length or no items by number; "
+                "give a map-style Dataset with __len__ and __getitem__."
+            )
+        length = len(dataset)
+        if length == 0:
+            raise ValueError(f"The {type(dataset).__name__} is empty; give at least one image.")
+        self._dataset = dataset
+        self._lock = Lock()
+        self.names = _numbered(length)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Get one item and convert its image."""
+        name = self.names[index]
+        try:
+            with self._lock:  # a Dataset promises no thread safety
+                item = self._dataset[range(len(self))[index]]
+        except Exception as error:
+            reason = f"the Dataset raised {type(error).__name__} ({one_line(error)})"
+            raise ImageError(name, reason, "mend that item or leave it out") from error
+        if isinstance(item, tuple | list) and item:
+            item = item[0]
+        return to_array(item, name)
+
+
+def _numbered(count: int) -> list[str]:
+    return [f"image {index}" for index in range(count)]

@@ -1,6 +1,8 @@
 """One file to one array: every format and bit depth, and a clear word for every bad file."""
 
 import io
+import os
+import stat
 import struct
 import warnings
 from contextlib import suppress
@@ -13,11 +15,10 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from anomem.images import tiff
-from anomem.images.budget import BUDGET
-from anomem.images.costs import file_cost, image_cost, size_problem, viewed
+from anomem.images.complaints import count_noise, heard
+from anomem.images.decode_memory import BUDGET, file_cost, image_cost, size_problem, viewed
+from anomem.images.errors import AGAIN, ImageError
 from anomem.images.layers import GREY_16, Layers, layers_of, orientation_of
-from anomem.images.noise import count_noise, heard
-from anomem.images.opening import AGAIN, ImageError, open_file
 from anomem.images.png import deep_png, is_deep, without_texts
 from anomem.runtime.untrusted import one_line
 
@@ -102,6 +103,36 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
         raise
     except Exception as error:
         raise _damaged(name, error) from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file that is not empty.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
+    name = str(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(name, "this is a folder, not an image", "give the files in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(name, "this is a device or a pipe", "give a regular file")
+        if status.st_size == 0:
+            raise ImageError(name, "the file is empty (0 bytes)", AGAIN)
+        return path.open("rb")
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            reason = f"the link points to {os.readlink(path)}, which does not exist"
+            raise ImageError(name, reason, "restore that file or remove the link") from error
+        raise ImageError(name, "there is no such file", "check the path") from error
+    except PermissionError as error:
+        raise ImageError(name, "permission denied", "let this user read the file") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = f"the file cannot be opened ({one_line(error)})"
+        raise ImageError(name, reason, "check the path") from error
 
 
 def _told(file: BinaryIO, name: str, least: int | None) -> Layers:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.config import FramingKind
-from anomem.images.opening import ImageError, named
+from anomem.images.arrays import ArraySource
+from anomem.images.errors import ImageError, named
 from anomem.images.region import Region, colour_inside, region_at
-from anomem.images.resampling import resampled
-from anomem.images.shape import ImageShape, rounded
-from anomem.images.source import ArraySource, ImageSource
+from anomem.images.resize import ImageShape, resampled, rounded
+from anomem.images.source import ImageSource
 
 _OVERLAP = 0.25
 """Least share of a tile that its neighbour sees too."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from anomem.images.costs import viewed
-from anomem.images.opening import ImageError
+from anomem.images.decode_memory import viewed
+from anomem.images.errors import ImageError
 
 Pixels = npt.NDArray[Any]
 

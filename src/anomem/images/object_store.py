@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import Any
 
+import numpy.typing as npt
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
-from anomem.images.blocks import BLOCK, BlockSource
+from anomem.images.decode import decode_bytes
+from anomem.images.errors import AGAIN, ImageError
 from anomem.images.listing import (
     is_meant,
     left_out,
@@ -18,7 +23,7 @@ from anomem.images.listing import (
     readings,
     tell_unreadable,
 )
-from anomem.images.opening import AGAIN, ImageError
+from anomem.images.source import StoredSource
 from anomem.runtime.untrusted import one_line
 
 _CHANGING = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -118,6 +123,57 @@ def version_of(entry: Mapping[str, Any]) -> str:
     """What a storage says of a file that changes with its content: size, and tag or time."""
     changing = next((str(entry[name]) for name in _CHANGING if entry.get(name)), "")
     return f"{entry.get('size')}-{changing}"
+
+
+BLOCK = 16
+"""Images fetched at a time: enough to hide that each fetch waits, few enough to be kept."""
+
+
+class BlockSource(StoredSource):
+    """Encoded images, the last four blocks kept: threads that read in order fetch each once."""
+
+    def __init__(self) -> None:
+        """Keep no block yet."""
+        self._lock = Lock()
+        self._kept: deque[tuple[object, Sequence[bytes | ImageError]]] = deque(maxlen=4)
+
+    @abstractmethod
+    def _place(self, index: int) -> tuple[Any, int]:
+        """The key of the block of one image, and its position there; IndexError beyond the last."""
+
+    @abstractmethod
+    def _fetch(self, key: Any) -> Sequence[bytes | ImageError]:
+        """A block; called by one thread at a time."""
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Decode one image."""
+        return decode_bytes(self.encoded(index), self.names[index])
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """Decode one image, a JPEG at a reduced size."""
+        return decode_bytes(self.encoded(index), self.names[index], least)
+
+    def encoded(self, index: int) -> bytes:
+        """What the file of one image would hold.
+
+        Raises:
+            ImageError: There is no such image.
+            OSError: The block cannot be fetched, which says nothing of the image.
+        """
+        key, position = self._place(index)
+        content = self._block(key)[position]
+        if isinstance(content, ImageError):
+            raise ImageError(*content.args)  # a fresh one, as a raised one holds on to its frames
+        return content
+
+    def _block(self, key: object) -> Sequence[bytes | ImageError]:
+        with self._lock:
+            for known, block in self._kept:
+                if known == key:
+                    return block
+            block = self._fetch(key)
+            self._kept.append((key, block))
+            return block
 
 
 class UrlSource(BlockSource):

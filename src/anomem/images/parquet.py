@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from anomem.images.blocks import BLOCK, BlockSource
+from anomem.images.errors import AGAIN, ImageError
 from anomem.images.listing import protocol_of
-from anomem.images.object_store import storage_of, version_of
-from anomem.images.opening import AGAIN, ImageError
+from anomem.images.object_store import BLOCK, BlockSource, storage_of, version_of
 from anomem.runtime.untrusted import one_line
 
 _COLUMN = "image"

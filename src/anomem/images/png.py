@@ -9,8 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import PngImagePlugin
 
-from anomem.images.budget import BUDGET
-from anomem.images.costs import deep_png_cost
+from anomem.images.decode_memory import BUDGET, deep_png_cost
 from anomem.images.layers import Layers, orientation_of, strips
 
 # How Pillow unpacks 16-bit PNG by colour type: the high bytes, then the low bytes of RGB and RGBA;

@@ -13,22 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.images.budget import BUDGET
+from anomem.images.arrays import ArraySource
+from anomem.images.decode_memory import BUDGET
+from anomem.images.errors import ImageError, named
 from anomem.images.framing import Framing, frame
-from anomem.images.opening import ImageError, named
-from anomem.images.shape import ImageShape, batch_to_shape, to_shape
-from anomem.images.source import ArraySource, ImageSource
-
-__all__ = [
-    "Batch",
-    "ImageShape",
-    "PreparedFrames",
-    "PreparedImages",
-    "prepare",
-    "prepare_frames",
-    "read",
-    "to_shape",
-]
+from anomem.images.resize import ImageShape, batch_to_shape, to_shape
+from anomem.images.source import ImageSource
 
 _CHUNK = 256  # images
 

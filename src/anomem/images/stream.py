@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anomem.images.errors import ImageError
 from anomem.images.framing import Framing, frame
-from anomem.images.opening import ImageError
 from anomem.images.prepare import read
 from anomem.images.source import EncodedSource, ImageSource, StoredSource
 

@@ -8,10 +8,9 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
-from anomem.images.budget import BUDGET
-from anomem.images.costs import deep_cost, size_problem
+from anomem.images.decode_memory import BUDGET, deep_cost, size_problem
+from anomem.images.errors import AGAIN, ImageError
 from anomem.images.layers import DEPTHS, Layers
-from anomem.images.opening import AGAIN, ImageError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 APART = "save each as an image of its own"

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anomem.detector.estimator import AnoMem
+from anomem.images.decode import open_file
+from anomem.images.errors import ImageError
 from anomem.images.framing import Framing, frame
-from anomem.images.opening import ImageError, open_file
+from anomem.images.local import FileSource
 from anomem.images.prepare import read
-from anomem.images.source import FileSource
 
 
 def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import torch
 from anomem.detector.calibrate import p_values
 from anomem.detector.estimator import AnoMem
 from anomem.detector.score import extract_source, highest_frames, score_features
-from anomem.images.source import FileSource
+from anomem.images.local import FileSource
 from anomem.labelling.answers import Answer, AnswerFile
 from anomem.labelling.learning import learn_from
 from anomem.labelling.order import anomalies_among, most_telling_first

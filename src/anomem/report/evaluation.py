@@ -31,7 +31,7 @@ from anomem.evaluation.intervals import (
 from anomem.evaluation.metrics import detection_metrics
 from anomem.images.combined import choose
 from anomem.images.framing import frame
-from anomem.images.source import FileSource
+from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.gallery import alternative_text, heading, in_words, strip
 from anomem.report.heat import coloured, overlaid

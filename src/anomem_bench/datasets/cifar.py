@@ -12,7 +12,7 @@ import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100  # type: ignore[import-untyped]
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
-from anomem.images.source import ArraySource
+from anomem.images.arrays import ArraySource
 from anomem_bench.datasets.parquet import is_parquet, parquet, read_parquet
 from anomem_bench.datasets.parts import Part, Parts
 

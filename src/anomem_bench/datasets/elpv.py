@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anomem.images.source import ArraySource
+from anomem.images.arrays import ArraySource
 from anomem_bench.datasets.parts import Part, Parts
 
 _CLASSES = ("functional", "possibly defective", "likely defective", "defective")

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.images.listing import list_images
-from anomem.images.source import FileSource, ImageSource
+from anomem.images.local import FileSource
+from anomem.images.source import ImageSource
 from anomem_bench.datasets.parts import Part, Parts, first, part_of_files
 
 _CUB = "https://data.caltech.edu/records/65de6-vp158"

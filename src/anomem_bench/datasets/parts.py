@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.images.combined import choose
-from anomem.images.source import FileSource, ImageSource
+from anomem.images.local import FileSource
+from anomem.images.source import ImageSource
 
 NORMAL = ("good", "normal", "ok", "functional", "bona fide")
 """What sets call their normal class."""

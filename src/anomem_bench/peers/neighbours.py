@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from anomem.images.image_set import ImageSet
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
 from anomem_bench.peers.peer import Peer, PeerNetwork

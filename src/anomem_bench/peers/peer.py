@@ -18,9 +18,9 @@ from anomem.config import Config, PseudoChoices
 from anomem.config.presets import resolve
 from anomem.detector.fit import NORMALISATION_SAMPLE, square_image_shape
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
+from anomem.images.open import open_images
 from anomem.images.prepare import prepare
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.runtime.device import make_fabric
 from anomem.training.averaging import WeightAverage

@@ -9,11 +9,11 @@ import numpy as np
 
 from anomem.evaluation.metrics import ood_metrics
 from anomem.images.combined import choose
-from anomem.images.proportions import square_shape, typical_image
-from anomem.images.reencoded import ReencodedSource, jpeg_of
+from anomem.images.frame_shape import square_shape, typical_image
 from anomem.images.source import ImageSource
 from anomem_bench.judging import judge_each_test
 from anomem_bench.protocols.all_normal import AllNormal
+from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
 from anomem_bench.race import Contender, Judgement
 from anomem_bench.split import Cell, Exam, Split
 

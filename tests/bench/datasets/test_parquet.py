@@ -8,7 +8,7 @@ import pytest
 from skimage import data
 
 from anomem.images.decode import decode_bytes
-from anomem.images.opening import ImageError
+from anomem.images.errors import ImageError
 from anomem_bench.datasets import load_named
 from anomem_bench.datasets.parquet import read_parquet
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from anomem.images.source import ArraySource
+from anomem.images.arrays import ArraySource
 from anomem_bench.datasets import Part
 
 

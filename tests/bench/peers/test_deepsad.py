@@ -11,7 +11,7 @@ from anomem import Config
 from anomem.config import EncoderChoices, Stage1Choices
 from anomem.images.image_set import to_float
 from anomem.images.prepare import PreparedImages
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
 from anomem_bench.peers.deepsad import DeepSAD, Hypersphere, semi_supervised_loss
 

@@ -9,7 +9,8 @@ from torch.nn.functional import normalize
 
 from anomem import Config
 from anomem.images.image_set import to_float
-from anomem.images.prepare import ImageShape, PreparedImages
+from anomem.images.prepare import PreparedImages
+from anomem.images.resize import ImageShape
 from anomem.training.draws import Chance, seeded
 from anomem.training.optimisation import Clock
 from anomem.training.views import random_view

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from anomem import Config
 from anomem.config import EncoderChoices, ImageChoices, Stage1Choices
 from anomem.images.prepare import PreparedImages
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
 from anomem_bench.peers.deepsad import DeepSAD

@@ -6,7 +6,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from anomem.images.prepare import ImageShape, PreparedImages
+from anomem.images.prepare import PreparedImages
+from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
 from anomem_bench.methods import Method
 from anomem_bench.ours import Ours

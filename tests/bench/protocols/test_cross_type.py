@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from anomem.evaluation.metrics import attack_metrics, auroc
+from anomem.images.arrays import ArraySource
 from anomem.images.image_set import ImageSet
-from anomem.images.source import ArraySource, ImageSource
+from anomem.images.source import ImageSource
 from anomem_bench.datasets import Part, Parts, load_named
 from anomem_bench.methods import METHODS, methods_named
 from anomem_bench.protocols.cross_type import CrossType

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from anomem.images.reencoded import jpeg_of
-from anomem.images.source import ArraySource, FileSource
+from anomem.images.arrays import ArraySource
+from anomem.images.local import FileSource
 from anomem_bench.datasets import Part, Parts, load_named
 from anomem_bench.methods import methods_named
 from anomem_bench.protocols.ood import Ood
+from anomem_bench.protocols.reencoded import jpeg_of
 from anomem_bench.runner import Entry, run_protocol
 from anomem_bench.split import Caps
 

@@ -17,8 +17,11 @@ from skimage import data
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from anomem.images.opening import ImageError
-from anomem.images.source import ArraySource, FileSource, ImageSource, open_images
+from anomem.images.arrays import ArraySource
+from anomem.images.errors import ImageError
+from anomem.images.local import FileSource
+from anomem.images.open import open_images
+from anomem.images.source import ImageSource
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:24, 160:192]
 

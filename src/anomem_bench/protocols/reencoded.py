@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from anomem.images.decode import decode_bytes
-from anomem.images.shape import ImageShape, to_shape
+from anomem.images.resize import ImageShape, to_shape
 from anomem.images.source import ImageSource
 
 _JPEG = b"\xff\xd8\xff"

@@ -1,13 +1,9 @@
-"""A path to an open file, and the error that tells what is wrong with an image."""
+"""The error that tells what is wrong with an image, and what to do about it."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
 
 from anomem.runtime.untrusted import one_line
 
@@ -31,36 +27,6 @@ class ImageError(ValueError):
     def __str__(self) -> str:
         """The sentence: name, reason and mend."""
         return f"{self.name}: {self.reason}; {self.mend}."
-
-
-def open_file(path: Path) -> BinaryIO:
-    """Open a regular file that is not empty.
-
-    Raises:
-        ImageError: it cannot be opened.
-    """
-    name = str(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(name, "this is a folder, not an image", "give the files in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(name, "this is a device or a pipe", "give a regular file")
-        if status.st_size == 0:
-            raise ImageError(name, "the file is empty (0 bytes)", AGAIN)
-        return path.open("rb")
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            reason = f"the link points to {os.readlink(path)}, which does not exist"
-            raise ImageError(name, reason, "restore that file or remove the link") from error
-        raise ImageError(name, "there is no such file", "check the path") from error
-    except PermissionError as error:
-        raise ImageError(name, "permission denied", "let this user read the file") from error
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = f"the file cannot be opened ({one_line(error)})"
-        raise ImageError(name, reason, "check the path") from error
 
 
 @contextmanager

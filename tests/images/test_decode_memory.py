@@ -12,8 +12,8 @@ from threading import Lock
 import pytest
 from PIL import Image
 
-from anomem.images.budget import GIGABYTE, Budget, allow
-from anomem.images.opening import ImageError
+from anomem.images.decode_memory import GIGABYTE, Budget, allow
+from anomem.images.errors import ImageError
 
 
 def test_threads_take_no_more_than_there_is() -> None:
@@ -80,8 +80,8 @@ resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)
 from PIL import Image
 from anomem.images.framing import Framing, frame
 from anomem.images.prepare import read
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.resize import ImageShape
+from anomem.images.open import open_images
 
 def highest():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1])

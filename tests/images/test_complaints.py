@@ -5,9 +5,9 @@ from PIL import Image
 from running import Command
 from skimage import data
 
-from anomem.images import noise
+from anomem.images import complaints
 from anomem.images.decode import decode
-from anomem.images.opening import ImageError
+from anomem.images.errors import ImageError
 
 
 @pytest.fixture
@@ -25,23 +25,23 @@ def damaged(tmp_path: Path) -> Path:
 def test_what_libtiff_says_is_counted_and_not_passed_on(
     damaged: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    noise.told()
+    complaints.told()
     with pytest.raises(ImageError, match="damaged"):
         decode(damaged)
     assert capfd.readouterr() == ("", "")
-    told = noise.told()
+    told = complaints.told()
     assert told is not None and "libtiff" in told and told.endswith(".") and "\n" not in told
-    assert noise.told() is None
+    assert complaints.told() is None
 
 
 def test_what_tifffile_logs_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
     import logging
 
-    noise.told()
+    complaints.told()
     logging.getLogger("tifffile").error("a tag is odd")
-    noise.heard("tifffile", 2)
+    complaints.heard("tifffile", 2)
     assert capfd.readouterr().err == ""
-    assert "(lines: tifffile 3)" in str(noise.told())
+    assert "(lines: tifffile 3)" in str(complaints.told())
 
 
 def test_a_command_tells_of_it_in_one_line(damaged: Path, model_folder: Path) -> None:

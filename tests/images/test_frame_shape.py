@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from anomem.images.opening import ImageError
-from anomem.images.proportions import (
+from anomem.images.errors import ImageError
+from anomem.images.frame_shape import (
     TypicalImage,
     proportionate,
     proportionate_shape,
@@ -13,8 +13,8 @@ from anomem.images.proportions import (
     typical_image,
     what_is_lost,
 )
-from anomem.images.shape import ImageShape
-from anomem.images.source import open_images
+from anomem.images.open import open_images
+from anomem.images.resize import ImageShape
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 

@@ -6,10 +6,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from anomem.images.arrays import ArraySource
 from anomem.images.combined import choose
-from anomem.images.reencoded import ReencodedSource, jpeg_of
-from anomem.images.shape import ImageShape
-from anomem.images.source import ArraySource, EncodedSource, FileSource
+from anomem.images.local import FileSource
+from anomem.images.resize import ImageShape
+from anomem.images.source import EncodedSource
+from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
 
 CAT = data.chelsea()[:64, :64]
 

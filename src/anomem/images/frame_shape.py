@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomem.images.errors import ImageError, named, times
 from anomem.images.layers import strips
-from anomem.images.opening import ImageError, named, times
-from anomem.images.shape import ImageShape
+from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 
 _STEP, _SHORTEST = 8, 16

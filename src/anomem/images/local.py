@@ -1,0 +1,50 @@
+"""Image files of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from anomem.images.decode import decode, open_file
+from anomem.images.source import StoredSource
+
+
+class FileSource(StoredSource):
+    """Image files."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """Keep the paths; the files are opened when asked for."""
+        self._paths = list(paths)
+        self.names = [str(path) for path in paths]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        """Decode one file."""
+        return decode(self._paths[index])
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """Decode one file, a JPEG at a reduced size."""
+        return decode(self._paths[index], least)
+
+    def encoded(self, index: int) -> bytes:
+        """The content of one file."""
+        with open_file(self._paths[index]) as file:
+            return file.read()
+
+    def part(self, start: int, stop: int) -> FileSource:
+        """Some of the files."""
+        return FileSource(self._paths[start:stop])
+
+    def versions(self) -> list[str]:
+        """Size and time of each file."""
+        return [_version(path) for path in self._paths]
+
+
+def _version(path: Path) -> str:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
