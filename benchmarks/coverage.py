@@ -26,7 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem import AnoMem
-from anomem.config.presets import changed, default
+from anomem.config.mapping import changed
+from anomem.config.presets import default
 from anomem.detector.fit import new_scorer
 from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc

@@ -22,7 +22,8 @@ import torch
 import tyro
 
 from anomem import AnoMem
-from anomem.config.presets import changed, default
+from anomem.config.mapping import changed
+from anomem.config.presets import default
 from anomem.evaluation.metrics import auroc
 from anomem.images.combined import JoinedSource
 from anomem.images.source import ImageSource

@@ -36,7 +36,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from anomem import AnoMem
-from anomem.config.presets import changed, default
+from anomem.config.mapping import changed
+from anomem.config.presets import default
 from anomem.images.image_set import to_float
 from anomem.model.encoder import Encoder
 from anomem.report.colours import BLUE, GREEN, VERMILION

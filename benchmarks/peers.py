@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from anomem.config.presets import changed
+from anomem.config.mapping import changed
 from anomem_bench.datasets import load_named
 from anomem_bench.methods import METHODS
 from anomem_bench.protocols.one_vs_all import OneVsAll

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from anomem.config import presets
+from anomem.config.mapping import changed
 from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import one_class_scores
@@ -167,9 +168,7 @@ def test_eq_5_and_6_score_what_is_not_recollected() -> None:
 
 def test_eq_7_is_an_mlp_on_the_mean_over_places() -> None:
     torch.manual_seed(6)
-    network = MultiScaleMemory(
-        presets.changed(PAPER, {"encoder__name": "resnet10t", "encoder__width": 4})
-    )
+    network = MultiScaleMemory(changed(PAPER, {"encoder__name": "resnet10t", "encoder__width": 4}))
     widths = network.pooled_widths
     deviations = [torch.randn(2, c, 2, 3) for c in widths]
     heads = Heads(widths, 5)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from anomem.config import Config
-from anomem.config.presets import changed, default, flat, paper, pretrained
+from anomem.config.mapping import changed, flat
+from anomem.config.presets import default, paper, pretrained
 from anomem_bench.ours import Memory, Ours
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from anomem.config import Config, ViewChoices
-from anomem.config.presets import changed, flat
+from anomem.config.mapping import changed, flat
 from anomem_bench.datasets import load_named
 from anomem_bench.methods import METHODS, methods_named
 from anomem_bench.protocols.one_vs_all import OneVsAll

@@ -11,7 +11,8 @@ from skimage import data
 
 from anomem import AnoMem, Config
 from anomem.config import FramingKind, ImageChoices
-from anomem.config.presets import changed, default, pretrained, resolve
+from anomem.config.mapping import changed
+from anomem.config.presets import default, pretrained, resolve
 from anomem.detector.fit import image_shape, new_framing, square_image_shape
 from anomem.detector.model_folder import load
 from anomem.images.frame_shape import typical_image

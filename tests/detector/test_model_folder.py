@@ -13,7 +13,7 @@ from timm.models import create_model, save_for_hf
 from torch import Tensor
 
 from anomem import AnoMem, Config
-from anomem.config.presets import changed
+from anomem.config.mapping import changed
 from anomem.detector.model_folder import load
 
 HOSTILE = Path(__file__).with_name("hostile_models.py")

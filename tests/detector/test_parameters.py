@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from anomem import AnoMem, Config
-from anomem.config.presets import flat
+from anomem.config.mapping import flat
 
 OTHER_CHOICES: dict[str, Any] = {
     "images__size": (24, 32),
@@ -40,7 +40,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "views__saturation": 0.0,
     "views__blur": 0.0,
     "views__noise": 0.0,
-    "pseudo__kinds": ("noise", "cutpaste_scar"),
+    "pseudo__kinds": ("rotate270",),
     "pseudo__share": 0.5,
     "pseudo__patched": 0.25,
     "stage1__epochs": 3.0,

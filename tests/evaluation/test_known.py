@@ -9,7 +9,7 @@ from PIL import Image
 
 from anomem import AnoMem, Config
 from anomem.config import FramingKind
-from anomem.config.presets import changed
+from anomem.config.mapping import changed
 from anomem.detector.identity import image_digests
 from anomem.evaluation.evaluate import evaluate
 from anomem.evaluation.known import Known, known_among

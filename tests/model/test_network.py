@@ -28,7 +28,7 @@ def network_of(
             encoder=EncoderChoices(width=4, stem_stride=1, scales=scales),
             memory=MemoryChoices(sizes=(6, 5, 4)[: len(scales)], unit_norm=unit_norm),
             loss=LossChoices(sampling_ratios=(1.0,) * len(scales), kind_weight=kind_weight),
-            pseudo=PseudoChoices(kinds=("rotate90", "noise")),
+            pseudo=PseudoChoices(kinds=("rotate90", "rotate180")),
             score=ScoreChoices(mahalanobis=mahalanobis),
         )
     )

@@ -35,7 +35,7 @@ def choices(preset: str) -> Config:
         config,
         encoder=_ENCODER,
         memory=replace(config.memory, sizes=(32, 16)),
-        pseudo=replace(config.pseudo, kinds=("rotate90", "cutpaste", "noise")),
+        pseudo=replace(config.pseudo, kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(batch=16, learning_rate=0.02, averaging=0.9, anomaly_share=0.25),
     )
 

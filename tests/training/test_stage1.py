@@ -25,7 +25,7 @@ CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),
     memory=MemoryChoices(sizes=(8, 6), beta=10.0),
     loss=LossChoices(temperature=0.2, soft_class=10.0, kind_weight=0.5, patch_weight=0.5),
-    pseudo=PseudoChoices(kinds=("rotate90", "cutpaste")),
+    pseudo=PseudoChoices(kinds=("rotate90", "rotate270")),
     stage1=Stage1Choices(batch=24, learning_rate=0.05, averaging=0.5),
 )
 STEPS = 12

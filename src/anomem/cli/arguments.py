@@ -13,7 +13,8 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from anomem.config import Config, FramingKind
-from anomem.config.presets import default, overlaid, resolve
+from anomem.config.mapping import overlaid
+from anomem.config.presets import default, resolve
 from anomem.detector.threshold import rule_of
 from anomem.images.decode_memory import DEFAULT
 

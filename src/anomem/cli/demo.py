@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from anomem.cli.demo_images import DemoImages, demo_images, thumbnail_auroc
 from anomem.config import Config
-from anomem.config.presets import changed, default
+from anomem.config.mapping import changed
+from anomem.config.presets import default
 from anomem.detector.estimator import AnoMem
 from anomem.detector.identity import image_digests
 from anomem.evaluation.evaluate import Evaluation

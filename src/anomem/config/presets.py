@@ -1,12 +1,10 @@
-"""Presets by name, and configurations read from, and written as, plain mappings."""
+"""Presets by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from anomem.config import (
+from anomem.config.choices import (
     Config,
     EncoderChoices,
     ImageChoices,
@@ -106,60 +104,3 @@ def resolve(config: str | Config) -> Config:
     if config not in PRESETS:
         raise ValueError(f"there is no preset {config!r}; choose from {', '.join(PRESETS)}.")
     return PRESETS[config]()
-
-
-def flat(config: Config) -> dict[str, Any]:
-    """Every choice by its path, ``{"memory__beta": 2.0, ...}``."""
-    return {
-        f"{group.name}__{choice.name}": getattr(getattr(config, group.name), choice.name)
-        for group in fields(config)
-        for choice in fields(getattr(config, group.name))
-    }
-
-
-def changed(config: Config, choices: Mapping[str, Any]) -> Config:
-    """The configuration with some choices changed, by path as :func:`flat` gives them.
-
-    Raises:
-        ValueError: There is no such choice, or its value is out of range.
-    """
-    unknown = sorted(set(choices) - set(flat(config)))
-    if unknown:
-        raise ValueError(f"there is no choice {unknown[0]!r}; see get_params() for their names.")
-    groups: dict[str, Any] = {}
-    for path, value in choices.items():
-        group, _, name = path.partition("__")
-        groups.setdefault(group, {})[name] = value
-    parts = {group: replace(getattr(config, group), **new) for group, new in groups.items()}
-    return replace(config, **parts)
-
-
-def overlaid(config: Config, mapping: Mapping[str, Any]) -> Config:
-    """The configuration with the choices of a nested mapping (a TOML or JSON file) laid over it.
-
-    Raises:
-        ValueError: A key is unknown, or a value is of the wrong type or out of range; one
-            sentence names the first of them.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"the configuration is {mapping!r:.60}; give groups of choices.")
-    base = _as_mapping(config)
-    for group, choices in mapping.items():
-        known = base.get(group, {})
-        base[group] = {**known, **choices} if isinstance(choices, Mapping) else choices
-    try:
-        return TypeAdapter(Config).validate_python(base)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "configuration"
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ValueError(f"{place}: {message} (given: {first['input']!r:.60}).") from None
-
-
-def _as_mapping(choices: Any) -> dict[str, Any]:
-    return {
-        f.name: _as_mapping(value) if is_dataclass(value := getattr(choices, f.name)) else value
-        for f in fields(choices)
-    }

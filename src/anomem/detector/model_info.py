@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anomem.config import LARGEST_SIDE, MOST_STEPS, Config
-from anomem.config.presets import overlaid
+from anomem.config.mapping import overlaid
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
 FORMAT_VERSION = 4

@@ -7,7 +7,8 @@ from typing import Any, Self
 from sklearn.base import BaseEstimator
 
 from anomem.config import Config
-from anomem.config.presets import changed, flat, resolve
+from anomem.config.mapping import changed, flat
+from anomem.config.presets import resolve
 
 _CHOICES = "config__"
 

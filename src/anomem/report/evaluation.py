@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from anomem.config.presets import flat
+from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
 from anomem.detector.heat import Heat
 from anomem.detector.identity import measured_digests

@@ -11,7 +11,7 @@ from torch import Tensor
 from anomem.config import PseudoChoices, Stage1Choices
 from anomem.images.image_set import ImageSet, floats_on
 from anomem.runtime.device import free_memory
-from anomem.training.draws import Chance, Draws
+from anomem.training.draws import Draws
 from anomem.training.pseudo import pseudo_anomalies
 from anomem.training.ranks import ALONE, Ranks
 
@@ -75,7 +75,7 @@ class Batches:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.pseudo, self.device = pseudo, device
+        self.pseudo, self.device, self.ranks = pseudo, device, ranks
         batch = ranks.even(min(choices.batch, len(normals)))
         self.normals = (
             normals if isinstance(normals, Steps) else Drawn(normals, batch, seed, device, ranks)
@@ -91,8 +91,8 @@ class Batches:
         if isinstance(self.normals, Steps):
             self.normals.begin(step)
 
-    def at(self, step: int, chance: Chance) -> Batch:
-        """The own images of a step, counted from 0; the generator is on their device."""
+    def at(self, step: int) -> Batch:
+        """The own images of a step, counted from 0."""
         normal = floats_on(self.device, self.normals.at(step))
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
@@ -103,7 +103,7 @@ class Batches:
             count = max(1, round(len(normal) * self.pseudo.share))
             repeats = -(-count // len(normal))
             repeated = normal if repeats == 1 else normal.repeat(repeats, 1, 1, 1)
-            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, chance)
+            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, self.ranks)
             parts.append(altered)
             kinds.append(2 + kind)
         return Batch(torch.cat(parts), torch.cat(kinds), len(normal))
@@ -123,7 +123,11 @@ class Drawn:
     def __init__(
         self, images: ImageSet, batch: int, seed: int, device: torch.device, ranks: Ranks
     ) -> None:
-        self.images, place = _near(images, device)
+        self.images, place = images, torch.device("cpu")
+        if device.type == "cuda":
+            taken = len(images) * images.take(torch.arange(1)).nbytes
+            if taken <= _GPU_SHARE * free_memory(device):
+                self.images, place = OnDevice(images, device), device
         self.draws, self.ranks = Draws(len(images), batch, seed, place), ranks
 
     def __len__(self) -> int:
@@ -134,20 +138,14 @@ class Drawn:
         return self.images.take(self.ranks.own(self.draws.indices(step)))
 
 
-@dataclass(frozen=True)
 class OnDevice:
-    """Images in the memory of a device."""
+    """All images of a set, brought to the memory of a device."""
 
-    images: Tensor
-
-    @staticmethod
-    def of(images: ImageSet, device: torch.device) -> OnDevice:
-        """Bring all images of a set there."""
+    def __init__(self, images: ImageSet, device: torch.device) -> None:
         one = images.take(torch.arange(1))
-        kept = torch.empty((len(images), *one.shape[1:]), dtype=one.dtype, device=device)
+        self.images = torch.empty((len(images), *one.shape[1:]), dtype=one.dtype, device=device)
         for indices in torch.arange(len(images)).split(_CHUNK):
-            kept[indices[0] : indices[-1] + 1] = images.take(indices)
-        return OnDevice(kept)
+            self.images[indices[0] : indices[-1] + 1] = images.take(indices)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -155,12 +153,3 @@ class OnDevice:
     def take(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) of indices on the device."""
         return self.images[indices]
-
-
-def _near(images: ImageSet, device: torch.device) -> tuple[ImageSet, torch.device]:
-    """The images, on a GPU if they leave most of it free; and where indices into them go."""
-    if device.type == "cuda":
-        taken = len(images) * images.take(torch.arange(1)).nbytes
-        if taken <= _GPU_SHARE * free_memory(device):
-            return OnDevice.of(images, device), device
-    return images, torch.device("cpu")

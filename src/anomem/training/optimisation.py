@@ -1,11 +1,13 @@
-"""Stochastic gradient descent, step by step, in a number of steps or of seconds."""
+"""Stochastic gradient descent by steps or by the clock, and the moving average of its weights."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -13,6 +15,8 @@ from torch import Tensor, nn
 
 from anomem.config import Stage1Choices
 from anomem.training.ranks import Ranks
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -132,3 +136,30 @@ def learning_rate(choices: Stage1Choices, done: float) -> float:
         return choices.learning_rate * (done + 1e-3) / (choices.warmup + 1e-3)
     cosine = (done - choices.warmup) / (1 - choices.warmup)
     return choices.learning_rate * 0.5 * (1 + math.cos(math.pi * cosine))
+
+
+class WeightAverage:
+    """Exponential moving average of all weights and buffers of a network; counts are not averaged.
+
+    Args:
+        network: Whose weights are averaged; from here on they are written in place alone.
+        keep: Share of the average kept at a step, in [0, 1), 0 being the weights as they are; step
+            t keeps at most ``(1 + t) / (10 + t)``, so that early averages follow the weights.
+    """
+
+    def __init__(self, network: nn.Module, keep: float) -> None:
+        self.keep = keep
+        self._values = {k: v for k, v in network.state_dict().items() if v.is_floating_point()}
+        self.tensors = {name: value.clone() for name, value in self._values.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after a step, counted from 1."""
+        keep = min(self.keep, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.tensors.values()), list(self._values.values()), 1 - keep)
+
+    def averaged(self, network: Network) -> Network:
+        """A copy of the network with the averaged weights, in evaluation mode."""
+        result = copy.deepcopy(network)
+        result.load_state_dict({**network.state_dict(), **self.tensors})
+        return result.eval()

@@ -21,11 +21,10 @@ from anomem.model.encoder import synchronise_batch_norms
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import keep_freed_memory
 from anomem.runtime.progress import Progress
-from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches, Steps
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
-from anomem.training.optimisation import Clock, descend, new_optimizer
+from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
 from anomem.training.views import random_view
@@ -171,8 +170,8 @@ class Stage1:
 
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
-        chance = Chance.of(generator, self.ranks)
-        batch = self.batches.at(step, chance)
+        chance = Chance(generator, self.ranks)
+        batch = self.batches.at(step)
         count, normals = len(batch.images), batch.normals
         views = random_view(batch.images.repeat(2, 1, 1, 1), self.config.views, chance)
         altered, patch = self._patched(views[:normals], chance)

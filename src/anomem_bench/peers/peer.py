@@ -23,10 +23,9 @@ from anomem.images.prepare import prepare
 from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.runtime.device import make_fabric
-from anomem.training.averaging import WeightAverage
 from anomem.training.batches import Batches
-from anomem.training.draws import Chance, seeded
-from anomem.training.optimisation import Clock, descend, new_optimizer
+from anomem.training.draws import seeded
+from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.stage1 import resolve_steps
 
 
@@ -189,7 +188,7 @@ class TrainedPeer(Peer):
             self.network_ = network.train()
             self.done_ = max(step / steps, clock.share())
             generator = seeded(self.seed, step, fabric.device)
-            batch = drawn.at(step, Chance(generator))
+            batch = drawn.at(step)
             return self.loss(module, batch.images, batch.kind, config, generator)
 
         steps = resolve_steps(config.stage1, len(normals))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from anomem.config import Config
-from anomem.config.presets import changed
+from anomem.config.mapping import changed
 from anomem_bench.methods import Method, methods_named, ours
 from anomem_bench.ours import Memory
 
