@@ -106,7 +106,7 @@ def test_file_is_laid_over_a_preset() -> None:
         ({"memory": {"bta": 1}}, r"memory\.bta: .*\(given: 1\)"),
         ({"memories": {"beta": 1}}, "memories: "),
         ({"memory": {"beta": "high"}}, r"memory\.beta: .*number.*\(given: 'high'\)"),
-        ({"memory": {"beta": -2}}, r"memory\.beta: .*greater than 0 \(given: -2\)"),
+        ({"memory": {"beta": -2}}, r"memory: beta is -2\.0; it must be above 0"),
         ({"memory": 3}, "memory: "),
         ({"pseudo": {"kinds": ["swirl"]}}, r"pseudo\.kinds\.0: .*'swirl'"),
         ({"memory": {"sizes": [4]}}, "memory.sizes has 1 values for 2 scales"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, get_type_hints
-
-from annotated_types import Interval
+from typing import Annotated, ClassVar, Literal, NamedTuple, get_type_hints
 
 LARGEST_SIDE = 4096
 """Of a frame, in pixels."""
@@ -15,11 +13,22 @@ MOST_STEPS = 10**9
 """Of stage 1."""
 _MOST_SCALES = 16
 _OWN_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
-_WORDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 FramingKind = Literal["resize", "letterbox", "tile"]
 LambdaForm = Literal["exponential", "linear"]
 PseudoKind = Literal["rotate90", "rotate180", "rotate270"]
+
+_WORDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+
+
+class Interval(NamedTuple):
+    """From where to where a number may be, as in annotated_types, which takes longer to load."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
 
 _Positive = Interval(gt=0, le=1e6)
 _Weight = Interval(ge=0, le=1e6)
