@@ -6,16 +6,22 @@ from scipy.stats import binomtest, norm
 
 from anomem.evaluation.intervals import (
     Interval,
-    Values,
     auroc_interval,
     detection_intervals,
     escape_bound,
-    overkill,
     overkill_interval,
+    precision_recall_band,
     rate_interval,
+    roc_band,
     share_above,
 )
-from anomem.evaluation.metrics import detection_metrics
+from anomem.evaluation.metrics import (
+    GRID,
+    Values,
+    detection_metrics,
+    precision_recall_on_grid,
+    roc_on_grid,
+)
 
 DRAWS = 150
 """A method that covers 95% covers less than ENOUGH of so many draws once in 1,000 times."""
@@ -95,24 +101,39 @@ def test_interval_of_a_rate_is_exact() -> None:
         assert rate_interval(count, total) == pytest.approx((known.low, known.high))
 
 
+def all_figures(normal: Values, anomalous: Values, threshold: float) -> dict[str, float]:
+    return {
+        **detection_metrics(normal, anomalous, threshold),
+        "false_alarm_rate": float((normal > threshold).mean()),
+        "detection_rate": float((anomalous > threshold).mean()),
+    }
+
+
 @pytest.mark.parametrize("anomalies", [10, 30, 100])
 @pytest.mark.parametrize("kind", [one_kind(0.9), two_kinds(0.9)])
 def test_intervals_of_all_figures_cover_the_truth(kind: Kind, anomalies: int) -> None:
-    normals, threshold = 200, float(norm.isf(0.05))
-    line = np.linspace(-9, 15, 200001)
-    found, false = kind[1](line), norm.sf(line)
-    right = found * anomalies / (found * anomalies + false * normals)
-    detected = float(kind[1](np.array(threshold)))
-    truth = {
-        "average_precision": float(np.sum((right[1:] + right[:-1]) / 2 * -np.diff(found))),
-        "fpr_at_95_tpr": float(false[np.flatnonzero(found >= 0.95)[-1]]),
-        "f1": 2 * detected * anomalies / (detected * anomalies + 0.05 * normals + anomalies),
-        "false_alarm_rate": 0.05,
-        "detection_rate": detected,
-    }
-    intervals = [detection_intervals(*p, threshold) for p in drawn(kind, normals, anomalies)]
+    """The truth is what a thousand times as many images give."""
+    rng = np.random.default_rng(1)
+    truth = all_figures(rng.normal(size=200_000), kind[0](rng, 1000 * anomalies), 1.645)
+    intervals = [detection_intervals(*p, 1.645) for p in drawn(kind, 200, anomalies)]
     for name, value in truth.items():
-        assert coverage([each[name] for each in intervals], value) >= ENOUGH + 0.03, name
+        enough = ENOUGH if name == "auroc" else ENOUGH + 0.03
+        assert coverage([each[name] for each in intervals], value) >= enough, name
+
+
+@pytest.mark.parametrize("kind", [one_kind(0.9), two_kinds(0.9)])
+def test_intervals_of_all_figures_tell_something(kind: Kind) -> None:
+    """Twice as wide as 95% of the draws spread at the most, and narrower than of ten anomalies."""
+    pairs = drawn(kind, 1000, 1000)
+    intervals = [detection_intervals(*pair, 1.645) for pair in pairs]
+    of_ten = [detection_intervals(normal, odd[:10], 1.645) for normal, odd in pairs]
+    figures = [all_figures(*pair, 1.645) for pair in pairs]
+    for name in figures[0]:
+        low, high = np.quantile([each[name] for each in figures], [0.025, 0.975])
+        width = mean_width([each[name] for each in intervals])
+        assert 0.9 * (high - low) < width < 2 * (high - low), name
+        if name != "false_alarm_rate":
+            assert width < 0.6 * mean_width([each[name] for each in of_ten]), name
 
 
 def test_every_metric_lies_in_its_interval() -> None:
@@ -151,6 +172,39 @@ def test_a_share_is_bounded_by_counting() -> None:
     assert (low <= high).all() and (np.diff(low) >= 0).all() and (np.diff(high) >= 0).all()
 
 
-def test_overkill_is_the_price_of_no_miss() -> None:
-    assert overkill([0.0, 1.0, 2.0, 3.0], [2.0, 9.0]) == 0.5
-    assert overkill([0.0, 1.0], [2.0, 9.0]) == 0.0
+PAIR = np.random.default_rng(0).normal(size=300), np.random.default_rng(1).normal(1.0, size=200)
+
+
+@pytest.mark.parametrize(
+    ("curve", "band"), [(roc_on_grid, roc_band), (precision_recall_on_grid, precision_recall_band)]
+)
+def test_a_curve_lies_in_its_band(
+    curve: Callable[[Values, Values], Values],
+    band: Callable[[Values, Values], tuple[Values, Values]],
+) -> None:
+    for normal, anomalous in (PAIR, (PAIR[0][:20], PAIR[1][:10])):
+        low, high = band(normal, anomalous)
+        assert low.shape == high.shape == GRID.shape
+        assert (low >= 0).all() and (high <= 1).all()
+        inner = slice(1, None)  # where nothing is found, nothing is right or wrong
+        assert (low <= curve(normal, anomalous))[inner].all()
+        assert (curve(normal, anomalous) <= high)[inner].all()
+
+
+@pytest.mark.parametrize("anomalies", [10, 30, 100])
+def test_bands_cover_the_truth_at_each_point(anomalies: int) -> None:
+    normals, mean, draws = 60, 2.0, 200
+    found = norm.sf(norm.isf(GRID), mean)
+    false = norm.sf(norm.isf(GRID, mean))
+    with np.errstate(invalid="ignore"):
+        right = GRID * anomalies / (GRID * anomalies + false * normals)
+    rng = np.random.default_rng(0)
+    held, width = [], []
+    for _ in range(draws):
+        pair = rng.normal(size=normals), rng.normal(mean, 1, anomalies)
+        bands = (*roc_band(*pair), found), (*precision_recall_band(*pair), right)
+        held.append([(low <= true) & (true <= high) for low, high, true in bands])
+        width.append([high - low for low, high, _ in bands])
+    covered = np.mean(held, axis=0)[:, 1:]
+    assert covered.min() >= 0.9 and covered.mean() >= 0.95
+    assert np.mean(width) < {10: 0.65, 30: 0.4, 100: 0.25}[anomalies]

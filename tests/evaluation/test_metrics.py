@@ -1,14 +1,18 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomem.evaluation.metrics import (
+    GRID,
     attack_metrics,
     auroc,
     detection_metrics,
     equal_error_rate,
     ood_metrics,
+    overkill,
+    precision_recall_on_grid,
+    roc_on_grid,
 )
 
 few_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=12)
@@ -47,6 +51,7 @@ def slow_f1(normal: list[int], anomalous: list[int], threshold: float) -> float:
     return 2 * found / (2 * found + false + missed) if found else 0.0
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores, st.integers(-6, 6))
 def test_metrics_are_their_definitions(
     normal: list[int], anomalous: list[int], threshold: int
@@ -91,6 +96,7 @@ def slow_fpr95(normal: list[int], anomalous: list[int]) -> float:
     raise AssertionError
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_ood_metrics_are_their_definitions(normal: list[int], anomalous: list[int]) -> None:
     upside_down = [-n for n in normal], [-a for a in anomalous]
@@ -102,6 +108,7 @@ def test_ood_metrics_are_their_definitions(normal: list[int], anomalous: list[in
     }
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores, few_scores, st.integers(-6, 6))
 def test_attack_metrics_are_their_definitions(
     bona_fide: list[int], prints: list[int], masks: list[int], threshold: int
@@ -115,6 +122,7 @@ def test_attack_metrics_are_their_definitions(
     assert metrics["eer"] == equal_error_rate(bona_fide, prints + masks)
 
 
+@settings(deadline=None)
 @given(few_scores, few_scores)
 def test_equal_error_rate_is_where_the_errors_are_nearest(
     normal: list[int], anomalous: list[int]
@@ -127,3 +135,22 @@ def test_equal_error_rate_is_where_the_errors_are_nearest(
     nearest = min(gap for gap, _ in errors)
     rates = [rate for gap, rate in errors if gap == pytest.approx(nearest)]
     assert any(equal_error_rate(normal, anomalous) == pytest.approx(rate) for rate in rates)
+
+
+def test_curves_by_counting() -> None:
+    rng = np.random.default_rng(0)
+    normal, anomalous = rng.normal(size=300), rng.normal(1.0, size=200)
+    curve = roc_on_grid(normal, anomalous)
+    for share in (0.1, 0.5):
+        line = np.quantile(normal, 1 - share)
+        counted = (line < anomalous).mean()
+        assert curve[np.searchsorted(GRID, share)] == pytest.approx(counted, abs=0.02)
+    line = np.quantile(anomalous, 0.5)
+    found, false = (line < anomalous).sum(), (line < normal).sum()
+    right = precision_recall_on_grid(normal, anomalous)[np.searchsorted(GRID, 0.5)]
+    assert right == pytest.approx(found / (found + false), abs=0.02)
+
+
+def test_overkill_is_the_price_of_no_miss() -> None:
+    assert overkill([0.0, 1.0, 2.0, 3.0], [2.0, 9.0]) == 0.5
+    assert overkill([0.0, 1.0], [2.0, 9.0]) == 0.0

@@ -17,8 +17,7 @@ from anomem.config.mapping import changed
 from anomem.config.presets import default
 from anomem.detector.estimator import AnoMem
 from anomem.detector.identity import image_digests
-from anomem.evaluation.evaluate import Evaluation
-from anomem.evaluation.known import known_among
+from anomem.evaluation.evaluate import Evaluation, known_among
 from anomem.evaluation.metrics import auroc
 from anomem.images.arrays import ArraySource
 from anomem.images.prepare import prepare_frames

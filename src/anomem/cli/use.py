@@ -220,7 +220,7 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.detector.prototypes import gallery
     from anomem.images.framing import frame
     from anomem.images.open import open_images
-    from anomem.report.gallery import Recalled, write_gallery
+    from anomem.report.prototypes import Recalled, write_gallery
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out)

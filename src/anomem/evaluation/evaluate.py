@@ -1,4 +1,4 @@
-"""Labelled images that a detector has scored: which went wrong, which nearly did."""
+"""Labelled images that a detector has scored: which went wrong, which it knew before."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from anomem.detector.copies import refuse_two_labels
 from anomem.detector.estimator import AnoMem
+from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.identity import Identities
 from anomem.detector.score import Scores, extract_source, score_part
 from anomem.evaluation.intervals import Interval, rate_interval
-from anomem.evaluation.known import Known, known_among
+from anomem.evaluation.metrics import Values
 from anomem.images.combined import JoinedSource
 from anomem.images.listing import names_in_common
 from anomem.images.masks import read_mask
@@ -25,6 +26,69 @@ from anomem.runtime.progress import StageProgress, stage
 
 MOST_SHOWN = 40
 """Images of a group that are shown."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """How many of the images of an evaluation are not new, told by their pixels.
+
+    Attributes:
+        images: How many there are.
+        labelled: Of them, how many have been labelled.
+        trained: How many others were trained on.
+        held_out: How many others were held out of the training to set the threshold.
+        copies: How many have the pixels of an earlier one among them.
+        whole: Whether the model remembers every image that it was trained on.
+    """
+
+    images: int
+    labelled: int
+    trained: int
+    held_out: int
+    copies: int
+    whole: bool
+
+    def __str__(self) -> str:
+        """What is known and what is there twice, in words; empty where there is nothing."""
+        lines = []
+        if seen := self.labelled + self.trained + self.held_out:
+            lines.append(
+                f"{seen} of {self.images} images are known to the model by their pixels "
+                f"({self.labelled} labelled, {self.trained}{'' if self.whole else ' or more'} "
+                f"trained on, {self.held_out} held out for the threshold), so that figures may be "
+                "better than on new ones"
+            )
+        if self.copies:
+            lines.append(
+                f"{self.copies} of {self.images} images are copies of others, pixel by pixel, and "
+                "count again"
+            )
+        return "; ".join(lines)
+
+    def as_json(self) -> dict[str, int]:
+        """The counts by name."""
+        return {name: getattr(self, name) for name in ("labelled", "trained", "held_out", "copies")}
+
+
+def known_among(digest: Tensor, bank: FeatureBank, trained: int) -> Known:
+    """Count the images that a model knows.
+
+    Args:
+        digest: (N,) int64, of the pixels of the images as the model measures them.
+        bank: Of the model.
+        trained: How many normals it was trained on; of these it remembers 1,000.
+    """
+    labelled = torch.isin(digest, torch.cat([bank.labelled.digest, bank.labelled.pixels]))
+    held_out = torch.isin(digest, bank.held_out_digest) & ~labelled
+    learnt = torch.isin(digest, torch.cat([bank.trained_digest, bank.learnt_pixels]))
+    return Known(
+        images=len(digest),
+        labelled=int(labelled.sum()),
+        trained=int((learnt & ~labelled & ~held_out).sum()),
+        held_out=int(held_out.sum()),
+        copies=len(digest) - len(digest.unique()),
+        whole=trained <= len(bank.trained_digest),
+    )
 
 
 @dataclass(frozen=True)
@@ -56,12 +120,12 @@ class Evaluation:
         return self.score > self.threshold
 
     @property
-    def normal(self) -> npt.NDArray[np.float64]:
+    def normal(self) -> Values:
         """Scores of the normal images."""
         return self.score[self.label == 0].astype(np.float64)
 
     @property
-    def anomalous(self) -> npt.NDArray[np.float64]:
+    def anomalous(self) -> Values:
         """Scores of the anomalous images."""
         return self.score[self.label == 1].astype(np.float64)
 
@@ -81,7 +145,7 @@ def evaluate(
         model: The detector.
         normal: Normal images.
         anomalous: Anomalous images.
-        rule: By which the threshold is set, see :meth:`~anomem.detector.fitted.Fitted.threshold`.
+        rule: By which the threshold is set, see ``AnoMem.threshold``.
         masks: Files, one of each anomalous image; or none.
         progress: Called as ``progress(stage, done, total)``.
 
@@ -98,17 +162,14 @@ def evaluate(
     def mask_of(index: int) -> npt.NDArray[np.bool_] | None:
         return read_mask(masks[index - len(normal)]) if masks and index >= len(normal) else None
 
-    images = JoinedSource([normal, anomalous])
-    label = np.repeat([0, 1], [len(normal), len(anomalous)])
-    names = [*names_in_common(normal.names), *names_in_common(anomalous.names)]
     return Evaluation(
-        images,
-        names,
-        label,
-        np.concatenate([good[0], odd[0]]),
-        threshold,
-        mask_of,
-        known_among(torch.cat([good[1], odd[1]]), model.bank_, model.summary_["normals"]),
+        images=JoinedSource([normal, anomalous]),
+        names=[*names_in_common(normal.names), *names_in_common(anomalous.names)],
+        label=np.repeat([0, 1], [len(normal), len(anomalous)]),
+        score=np.concatenate([good[0], odd[0]]),
+        threshold=threshold,
+        mask_of=mask_of,
+        known=known_among(torch.cat([good[1], odd[1]]), model.bank_, model.summary_["normals"]),
     )
 
 
@@ -144,6 +205,30 @@ class Group:
     total: int
 
 
+def groups(evaluation: Evaluation) -> list[Group]:
+    """Misses, false alarms, the most doubtful and the most anomalous; each image is shown once."""
+    score, anomalous, called = evaluation.score, evaluation.label == 1, evaluation.called
+    right = anomalous == called
+    wanted = (
+        ("Missed anomalies", "Anomalous, but called normal; the most normal looking first.",
+         anomalous & ~called, score),
+        ("False alarms", "Normal, but called anomalous; the most anomalous looking first.",
+         ~anomalous & called, -score),
+        ("Most doubtful", "Rightly called, but nearest to the threshold.",
+         right, np.abs(score - evaluation.threshold)),
+        ("Most anomalous", "Rightly called anomalous; the highest scores first.",
+         right & anomalous, -score),
+    )  # fmt: skip
+    seen: set[int] = set()
+    found = []
+    for title, words, among, order in wanted:
+        chosen = [i for i in np.argsort(order, kind="stable").tolist() if among[i]]
+        shown = [i for i in chosen if i not in seen][:MOST_SHOWN]
+        seen.update(shown)
+        found.append(Group(title, words, shown, len(chosen)))
+    return found
+
+
 @dataclass(frozen=True)
 class FolderRow:
     """How the images of one folder and one label came out."""
@@ -160,38 +245,14 @@ class FolderRow:
         return rate_interval(self.called, self.images)
 
 
-def groups(examined: Evaluation) -> list[Group]:
-    """Misses, false alarms, the most doubtful and the most anomalous; each image is shown once."""
-    score, anomalous, called = examined.score, examined.label == 1, examined.called
-    right = anomalous == called
-    wanted = (
-        ("Missed anomalies", "Anomalous, but called normal; the most normal looking first.",
-         anomalous & ~called, score),
-        ("False alarms", "Normal, but called anomalous; the most anomalous looking first.",
-         ~anomalous & called, -score),
-        ("Most doubtful", "Rightly called, but nearest to the threshold.",
-         right, np.abs(score - examined.threshold)),
-        ("Most anomalous", "Rightly called anomalous; the highest scores first.",
-         right & anomalous, -score),
-    )  # fmt: skip
-    seen: set[int] = set()
-    found = []
-    for title, words, among, order in wanted:
-        chosen = [i for i in np.argsort(order, kind="stable").tolist() if among[i]]
-        shown = [i for i in chosen if i not in seen][:MOST_SHOWN]
-        seen.update(shown)
-        found.append(Group(title, words, shown, len(chosen)))
-    return found
-
-
-def by_folder(examined: Evaluation) -> list[FolderRow]:
+def by_folder(evaluation: Evaluation) -> list[FolderRow]:
     """A row for each folder and label, normal images first."""
-    folder = np.array([str(PurePath(name).parent) for name in examined.names])
+    folder = np.array([str(PurePath(name).parent) for name in evaluation.names])
     rows = []
     for value, label in enumerate(("normal", "anomalous")):
-        for name in np.unique(folder[examined.label == value]).tolist():
-            chosen = (folder == name) & (examined.label == value)
-            called = int(examined.called[chosen].sum())
-            mean = float(examined.score[chosen].mean())
+        for name in np.unique(folder[evaluation.label == value]).tolist():
+            chosen = (folder == name) & (evaluation.label == value)
+            called = int(evaluation.called[chosen].sum())
+            mean = float(evaluation.score[chosen].mean())
             rows.append(FolderRow(name, label, int(chosen.sum()), called, mean))
     return rows

@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import betaincinv, expit, logit, stdtrit
-from scipy.stats import binom, norm, rankdata
+from scipy.special import expit, logit, stdtrit
+from scipy.stats import beta, binom, norm, rankdata
 
-from anomem.evaluation.metrics import average_precision
+from anomem.evaluation.metrics import GRID, Values, average_precision
 
-Values = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 _TAIL = 0.025
@@ -27,6 +26,10 @@ def detection_intervals(
 ) -> dict[str, Interval]:
     """Intervals of :func:`~anomem.evaluation.metrics.detection_metrics` and of the two rates.
 
+    That of the average precision is the exact binomial one of as many images as there are
+    anomalies: Boyd et al. (2013) found binomial intervals to hold best. That of F1 goes from the
+    worst to the best ends of its two rates.
+
     Args:
         normal: Scores of normal images, at least one.
         anomalous: Scores of anomalous images, at least one.
@@ -36,41 +39,41 @@ def detection_intervals(
         By name, also of ``false_alarm_rate`` and ``detection_rate`` at the threshold.
     """
     good, odd = np.asarray(normal), np.asarray(anomalous)
-    false, found = int((good > threshold).sum()), int((odd > threshold).sum())
-    alarms, detection = rate_interval(false, len(good)), rate_interval(found, len(odd))
-    fpr = share_above(good, odd, [0.95])
+    alarms = rate_interval(int((good > threshold).sum()), len(good))
+    detection = rate_interval(int((odd > threshold).sum()), len(odd))
+
+    def f1(detected: float, alarmed: float) -> float:
+        return 2 * detected * len(odd) / ((detected + 1) * len(odd) + alarmed * len(good))
+
+    low, high = share_above(good, odd, [0.95])
     return {
         "auroc": auroc_interval(good, odd),
-        "average_precision": average_precision_interval(good, odd),
-        "fpr_at_95_tpr": (float(fpr[0][0]), float(fpr[1][0])),
-        "f1": (
-            _f1(detection[0], len(odd), alarms[1], len(good)),
-            _f1(detection[1], len(odd), alarms[0], len(good)),
-        ),
+        "average_precision": rate_interval(average_precision(good, odd) * len(odd), len(odd)),
+        "fpr_at_95_tpr": (float(low[0]), float(high[0])),
+        "f1": (f1(detection[0], alarms[1]), f1(detection[1], alarms[0])),
         "false_alarm_rate": alarms,
         "detection_rate": detection,
     }
 
 
 def rate_interval(count: float, total: float) -> Interval:
-    """Of a rate, by Clopper and Pearson (1934): exact, whatever the rate and the number.
+    """Interval of a rate by Clopper and Pearson (1934): exact, whatever the rate and the number.
 
     Args:
-        count: How many, 0 to ``total``; neither need be whole.
+        count: How many, 0 to ``total``; need not be whole, as it must for scipy's ``binomtest``.
         total: Of how many, above 0.
     """
-    low, high = _lower_rate(np.asarray(count), total), _upper_rate(np.asarray(count), total)
-    return float(low), float(high)
+    return float(_lowest_rate(count, total)), float(_highest_rate(count, total))
 
 
 def auroc_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
-    """Of the AUROC: from the lower to the higher end of two intervals that fail in turn.
+    """Interval of the AUROC: from the lower to the higher end of two that fail in turn.
 
     That of DeLong et al. (1988), on the logit and with Student's t, is too narrow where nearly all
     pairs are in order; that of Newcombe (2006), which takes scores for exponential, where anomalies
     are of several kinds. Where all pairs are in order there is a bound without assumptions: k pairs
     share no image, k being the smaller number of images, and all are in order with a probability of
-    the AUROC to the power of k.
+    the AUROC to the power of k. The bootstrap covers less than all of these (docs/evaluation.md).
 
     Args:
         normal: Scores of normal images, at least one.
@@ -95,32 +98,10 @@ def auroc_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
     return low, high
 
 
-def average_precision_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
-    """Of the average precision, taken for a rate among as many images as there are anomalies.
-
-    A binomial interval, as Boyd et al. (2013) found to hold best, though here the exact one.
-
-    Args:
-        normal: Scores of normal images, at least one.
-        anomalous: Scores of anomalous images, at least one.
-    """
-    anomalies = np.size(np.asarray(anomalous))
-    return rate_interval(average_precision(normal, anomalous) * anomalies, anomalies)
-
-
-def overkill(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
-    """Share of normals called anomalous where none of these anomalies escapes, in [0, 1]."""
-    return float((np.asarray(normal) >= np.min(anomalous)).mean())
-
-
 def overkill_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
-    """Of the share of all normals above that line, the lowest of these anomalies; exact.
+    """Exact interval of the share of all normals above the lowest of these anomalies.
 
     Another set of anomalies has another lowest, see :func:`escape_bound`.
-
-    Args:
-        normal: Scores of normal images, at least one.
-        anomalous: Scores of anomalous images, at least one.
     """
     good = np.asarray(normal)
     return rate_interval(int((good >= np.min(anomalous)).sum()), len(good))
@@ -133,6 +114,21 @@ def escape_bound(anomalies: int) -> float:
     whatever the distribution, so this is exact.
     """
     return float(1 - (2 * _TAIL) ** (1 / anomalies))
+
+
+def roc_band(normal: Values, anomalous: Values) -> tuple[Values, Values]:
+    """Bounds of :func:`~anomem.evaluation.metrics.roc_on_grid` over all images, 95% a point."""
+    return share_above(anomalous, normal, GRID)
+
+
+def precision_recall_band(normal: Values, anomalous: Values) -> tuple[Values, Values]:
+    """Bounds of :func:`~anomem.evaluation.metrics.precision_recall_on_grid`, 95% a point.
+
+    They hold for as many images of either kind as were measured.
+    """
+    low, high = share_above(normal, anomalous, GRID)
+    found = np.maximum(GRID, GRID[1]) * len(anomalous)
+    return found / (found + high * len(normal)), found / (found + low * len(normal))
 
 
 def share_above(
@@ -159,22 +155,17 @@ def share_above(
     lowest = line[binom.isf(_TAIL, count, wanted).astype(int) + 1]
     fewest = total - np.searchsorted(measured, highest, side="right")
     most = total - np.searchsorted(measured, lowest, side="left")
-    return _lower_rate(fewest, total), _upper_rate(most, total)
+    return _lowest_rate(fewest, total), _highest_rate(most, total)
 
 
-def _lower_rate(count: npt.NDArray[np.floating | np.integer], total: float) -> Values:
-    some = np.maximum(count, np.finfo(float).tiny)
-    return np.where(count > 0, betaincinv(some, total - count + 1, _TAIL), 0.0)
+def _lowest_rate(count: npt.ArrayLike, total: float) -> Values:
+    found = np.asarray(count)
+    return np.nan_to_num(beta.ppf(_TAIL, found, total - found + 1), nan=0.0)
 
 
-def _upper_rate(count: npt.NDArray[np.floating | np.integer], total: float) -> Values:
-    rest = np.maximum(total - count, np.finfo(float).tiny)
-    return np.where(count < total, betaincinv(count + 1, rest, 1 - _TAIL), 1.0)
-
-
-def _f1(detection: float, anomalies: int, alarms: float, normals: int) -> float:
-    found = detection * anomalies
-    return 2 * found / (found + alarms * normals + anomalies)
+def _highest_rate(count: npt.ArrayLike, total: float) -> Values:
+    found = np.asarray(count)
+    return np.nan_to_num(beta.isf(_TAIL, found + 1, total - found), nan=1.0)
 
 
 def _outranked(scores: Values, others: Values) -> Values:

@@ -1,4 +1,4 @@
-"""How well scores tell anomalies from normals."""
+"""How well scores tell anomalies from normals: figures, and the curves behind them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
+
+Values = npt.NDArray[np.float64]
+
+GRID: Values = np.linspace(0, 1, 201)
+"""Shares at which curves are given."""
 
 
 def detection_metrics(
@@ -101,6 +106,27 @@ def equal_error_rate(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
     false, true, _ = roc_curve(*labelled(normal, anomalous), drop_intermediate=False)
     nearest = np.argmin(np.abs(false - (1 - true)))
     return float((false[nearest] + 1 - true[nearest]) / 2)
+
+
+def roc_on_grid(normal: Values, anomalous: Values) -> Values:
+    """ROC curve: share of anomalies found where a share ``GRID`` of normals is called anomalous."""
+    false, found, _ = roc_curve(*labelled(normal, anomalous), drop_intermediate=False)
+    curve: Values = np.interp(GRID, false, found)
+    return curve
+
+
+def precision_recall_on_grid(normal: Values, anomalous: Values) -> Values:
+    """Share of anomalies among what is called anomalous where a share ``GRID`` of them is found."""
+    found = np.maximum(np.ceil(GRID * len(anomalous) - 1e-9), 1).astype(int)
+    line = np.sort(anomalous)[::-1][found - 1]
+    false = len(normal) - np.searchsorted(np.sort(normal), line, side="left")
+    curve: Values = found / (found + false)
+    return curve
+
+
+def overkill(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
+    """Share of normals called anomalous where none of these anomalies escapes, in [0, 1]."""
+    return float((np.asarray(normal) >= np.min(anomalous)).mean())
 
 
 def labelled(

@@ -24,19 +24,18 @@ from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups
 from anomem.evaluation.intervals import (
     detection_intervals,
     escape_bound,
-    overkill,
     overkill_interval,
     rate_interval,
 )
-from anomem.evaluation.metrics import detection_metrics
+from anomem.evaluation.metrics import detection_metrics, overkill
 from anomem.images.combined import choose
 from anomem.images.framing import frame
 from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
-from anomem.report.gallery import alternative_text, heading, in_words, strip
 from anomem.report.heat import coloured, overlaid
 from anomem.report.page import template
 from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
+from anomem.report.prototypes import alternative_text, heading, in_words, strip
 from anomem.runtime.files import write_text
 from anomem.runtime.versions import library_versions
 
@@ -52,7 +51,7 @@ Places = Mapping[str, Mapping[str, float]]
 
 def write_report(
     model: AnoMem,
-    examined: Evaluation,
+    evaluation: Evaluation,
     file: Path,
     *,
     title: str,
@@ -65,7 +64,7 @@ def write_report(
 
     Args:
         model: The detector.
-        examined: What it was examined on.
+        evaluation: What it was measured on.
         file: To write, HTML.
         title: Of the page.
         rule: By which the threshold was set.
@@ -73,35 +72,35 @@ def write_report(
         heats: Heat map of each image, where they are known, at a size no smaller than a picture.
         progress: Called with the images explained and in all.
     """
-    normals, anomalies = len(examined.normal), len(examined.anomalous)
+    normals, anomalies = len(evaluation.normal), len(evaluation.anomalous)
     page = template("anomem.report", "evaluation.html").render(
         title=title,
         date=date.today().isoformat(),
         rule=rule,
         fallback=falls_back_to(rule_of(rule), model.calibration()),
-        known=str(examined.known),
-        whole=examined.known.whole,
+        known=str(evaluation.known),
+        whole=evaluation.known.whole,
         promise=model.promise(rule),
         normals=normals,
         anomalies=anomalies,
-        tiles=_tiles(examined),
-        figures=list(_figures(examined)),
-        scores=_script_data(examined),
-        folders=by_folder(examined),
-        groups=_shown(model, examined, groups(examined), heats, progress),
-        research=list(_research(examined, places)),
+        tiles=_tiles(evaluation),
+        figures=list(_figures(evaluation)),
+        scores=_script_data(evaluation),
+        folders=by_folder(evaluation),
+        groups=_shown(model, evaluation, groups(evaluation), heats, progress),
+        research=list(_research(evaluation, places)),
         resting=_resting(model, rule),
-        memory=_memory(model, examined),
+        memory=_memory(model, evaluation),
         made=list(_made(model)),
     )
     write_text(file, page)
 
 
-def _tiles(examined: Evaluation) -> list[dict[str, str]]:
+def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
     """The figures at the head of the page, in plain words."""
-    normal, anomalous = examined.normal, examined.anomalous
-    misses = int((anomalous <= examined.threshold).sum())
-    alarms = int((normal > examined.threshold).sum())
+    normal, anomalous = evaluation.normal, evaluation.anomalous
+    misses = int((anomalous <= evaluation.threshold).sum())
+    alarms = int((normal > evaluation.threshold).sum())
     return [
         {
             "name": "missed anomalies",
@@ -123,7 +122,7 @@ def _tiles(examined: Evaluation) -> list[dict[str, str]]:
         },
         {
             "name": "threshold",
-            "value": f"{examined.threshold:.2f}",
+            "value": f"{evaluation.threshold:.2f}",
             "words": "scores above it are called anomalous",
         },
     ]
@@ -133,21 +132,24 @@ def _range(interval: tuple[float, float]) -> str:
     return f"[{interval[0]:.1%}, {interval[1]:.1%}]"
 
 
-def _figures(examined: Evaluation) -> Iterator[dict[str, str]]:
+def _figures(evaluation: Evaluation) -> Iterator[dict[str, str]]:
     yield {
-        "svg": roc_figure(examined),
+        "svg": roc_figure(evaluation),
         "words": "Anomalies found, and the false alarms they cost (ROC curve).",
     }
     yield {
-        "svg": precision_figure(examined),
+        "svg": precision_figure(evaluation),
         "words": "How many of the images called anomalous are so (precision against recall).",
     }
-    yield {"svg": histogram_figure(examined), "words": "Scores of normal and of anomalous images."}
+    yield {
+        "svg": histogram_figure(evaluation),
+        "words": "Scores of normal and of anomalous images.",
+    }
 
 
-def _research(examined: Evaluation, places: Places) -> Iterator[tuple[str, str]]:
+def _research(evaluation: Evaluation, places: Places) -> Iterator[tuple[str, str]]:
     """The figures of the literature, with their 95% intervals."""
-    asked = examined.normal, examined.anomalous, examined.threshold
+    asked = evaluation.normal, evaluation.anomalous, evaluation.threshold
     intervals = detection_intervals(*asked)
     for name, value in detection_metrics(*asked).items():
         low, high = intervals[name]
@@ -159,7 +161,7 @@ def _research(examined: Evaluation, places: Places) -> Iterator[tuple[str, str]]
 
 def _shown(
     model: AnoMem,
-    examined: Evaluation,
+    evaluation: Evaluation,
     found: list[Group],
     heats: Sequence[Heat] | None,
     progress: Callable[[int, int], None] | None,
@@ -168,14 +170,14 @@ def _shown(
     shown = [index for group in found for index in group.images]
     total, done = len(shown), 0
     if heats is None:
-        ours = model.heat_maps(choose(examined.images, np.array(shown, dtype=np.int64)))
+        ours = model.heat_maps(choose(evaluation.images, np.array(shown, dtype=np.int64)))
     else:
         ours = (heats[index] for index in shown)
     sections = []
     for group in found:
         cards = []
         for index in group.images:
-            cards.append(_card(examined, index, next(ours)))
+            cards.append(_card(evaluation, index, next(ours)))
             done += 1
             if progress:
                 progress(done, total)
@@ -185,14 +187,14 @@ def _shown(
     return sections
 
 
-def _card(examined: Evaluation, index: int, heat: Heat) -> dict[str, Any]:
+def _card(evaluation: Evaluation, index: int, heat: Heat) -> dict[str, Any]:
     """One image with its pictures, as the template shows it."""
-    name = examined.names[index]
-    pictures = _pictures(name, examined.images[index], heat, examined.mask_of(index))
+    name = evaluation.names[index]
+    pictures = _pictures(name, evaluation.images[index], heat, evaluation.mask_of(index))
     return {
         "name": name,
-        "label": "anomalous" if examined.label[index] else "normal",
-        "score": float(examined.score[index]),
+        "label": "anomalous" if evaluation.label[index] else "normal",
+        "score": float(evaluation.score[index]),
         "pictures": pictures,
     }
 
@@ -249,9 +251,9 @@ def _pictures(
     ]
 
 
-def _memory(model: AnoMem, examined: Evaluation) -> list[dict[str, Any]]:
+def _memory(model: AnoMem, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The most used prototypes of each scale, by places of normal images."""
-    normals = choose(examined.images, np.flatnonzero(examined.label == 0)[:_REMEMBERED])
+    normals = choose(evaluation.images, np.flatnonzero(evaluation.label == 0)[:_REMEMBERED])
     frames = frame(normals, model.framing_).frames
     return [
         {
@@ -288,12 +290,12 @@ def _flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, str(value)
 
 
-def _script_data(examined: Evaluation) -> str:
+def _script_data(evaluation: Evaluation) -> str:
     """Scores as JSON, for the page to count again at another threshold."""
     return json.dumps(
         {
-            "normal": examined.normal.tolist(),
-            "anomalous": examined.anomalous.tolist(),
-            "threshold": examined.threshold,
+            "normal": evaluation.normal.tolist(),
+            "anomalous": evaluation.anomalous.tolist(),
+            "threshold": evaluation.threshold,
         }
     )

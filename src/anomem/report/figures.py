@@ -10,50 +10,56 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from anomem.evaluation.curves import GRID, precision, precision_band, roc, roc_band
 from anomem.evaluation.evaluate import Evaluation
-from anomem.evaluation.intervals import Values
+from anomem.evaluation.intervals import precision_recall_band, roc_band
+from anomem.evaluation.metrics import GRID, Values, precision_recall_on_grid, roc_on_grid
 from anomem.report.colours import BLACK, BLUE, VERMILION
 
 _SIZE = (4.6, 3.4)  # inches
 _BINS = 40
 
 
-def roc_figure(examined: Evaluation) -> str:
+def roc_figure(evaluation: Evaluation) -> str:
     """ROC curve with its 95% band, and the threshold on it."""
-    normal, anomalous = examined.normal, examined.anomalous
+    normal, anomalous = evaluation.normal, evaluation.anomalous
     figure, axes = _figure("normal images called anomalous", "anomalies found")
     axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle=":", label="guessing")
-    _curve(axes, roc(normal, anomalous), roc_band(normal, anomalous))
-    _mark(axes, (normal > examined.threshold).mean(), (anomalous > examined.threshold).mean())
+    _curve(axes, roc_on_grid(normal, anomalous), roc_band(normal, anomalous))
+    _mark(axes, (normal > evaluation.threshold).mean(), (anomalous > evaluation.threshold).mean())
     axes.legend(loc="lower right", frameon=False)
     return _svg(figure, "roc")
 
 
-def precision_figure(examined: Evaluation) -> str:
+def precision_figure(evaluation: Evaluation) -> str:
     """Precision-recall curve with its 95% band, and the threshold on it."""
-    normal, anomalous = examined.normal, examined.anomalous
+    normal, anomalous = evaluation.normal, evaluation.anomalous
     figure, axes = _figure("anomalies found", "right among those called anomalous")
-    _curve(axes, precision(normal, anomalous), precision_band(normal, anomalous))
-    if examined.called.any():
-        right = (examined.label[examined.called] == 1).mean()
-        _mark(axes, (anomalous > examined.threshold).mean(), right)
+    _curve(
+        axes,
+        precision_recall_on_grid(normal, anomalous),
+        precision_recall_band(normal, anomalous),
+    )
+    if evaluation.called.any():
+        right = (evaluation.label[evaluation.called] == 1).mean()
+        _mark(axes, (anomalous > evaluation.threshold).mean(), right)
     axes.legend(loc="lower left", frameon=False)
     return _svg(figure, "precision")
 
 
-def histogram_figure(examined: Evaluation) -> str:
+def histogram_figure(evaluation: Evaluation) -> str:
     """Scores of normal and of anomalous images, and the threshold between them."""
-    normal, anomalous = examined.normal, examined.anomalous
+    normal, anomalous = evaluation.normal, evaluation.anomalous
     figure, axes = _figure("score", "share of images")
-    edges = np.histogram_bin_edges(examined.score, bins=_BINS)
+    edges = np.histogram_bin_edges(evaluation.score, bins=_BINS)
     for scores, colour, name, style in (
         (normal, BLUE, "normal", {"histtype": "stepfilled", "alpha": 0.6}),
         (anomalous, VERMILION, "anomalous", {"histtype": "step", "linewidth": 1.8}),
     ):
         share = np.full(len(scores), 1 / len(scores))
         axes.hist(scores, edges, weights=share, color=colour, label=name, **style)
-    axes.axvline(examined.threshold, color=BLACK, linewidth=1.2, linestyle="--", label="threshold")
+    axes.axvline(
+        evaluation.threshold, color=BLACK, linewidth=1.2, linestyle="--", label="threshold"
+    )
     axes.legend(frameon=False)
     return _svg(figure, "histogram")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from anomem import AnoMem
 from anomem.detector.prototypes import Place, ScaleGallery, gallery
 from anomem.images.open import open_images
-from anomem.report.gallery import Recalled, patchwork, write_gallery
+from anomem.report.prototypes import Recalled, patchwork, write_gallery
 
 Folders = dict[str, Path]
 

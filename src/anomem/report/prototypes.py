@@ -69,7 +69,7 @@ def write_gallery(
     page = folder / "index.html"
     write_text(
         page,
-        template("anomem.report", "gallery.html").render(
+        template("anomem.report", "prototypes.html").render(
             title=title,
             images=len(source),
             scales=[_section(scale, source, folder) for scale in scales],
