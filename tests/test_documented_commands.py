@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anomem.cli.app import COMMANDS
+from anomem.cli.app import COMMANDS, GROUPS
 from anomem.cli.arguments import parse
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,4 @@ def test_documents_show_commands() -> None:
 
 @pytest.mark.parametrize("command", DOCUMENTED)
 def test_documented_command_is_understood(command: str) -> None:
-    words = shlex.split(command)[1:]
-    name = " ".join(words[:2]) if words[0] == "bench" else words[0]
-    kind, _ = COMMANDS[name]
-    assert parse(kind, name, words[len(name.split()) :]).json is False
+    assert parse(shlex.split(command)[1:], COMMANDS, GROUPS).json is False

@@ -1,4 +1,4 @@
-"""One thin function a command: what is asked for, run, and shown in tables and figures."""
+"""Compare methods on sets of images, by the protocols of the paper."""
 
 from __future__ import annotations
 
@@ -175,14 +175,14 @@ def data(arguments: DataArguments) -> Result:
 
 
 PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
-    "bench one-vs-all": (OneVsAllArguments, one_vs_all),
-    "bench ood": (OodArguments, ood),
-    "bench cross-type": (CrossTypeArguments, cross_type),
-    "bench linear": (LinearArguments, linear),
-    "bench ablation": (AblationArguments, ablation),
-    "bench prototypes": (PrototypesArguments, prototypes),
-    "bench merge": (MergeArguments, merge),
-    "bench data": (DataArguments, data),
+    "one-vs-all": (OneVsAllArguments, one_vs_all),
+    "ood": (OodArguments, ood),
+    "cross-type": (CrossTypeArguments, cross_type),
+    "linear": (LinearArguments, linear),
+    "ablation": (AblationArguments, ablation),
+    "prototypes": (PrototypesArguments, prototypes),
+    "merge": (MergeArguments, merge),
+    "data": (DataArguments, data),
 }
 
 

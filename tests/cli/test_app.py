@@ -35,10 +35,13 @@ def error_line(capture: Capture) -> str:
 def test_overview_names_every_command(capsys: Capture) -> None:
     assert run("--help") == 0
     told = capsys.readouterr().out
-    assert all(f"  {name} " in told for name in COMMANDS)
+    assert all(f"• {name} " in told for name in [*COMMANDS, "bench"])
     assert run() == 2
+    assert "Expected one of {demo, fit," in capsys.readouterr().err
     assert run("fitt", "normal") == 2
-    assert "there is no command 'fitt'" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "fitt" in told
+    assert "Available subcommands: demo, fit, adapt" in told
 
 
 def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture) -> None:

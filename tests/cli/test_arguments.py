@@ -3,19 +3,26 @@ from pathlib import Path
 
 import pytest
 
+from anomem.cli.app import COMMANDS
 from anomem.cli.arguments import Fit, parse
+
+
+def fit(words: list[str]) -> Fit:
+    given = parse(["fit", *words], COMMANDS, {})
+    assert isinstance(given, Fit)
+    return given
 
 
 def test_preset_then_file_then_flag(tmp_path: Path) -> None:
     file = tmp_path / "choices.toml"
     file.write_text("[memory]\nbeta = 7\nsteps = 2\n[encoder]\nscales = [2, 4]\n")
     words = ["normal", "--out", "model"]
-    plain = parse(Fit, "fit", words).choices
-    paper = parse(Fit, "fit", [*words, "--preset", "paper"]).choices
+    plain = fit(words).choices
+    paper = fit([*words, "--preset", "paper"]).choices
     assert (plain.encoder.width, paper.encoder.name) == (16, "resnet50")
     words += ["--preset=paper", "--config", str(file)]
     words += ["--memory.beta", "9", "--views.no-flip"]
-    both = parse(Fit, "fit", words).choices
+    both = fit(words).choices
     assert both.memory == replace(paper.memory, beta=9.0, steps=2)
     assert both.encoder == replace(paper.encoder, scales=(2, 4))
     assert both.views == replace(paper.views, flip=False)
@@ -38,15 +45,15 @@ def test_wrong_files_of_choices_are_named(toml: str | None, message: str, tmp_pa
     if toml is not None:
         file.write_text(toml)
     with pytest.raises(ValueError, match=message) as told:
-        parse(Fit, "fit", ["normal", "--out", "model", "--config", str(file)])
+        fit(["normal", "--out", "model", "--config", str(file)])
     assert str(told.value).startswith(str(file)) and "\n" not in str(told.value)
 
 
 def test_framing_is_a_flag_with_its_side() -> None:
     words = ["normal", "--out", "model"]
-    plain = parse(Fit, "fit", words)
+    plain = fit(words)
     assert plain.framed() == plain.choices
-    tiles = parse(Fit, "fit", [*words, "--tile", "96", "--memory.beta", "9"]).framed()
+    tiles = fit([*words, "--tile", "96", "--memory.beta", "9"]).framed()
     assert (tiles.images.framing, tiles.images.size, tiles.memory.beta) == ("tile", (96, 96), 9.0)
     with pytest.raises(ValueError, match="--resize and --tile exclude one another"):
         Fit(normal=["normal"], out=Path("model"), resize=64, tile=96)

@@ -6,23 +6,21 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
-from typing import Any
 
 from anomem.cli import train, use
 from anomem.cli.arguments import (
     Adapt,
-    Common,
+    Commands,
     Demo,
     Evaluate,
     Fit,
     Info,
     Label,
     Prototypes,
-    Result,
     Score,
     parse,
 )
@@ -30,9 +28,14 @@ from anomem.images import complaints
 from anomem.images.decode_memory import allow
 from anomem.runtime.printing import take_any_character, tell
 
-_NO_PROTOCOL: list[list[str]] = [[], ["-h"], ["--help"]]
 
-COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
+def _commands_of(point: EntryPoint) -> tuple[str, Commands]:
+    """The commands of another package, and the first line of the module that they are in."""
+    commands = point.load()
+    return (sys.modules[point.module].__doc__ or "").partition("\n")[0], commands
+
+
+COMMANDS: Commands = {
     "demo": (Demo, train.demo),
     "fit": (Fit, train.fit),
     "adapt": (Adapt, train.adapt),
@@ -41,13 +44,15 @@ COMMANDS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "evaluate": (Evaluate, use.evaluate),
     "prototypes": (Prototypes, use.prototypes),
     "info": (Info, use.info),
-    **{
-        name: command
-        for point in entry_points(group="anomem.commands")
-        for name, command in point.load().items()
-    },
 }
-"""By name; other packages add theirs as mappings under the entry points ``anomem.commands``."""
+GROUPS = {point.name: _commands_of(point) for point in entry_points(group="anomem.commands")}
+"""Other packages add commands as mappings under the entry points ``anomem.commands``."""
+_RUNS = dict(
+    pair
+    for several in (COMMANDS, *(group for _, group in GROUPS.values()))
+    for pair in several.values()
+)
+"""What each command does, by what it takes."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,18 +63,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     take_any_character()
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["bench"]:
-        words = [" ".join(words[:2]), *words[2:]] if words[1:2] not in _NO_PROTOCOL else ["--help"]
-    if not words or words[0] not in COMMANDS:
-        _overview(words)
-    kind, command = COMMANDS[words[0]]
+    if words == ["--version"]:
+        from anomem import __version__
+
+        tell(__version__)
+        sys.exit(0)
     warnings.showwarning = _show_warning
     _show_log()
     try:
-        arguments = parse(kind, words[0], words[1:])
+        arguments = parse(words, COMMANDS, GROUPS)
         allow(arguments.decode_memory)
         try:
-            result, code = command(arguments)
+            result, code = _RUNS[type(arguments)](arguments)
         finally:
             if heard := complaints.told():
                 tell(f"anomem: {heard}", error=True)
@@ -109,31 +114,3 @@ def _show_log() -> None:
     log = logging.getLogger("anomem")
     log.handlers = [logging.StreamHandler(sys.stdout)]
     log.setLevel(logging.INFO)
-
-
-def _overview(words: Sequence[str]) -> None:
-    lines = [f"  {name:<17} {command.__doc__}" for name, (_, command) in COMMANDS.items()]
-    text = "\n".join(
-        [
-            "usage: anomem COMMAND [--help] ...",
-            "",
-            "Image anomaly detection by multi-scale contrasted memory.",
-            "",
-            *lines,
-        ]
-    )
-    if words and words[0] in ("-h", "--help"):
-        for line in text.splitlines():
-            tell(line)
-        sys.exit(0)
-    if words and words[0] == "--version":
-        from anomem import __version__
-
-        tell(__version__)
-        sys.exit(0)
-    if words:
-        tell(f"anomem: there is no command {words[0]!r}; see anomem --help.", error=True)
-    else:
-        for line in text.splitlines():
-            tell(line, error=True)
-    sys.exit(2)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Union, get_args
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from anomem.config import Config, FramingKind
 from anomem.config.mapping import overlaid
 from anomem.config.presets import default, resolve
-from anomem.detector.threshold import rule_of
 from anomem.images.decode_memory import DEFAULT
-
-Result = tuple[dict[str, Any], int]
-"""What a command ends with: what ``--json`` prints, and the exit code."""
-
 
 _RANGES = {
     "seed": (0, 2**32 - 1),
@@ -70,6 +65,8 @@ class Deciding(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        from anomem.detector.threshold import rule_of  # loads NumPy, which help does without
+
         try:
             rule_of(self.rule)
         except ValueError as error:
@@ -146,10 +143,7 @@ class Fit(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Common):
-    """Improve a detector with labelled images, in seconds unless at depth encoder.
-
-    Earlier labels stay; give those to take back with --forget.
-    """
+    """Improve a detector with labelled images, in seconds; earlier labels stay."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
@@ -176,16 +170,7 @@ class Adapt(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Deciding):
-    """Score images into a table, a row each.
-
-    Its columns: path; score, in standard deviations of normals, higher is more anomalous; scale_1
-    and on, the part of each scale, the finest first; p_value, the share of normals that score as
-    high; prediction, 1 where the score is above the threshold of the rule; verdict, the same in
-    words; error, why an image has none of these.
-
-    Exits with 0; with 3 where some images cannot be read (their rows say why), with 1 where none
-    can or the command fails.
-    """
+    """Score images into a table, a row each; exits with 3 where some cannot be read."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
@@ -197,7 +182,11 @@ class Score(Deciding):
         str,
         arg(
             help="Table to write, .csv or .parquet; with the engine ray the folder or URL of a "
-            "table in partitions. A second call goes on where the first ended."
+            "table in partitions. A second call goes on where the first ended. Its columns: path; "
+            "score, in standard deviations of normals, higher is more anomalous; scale_1 and on, "
+            "the part of each scale, the finest first; p_value, the share of normals that score "
+            "as high; prediction, 1 where the score is above the threshold of the rule; verdict, "
+            "the same in words; error, why an image has none of these."
         ),
     ]
     engine: Literal["local", "ray"] = "local"
@@ -215,11 +204,7 @@ class Score(Deciding):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Deciding):
-    """Measure a detector on normal and anomalous images that it has not seen.
-
-    Prints AUROC and other figures with 95% intervals, and how many of the images the model was
-    trained on or knows otherwise: figures on those are no measure of new ones.
-    """
+    """Measure a detector on images: figures with 95% intervals, and how many it knew before."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
@@ -235,11 +220,7 @@ class Evaluate(Deciding):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Deciding):
-    """Label images on a local page, the most telling first, and let the detector learn.
-
-    Prints the address of the page, which this machine alone can open; Ctrl-C ends it, and every
-    answer is kept.
-    """
+    """Label images on a page of this machine, the most telling first, and learn; Ctrl-C ends it."""
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
@@ -275,26 +256,47 @@ class Info(Common):
     """Folder of the model."""
 
 
-Kind = TypeVar("Kind", bound=Common)
+Result = tuple[dict[str, Any], int]
+"""What a command ends with: what ``--json`` prints, and the exit code."""
+
+Commands = Mapping[str, tuple[type[Common], Callable[[Any], Result]]]
+"""What a command takes and what it does, by its name."""
 
 
-def parse(kind: type[Kind], name: str, words: Sequence[str]) -> Kind:
-    """Read the words behind a command; help and wrong words exit as tyro does.
+def parse(
+    words: Sequence[str], commands: Commands, groups: Mapping[str, tuple[str, Commands]]
+) -> Common:
+    """Read a command line; help and wrong words exit as tyro does.
+
+    Args:
+        words: All behind ``anomem``.
+        commands: Of this package.
+        groups: Of other packages, by the word before them: what they do in a sentence, and they.
 
     Raises:
         ValueError: The preset, the TOML file or a choice is wrong.
     """
-    options: dict[str, Any] = {}
-    if kind is Fit:
-        options["default"] = Fit(
-            normal=tyro.MISSING, out=tyro.MISSING, choices=_starting_choices(words)
-        )
-    return tyro.cli(
-        kind,
-        prog=f"anomem {name}",
-        args=list(words),
-        **options,
-    )
+    choices = _starting_choices(words) if words[:1] == ["fit"] else default()
+    fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices)
+    kinds = [
+        Annotated[kind, subcommand(name, default=fit) if kind is Fit else subcommand(name)]
+        for name, (kind, _) in commands.items()
+    ]
+    for group, (told, members) in groups.items():
+        several = [Annotated[kind, subcommand(name)] for name, (kind, _) in members.items()]
+        line = _one_of(several, told)
+        kinds.append(Annotated[line, subcommand(group)])
+    line = _one_of(kinds, "Image anomaly detection by multi-scale contrasted memory.")
+    given = tyro.cli(line, prog="anomem", args=list(words))
+    while not isinstance(given, Common):
+        given = given.command
+    return given
+
+
+def _one_of(kinds: Sequence[Any], told: str) -> Any:
+    """A dataclass with one of several commands, which tyro names in its errors."""
+    command: Any = Annotated[Union[tuple(kinds)], arg(name="")]  # noqa: UP007
+    return make_dataclass("line", [("command", command)], namespace={"__doc__": told})
 
 
 def _starting_choices(words: Sequence[str]) -> Config:
