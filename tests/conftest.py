@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from sklearn.datasets import load_digits
 
-from anomem import AnoMem, Config
+from anomem import AnoMem, Config, load
 from anomem.config import (
     EncoderChoices,
     ImageChoices,
@@ -77,22 +78,31 @@ def hasty() -> Config:
 
 
 @pytest.fixture(scope="session")
-def _fitted(tiny: Config, digits: dict[str, npt.NDArray[np.uint8]]) -> AnoMem:
-    return AnoMem(tiny, device="cpu").fit(digits["train"])
+def model_folder(
+    tiny: Config, digits: dict[str, npt.NDArray[np.uint8]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A detector fitted on zeros, saved; not to be written to.
 
-
-@pytest.fixture
-def model(_fitted: AnoMem) -> AnoMem:
-    """A detector fitted on zeros, to do with as a test likes."""
-    return copy.deepcopy(_fitted)
+    It is fitted once a run, by the process of the run that asks for it first.
+    """
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent
+    with FileLock(run / "zeros.lock"):
+        if not (run / "zeros").exists():
+            AnoMem(tiny, device="cpu").fit(digits["train"]).save(run / "zeros")
+    return run / "zeros"
 
 
 @pytest.fixture(scope="session")
-def model_folder(_fitted: AnoMem, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same detector, saved; not to be written to."""
-    folder = tmp_path_factory.mktemp("saved") / "zeros"
-    _fitted.save(folder)
-    return folder
+def _loaded(model_folder: Path) -> AnoMem:
+    return load(model_folder, device="cpu")
+
+
+@pytest.fixture
+def model(_loaded: AnoMem) -> AnoMem:
+    """The same detector, to do with as a test likes."""
+    return copy.deepcopy(_loaded)
 
 
 @pytest.fixture(scope="session")

@@ -146,5 +146,5 @@ def test_tiles_need_a_size() -> None:
 
 def test_large_images_are_measured_in_parts(tiled: AnoMem, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tiled.decision_function(NEW)
-    monkeypatch.setattr("anomem.detector.score._PIXELS", 3 * 16 * 16)
+    monkeypatch.setattr("anomem.model.features._PIXELS", 3 * 16 * 16)
     np.testing.assert_allclose(tiled.decision_function(NEW), whole, rtol=1e-4, atol=1e-4)

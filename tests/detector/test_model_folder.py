@@ -156,7 +156,7 @@ def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_p
     model.save(tmp_path / "model")
     model.scorer_.usual.mean.fill_(torch.nan)
     with pytest.raises(
-        ValueError, match=r"'detector\.usual\.mean' holds numbers that are not finite"
+        ValueError, match=r"'scorer\.usual\.mean' holds numbers that are not finite"
     ):
         model.save(tmp_path / "model")
     load(tmp_path / "model", device="cpu")
