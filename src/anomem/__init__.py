@@ -44,10 +44,10 @@ _PLACES = {
 __all__ = [
     "AnoMem",
     "Config",
-    "Scorer",
     "Encoder",
     "Heads",
     "HopfieldMemory",
+    "Scorer",
     "contrasted_memory_loss",
     "double_hinge",
     "load",

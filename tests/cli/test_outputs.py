@@ -45,7 +45,7 @@ def test_a_heat_map_replaces_a_heat_map_and_nothing_else(tmp_path: Path) -> None
 
 def test_heat_maps_do_not_go_among_images_of_others(tmp_path: Path) -> None:
     photograph(tmp_path / "other" / "007.JPG")
-    with pytest.raises(ValueError, match="other holds images, as 007.JPG, and heat maps beside"):
+    with pytest.raises(ValueError, match=r"other holds images, as 007\.JPG, and heat maps beside"):
         heat_map_files(["x.png"], tmp_path / "other")
     (tmp_path / "heat").mkdir()
     save_heat(np.zeros((4, 4), np.float32), tmp_path / "heat" / "y.png.heat.png")
@@ -66,7 +66,7 @@ def test_pictures_do_not_go_among_the_images(tmp_path: Path) -> None:
         (images / "heat", [tmp_path / "link"]),
         (images / ".." / "images" / "heat", [images]),
     ):
-        with pytest.raises(ValueError, match="heat|images|cam1.* lies among the images"):
+        with pytest.raises(ValueError, match=r"(heat|images|cam1) lies among the images"):
             refuse_among_images(folder, given, names)
     refuse_among_images(tmp_path / "heat", [images], names)
     refuse_among_images(tmp_path, [images], names)

@@ -97,14 +97,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, *_: object, **__: object
+    message: Warning | str, _: type[Warning], filename: str, *__: object, **___: object
 ) -> None:
     """A warning as one line, without the line of code it comes from; of image libraries, a count.
 
     What they warn of are tags and texts of files, and what cannot be read has an error.
     """
-    if PurePath(filename).parent.name in ("PIL", "tifffile"):
-        complaints.heard("Pillow" if PurePath(filename).parent.name == "PIL" else "tifffile")
+    library = {"PIL": "Pillow", "tifffile": "tifffile"}.get(PurePath(filename).parent.name)
+    if library is not None:
+        complaints.heard(library)
     else:
         tell(f"anomem: {message}", error=True)
 
