@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Union, get_args
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
@@ -295,7 +295,7 @@ def parse(
 
 def _one_of(kinds: Sequence[Any], told: str) -> Any:
     """A dataclass with one of several commands, which tyro names in its errors."""
-    command: Any = Annotated[tuple(kinds), arg(name="")]
+    command: Any = Annotated[Union[tuple(kinds)], arg(name="")]  # noqa: UP007 (of a tuple)
     return make_dataclass("line", [("command", command)], namespace={"__doc__": told})
 
 
