@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 from anomem import AnoMem
 from anomem.config.mapping import changed
 from anomem.config.presets import default
-from anomem.detector.fit import new_scorer
 from anomem.detector.score import score_features
+from anomem.detector.train_scorer import new_scorer
 from anomem.evaluation.metrics import auroc
 from anomem.images.image_set import Chosen
 from anomem.images.prepare import prepare

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anomem.config import Config
-    from anomem.detector.estimator import AnoMem
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import AnoMem, load
     from anomem.model.encoder import Encoder
     from anomem.model.memory import HopfieldMemory
     from anomem.model.scorer import Heads, Scorer
@@ -28,7 +27,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "AnoMem": "anomem.detector.estimator",
-    "load": "anomem.detector.model_folder",
+    "load": "anomem.detector.estimator",
     "Config": "anomem.config",
     "Encoder": "anomem.model.encoder",
     "HopfieldMemory": "anomem.model.memory",

@@ -14,11 +14,13 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from anomem.config import Config
-from anomem.detector import fit as fitting
+from anomem.detector.feature_bank import fill_bank
+from anomem.detector.fit import new_stage1
 from anomem.detector.hold_out import hold_out
 from anomem.detector.identity import Identities
-from anomem.detector.measuring import fill_bank
+from anomem.detector.new_network import new_network
 from anomem.detector.score import score_features
+from anomem.detector.train_scorer import train_scorer
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
 from anomem.images.resize import ImageShape
@@ -65,12 +67,10 @@ class Ours:
             chosen = replace(chosen, anomalies=Chosen.of(anomalies))
         self.images = chosen
         fabric = make_fabric(self.device, self.config.compute.precision)
-        self.network = fitting.new_network(
-            self.config, shape, self.images.normals, fabric, self.seed
-        )
+        self.network = new_network(self.config, shape, self.images.normals, fabric, self.seed)
         if self.memory != "learnt":
             remove_memories(self.network)
-        self.stage1 = fitting.new_stage1(
+        self.stage1 = new_stage1(
             self.network, self.images, self.config, fabric=fabric, seed=self.seed
         )
         self.stage1.clock = clock
@@ -88,7 +88,7 @@ class Ours:
             )
         bank = fill_bank(self.scored, self.images)
         widths = self.network.pooled_widths
-        self.scorer = fitting.train_scorer(bank, widths, self.config, self.seed)
+        self.scorer = train_scorer(bank, widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
         """The score of the detector."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.config import Config
-from anomem.detector.fit import square_image_shape
+from anomem.detector.frame import square_image_shape
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.images.prepare import prepare
 from anomem.images.source import ImageSource

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anomem.detector.model_folder import load
+from anomem.detector.estimator import load
 from anomem.detector.model_info import load_description
 from anomem.runtime.untrusted import ModelError
 

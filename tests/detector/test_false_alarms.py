@@ -13,11 +13,10 @@ from sklearn.datasets import load_digits
 
 from anomem import AnoMem, Config
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
-from anomem.detector.cross_fitting import held_out_scores
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
-from anomem.detector.fit import train_scorer
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features
+from anomem.detector.train_scorer import held_out_scores, train_scorer
 from anomem.images.resize import batch_to_shape
 from anomem.model.features import Features, extract
 

@@ -13,7 +13,8 @@ from anomem import AnoMem, Config
 from anomem.config import FramingKind, ImageChoices
 from anomem.config.mapping import changed
 from anomem.config.presets import default, pretrained, resolve
-from anomem.detector.fit import image_shape, new_framing, square_image_shape
+from anomem.detector.estimator import load
+from anomem.detector.frame import choose_framing, image_shape, square_image_shape
 from anomem.detector.model_folder import load
 from anomem.images.frame_shape import typical_image
 from anomem.images.open import open_images
@@ -41,9 +42,9 @@ def test_stretched_frames_keep_the_proportions_of_the_images(
 ) -> None:
     config = replace(default(), images=images)
     shape = ImageShape(1, *frame)
-    assert new_framing(config, open_images(LONG), None).shape == shape
+    assert choose_framing(config, open_images(LONG), None).shape == shape
     upright = replace(shape, height=shape.width, width=shape.height)
-    assert new_framing(config, open_images(LONG.swapaxes(1, 2)), None).shape == upright
+    assert choose_framing(config, open_images(LONG.swapaxes(1, 2)), None).shape == upright
 
 
 def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
@@ -60,12 +61,12 @@ def test_square_images_have_the_frame_they_always_had(side: int, frame: int) -> 
     for images, expected in ((ImageChoices(), frame), (ImageChoices(size=100), 100)):
         config = replace(default(), images=images)
         shape = ImageShape(1, expected, expected)
-        assert new_framing(config, source, None).shape == shape
+        assert choose_framing(config, source, None).shape == shape
         assert square_image_shape(config, source) == shape
 
 
 def test_frame_has_the_proportions_of_the_region() -> None:
-    framing = new_framing(default(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
+    framing = choose_framing(default(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
     assert framing.shape == ImageShape(1, 32, 128)
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from anomem.config.presets import resolve
-from anomem.detector.measuring import new_heat
-from anomem.model.heat import HeatModel, PlaceMaps
+from anomem.model.heat import HeatModel, PlaceMaps, new_heat
 from anomem.model.network import MultiScaleMemory
 
 Values = npt.NDArray[np.float64]

@@ -26,7 +26,7 @@ from ray.exceptions import RayError  # noqa: E402
 
 from anomem.bulk.partitions import Partitions, Run, score_run  # noqa: E402
 from anomem.bulk.score_table import Scored  # noqa: E402
-from anomem.detector.checkpoint import folder_content  # noqa: E402
+from anomem.detector.model_folder import folder_content  # noqa: E402
 from anomem.images.decode_memory import BUDGET  # noqa: E402
 from anomem.runtime.untrusted import one_line  # noqa: E402
 
@@ -99,7 +99,7 @@ class _Scorer:
     def __init__(
         self, content: Any, partitions: Partitions, rule: str, device: str, memory: int
     ) -> None:
-        from anomem.detector.model_folder import load
+        from anomem.detector.estimator import load
 
         BUDGET.limit = memory
 

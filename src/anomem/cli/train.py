@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def demo(arguments: Demo) -> Result:
     """Fit, score and adapt on real photographs, and write a picture and a report."""
     from anomem.cli.demo import files_of, run_demo
-    from anomem.detector.checkpoint import try_model_folder
+    from anomem.detector.model_folder import try_model_folder
     from anomem.runtime.files import try_file
 
     model, *files = files_of(arguments.out)
@@ -59,8 +59,8 @@ def demo(arguments: Demo) -> Result:
 def fit(arguments: Fit) -> Result:
     """Train a detector on normal images."""
     from anomem.cli.least_normal import least_normal
-    from anomem.detector.checkpoint import checkpoint_of, try_model_folder
     from anomem.detector.estimator import AnoMem
+    from anomem.detector.model_folder import checkpoint_of, try_model_folder
     from anomem.runtime.processes import leads
 
     try_model_folder(arguments.out)
@@ -171,7 +171,7 @@ def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
 def _extend(arguments: Fit, start: Path) -> Result:
     """Learn a new kind of normal, from a model."""
     from anomem.config.presets import default
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
 
     more = arguments.anomalies or arguments.region or arguments.stream
     if arguments.framed() != default() or more or arguments.devices * arguments.nodes > 1:
@@ -202,8 +202,8 @@ def _normals_of(model: AnoMem) -> int:
 
 def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
-    from anomem.detector.checkpoint import try_model_folder
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
+    from anomem.detector.model_folder import try_model_folder
     from anomem.images.combined import JoinedSource
     from anomem.images.open import open_images
 
@@ -286,8 +286,8 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
 
 def label(arguments: Label) -> Result:
     """Show the labelling page until interrupted."""
-    from anomem.detector.checkpoint import try_model_folder
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
+    from anomem.detector.model_folder import try_model_folder
     from anomem.images.listing import list_images
     from anomem.labelling.answers import AnswerFile
     from anomem.labelling.session import Session

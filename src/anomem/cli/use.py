@@ -27,7 +27,7 @@ def score(arguments: Score) -> Result:
     from anomem.bulk.score_table import check_table, scored, write_table
     from anomem.bulk.unfinished import Unfinished, score_on
     from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
     from anomem.runtime.files import try_file, try_folder
@@ -76,7 +76,7 @@ def _score_on_ray(arguments: Score) -> Result:
     from anomem.bulk.partitions import Partitions, plan, settle
     from anomem.bulk.score_table import Scored, total
     from anomem.cli.outputs import refuse_input
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
     from anomem.images.listing import absolute
     from anomem.images.open import open_images
 
@@ -113,7 +113,7 @@ def _write_heat_maps(
     model: AnoMem, files: Mapping[str, Path], overlay: bool, progress: StageProgress
 ) -> list[str]:
     """Write the heat map of each image to its file; what came of those that failed."""
-    from anomem.detector.heat import heat_maps
+    from anomem.detector.heat_maps import heat_maps
     from anomem.images.local import FileSource
     from anomem.report.heat import save_heat
     from anomem.report.pictures import in_colours
@@ -136,7 +136,7 @@ def _write_heat_maps(
 def evaluate(arguments: Evaluate) -> Result:
     """Measure a detector on labelled images."""
     from anomem.cli.outputs import refuse_report
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
     from anomem.evaluation.evaluate import evaluate
     from anomem.evaluation.intervals import detection_intervals
     from anomem.evaluation.localisation import localise
@@ -216,7 +216,7 @@ def evaluate(arguments: Evaluate) -> Result:
 def prototypes(arguments: Prototypes) -> Result:
     """Show what the memory believes normal to be, on a page to browse."""
     from anomem.cli.outputs import refuse_among_images
-    from anomem.detector.model_folder import load
+    from anomem.detector.estimator import load
     from anomem.detector.prototypes import gallery
     from anomem.images.framing import frame
     from anomem.images.open import open_images

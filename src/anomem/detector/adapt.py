@@ -1,116 +1,143 @@
-"""Training encoder and memories on with labelled anomalies: ``adapt`` at depth "encoder"."""
+"""What labels change: a scorer trained on them, and held-out normals that are set aside."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
 
-from anomem.config import Config
-from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
-from anomem.detector.fit import run_stage1, summary
-from anomem.detector.identity import identities, image_digests
-from anomem.detector.measuring import LabelledImages, extract_labelled, fill_bank
-from anomem.detector.training_images import TrainingImages
-from anomem.images.image_set import Chosen
-from anomem.images.prepare import PreparedFrames
-from anomem.model.network import MultiScaleMemory
-from anomem.runtime.progress import Progress
+from anomem.detector.detector import Detector, standing
+from anomem.detector.feature_bank import (
+    FeatureBank,
+    LabelledFeatures,
+    LabelledImages,
+    extract_labelled,
+)
+from anomem.detector.identity import full_digests, image_digests, measured_digests
+from anomem.detector.score import highest_frames, score_features
+from anomem.detector.train_scorer import train_scorer
+from anomem.images.image_set import Chosen, ImageSet
+from anomem.images.prepare import prepare_frames
+from anomem.images.source import ImageSource
+from anomem.model.features import extract_set
+from anomem.runtime.progress import StageProgress, stage
 
-_FEWEST_TRAINED_ON = 4
-_FEWEST_HELD_OUT = 5
+_LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"
 
 
-def fine_tune(
-    network: MultiScaleMemory,
-    bank: FeatureBank,
-    labelled: LabelledImages,
-    normals: PreparedFrames,
-    config: Config,
+def adapt(
+    detector: Detector,
+    source: ImageSource,
+    label: npt.NDArray[np.int64],
     *,
-    fabric: Fabric,
-    steps: int,
-    seed: int,
-    progress: Progress | None = None,
-) -> tuple[FeatureBank, TrainingImages, dict[str, Any]]:
-    """Train encoder and memories on for a fifth of the steps of the fit, with all labels.
+    progress: StageProgress | None = None,
+) -> Detector:
+    """Train the scorer again, on labelled images and all that were labelled before.
 
     Args:
-        network: Trained in place.
-        bank: Of the network as it was.
-        labelled: All labelled images, those of earlier labels too.
-        normals: Normals of the fit and new ones; those held out before stay held out.
-        config: Of the fit.
-        fabric: Device and precision.
-        steps: Steps of the fit.
-        seed: Of every random draw.
-        progress: Called with the steps done and in all.
-
-    Returns:
-        The bank of the network as it is now, the images it was trained on, and the summary of
-        the fine-tuning.
+        detector: Left as it is.
+        source: N images.
+        label: (N,): 0 normal, 1 anomalous, -1 to take an earlier label back.
+        progress: Called as ``progress(stage, done, total)``.
 
     Raises:
-        ValueError: Anomalies labelled earlier, or the normals held out by the fit, are missing, or
-            an anomaly is among the normals.
+        ValueError: Unreadable images or labels that cannot be meant, or no held-out normal of a
+            kind would be left.
     """
-    anomalous = bank.labelled.pixels[bank.labelled.label == 1]
-    missing = int((~torch.isin(anomalous, labelled.pixels)).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} anomalies labelled earlier are missing; a changed encoder must see them "
-            "again: give all of them, with label -1 for those to forget."
-        )
-    digest = image_digests(normals.frames, normals.image)
-    shared = int(torch.isin(digest, labelled.digest[labelled.label == 1]).sum())
-    if shared:
-        raise ValueError(
-            f"{shared} of the {normals.count} normals are among the images labelled anomalous; "
-            "keep them apart."
-        )
-    known = torch.isin(digest, bank.held_out_digest)
-    least = min(len(bank.held_out_digest), _FEWEST_HELD_OUT)
-    if int(known.sum()) < least or int((~known).sum()) < _FEWEST_TRAINED_ON:
-        raise ValueError(
-            f"{int(known.sum())} of the {normals.count} normals were held out by the fit, where at "
-            f"least {least} and not all should be; give the normals of the fit, and new ones."
-        )
-    split = (torch.nonzero(~known).flatten().numpy(), torch.nonzero(known).flatten().numpy())
-    images = replace(
-        TrainingImages.of(
-            normals.frames,
-            normals.image,
-            np.zeros(normals.count, np.int64),
-            split,
-            identities([""] * normals.count, normals),
-        ),
-        anomalies=Chosen(labelled.images, torch.nonzero(labelled.label == 1).flatten()),
-    )
-    state = run_stage1(
-        network, images, _shortened(config, steps), fabric=fabric, seed=seed, progress=progress
-    )
-    fresh = bank.recognised(fill_bank(network, images))
-    labels = LabelledFeatures.none(fresh.normals).updated(extract_labelled(network, labelled))
-    learnt = torch.cat([bank.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
-    fresh = replace(fresh, labelled=labels, learnt_pixels=learnt)
-    return fresh, images, summary(state, images)
+    given = labelled_images(detector, source, label, progress=progress)
+    newer = extract_labelled(detector.network, given)
+    bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
+    bank.check_deciding()
+    return with_bank(detector, bank)
 
 
-def _shortened(config: Config, steps: int) -> Config:
-    """The choices for a fine-tuning of the encoder: a fifth of the steps, a fifth of the rate."""
-    few = max(1, steps // 5)
-    return replace(
-        config,
-        stage1=replace(
-            config.stage1,
-            min_steps=few,
-            max_steps=few,
-            max_seconds=None
-            if config.stage1.max_seconds is None
-            else config.stage1.max_seconds / 5,
-            learning_rate=config.stage1.learning_rate / 5,
-        ),
+def forget(
+    detector: Detector, source: ImageSource, *, progress: StageProgress | None = None
+) -> Detector:
+    """Take back the labels of images, or that they are set aside; others are passed by."""
+    bank, framing = detector.bank, detector.framing
+    digest = measured_digests(source, framing, progress=stage(progress, "reading"))
+    pixels = full_digests(source, framing)
+    bank = replace(
+        bank,
+        labelled=bank.labelled.without(digest if pixels is None else pixels),
+        held_out_aside=bank.held_out_aside & ~torch.isin(bank.held_out_digest, digest),
     )
+    return with_bank(detector, bank)
+
+
+def set_aside(
+    detector: Detector, source: ImageSource, *, progress: StageProgress | None = None
+) -> Detector:
+    """Leave held-out normals out of what decisions rest on; the scorer stays as it is.
+
+    Raises:
+        ValueError: Unreadable images, one that was not held out, or none would be left.
+    """
+    bank = detector.bank
+    digest = measured_digests(source, detector.framing, progress=stage(progress, "reading"))
+    unknown = torch.nonzero(~torch.isin(digest, bank.held_out_digest)).flatten()
+    if len(unknown):
+        raise ValueError(
+            f"{source.names[int(unknown[0])]} is none of the held-out normals, on which "
+            "decisions rest; give one of those."
+        )
+    aside = bank.held_out_aside | torch.isin(bank.held_out_digest, digest)
+    bank = replace(bank, held_out_aside=aside)
+    bank.check_deciding()
+    return replace(detector, bank=bank, summary=detector.summary | standing(bank))
+
+
+def with_bank(detector: Detector, bank: FeatureBank) -> Detector:
+    """A detector of the same network on another bank: its scorer is trained anew."""
+    widths = detector.network.pooled_widths
+    scorer = train_scorer(bank, widths, detector.config, detector.seed)
+    return replace(detector, bank=bank, scorer=scorer, summary=detector.summary | standing(bank))
+
+
+def labelled_images(
+    detector: Detector,
+    source: ImageSource,
+    label: npt.NDArray[np.int64],
+    *,
+    progress: StageProgress | None = None,
+) -> LabelledImages:
+    """Read images with their labels, each by the frame that scores highest: where it shows.
+
+    Raises:
+        ValueError: Unreadable images, one image with two labels, or a label taken back that was
+            never given.
+    """
+    images = prepare_frames(source, detector.framing, progress=stage(progress, "reading"))
+    digest = image_digests(images.frames, images.image)
+    pixels = full_digests(source, detector.framing)
+    frames: ImageSet = images.frames
+    if len(frames) > images.count:
+        scores = score_features(detector.scorer, extract_set(detector.network, frames))
+        frames = Chosen(frames, highest_frames(scores, images.image))
+    given = LabelledImages(
+        frames, torch.from_numpy(label), digest, digest if pixels is None else pixels
+    )
+    _refuse_conflicts(given, source.names, detector.bank.labelled)
+    return given
+
+
+def _refuse_conflicts(given: LabelledImages, names: Sequence[str], known: LabelledFeatures) -> None:
+    """See that the labels of a call can be meant, beside those that are known."""
+    label, first = given.label.tolist(), dict[int, int]()
+    for index, pixels in enumerate(given.pixels.tolist()):
+        other = first.setdefault(pixels, index)
+        if label[other] != label[index]:
+            raise ValueError(
+                f"{names[other]} and {names[index]} are the same image, labelled {label[other]} "
+                f"and {label[index]}; give it one label ({_LABELS})."
+            )
+    never = torch.nonzero((given.label == -1) & ~torch.isin(given.pixels, known.pixels)).flatten()
+    if len(never):
+        raise ValueError(
+            f"{len(never)} of {len(names)} images are labelled -1 and were never labelled, as "
+            f"{names[int(never[0])]}; give the labels that are meant ({_LABELS})."
+        )

@@ -1,51 +1,55 @@
-"""The detector for its whole life: fit, adapt, score, explain, save, load."""
+"""AnoMem: one detector for its whole life, as an estimator of scikit-learn."""
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from lightning_fabric import Fabric
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
+from anomem.config.mapping import changed, flat
 from anomem.config.presets import resolve
-from anomem.detector import fit as fitting
-from anomem.detector import model_folder as saved
-from anomem.detector.adapt import fine_tune
-from anomem.detector.copies import leave_out_known, refuse_two_labels
-from anomem.detector.fitted import Fitted
-from anomem.detector.identity import full_digests, identities, measured_digests
-from anomem.detector.measuring import (
-    extract_labelled,
-    fill_bank,
-    fit_heat,
-    one_frame_each,
-    refuse_conflicts,
+from anomem.detector import adapt, extend, fine_tune, fit, model_folder
+from anomem.detector.calibrate import Calibration, p_values
+from anomem.detector.detector import Detector
+from anomem.detector.explain import Explanation, explain
+from anomem.detector.feature_bank import FeatureBank
+from anomem.detector.fit import FitRun
+from anomem.detector.heat_maps import Heat, heat_maps
+from anomem.detector.score import Scores, joined_scores, score_source
+from anomem.detector.threshold import (
+    FalseAlarms,
+    FindLabelled,
+    Promise,
+    Resting,
+    Rule,
+    rests_on,
+    rule_of,
+    threshold_by,
 )
-from anomem.detector.streamed import streamed_images
-from anomem.detector.training_images import TrainingImages
-from anomem.images.combined import choose
+from anomem.detector.train_scorer import calibration_of, unseen_scores
 from anomem.images.framing import Framing
-from anomem.images.labels import check_labels, with_anomalies
+from anomem.images.labels import check_labels
 from anomem.images.open import open_images
-from anomem.images.prepare import prepare_frames
-from anomem.images.stream import check_streaming
+from anomem.model.heat import HeatModel
+from anomem.model.network import MultiScaleMemory
 from anomem.model.pretrained_weights import weights_file
-from anomem.runtime.device import give_back_freed_memory, make_fabric, threads_given_back
-from anomem.runtime.processes import join_processes, joined, leads, together
+from anomem.model.scorer import Scorer
+from anomem.runtime.device import give_back_freed_memory, make_fabric
+from anomem.runtime.processes import join_processes, leads
 from anomem.runtime.progress import StageProgress, stage
-from anomem.runtime.versions import library_versions
+
+_CHOICES = "config__"
 
 
-class AnoMem(Fitted):
+class AnoMem(BaseEstimator):  # type: ignore[misc]
     """Image anomaly detection by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
@@ -70,7 +74,48 @@ class AnoMem(Fitted):
         heat_: What is usual at each place of an image, for each kind of normal.
         bank_: What is kept of the images, to adapt and to calibrate.
         summary_: Numbers of images, steps, seconds and loss of the training; library versions.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from anomem import AnoMem
+        >>> pixels, digit = load_digits(return_X_y=True)
+        >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+        >>> zeros, ones = images[digit == 0], images[digit == 1]
+        >>> model = AnoMem("default", seed=0)
+        >>> model = model.set_params(config__stage1__min_steps=50, config__stage1__max_steps=50)
+        >>> model = model.fit(zeros[:100])
+        >>> scores = model.decision_function(np.concatenate([zeros[100:110], ones[:10]]))
+        >>> bool(scores[:10].max() < scores[10:].mean())
+        True
+        >>> model = model.adapt(ones[:5], [1] * 5)
+        >>> model.predict(ones[10:13], rule=0.1).tolist()
+        [1, 1, 1]
     """
+
+    config_: Config
+    framing_: Framing
+    network_: MultiScaleMemory
+    scorer_: Scorer
+    heat_: list[HeatModel]
+    bank_: FeatureBank
+    summary_: dict[str, Any]
+    _calibrated: tuple[FeatureBank, Scorer, Calibration] | None = None
+
+    def __init__(
+        self,
+        config: str | Config = "default",
+        *,
+        device: str = "auto",
+        devices: int = 1,
+        nodes: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.devices = devices
+        self.nodes = nodes
+        self.seed = seed
 
     def fit(
         self,
@@ -103,35 +148,9 @@ class AnoMem(Fitted):
             ValueError: Too few normals, unreadable images, or labels that do not fit; one
                 sentence says what to do.
         """
-        config, fabric, progress = self._begin(progress)
-        source = open_images(X)
-        label = check_labels(y, len(source))
-        fitting.check_normals(label, groups)
-        if anomalies is not None:
-            source, label = with_anomalies(source, label, open_images(anomalies))
-        framing = fitting.new_framing(config, source, region)
-        later = None
-        if framing.cuts and label.any():
-            # Which tile of an anomaly shows it is known once there is a score.
-            normals = np.flatnonzero(label == 0)
-            later = choose(source, np.flatnonzero(label == 1))
-            source, label = choose(source, normals), label[normals]
-            groups = None if groups is None else [groups[index] for index in normals.tolist()]
-        prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
-        known = identities(source.names, prepared, groups)
-        odd = known.where(label == 1)
-        if later is not None:
-            odd = identities(later.names, prepare_frames(later, framing))
-        refuse_two_labels(known.where(label == 0), odd)
-        split = fitting.split_normals(label, known, config.calibration.share, self.seed)
-        images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
-        if label.any():
-            labelled = choose(source, np.flatnonzero(label == 1))
-            images = replace(images, anomaly_pixels=full_digests(labelled, framing))
-        self._learn(images, framing, config, fabric, checkpoint, progress)
-        if later is not None:
-            self.adapt(later, np.ones(len(later), dtype=np.int64))
-        return self
+        run = self._run(checkpoint, progress)
+        found = fit.fit(X, y, run, anomalies=anomalies, groups=groups, region=region)
+        return self._keep(found)
 
     def fit_stream(
         self,
@@ -161,22 +180,8 @@ class AnoMem(Fitted):
         Warns:
             UserWarning: Images could not be read.
         """
-        check_streaming()
-        config, fabric, progress = self._begin(progress)
-        source = open_images(X)
-        framing = fitting.new_framing(config, source, region)
-        images, stream = streamed_images(
-            source, anomalies, framing, config, fabric=fabric, seed=self.seed
-        )
-        self._learn(images, framing, config, fabric, checkpoint, progress)
-        errors = joined(fabric, stream.errors)
-        if errors and fabric.is_global_zero:
-            warnings.warn(
-                f"{len(errors)} images could not be read and were left out, as "
-                f"{next(iter(errors.values()))}",
-                stacklevel=2,
-            )
-        return self
+        run = self._run(checkpoint, progress)
+        return self._keep(fit.fit_stream(X, run, anomalies=anomalies, region=region))
 
     def adapt(
         self,
@@ -214,49 +219,17 @@ class AnoMem(Fitted):
                 images of earlier labels, or a model that has learnt further kinds of normal
                 (:meth:`extend`).
         """
-        check_is_fitted(self, "network_")
+        detector = self.detector()
         if depth not in ("heads", "encoder"):
             raise ValueError(f"depth is {depth!r}; give heads or encoder.")
         source = open_images(X)
         label = check_labels(y, len(source), (-1, 0, 1))
-        images = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
-        pixels = full_digests(source, self.framing_)
-        given = one_frame_each(self.network_, self.scorer_, images, torch.from_numpy(label), pixels)
-        refuse_conflicts(given, source.names, self.bank_.labelled)
-        if depth == "encoder":
-            if normal is None:
-                raise ValueError(
-                    'depth="encoder" trains on normals too; give them as normal=, or use '
-                    'depth="heads".'
-                )
-            kinds = len(self.heat_) - 1
-            if kinds:
-                raise ValueError(
-                    f"the model has learnt {kinds} further kind{'s' * (kinds > 1)} of normal by "
-                    'extend, which depth="encoder" would forget; use depth="heads", or fit on '
-                    "images of all kinds."
-                )
-            network = copy.deepcopy(self.network_)
-            self.bank_, trained, self.summary_["fine_tuning"] = fine_tune(
-                network,
-                self.bank_,
-                given,
-                prepare_frames(open_images(normal), self.framing_),
-                self.config_,
-                fabric=make_fabric(self.device, self.config_.compute.precision),
-                steps=self.summary_["steps"],
-                seed=self.seed,
-                progress=stage(progress, "stage 1"),
-            )
-            self.network_ = network
-            self.heat_ = [fit_heat(network, trained, anywhere=self.framing_.cuts)]
-        else:
-            newer = extract_labelled(self.network_, given)
-            bank = self.bank_.with_labels(self.bank_.labelled.updated(newer))
-            bank.check_deciding()
-            self.bank_ = bank
-        self._train_scorer()
-        return self
+        if depth == "heads":
+            return self._keep(adapt.adapt(detector, source, label, progress=progress))
+        fabric = make_fabric(self.device, self.config_.compute.precision)
+        return self._keep(
+            fine_tune.fine_tune(detector, source, label, normal, fabric=fabric, progress=progress)
+        )
 
     def set_aside(self, X: object, *, progress: StageProgress | None = None) -> Self:
         """Leave held-out normals out of what decisions rest on.
@@ -273,21 +246,7 @@ class AnoMem(Fitted):
         Raises:
             ValueError: Unreadable images, one that was not held out, or none would be left.
         """
-        check_is_fitted(self, "network_")
-        source = open_images(X)
-        digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
-        unknown = torch.nonzero(~torch.isin(digest, self.bank_.held_out_digest)).flatten()
-        if len(unknown):
-            raise ValueError(
-                f"{source.names[int(unknown[0])]} is none of the held-out normals, on which "
-                "decisions rest; give one of those."
-            )
-        aside = self.bank_.held_out_aside | torch.isin(self.bank_.held_out_digest, digest)
-        bank = replace(self.bank_, held_out_aside=aside)
-        bank.check_deciding()
-        self.bank_ = bank
-        self.summary_ |= fitting.standing(bank)
-        return self
+        return self._keep(adapt.set_aside(self.detector(), open_images(X), progress=progress))
 
     def forget(self, X: object, *, progress: StageProgress | None = None) -> Self:
         """Take back the labels of images, or that they are set aside; others are passed by.
@@ -299,18 +258,7 @@ class AnoMem(Fitted):
         Raises:
             ValueError: Unreadable images.
         """
-        check_is_fitted(self, "network_")
-        source = open_images(X)
-        digest = measured_digests(source, self.framing_, progress=stage(progress, "reading"))
-        pixels = full_digests(source, self.framing_)
-        bank = self.bank_
-        self.bank_ = replace(
-            bank,
-            labelled=bank.labelled.without(digest if pixels is None else pixels),
-            held_out_aside=bank.held_out_aside & ~torch.isin(bank.held_out_digest, digest),
-        )
-        self._train_scorer()
-        return self
+        return self._keep(adapt.forget(self.detector(), open_images(X), progress=progress))
 
     def extend(
         self,
@@ -332,21 +280,164 @@ class AnoMem(Fitted):
         Raises:
             ValueError: Too few normals, or unreadable images.
         """
+        detector = self.detector()
+        return self._keep(extend.extend(detector, open_images(X), groups, progress=progress))
+
+    def decision_function(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Anomaly score of each image, (N,) float32, higher is more anomalous.
+
+        Without labels 0 is the mean of held-out normals and 1 their standard deviation; the heads
+        add to it.
+
+        Raises:
+            ValueError: An image cannot be read.
+        """
+        scores = self.score_images(X, progress=progress)
+        if scores.errors:
+            raise ValueError(next(iter(scores.errors.values())))
+        return scores.score
+
+    def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
+        """Scores of images of which some may be unreadable: those get NaN and an error."""
+        return joined_scores(self.score_batches(X, progress=progress))
+
+    def score_batches(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> Iterator[tuple[range, Scores]]:
+        """Scores as of :meth:`score_images`, a batch and the indices of its images at a time."""
         check_is_fitted(self, "network_")
-        source = open_images(X)
-        label = check_labels(None, len(source))
-        fitting.check_normals(label, groups)
-        prepared = prepare_frames(source, self.framing_, progress=stage(progress, "reading"))
-        known = identities(source.names, prepared, groups)
-        label = leave_out_known(known, self.bank_)
-        split = fitting.split_normals(label, known, self.config_.calibration.share, self.seed)
-        images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
-        newer = fill_bank(self.network_, images)
-        self.bank_ = self.bank_.extended(newer)
-        self.summary_["normals"] += len(images.trained_on)
-        self.heat_.append(fit_heat(self.network_, images, anywhere=self.framing_.cuts))
-        self._train_scorer()
-        return self
+        return score_source(
+            self.network_,
+            self.scorer_,
+            open_images(X),
+            self.framing_,
+            progress=stage(progress, "scoring"),
+        )
+
+    def calibration(self) -> Calibration:
+        """Scores of the held-out normals, on which decisions rest.
+
+        Those labelled normal since are scored as if they had not been labelled; those labelled
+        anomalous or set aside are left out. All are raised a little, see
+        :func:`~anomem.detector.calibrate.raised`.
+        """
+        detector = self.detector()
+        # Where held-out normals are labelled, each call would train a scorer for every fold.
+        if self._calibrated is not None:
+            of_bank, of_scorer, calibration = self._calibrated
+            if of_bank is detector.bank and of_scorer is detector.scorer:
+                return calibration
+        calibration = calibration_of(detector)
+        self._calibrated = detector.bank, detector.scorer, calibration
+        return calibration
+
+    def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
+        """The one held-out normal on which the threshold rests, if it does; None otherwise.
+
+        It does where the threshold would be lower by more than a standard deviation of the others
+        without it, see :func:`~anomem.detector.threshold.rests_on`.
+
+        Args:
+            rule: See :meth:`threshold`; only a share of false alarms rests on held-out normals
+                alone.
+        """
+        rule = rule_of(rule)
+        if not isinstance(rule, FalseAlarms):
+            return None
+        with warnings.catch_warnings(action="ignore"):  # threshold() gives them
+            threshold = self.threshold(rule)
+        deciding = self.bank_.deciding().nonzero().flatten().tolist()
+        names = [self.bank_.held_out_name[index] for index in deciding]
+        return rests_on(self.calibration(), names, threshold)
+
+    def p_value(self, X: object) -> npt.NDArray[np.float64]:
+        """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
+
+        A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
+        the held-out normals; n groups of them give no p-value below ``1 / (n + 1)``.
+        """
+        return p_values(self.decision_function(X), self.calibration())
+
+    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
+        """Decide for each image, (N,): 0 normal, 1 anomalous.
+
+        Args:
+            X: Images.
+            rule: See :meth:`threshold`.
+        """
+        threshold = self.threshold(rule)
+        return (self.decision_function(X) > threshold).astype(np.int64)
+
+    def threshold(self, rule: str | float | Rule = 0.05) -> float:
+        """The score above which :meth:`predict` calls an image anomalous.
+
+        Args:
+            rule: A share alpha of normal images that may be called anomalous, on average over
+                draws of the held-out normals; or "f1", "find-labelled" or "cost:MISS:SHARE", which
+                weigh held-out normals against labelled anomalies, see
+                :mod:`anomem.detector.threshold`.
+
+        Raises:
+            ValueError: There is no such rule, or it needs labelled anomalies and there are none.
+
+        Warns:
+            UserWarning: Alpha needs more held-out normals than there are; the smallest supported
+                one is used in its place.
+        """
+        check_is_fitted(self, "network_")
+        return threshold_by(
+            rule_of(rule), self.calibration(), lambda: unseen_scores(self.detector())
+        )
+
+    def promise(self, rule: str | float | Rule) -> Promise | None:
+        """What the rule "find-labelled" promises of new images; None of any other rule.
+
+        Args:
+            rule: See :meth:`threshold`.
+
+        Raises:
+            ValueError: As of :meth:`threshold`.
+        """
+        if not isinstance(rule_of(rule), FindLabelled):
+            return None
+        scores = self.calibration().scores
+        return Promise(
+            anomalies=int((self.bank_.labelled.label == 1).sum()),
+            learnt=int(self.bank_.learnt().sum()),
+            alarms=int((scores > self.threshold(rule)).sum()),
+            held_out=len(scores),
+        )
+
+    def explain(self, image: object) -> Explanation:
+        """Score of one image, of each scale, and the deviation map of each scale.
+
+        Args:
+            image: A path, a PIL image, or an array H x W x 3 or H x W.
+        """
+        check_is_fitted(self, "network_")
+        return explain(image, self.framing_, self.network_, self.scorer_, self.heat_)
+
+    def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
+        """The heat of :meth:`explain` for each image in order, measured in batches.
+
+        Args:
+            X: N images.
+            progress: Called as ``progress(stage, done, total)``.
+
+        Yields:
+            H x W float32, of the size of the image.
+
+        Raises:
+            ValueError: An image cannot be read.
+        """
+        check_is_fitted(self, "network_")
+        told, source = stage(progress, "heat maps"), open_images(X)
+        for heat in heat_maps(source, self.framing_, self.network_, self.heat_, told):
+            if isinstance(heat, str):
+                raise ValueError(heat)
+            yield heat
 
     def save(self, path: str | Path) -> None:
         """Write the model folder, atomically; an older model there is replaced.
@@ -356,11 +447,35 @@ class AnoMem(Fitted):
         Raises:
             WriteError: It cannot be written; the older model is as it was.
         """
-        check_is_fitted(self, "network_")
+        detector = self.detector()
         if self.devices * self.nodes == 1 or leads():
-            saved.save(self, Path(path))
+            model_folder.save(detector, Path(path))
 
-    def _begin(self, progress: StageProgress | None) -> tuple[Config, Fabric, StageProgress | None]:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
+        own = ("config", "device", "devices", "nodes", "seed")
+        params: dict[str, Any] = {name: getattr(self, name) for name in own}
+        if deep:
+            params |= {f"{_CHOICES}{k}": v for k, v in flat(resolve(self.config)).items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters and choices by the names of :meth:`get_params`.
+
+        Raises:
+            ValueError: There is no such parameter or choice.
+        """
+        choices = {
+            name.removeprefix(_CHOICES): value
+            for name, value in params.items()
+            if name.startswith(_CHOICES)
+        }
+        super().set_params(**{k: v for k, v in params.items() if not k.startswith(_CHOICES)})
+        if choices:
+            self.config = changed(resolve(self.config), choices)
+        return self
+
+    def _run(self, checkpoint: str | Path | None, progress: StageProgress | None) -> FitRun:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""
         config = resolve(self.config)
         if config.encoder.weights is not None:
@@ -368,39 +483,53 @@ class AnoMem(Fitted):
         fabric = join_processes(
             self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
         )
-        return config, fabric, progress if fabric.is_global_zero else None
+        kept = None if checkpoint is None else Path(checkpoint)
+        return FitRun(config, fabric, self.seed, kept, progress if fabric.is_global_zero else None)
 
-    @threads_given_back()
-    def _learn(
-        self,
-        images: TrainingImages,
-        framing: Framing,
-        config: Config,
-        fabric: Fabric,
-        checkpoint: str | Path | None,
-        progress: StageProgress | None,
-    ) -> None:
-        """Stage 1, what is kept of the images, and stage 2."""
-        network = fitting.new_network(config, framing.shape, images.normals, fabric, self.seed)
-        config = fitting.by_architecture(config, network)
-        with together(fabric):
-            state = fitting.run_stage1(
-                network,
-                images,
-                config,
-                fabric=fabric,
-                seed=self.seed,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-                progress=stage(progress, "stage 1"),
-            )
-        self.config_, self.framing_, self.network_ = config, framing, network
-        self.bank_ = fill_bank(network, images)
-        self.heat_ = [fit_heat(network, images, anywhere=framing.cuts)]
-        self.summary_ = {**fitting.summary(state, images), "versions": library_versions()}
-        self._train_scorer()
-
-    def _train_scorer(self) -> None:
-        widths = self.network_.pooled_widths
-        self.scorer_ = fitting.train_scorer(self.bank_, widths, self.config_, self.seed)
-        self.summary_ |= fitting.standing(self.bank_)
+    def _keep(self, detector: Detector) -> Self:
+        """Take the parts of a detector for the own attributes."""
+        for part in fields(Detector):
+            if part.name != "seed":
+                setattr(self, f"{part.name}_", getattr(detector, part.name))
         give_back_freed_memory()
+        return self
+
+    def detector(self) -> Detector:
+        """The parts of this detector, as the functions of the package take them."""
+        check_is_fitted(self, "network_")
+        own = [part.name for part in fields(Detector) if part.name != "seed"]
+        return Detector(**{name: getattr(self, f"{name}_") for name in own}, seed=self.seed)
+
+
+def load(path: str | Path, *, device: str = "auto") -> AnoMem:
+    """Load a saved detector, on any device.
+
+    The folder may be anybody's: no code of it is run, nothing that it names is opened or fetched,
+    and before memory is taken every shape is held against what its choices ask for.
+
+    Args:
+        path: A model folder.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        ModelError: The folder is not a whole model of this format, or a number in it is not finite
+            or out of its range.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from anomem import AnoMem, load
+        >>> pixels, digit = load_digits(return_X_y=True)
+        >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+        >>> model = AnoMem().set_params(config__stage1__min_steps=5, config__stage1__max_steps=5)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.fit(images[digit == 0]).save(folder)
+        ...     again = load(folder)
+        >>> ones = images[digit == 1]
+        >>> bool((model.decision_function(ones) == again.decision_function(ones)).all())
+        True
+    """
+    detector = model_folder.load(Path(path), make_fabric(device).device)
+    model = AnoMem(detector.config, device=device, seed=detector.seed)
+    return model._keep(detector)

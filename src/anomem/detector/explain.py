@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from anomem.detector.heat import Unusual, enlarged
+from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.score import score_features
 from anomem.images.framing import Box, Framing, assembled, boxes, frame
 from anomem.images.image_set import floats_on

@@ -9,8 +9,11 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from anomem.images.image_set import evenly
-from anomem.model.features import Features
+from anomem.detector.identity import frame_digests
+from anomem.detector.training_images import TrainingImages
+from anomem.images.image_set import ImageSet, evenly
+from anomem.model.features import Features, extract_set
+from anomem.model.network import MultiScaleMemory
 
 MOST_KEPT = 1000
 _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
@@ -338,3 +341,52 @@ def _as_names(content: Tensor, count: int) -> tuple[str, ...]:
     if not known or len(names) != count:
         raise ValueError("the names of held-out images are none")
     return tuple(names)
+
+
+def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
+    """Measure what the model keeps of the images."""
+    normals, anomalies = images.normals.spread(MOST_KEPT), images.anomalies
+    known = images.held_out_known
+    normal = extract_set(network, normals)
+    labelled = LabelledFeatures.none(normal)
+    if len(anomalies):
+        label = torch.ones(len(anomalies), dtype=torch.int64)
+        digest, pixels = frame_digests(anomalies), images.anomaly_pixels
+        given = LabelledImages(anomalies, label, digest, digest if pixels is None else pixels)
+        labelled = labelled.updated(extract_labelled(network, given))
+    return FeatureBank(
+        normals=normal,
+        held_out=extract_set(network, images.held_out),
+        held_out_image=images.held_out_image,
+        held_out_digest=known.digest,
+        held_out_group=known.group,
+        held_out_kind=torch.zeros_like(known.group),
+        held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
+        held_out_name=tuple(known.names),
+        trained_digest=some_digests(images.normals_digest),
+        labelled=labelled,
+        learnt_pixels=labelled.pixels.clone(),
+    )
+
+
+def extract_labelled(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
+    """Measure labelled images, at least one."""
+    features = extract_set(network, given.images)
+    return LabelledFeatures(features, given.label, given.digest, given.pixels)
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their labels, each by one frame.
+
+    Attributes:
+        images: A frame of each of N images.
+        label: (N,) int64: 0 normal, 1 anomalous, -1 to be forgotten.
+        digest: (N,) int64, of the whole image as it is measured.
+        pixels: (N,) int64, of all its pixels, see :func:`full_digests`.
+    """
+
+    images: ImageSet
+    label: Tensor
+    digest: Tensor
+    pixels: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -142,6 +143,11 @@ def frame_digests(frames: ImageSet) -> Tensor:
     return torch.cat([digests(batch) for _, batch in batches(frames)])
 
 
+def content_digest(frames: ImageSet) -> str:
+    """One digest of all pixels of a set of at least one frame, 32 hexadecimal digits."""
+    return hashlib.blake2b(frame_digests(frames).numpy().tobytes(), digest_size=16).hexdigest()
+
+
 def digests(images: Tensor) -> Tensor:
     """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64.
 
@@ -170,3 +176,72 @@ def sums_by_image(digest: Tensor, image: Tensor, count: int) -> Tensor:
     total = torch.zeros(count, dtype=torch.int64)
     total.index_add_(0, image, digest)
     return total & torch.iinfo(torch.int64).max
+
+
+_FEW = 0.01
+"""Share of near copies of which no more is said: they move the rate of false alarms by less."""
+
+
+def refuse_two_labels(normal: Identities, anomalous: Identities) -> None:
+    """See that no image is given as normal and, the same pixels again, as anomalous.
+
+    Raises:
+        ValueError: One is.
+    """
+    _, one, other = np.intersect1d(normal.digest, anomalous.digest, return_indices=True)
+    if len(one):
+        raise ValueError(
+            f"{normal.names[one[0]]} is among the normals and, with the same pixels, "
+            f"{anomalous.names[other[0]]} among the anomalies; leave out one of them."
+        )
+
+
+def tell_copies(known: Identities, normals: npt.NDArray[np.int64]) -> None:
+    """Tell of normals that are copies of others, to the pixel or nearly.
+
+    Args:
+        known: By what the images are known.
+        normals: Indices of the normals among them.
+
+    Raises:
+        ValueError: There are too few different ones.
+
+    Warns:
+        UserWarning: Some have the same pixels, or more than 1% are near copies.
+    """
+    count = len(normals)
+    copies, example = _again(known, normals, known.digest, "is one of")
+    if count - copies < FEWEST_NORMALS:
+        raise ValueError(
+            f"only {count - copies} of {count} normals are different ({example}); give at least "
+            f"{FEWEST_NORMALS} that are."
+        )
+    together = (
+        "an image and its copies are trained on or held out together, and count as one in the rate "
+        "of false alarms"
+    )
+    if copies:
+        text = f"{copies} of {count} normals are copies of others ({example}): {together}."
+        warnings.warn(text, stacklevel=4)
+    # Near copies of a copy are told once.
+    _, first = np.unique(known.digest.numpy()[normals], return_index=True)
+    near, example = _again(known, normals[np.sort(first)], known.shown, "shows the same as")
+    if near > _FEW * count:
+        text = (
+            f"{near} of {count} normals are near copies of others, re-saved, shifted by a pixel, "
+            f"brighter or taken twice ({example}): {together}; keep one of each, or give groups if "
+            "more images belong together."
+        )
+        warnings.warn(text, stacklevel=4)
+
+
+def _again(
+    known: Identities, normals: npt.NDArray[np.int64], number: Tensor, word: str
+) -> tuple[int, str]:
+    """How many normals have the number of an earlier one, and a sentence about the first."""
+    _, first, which = np.unique(number.numpy()[normals], return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[which] != np.arange(len(normals)))
+    if not len(again):
+        return 0, ""
+    one, other = normals[again[0]], normals[first[which[again[0]]]]
+    return len(again), f"{known.names[one]} {word} {known.names[other]}"

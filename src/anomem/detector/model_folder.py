@@ -1,97 +1,122 @@
-"""A detector as a model folder, and back."""
+"""A detector as a model folder, and back: safetensors and JSON, written atomically, no pickle."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
-from anomem.detector import fit as fitting
-from anomem.detector.checkpoint import load_folder, prefixed, save_folder, under
+from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank, check_kept
-from anomem.detector.measuring import new_heat
-from anomem.detector.model_info import Described, damaged
+from anomem.detector.frame import framing_of
+from anomem.detector.model_info import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    Described,
+    damaged,
+    load_description,
+)
+from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
-from anomem.model.heat import HeatModel
+from anomem.model.heat import HeatModel, new_heat
 from anomem.model.network import MultiScaleMemory
-from anomem.runtime.device import make_fabric
-from anomem.runtime.untrusted import ModelError, one_line
+from anomem.runtime.files import (
+    locked,
+    named_if_unwritten,
+    remove_abandoned,
+    try_folder,
+    write_bytes,
+)
+from anomem.runtime.untrusted import ModelError, check_regular, one_line, read_json
 from anomem.training.checkpoint import check_finite
 
-if TYPE_CHECKING:
-    from anomem.detector.estimator import AnoMem
-
 _SPREAD = re.compile(r"scorer\.\w+\.std|network\.encoder\.std|heat\d+\.width")
+_WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+_GRACE = 60.0
+"""Seconds that weights are left in peace where a folder cannot be locked."""
+_TRIES = 20
+"""To read weights: those that are named may be replaced before they are opened."""
+
+_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+}
+Content = TypeVar("Content")
+Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
 
 
-def save(model: AnoMem, path: Path) -> None:
-    """Write a fitted detector as a model folder, atomically."""
+def save(detector: Detector, path: Path) -> None:
+    """Write a detector as a model folder, atomically."""
     tensors = (
-        prefixed("network", model.network_.state_dict())
-        | prefixed("scorer", model.scorer_.state_dict())
-        | prefixed("bank", model.bank_.tensors())
+        prefixed("network", detector.network.state_dict())
+        | prefixed("scorer", detector.scorer.state_dict())
+        | prefixed("bank", detector.bank.tensors())
     )
-    for number, kind in enumerate(model.heat_):
+    for number, kind in enumerate(detector.heat):
         tensors |= prefixed(f"heat{number}", kind.state_dict())
-    if model.framing_.region is not None:
-        tensors["region"] = torch.from_numpy(model.framing_.region)
+    if detector.framing.region is not None:
+        tensors["region"] = torch.from_numpy(detector.framing.region)
     check_finite(tensors)
     description = {
-        "config": asdict(model.config_),
-        "shape": asdict(model.framing_.shape),
-        "seed": model.seed,
-        "summary": model.summary_,
+        "config": asdict(detector.config),
+        "shape": asdict(detector.framing.shape),
+        "seed": detector.seed,
+        "summary": detector.summary,
     }
     save_folder(path, description, tensors)
 
 
-def load(path: str | Path, *, device: str = "auto") -> AnoMem:
-    """Load a saved detector, on any device.
-
-    The folder may be anybody's: no code of it is run, nothing that it names is opened or fetched,
-    and before memory is taken every shape is held against what its choices ask for.
-
-    Args:
-        path: A model folder.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+def load(path: Path, device: torch.device) -> Detector:
+    """Read a detector from a model folder, with its network on a device.
 
     Raises:
         ModelError: The folder is not a whole model of this format, or a number in it is not finite
             or out of its range.
     """
-    from anomem.detector.estimator import AnoMem
-
-    place = make_fabric(device).device
     try:
-        description, tensors = load_folder(Path(path), check_shapes)
-        about = Described.of(description)
-        config, shape = about.config, _shape(about)
-        model = AnoMem(config, device=device, seed=about.seed)
-        model.config_, model.summary_ = config, about.summary
-        model.framing_ = fitting.framing_of(config, shape, _region(tensors))
-        model.network_ = MultiScaleMemory(config, shape.channels, initialise=False).eval()
-        model.network_.load_state_dict(under("network", tensors))
-        model.network_.to(place)
-        model.scorer_ = fitting.new_scorer(model.network_.pooled_widths, config).eval()
-        model.scorer_.load_state_dict(under("scorer", tensors))
-        model.bank_ = FeatureBank.of(under("bank", tensors))
-        kinds = range(_kinds(tensors))
-        model.heat_ = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in kinds]
-        _check_spreads(tensors)
+        description, tensors = load_folder(path, check_shapes)
+        return _assembled(Described.of(description), tensors, device)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise error if isinstance(error, ModelError) else damaged(Path(path), error) from error
+        raise error if isinstance(error, ModelError) else damaged(path, error) from error
     except MemoryError as error:
         raise ModelError(
             f"{path} takes more memory than there is; free some, or use another model."
         ) from error
-    return model
+
+
+def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.device) -> Detector:
+    """The parts of a detector, from tensors of the right shapes."""
+    config, shape = about.config, ImageShape(about.channels, about.height, about.width)
+    network = MultiScaleMemory(config, shape.channels, initialise=False).eval()
+    network.load_state_dict(under("network", tensors))
+    scorer = new_scorer(network.pooled_widths, config).eval()
+    scorer.load_state_dict(under("scorer", tensors))
+    bank = FeatureBank.of(under("bank", tensors))
+    kinds = range(_kinds(tensors))
+    heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in kinds]
+    _check_spreads(tensors)
+    framing = framing_of(config, shape, _region(tensors))
+    network = network.to(device)
+    return Detector(config, framing, network, scorer, heat, bank, about.summary, about.seed)
 
 
 def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -108,7 +133,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         raise ValueError(f"there is no encoder {about.config.encoder.name!r}")
     with torch.device("meta"):
         network, places = _on_meta(about)
-        scorer = fitting.new_scorer(network.pooled_widths, about.config)
+        scorer = new_scorer(network.pooled_widths, about.config)
     wanted = prefixed("network", network.state_dict()) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
         wanted |= prefixed(f"heat{kind}", places.state_dict())
@@ -164,10 +189,6 @@ def _kinds(tensors: Mapping[str, Tensor]) -> int:
     return max(1, sum(1 for _ in found))
 
 
-def _shape(about: Described) -> ImageShape:
-    return ImageShape(about.channels, about.height, about.width)
-
-
 def _region(tensors: Mapping[str, Tensor]) -> Region | None:
     region = tensors.get("region")
     if region is None:
@@ -175,3 +196,204 @@ def _region(tensors: Mapping[str, Tensor]) -> Region | None:
     if not region.any():
         raise ValueError("the region holds no pixel")
     return region.numpy()
+
+
+def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write a model folder so that at every moment it is the old model, whole, or the new one.
+
+    The new weights are laid beside the old ones, and replacing the description that names them is
+    the one step that counts. Processes that save to one folder take turns; the last one stays.
+
+    Args:
+        path: The folder; absent, without other files, or a model to replace.
+        description: Everything beside the tensors, as JSON.
+        tensors: By name.
+
+    Raises:
+        ModelError: ``path`` is something else.
+        WriteError: It cannot be written; what was there is as it was.
+    """
+    weights = serialised({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    name = f"weights-{hashlib.sha256(weights).hexdigest()[:16]}.safetensors"
+    about = {"format_version": FORMAT_VERSION, "weights": name, **description}
+    text = json.dumps(about, indent=2, allow_nan=False).encode()
+    check_writable(path)
+    path = Path(os.path.realpath(path))
+    with named_if_unwritten(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with _turn(path) as alone:
+            remove_abandoned(path)
+            write_bytes(path / name, weights)
+            write_bytes(path / DESCRIPTION, text)
+            for old in path.iterdir():
+                if _WEIGHTS.fullmatch(old.name) and old.name != name and (alone or _aged(old)):
+                    old.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place where a model would overwrite something else.
+
+    Raises:
+        ModelError: ``path`` is a file, or a folder with other things in it.
+    """
+    if not path.is_dir():
+        if path.exists():
+            raise ModelError(f"{path} is a file; give the name of a folder for the model.")
+        return
+    if (path / DESCRIPTION).exists():
+        if not _is_description(path / DESCRIPTION):
+            raise ModelError(
+                f"{path} holds a {DESCRIPTION} that is of no anomem model; give another folder."
+            )
+    elif any(map(_is_foreign, path.iterdir())):
+        raise ModelError(f"{path} holds other files and no model; give another folder.")
+
+
+def try_model_folder(path: Path) -> None:
+    """Try before the work whether a model can be saved in a folder after it.
+
+    Raises:
+        ModelError: A model would overwrite something else there.
+        WriteError: Nothing can be written there.
+    """
+    check_writable(path)
+    try_folder(path)
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether it was there for something else: no weights, nothing hidden, not of a file system."""
+    name = file.name
+    return not (_WEIGHTS.fullmatch(name) or name.startswith(".") or name == "lost+found")
+
+
+def _is_description(file: Path) -> bool:
+    try:
+        found = read_json(file)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"format_version", "weights"} <= found.keys()
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[bool]:
+    """Wait for other processes that save there; whether the folder could be locked."""
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield locked(descriptor, wait=True)
+    finally:
+        os.close(descriptor)
+
+
+def _aged(file: Path) -> bool:
+    """Whether no process can be about to name these weights."""
+    try:
+        return time.time() - file.stat().st_mtime > _GRACE
+    except FileNotFoundError:
+        return False
+
+
+def load_folder(
+    path: Path, check: Check = lambda description, shapes: None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a model folder; runs no code from it.
+
+    Args:
+        path: The folder.
+        check: Called with the description and the tensors, on the meta device, which has shapes
+            and no values, before any value is read. May raise what is wrong with them.
+
+    Returns:
+        The description and the tensors, on the CPU.
+
+    Raises:
+        ModelError: ``path`` is not a whole model folder of this format, or holds a number that is
+            not finite.
+    """
+    return _of_one_model(path, lambda description, file: _checked(description, file, check))
+
+
+def folder_content(path: Path) -> dict[str, bytes]:
+    """The files of a model folder by name, to be written elsewhere.
+
+    Raises:
+        ModelError: ``path`` is not a whole model folder of this format.
+    """
+    description, weights = _of_one_model(path, lambda _, file: file.read_bytes())
+    return {DESCRIPTION: json.dumps(description).encode(), description["weights"]: weights}
+
+
+def _of_one_model(
+    path: Path, read: Callable[[Mapping[str, Any], Path], Content]
+) -> tuple[dict[str, Any], Content]:
+    """A description and the weights that it names, also while another model is saved there."""
+    for left in reversed(range(_TRIES)):
+        description = load_description(path)
+        file = path / description["weights"]
+        try:
+            check_regular(file)
+            return description, read(description, file)
+        except (SafetensorError, ValueError, OSError, RuntimeError) as error:
+            if not left or "No such file" not in str(error):
+                raise damaged(file, error) from error
+        time.sleep(0.005)
+    raise AssertionError("the last try ends in one way or the other")
+
+
+def _checked(description: Mapping[str, Any], file: Path, check: Check) -> dict[str, Tensor]:
+    with _as_utf8(file) as name:
+        check(description, _shapes(name))
+        tensors = load_file(name)
+    check_finite(tensors)
+    return tensors
+
+
+@contextmanager
+def _as_utf8(file: Path) -> Iterator[Path]:
+    """The file under a name that is UTF-8, as safetensors opens no other."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder, "weights")
+            link.symlink_to(file.absolute())
+            yield link
+    else:
+        yield file
+
+
+def _shapes(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file without their values."""
+    with safe_open(file, framework="pt") as opened:
+        kinds = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        unknown = {kind.get_dtype() for kind in kinds.values()} - _DTYPES.keys()
+        if unknown:
+            raise ValueError(f"it holds numbers of the kind {min(unknown)}")
+        return {
+            name: torch.empty(kind.get_shape(), dtype=_DTYPES[kind.get_dtype()], device="meta")
+            for name, kind in kinds.items()
+        }
+
+
+def checkpoint_of(model: Path) -> Path:
+    """The file of a training's checkpoint: beside the folder of its model.
+
+    It is within the folder where that is mounted, or nothing can be written beside it.
+    """
+    folder = Path(os.path.realpath(model))
+    if folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)):
+        return folder / ".checkpoint"
+    return folder.with_name(f"{folder.name}.checkpoint")
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under ``prefix.name``."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that stand under a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

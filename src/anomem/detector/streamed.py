@@ -7,9 +7,8 @@ import torch
 from lightning_fabric import Fabric
 
 from anomem.config import Config
-from anomem.detector.copies import tell_copies
 from anomem.detector.hold_out import hold_out_some
-from anomem.detector.identity import full_digests, identities
+from anomem.detector.identity import full_digests, identities, tell_copies
 from anomem.detector.training_images import TrainingImages
 from anomem.images.combined import choose
 from anomem.images.framing import Framing, frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomem.detector.identity import Identities
+from anomem.detector.hold_out import check_enough, hold_out
+from anomem.detector.identity import Identities, tell_copies
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.training.batches import Steps
 
@@ -74,3 +76,44 @@ class TrainingImages:
             known.at(kept),
             Chosen(frames, anomalies),
         )
+
+
+def check_normals(label: npt.NDArray[np.int64], groups: Sequence[str] | None) -> None:
+    """See that there are enough normals and groups before any image is read.
+
+    Raises:
+        ValueError: There are too few normals, all are of one group, or not each image has one.
+    """
+    normals = np.flatnonzero(label == 0).tolist()
+    if groups is None:
+        return check_enough(len(normals))
+    if len(groups) != len(label):
+        raise ValueError(f"there are {len(groups)} groups for {len(label)} images; give one each.")
+    check_enough(len(normals), [groups[index] for index in normals])
+
+
+def split_normals(
+    label: npt.NDArray[np.int64], known: Identities, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Indices of the normals to train on, and of those to hold out.
+
+    An image and its copies, near ones too, never lie on both sides.
+
+    Args:
+        label: (N,) 0 normal, 1 anomalous.
+        known: By what the images are known.
+        share: Of the normals to hold out.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: There are too few different normals, or all are of one group.
+
+    Warns:
+        UserWarning: Some are copies or near copies of others.
+    """
+    normals = np.flatnonzero(label == 0)
+    group = known.group.numpy()[normals]
+    tell_copies(known, normals)
+    train, held_out = (normals[part] for part in hold_out(len(normals), share, seed, group))
+    held_elsewhere = np.isin(known.shown.numpy()[train], known.shown.numpy()[held_out])
+    return train[~held_elsewhere], held_out

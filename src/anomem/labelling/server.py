@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
 
 from anomem.images.listing import names_in_common
-from anomem.labelling.answers import Answer
+from anomem.labelling.rows import Answer
 from anomem.labelling.session import Session
 from anomem.report.heat import overlaid
 from anomem.report.page import template

@@ -16,9 +16,10 @@ from anomem.detector.calibrate import p_values
 from anomem.detector.estimator import AnoMem
 from anomem.detector.score import extract_source, highest_frames, score_features
 from anomem.images.local import FileSource
-from anomem.labelling.answers import Answer, AnswerFile
+from anomem.labelling.answers import AnswerFile
 from anomem.labelling.learning import learn_from
 from anomem.labelling.order import anomalies_among, most_telling_first
+from anomem.labelling.rows import Answer
 from anomem.model.features import Features
 from anomem.runtime.progress import StageProgress, stage
 
@@ -55,7 +56,7 @@ class Session:
         files: Of the images.
         answers: Where answers are kept.
         out: Folder for the adapted model.
-        rule: Of the decision, see :meth:`~anomem.detector.fitted.Fitted.threshold`.
+        rule: Of the decision, see ``AnoMem.threshold``.
         progress: Called as ``progress(stage, done, total)``.
 
     Attributes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from anomem.images.image_set import Chosen, batches
 from anomem.model.features import _passes
 from anomem.model.network import MultiScaleMemory
 
@@ -16,6 +17,7 @@ _SHARED = 0.5
 _RIDGE = 0.01
 """Share of the mean variance that is added to every variance."""
 
+_MOST_FRAMES = 1000
 MOST_CHANNELS = 128
 """Directions in which the places of a feature map are compared; what they cost grows with the
 square of their number (docs/results.md)."""
@@ -202,3 +204,28 @@ def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
     every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
     scales = every[finer:]
     return [*every[: finer + 1], *network.patch_odds(scales), *network.deviations_of(scales)]
+
+
+def fit_heat(
+    network: MultiScaleMemory, normals: Chosen, held_out: Chosen, *, anywhere: bool
+) -> HeatModel:
+    """What is usual at each place, from at most 1,000 frames of either kind.
+
+    Args:
+        network: In evaluation mode.
+        normals: Frames of normals trained on, from which means and spreads are taken.
+        held_out: Frames of unseen normals, from which level and width are taken.
+        anywhere: Frames lie anywhere in an image, so that all places are one.
+    """
+    normals, held_out = (part.spread(_MOST_FRAMES) for part in (normals, held_out))
+    one = place_maps(network, normals.take(torch.arange(1)))
+    model = new_heat(one.features, len(one.odds), anywhere=anywhere)
+    model.fit(place_maps(network, batch) for _, batch in batches(normals))
+    model.calibrate(place_maps(network, batch) for _, batch in batches(held_out))
+    return model
+
+
+def new_heat(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> HeatModel:
+    """A heat model before normals are seen, for fine feature maps (B, C_s, H_s, W_s)."""
+    shapes = (maps.shape[1:] for maps in features)
+    return HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
-from anomem.detector.heat import Heat
+from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import measured_digests
 from anomem.detector.prototypes import gallery, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from anomem.config import Config, PseudoChoices
 from anomem.config.presets import resolve
-from anomem.detector.fit import NORMALISATION_SAMPLE, square_image_shape
+from anomem.detector.frame import square_image_shape
+from anomem.detector.new_network import NORMALISATION_SAMPLE
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
 from anomem.images.open import open_images
 from anomem.images.prepare import prepare

@@ -13,7 +13,7 @@ from running import Command
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anomem.detector.checkpoint import (
+from anomem.detector.model_folder import (
     check_writable,
     checkpoint_of,
     folder_content,
@@ -178,7 +178,7 @@ SAVE = """
 import sys, time
 from pathlib import Path
 import torch
-from anomem.detector.checkpoint import save_folder
+from anomem.detector.model_folder import save_folder
 
 path, first, end = Path(sys.argv[1]), int(sys.argv[2]), time.monotonic() + 2
 while time.monotonic() < end:

@@ -1,36 +1,81 @@
-"""What labelled images would score if they had not been labelled."""
+"""Stage 2 on the feature bank, and what labelled images would score without their labels."""
 
 from __future__ import annotations
 
 import copy
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from anomem.config import Config
+from anomem.detector.calibrate import Calibration, raised
+from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank
-from anomem.detector.fit import learnt_labels, train_scorer
 from anomem.detector.score import highest_frames, score_features
-from anomem.model.scorer import Scorer
+from anomem.model.scorer import Heads, Scorer
+from anomem.training.losses import scale_weights
+from anomem.training.stage2 import train_stage2
 
 _FOLDS = 5
 
 
-def unseen_scores(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Tensor:
+def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
+    """The detector before stage 2."""
+    return Scorer(
+        Heads(widths, config.stage2.hidden),
+        scale_weights(len(widths), config.loss.scale_weights),
+        config.stage2.prior,
+        mahalanobis=config.score.mahalanobis,
+    )
+
+
+def learnt_labels(bank: FeatureBank, config: Config) -> int:
+    """Number of labelled anomalies that the heads of stage 1 speak for.
+
+    None where there are no such heads, or where the encoder is frozen: it has learnt from no label.
+    """
+    if config.loss.kind_weight == 0 or config.encoder.frozen:
+        return 0
+    return int(bank.learnt().sum())
+
+
+def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Scorer:
+    """Stage 2: the detector that the bank and its labels give."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        scorer = new_scorer(widths, config)
+    labelled = bank.labelled
+    anomalous = labelled.label == 1
+    normals = torch.cat([bank.normals.pooled, labelled.features.pooled[~anomalous]])
+    held_out = bank.held_out_normals()
+    scorer.fit_normals(normals, held_out)
+    if anomalous.any():
+        scorer.labels.fill_(int(anomalous.sum()))
+        scorer.learnt.fill_(learnt_labels(bank, config))
+        train_stage2(
+            scorer.heads,
+            normals,
+            labelled.features.pooled[anomalous],
+            scorer.lambdas,
+            config.stage2,
+        )
+        scorer.fit_heads(held_out)
+    return scorer.eval()
+
+
+def unseen_scores(detector: Detector) -> npt.NDArray[np.float32]:
     """Score each labelled anomaly by heads that were trained on the other labels.
 
     In five folds (one for each anomaly where there are fewer); the heads keep the weight that all
     labels together give them. Anomalies that stage 1 has learnt from still show in the encoder.
 
-    Args:
-        bank: With the labels.
-        widths: What is pooled at each scale.
-        config: Of the detector.
-        seed: Of the heads and of the folds.
-
     Returns:
-        (A,) scores, in the order of the labels.
+        (A,) float32, in the order of the labels.
     """
+    bank, config, seed = detector.bank, detector.config, detector.seed
+    widths = detector.network.pooled_widths
     labelled = bank.labelled
     anomalies = torch.nonzero(labelled.label == 1).flatten()
     scores = torch.empty(len(anomalies))
@@ -42,7 +87,7 @@ def unseen_scores(bank: FeatureBank, widths: tuple[int, ...], config: Config, se
             scorer.labels.fill_(len(anomalies))
             scorer.learnt.fill_(learnt_labels(bank, config))
         scores[fold] = score_features(scorer, labelled.features.at(anomalies[fold]))
-    return scores
+    return scores.numpy()
 
 
 def held_out_scores(
@@ -95,3 +140,14 @@ def _folds(count: int, seed: int) -> tuple[Tensor, ...]:
         return ()
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     return shuffled.tensor_split(min(_FOLDS, count))
+
+
+def calibration_of(detector: Detector) -> Calibration:
+    """The held-out normals on which decisions of a detector rest, each as if it were new."""
+    bank, widths = detector.bank, detector.network.pooled_widths
+    kept, scores = held_out_scores(bank, detector.scorer, widths, detector.config, detector.seed)
+    return Calibration(
+        raised(scores.double().numpy()),
+        bank.held_out_group[kept].numpy(),
+        bank.held_out_kind[kept].numpy(),
+    )

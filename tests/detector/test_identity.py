@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from anomem import AnoMem, Config
-from anomem.detector.copies import tell_copies
-from anomem.detector.identity import Identities
+from anomem.detector.identity import Identities, tell_copies
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

@@ -9,7 +9,7 @@ from skimage import data
 
 from anomem import AnoMem, Config
 from anomem.config import FramingKind
-from anomem.detector.heat import heat_maps
+from anomem.detector.heat_maps import heat_maps
 from anomem.images.open import open_images
 
 Digits = dict[str, npt.NDArray[np.uint8]]

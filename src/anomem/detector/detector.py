@@ -1,0 +1,57 @@
+"""What a fit gives: the parts of a detector, and what they say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from anomem.config import Config
+from anomem.detector.calibrate import smallest_alpha
+from anomem.detector.feature_bank import FeatureBank
+from anomem.images.framing import Framing
+from anomem.model.heat import HeatModel
+from anomem.model.network import MultiScaleMemory
+from anomem.model.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class Detector:
+    """All that a fit gives, that every verb reads, and that a model folder keeps.
+
+    Attributes:
+        config: Every choice.
+        framing: How images become frames of one shape.
+        network: Encoder and memories.
+        scorer: Heads and their fusion with the one-class score.
+        heat: What is usual at each place of an image, for each kind of normal.
+        bank: What is kept of the images, to adapt and to calibrate.
+        summary: Numbers of images, steps, seconds and loss of the training; library versions.
+        seed: Of every random draw.
+    """
+
+    config: Config
+    framing: Framing
+    network: MultiScaleMemory
+    scorer: Scorer
+    heat: list[HeatModel]
+    bank: FeatureBank
+    summary: dict[str, Any]
+    seed: int
+
+
+def standing(bank: FeatureBank) -> dict[str, Any]:
+    """What a summary says of the labels and the held-out normals, as they are now."""
+    label = bank.labelled.label
+    deciding = bank.deciding()
+    groups, kinds = bank.held_out_group[deciding], bank.held_out_kind[deciding]
+    fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
+    return {
+        "held_out": int(deciding.sum()),
+        "held_out_groups": len(groups.unique()),
+        "held_out_kinds": len(kinds.unique()),
+        "fewest_groups_of_a_kind": fewest,
+        "set_aside": int(bank.held_out_aside.sum()),
+        "labelled_anomalies": int((label == 1).sum()),
+        "labelled_normals": int((label == 0).sum()),
+        "smallest_alpha": smallest_alpha(fewest),
+    }

@@ -1,0 +1,81 @@
+"""How the images of a fit become frames of one shape."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy.typing as npt
+
+from anomem.config import Config
+from anomem.images.frame_shape import (
+    TypicalImage,
+    proportionate,
+    proportionate_shape,
+    square_shape,
+    typical_image,
+    what_is_lost,
+)
+from anomem.images.framing import Framing, around_region
+from anomem.images.region import Region, read_region
+from anomem.images.resize import ImageShape
+from anomem.images.source import ImageSource
+from anomem.model.encoder import stride_of
+
+_LOG = logging.getLogger(__name__)
+
+
+def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
+    """How all images become frames of a shape, as chosen."""
+    return Framing(config.images.framing, shape, region, config.images.reduced)
+
+
+def choose_framing(
+    config: Config, source: ImageSource, region: str | Path | npt.ArrayLike | None
+) -> Framing:
+    """How the images of a fit become frames, where anomalies count in a region given or read.
+
+    What the images lose is logged.
+    """
+    where = None if region is None else read_region(region)
+
+    def part(size: tuple[int, int]) -> tuple[int, int]:
+        box = around_region(where, size)
+        return box.height, box.width
+
+    typical = typical_image(source, part=part)
+    shape = image_shape(config, typical)
+    _LOG.info(what_is_lost(typical, config.images.framing, shape))
+    return framing_of(config, shape, where)
+
+
+def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
+    """Shape of all frames: as chosen, or as the images suggest.
+
+    A size that is no height and width keeps the proportions of the images, its sides multiples of
+    the stride of the first scale; letterboxes and tiles are square.
+    """
+    size = config.images.size
+    if config.images.framing != "resize" or isinstance(size, tuple) or typical.aspect == 1:
+        return _square_shape(config, typical)
+    step = max(stride_of(config.encoder), 8)
+    if size is None:
+        shape = proportionate_shape(typical, step)
+    else:
+        height, width = proportionate(size, typical.aspect, step)
+        shape = ImageShape(3 if typical.colour else 1, height, width)
+    return replace(shape, channels=config.images.channels or shape.channels)
+
+
+def square_image_shape(config: Config, source: ImageSource) -> ImageShape:
+    """Shape of all images of methods that turn them: as :func:`image_shape` says, but square."""
+    return _square_shape(config, typical_image(source))
+
+
+def _square_shape(config: Config, typical: TypicalImage) -> ImageShape:
+    inferred, size = square_shape(typical), config.images.size
+    height, width = (
+        (size, size) if isinstance(size, int) else size or (inferred.height, inferred.width)
+    )
+    return ImageShape(config.images.channels or inferred.channels, height, width)
