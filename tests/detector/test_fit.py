@@ -15,7 +15,6 @@ from anomem.config.mapping import changed
 from anomem.config.presets import default, pretrained, resolve
 from anomem.detector.estimator import load
 from anomem.detector.frame import choose_framing, image_shape, square_image_shape
-from anomem.detector.model_folder import load
 from anomem.images.frame_shape import typical_image
 from anomem.images.open import open_images
 from anomem.images.resize import ImageShape

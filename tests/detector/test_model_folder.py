@@ -15,7 +15,6 @@ from torch import Tensor
 from anomem import AnoMem, Config
 from anomem.config.mapping import changed
 from anomem.detector.estimator import load
-from anomem.detector.model_folder import load
 
 HOSTILE = Path(__file__).with_name("hostile_models.py")
 
