@@ -244,8 +244,11 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
 def _show(out: Path) -> Result:
     """Tables and figures of the results in a folder."""
     from anomem.runtime.files import write_text
-    from anomem_bench.figures.ablation import draw_ablations
-    from anomem_bench.figures.curves import auroc_against_gamma, auroc_against_seconds
+    from anomem_bench.figures.curves import (
+        auroc_against_choices,
+        auroc_against_gamma,
+        auroc_against_seconds,
+    )
     from anomem_bench.results import as_csv, read
     from anomem_bench.tables import csv_table, markdown_table
 
@@ -260,7 +263,7 @@ def _show(out: Path) -> Result:
     write_text(out / "runs.csv", as_csv(runs))
     auroc_against_gamma(runs, out / "against-gamma.png")
     auroc_against_seconds(runs, out / "against-seconds.png")
-    draw_ablations(runs, out / "against-choice.png")
+    auroc_against_choices(runs, out / "against-choice.png")
     for line in table.splitlines():
         tell(line)
     return {"out": str(out), "runs": len(runs)}, 0

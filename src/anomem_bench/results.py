@@ -1,17 +1,15 @@
-"""The file of results of a benchmark, one run a line, and tables of it."""
+"""The file of results of a benchmark, one run a line, and means over its runs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from anomem.runtime.files import named_if_unwritten
@@ -104,13 +102,6 @@ class Setting(NamedTuple):
         return f"gamma {self.gamma:g}, {ANOMALIES[self.anomaly_classes]}"
 
 
-class Mean(NamedTuple):
-    """A mean and the standard deviation over draws, None for fewer than two."""
-
-    value: float
-    std: float | None
-
-
 EVERY_KIND = "all kinds"
 """Column of a test against all kinds of anomaly together, beside tests against each of them."""
 ANOMALIES = {
@@ -120,9 +111,6 @@ ANOMALIES = {
     "seen": "anomalies of all kinds but the one tested",
 }
 """What the anomaly classes of a setting mean, in words."""
-Cells = dict[tuple[str, int], Run]
-"""Runs of one method, by column and draw."""
-
 _RUN = TypeAdapter(Run)
 
 
@@ -191,67 +179,70 @@ def _run(line: bytes, file: Path, number: int) -> Run:
 
 def as_csv(runs: Iterable[Run]) -> str:
     """Runs as CSV, a line each below the names of the columns; versions are JSON."""
-    text = io.StringIO()
-    flat = [_flat(run) for run in runs]
-    columns = dict.fromkeys(name for row in flat for name in row)
-    rows = csv.DictWriter(text, list(columns), lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(flat)
-    return text.getvalue()
-
-
-def _flat(run: Run) -> dict[str, Any]:
-    row = asdict(run)
-    versions = json.dumps(row.pop("versions"))
-    flat = row | row.pop("measures") | {"versions": versions}
-    return {k: no_formula(v) if isinstance(v, str) else v for k, v in flat.items()}
-
-
-def by_setting(runs: Iterable[Run]) -> dict[Setting, dict[str, Cells]]:
-    """Runs by setting and method, the settings in order; a later run replaces one of its key."""
-    settings: dict[Setting, dict[str, Cells]] = {}
+    rows = []
     for run in runs:
-        classes = run.anomaly_classes if run.gamma else "none"
-        setting = Setting(run.protocol, run.data, run.budget, run.device, classes, run.gamma)
-        cells = settings.setdefault(setting, {}).setdefault(run.method, {})
-        cells[run.column, run.draw] = run
-    order = list(ANOMALIES)
-    return {s: settings[s] for s in sorted(settings, key=lambda s: (*s[:4], order.index(s[4]), s))}
+        row = asdict(run)
+        measures, versions = row.pop("measures"), json.dumps(row.pop("versions"))
+        rows.append(row | measures | {"versions": versions})
+    return csv_of(pd.DataFrame(rows))
 
 
-def columns_of(methods: Mapping[str, Cells]) -> list[str]:
-    """Columns of a setting, normal classes or tests, sorted."""
-    return sorted({column for cells in methods.values() for column, _ in cells})
+def csv_of(table: pd.DataFrame, **figures: Sequence[object]) -> str:
+    """A table as CSV, no text of which a spreadsheet takes for a formula, and figures beside it."""
+    safe = table.map(lambda value: no_formula(value) if isinstance(value, str) else value)
+    safe = safe.assign(**figures)
+    return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
-def averaged(columns: Sequence[str]) -> list[str]:
-    """The columns that a mean is taken over: not that of all kinds beside each of them."""
-    return [name for name in columns if name != EVERY_KIND] or list(columns)
-
-
-def mean_of(cells: Cells, columns: Sequence[str], measure: str = "auroc") -> Mean | None:
-    """Mean of a measure over columns of the means over their draws.
-
-    Args:
-        cells: Runs of a method.
-        columns: Normal classes or tests.
-        measure: Name of the measure.
+def by_setting(runs: Iterable[Run]) -> dict[Setting, pd.DataFrame]:
+    """Runs of each setting, the settings in order; a later run replaces one of its cell.
 
     Returns:
-        In [0, 1], with the standard deviation of the mean over columns over those draws that have
-        every column; None without columns, or if one has no run with that measure, as a mean over
-        the easier ones would mislead.
+        Tables with a row a run: the fields of its key, its ``column``, and its measures by name.
     """
-    values = {cell: run.measures[measure] for cell, run in cells.items() if measure in run.measures}
-    of_column = [[v for (name, _), v in values.items() if name == column] for column in columns]
-    if not of_column or not all(of_column):
-        return None
-    draws = {draw for _, draw in values}
-    whole = [draw for draw in draws if all((column, draw) in values for column in columns)]
-    of_draw = [fmean(values[column, draw] for column in columns) for draw in whole]
-    return Mean(
-        fmean(fmean(values) for values in of_column), stdev(of_draw) if len(of_draw) > 1 else None
-    )
+    rows = [asdict(run.key) | {"column": run.column} | run.measures for run in runs]
+    if not rows:
+        return {}
+    table = pd.DataFrame(rows)
+    kinds = table["anomaly_classes"].where(table["gamma"] > 0, "none")
+    table["anomaly_classes"] = pd.Categorical(kinds, list(ANOMALIES), ordered=True)
+    setting = list(Setting._fields)
+    table = table.drop_duplicates([*setting, "method", "column", "draw"], keep="last")
+    groups = table.groupby(setting, observed=True)
+    return {Setting(*values): own.dropna(axis=1, how="all") for values, own in groups}
+
+
+def averaged(columns: Iterable[str]) -> list[str]:
+    """The columns that a mean is taken over: not that of all kinds beside each of them."""
+    columns = list(columns)
+    return [name for name in columns if name != EVERY_KIND] or columns
+
+
+def grid_of(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure by method and draw (rows) and by column, columns sorted; NaN where there is none.
+
+    Args:
+        runs: Of one setting, as :func:`by_setting` gives them.
+        measure: Name of the measure.
+    """
+    named = runs.reindex(columns=["method", "draw", "column", measure])
+    return named.pivot(index=["method", "draw"], columns="column", values=measure)
+
+
+def means(grid: pd.DataFrame) -> pd.DataFrame:
+    """Mean over columns of the means over their draws, by method.
+
+    Args:
+        grid: Of :func:`grid_of`, or some columns of it.
+
+    Returns:
+        ``mean``, NaN where a column has no figure, as a mean over the easier ones would mislead;
+        and ``std``, the standard deviation of the mean over columns over those draws that have
+        every column, NaN for fewer than two.
+    """
+    grid = grid[averaged(grid)]
+    mean = grid.groupby("method").mean().mean(axis=1, skipna=False)
+    return pd.DataFrame({"mean": mean, "std": grid.dropna().mean(axis=1).groupby("method").std()})
 
 
 def merged(files: Sequence[Path]) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Curves of a benchmark: AUROC against the share of anomalies, and against training time."""
+"""Curves of a benchmark: AUROC against the share of anomalies, training time, and a choice."""
 
 from __future__ import annotations
 
@@ -6,50 +6,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from math import ceil, sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
-import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from anomem.runtime.files import replacing
-from anomem_bench.results import (
-    ANOMALIES,
-    Cells,
-    Mean,
-    Run,
-    Setting,
-    averaged,
-    by_setting,
-    columns_of,
-    mean_of,
-)
+from anomem_bench.results import ANOMALIES, Run, Setting, averaged, by_setting, grid_of, means
 
 _OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper-small": (GREEN, "D")}
 _COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)
 _MARKERS = "^vXP<>*hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)))
+_OF_A_CHOICE = list(zip((VERMILION, BLUE, GREEN, BLACK, PURPLE), "osD^v", strict=True))
+_NUMBER = r"(.*?) ([\d.]+)$"
 _SHARES = {0.25: "_quarter", 0.5: "_half", 1.0: ""}
 _MOST_COLUMNS = 4
 
-
-class Point(NamedTuple):
-    """AUROC of a method, the mean over normal classes and draws.
-
-    Attributes:
-        x: Gamma, or seconds.
-        mean: In [0, 1].
-        std: Over draws, of the mean over classes; None for fewer than two draws.
-    """
-
-    x: float
-    mean: float
-    std: float | None
-
-
-Lines = dict[str, list[Point]]
-"""Points by method."""
+Lines: TypeAlias = pd.DataFrame
+"""Points: ``method``, ``x`` (gamma, or seconds), and the ``mean`` and ``std`` of the AUROC in
+[0, 1], the mean being over columns and draws and the deviation over draws, NaN for fewer than two.
+"""
 
 
 def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
@@ -59,17 +38,18 @@ def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
     that have runs at every gamma; a method without one of these at a gamma has no point there.
     """
     panels = {}
-    for _, group in groupby(by_setting(runs).items(), lambda item: item[0][:4]):
-        settings = dict(group)
-        columns = sorted(set.intersection(*(set(columns_of(m)) for m in settings.values())))
-        kinds = {setting.anomaly_classes for setting in settings}
+    settings = by_setting(runs)
+    for _, group in groupby(settings, lambda setting: setting[:4]):
+        like = list(group)
+        columns = sorted(set.intersection(*(set(settings[each]["column"]) for each in like)))
+        kinds = {setting.anomaly_classes for setting in like}
         for kind in sorted(kinds - {"none"}) or ["none"]:
-            title = f"{_source(next(iter(settings)), columns)}\n{ANOMALIES[kind]}"
-            panels[title] = _lines(
-                (setting.gamma, method, _mean(cells, columns))
-                for setting, methods in settings.items()
-                if setting.anomaly_classes in ("none", kind)
-                for method, cells in methods.items()
+            panels[f"{_source(like[0], columns)}\n{ANOMALIES[kind]}"] = _lines(
+                {
+                    setting.gamma: _means(settings[setting], columns)
+                    for setting in like
+                    if setting.anomaly_classes in ("none", kind)
+                }
             )
     return panels
 
@@ -77,28 +57,38 @@ def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
 def lines_against_seconds(runs: Iterable[Run]) -> dict[str, Lines]:
     """Lines by title of a panel, one for each setting: at 1/4, 1/2 and the whole of the budget."""
     panels = {}
-    for setting, methods in by_setting(runs).items():
-        columns = columns_of(methods)
+    for setting, own in by_setting(runs).items():
+        columns = sorted(set(own["column"]))
         panels[f"{_source(setting, columns)}\n{setting.title}"] = _lines(
-            (share * setting.budget, method, _mean(cells, columns, suffix))
-            for method, cells in methods.items()
-            for share, suffix in _SHARES.items()
+            {share * setting.budget: _means(own, columns, end) for share, end in _SHARES.items()}
         )
     return panels
+
+
+def lines_against_choices(runs: Iterable[Run]) -> dict[str, Lines]:
+    """Lines of choices whose values are numbers, by choice; the methods are their settings."""
+    points = []
+    for setting, own in by_setting(runs).items():
+        found = _means(own, sorted(set(own["column"]))).reset_index()
+        found[["choice", "x"]] = found["method"].str.extract(_NUMBER)
+        found["method"] = f"{setting.data}, {setting.budget:g} s, gamma {setting.gamma:g}"
+        points.append(found.dropna(subset="choice").astype({"x": float}))
+    table = pd.concat(points)
+    return {str(choice): lines for choice, lines in table.sort_values("x").groupby("choice")}
 
 
 def auroc_against_gamma(runs: Sequence[Run], file: Path) -> None:
     """Write a PNG of :func:`lines_against_gamma`, with bands of one standard deviation."""
     # Gammas crowd near 0, and a logarithm has no place for 0 itself: their roots lie well apart.
     rooted = {
-        title: {m: [p._replace(x=sqrt(p.x)) for p in points] for m, points in lines.items()}
+        title: lines.assign(x=lines["x"] ** 0.5)
         for title, lines in lines_against_gamma(runs).items()
     }
     gammas = sorted({run.gamma for run in runs})
     figure, grid = _panels(rooted, "gamma, share of anomalies in training")
     for axes in grid:
         axes.set_xticks([sqrt(gamma) for gamma in gammas], [f"{gamma:g}" for gamma in gammas])
-    _save(figure, file)
+    _save(figure, file, dpi=150)
 
 
 def auroc_against_seconds(runs: Sequence[Run], file: Path) -> None:
@@ -107,14 +97,42 @@ def auroc_against_seconds(runs: Sequence[Run], file: Path) -> None:
     figure, grid = _panels(panels, "seconds of training")
     for axes, lines in zip(grid, panels.values(), strict=True):
         axes.set_xscale("log", base=2)
-        axes.set_xticks(sorted({point.x for points in lines.values() for point in points}))
+        axes.set_xticks(sorted(set(lines["x"])))
         axes.xaxis.set_major_formatter("{x:g}")
-    _save(figure, file)
+    _save(figure, file, dpi=150)
 
 
-def _mean(cells: Cells, columns: Sequence[str], suffix: str = "") -> Mean | None:
-    names = averaged(columns)
-    return mean_of(cells, names, f"auroc{suffix}") or mean_of(cells, names, f"accuracy{suffix}")
+def auroc_against_choices(runs: Sequence[Run], file: Path) -> None:
+    """Write a PNG of :func:`lines_against_choices`, a panel each; nothing where there is none."""
+    curves = lines_against_choices(runs)
+    if not curves:
+        return
+    figure = Figure(figsize=(5.2 * len(curves), 3.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (choice, lines) in zip(grid, curves.items(), strict=True):
+        for place, (name, points) in enumerate(lines.groupby("method", sort=False)):
+            colour, marker = _OF_A_CHOICE[place % len(_OF_A_CHOICE)]
+            x, spread = points["x"], 100 * points["std"].fillna(0)
+            axes.errorbar(x, 100 * points["mean"], spread, color=colour, capsize=3, marker=marker,
+                          label=name)  # fmt: skip
+            axes.set_xscale("log")
+            axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.minorticks_off()
+        axes.set_xlabel(choice)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    grid[0].set_ylabel("AUROC, or accuracy, in %")
+    _save(figure, file, dpi=130)
+
+
+def _means(runs: pd.DataFrame, columns: Sequence[str], suffix: str = "") -> pd.DataFrame:
+    """Mean and deviation of the main measure by method, those without a mean left out."""
+    auroc, accuracy = (
+        means(grid_of(runs, f"{name}{suffix}").reindex(columns=columns))
+        for name in ("auroc", "accuracy")
+    )
+    return auroc.combine_first(accuracy).dropna(subset="mean")
 
 
 def _source(setting: Setting, columns: Sequence[str]) -> str:
@@ -123,12 +141,8 @@ def _source(setting: Setting, columns: Sequence[str]) -> str:
     return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {mean}"
 
 
-def _lines(points: Iterable[tuple[float, str, Mean | None]]) -> Lines:
-    lines: Lines = {}
-    for x, method, mean in points:
-        if mean:
-            lines.setdefault(method, []).append(Point(x, *mean))
-    return lines
+def _lines(means_at: Mapping[float, pd.DataFrame]) -> Lines:
+    return pd.concat(means_at, names=["x"]).reset_index().sort_values(["method", "x"])
 
 
 def _panels(panels: Mapping[str, Lines], label: str) -> tuple[Figure, list[Any]]:
@@ -140,15 +154,20 @@ def _panels(panels: Mapping[str, Lines], label: str) -> tuple[Figure, list[Any]]
     figure = Figure(figsize=(3.7 * columns + 1.6, 3.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     grid = [figure.add_subplot(rows, columns, place + 1) for place in range(len(panels))]
-    styles = _styles({method for lines in panels.values() for method in lines})
+    styles = _styles({method for lines in panels.values() for method in lines["method"]})
     for axes, (title, lines) in zip(grid, panels.items(), strict=True):
         axes.sharey(grid[0])
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(label, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
-        for method in sorted(lines, key=list(styles).index, reverse=True):  # the first on top
-            _draw(axes, method, lines[method], styles[method])
+        for method, style in reversed(styles.items()):  # the first on top
+            points = lines[lines["method"] == method]
+            if len(points):
+                mean, std = 100 * points["mean"], 100 * points["std"]
+                axes.plot(points["x"], mean, label=method, markersize=6, **style)
+                axes.fill_between(points["x"], mean - std, mean + std, color=style["color"],
+                                  alpha=0.12, linewidth=0)  # fmt: skip
     for axes in grid[::columns]:
         axes.set_ylabel("mean AUROC, or accuracy, in %", fontsize=9)
     handles = {h.get_label(): h for axes in grid for h in axes.get_legend_handles_labels()[0]}
@@ -173,15 +192,6 @@ def _styles(methods: set[str]) -> dict[str, dict[str, Any]]:
     return styles
 
 
-def _draw(axes: Any, method: str, points: Sequence[Point], style: Mapping[str, Any]) -> None:
-    points = sorted(points)
-    x = [point.x for point in points]
-    mean = np.array([100 * point.mean for point in points])
-    std = np.array([np.nan if point.std is None else 100 * point.std for point in points])
-    axes.plot(x, mean, label=method, markersize=6, **style)
-    axes.fill_between(x, mean - std, mean + std, color=style["color"], alpha=0.12, linewidth=0)
-
-
-def _save(figure: Figure, file: Path) -> None:
+def _save(figure: Figure, file: Path, dpi: int) -> None:
     with replacing(file) as part:
-        figure.savefig(part, format="png", dpi=150)
+        figure.savefig(part, format="png", dpi=dpi)

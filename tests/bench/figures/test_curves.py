@@ -3,12 +3,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from anomem_bench.figures.curves import (
+    auroc_against_choices,
     auroc_against_gamma,
     auroc_against_seconds,
+    lines_against_choices,
     lines_against_gamma,
     lines_against_seconds,
 )
@@ -50,7 +53,7 @@ def some_runs(one_run: Run, *methods: str) -> list[Run]:
     ]
 
 
-def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float | None]:
+def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float]:
     """Mean over draws and classes, and the deviation over draws of the mean over classes."""
     chosen = [run for run in runs if all(getattr(run, k) == v for k, v in wanted.items())]
     of_draw = [
@@ -59,7 +62,7 @@ def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float | None]:
     ]
     mean = sum(of_draw) / len(of_draw)
     if len(of_draw) == 1:
-        return mean, None
+        return mean, np.nan
     return mean, (sum((value - mean) ** 2 for value in of_draw) / (len(of_draw) - 1)) ** 0.5
 
 
@@ -68,10 +71,11 @@ def test_lines_against_gamma_are_means_over_classes_and_draws(one_run: Run) -> N
     panels = lines_against_gamma(runs)
     assert list(panels) == [ALL, ONE]
     for title, kind in ((ALL, "all"), (ONE, "one")):
-        assert set(panels[title]) == {"default", "peer"}
-        for method, (start, end) in panels[title].items():
+        assert set(panels[title]["method"]) == {"default", "peer"}
+        for method, points in panels[title].groupby("method"):
+            (start, end) = points[["x", "mean", "std"]].to_numpy()
             at_zero = slow_point(runs, method=method, gamma=0.0)
-            assert start == pytest.approx((0.0, *at_zero))
+            assert start == pytest.approx((0.0, *at_zero), nan_ok=True)
             expected = slow_point(runs, method=method, gamma=0.05, anomaly_classes=kind)
             assert end == pytest.approx((0.05, *expected))
 
@@ -81,10 +85,11 @@ def test_all_points_against_gamma_are_of_the_same_classes(one_run: Run) -> None:
         *some_runs(one_run, "default", "peer"),
         replace(one_run, normal="two", measures={"auroc": 0.1}),
     ]
-    assert lines_against_gamma(runs) == lines_against_gamma(runs[:-1])
+    for title, lines in lines_against_gamma(runs[:-1]).items():
+        pd.testing.assert_frame_equal(lines_against_gamma(runs)[title], lines)
     without = [run for run in runs if (run.method, run.normal) != ("peer", "one") or not run.gamma]
-    panels = lines_against_gamma(without)
-    assert [len(panels[ALL][method]) for method in ("default", "peer")] == [2, 1]
+    points = lines_against_gamma(without)[ALL]["method"].value_counts()
+    assert points.to_dict() == {"default": 2, "peer": 1}
 
 
 def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget(one_run: Run) -> None:
@@ -95,16 +100,29 @@ def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget(one_run: R
         "gamma 0.05, anomalies of all other classes",
         "gamma 0.05, anomalies of one other class",
     ]
-    points = next(iter(panels.values()))["default"]
+    points = next(iter(panels.values()))
     at_zero = [run for run in runs if run.gamma == 0]
-    assert [point.x for point in points] == [15, 30, 60]
-    assert [point.mean for point in points] == pytest.approx(
+    assert list(points["x"]) == [15, 30, 60]
+    assert list(points["mean"]) == pytest.approx(
         [
-            np.mean([run.measures["auroc_quarter"] for run in at_zero]),
-            np.mean([run.measures["auroc_half"] for run in at_zero]),
-            np.mean([run.measures["auroc"] for run in at_zero]),
+            np.mean([run.measures[f"auroc{suffix}"] for run in at_zero])
+            for suffix in ("_quarter", "_half", "")
         ]
     )
+
+
+def test_choices_whose_values_are_numbers_have_curves(one_run: Run, tmp_path: Path) -> None:
+    runs = [
+        replace(one_run, method=f"default, last memory {size}", measures={"auroc": size / 100})
+        for size in (64, 16)
+    ]
+    (curve,) = lines_against_choices([*runs, one_run]).items()
+    assert curve[0] == "default, last memory"
+    assert curve[1][["x", "mean"]].to_numpy().tolist() == [[16, 0.16], [64, 0.64]]
+    auroc_against_choices(runs, tmp_path / "choices.png")
+    assert (tmp_path / "choices.png").is_file()
+    auroc_against_choices([one_run], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_budgets_have_panels_of_their_own(one_run: Run) -> None:
@@ -140,5 +158,5 @@ def test_nothing_to_draw_is_told(tmp_path: Path) -> None:
 
 def test_classes_that_no_two_gammas_share_give_no_line(one_run: Run, tmp_path: Path) -> None:
     runs = [one_run, replace(one_run, normal="one", gamma=0.05)]
-    assert list(lines_against_gamma(runs).values()) == [{}]
+    assert [len(lines) for lines in lines_against_gamma(runs).values()] == [0]
     auroc_against_gamma(runs, tmp_path / "gamma.png")
