@@ -13,6 +13,7 @@ from running import Command
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from anomem.detector.feature_bank import under
 from anomem.detector.model_folder import (
     check_writable,
     checkpoint_of,
@@ -20,7 +21,6 @@ from anomem.detector.model_folder import (
     load_folder,
     prefixed,
     save_folder,
-    under,
 )
 from anomem.detector.model_info import FORMAT_VERSION, load_description
 from anomem.runtime.files import WriteError

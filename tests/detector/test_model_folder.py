@@ -165,12 +165,12 @@ def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_p
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("held_out.image", lambda t: t + 1, "held_out.image holds numbers"),
-        ("held_out.image", lambda t: t * 0, "a held-out image has no frame"),
-        ("held_out.image", lambda t: t - 1, "held_out.image holds numbers"),
-        ("held_out.image", lambda t: t[:-1], "does not fit the others"),
-        ("held_out.digest", lambda t: t.float(), "does not fit the others"),
-        ("held_out.kind", lambda t: t - 1, "held_out.kind holds numbers"),
+        ("held_out_image", lambda t: t + 1, "held_out_image holds numbers"),
+        ("held_out_image", lambda t: t * 0, "a held-out image has no frame"),
+        ("held_out_image", lambda t: t - 1, "held_out_image holds numbers"),
+        ("held_out_image", lambda t: t[:-1], "does not fit the others"),
+        ("held_out_digest", lambda t: t.float(), "does not fit the others"),
+        ("held_out_kind", lambda t: t - 1, "held_out_kind holds numbers"),
         ("normals.pooled", lambda t: t[:, :-1], "does not fit the others"),
         ("normals.scores", lambda t: t[:3], "does not fit the others"),
         ("labelled.label", lambda _: torch.zeros(1, dtype=torch.int64), "does not fit the others"),

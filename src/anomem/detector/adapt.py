@@ -14,7 +14,6 @@ from anomem.detector.feature_bank import (
     FeatureBank,
     LabelledFeatures,
     LabelledImages,
-    extract_labelled,
 )
 from anomem.detector.identity import full_digests, image_digests, measured_digests
 from anomem.detector.score import highest_frames, score_features
@@ -48,7 +47,7 @@ def adapt(
             kind would be left.
     """
     given = labelled_images(detector, source, label, progress=progress)
-    newer = extract_labelled(detector.network, given)
+    newer = LabelledFeatures.of(detector.network, given)
     bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
     bank.check_deciding()
     return with_bank(detector, bank)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,51 +23,25 @@ _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a tensor of a saved bank must be.
+class LabelledImages:
+    """Images with their labels, each by one frame.
 
     Attributes:
-        dtype: Of its numbers.
-        sizes: Names of its dimensions: those of one name are equal in all tensors.
-        least: Its smallest number, None for no bound.
-        below: What all are below: a number, or the name of a dimension.
+        images: A frame of each of N images.
+        label: (N,) int64: 0 normal, 1 anomalous, -1 to be forgotten.
+        digest: (N,) int64, of the whole image as it is measured.
+        pixels: (N,) int64, of all its pixels, see :func:`~anomem.detector.identity.full_digests`.
     """
 
-    dtype: torch.dtype
-    sizes: tuple[str, ...]
-    least: int | None = None
-    below: int | str = 2**31
-
-
-_MEASURED = {
-    "scores": (torch.float32, "scales"),
-    "pooled": (torch.float16, "pooled"),
-    "evidence": (torch.float32, "scales"),
-}
-KEPT: dict[str, Kept] = {
-    **{
-        f"{part}.{name}": Kept(dtype, (part, width))
-        for part in ("normals", "held_out", "labelled")
-        for name, (dtype, width) in _MEASURED.items()
-    },
-    "held_out.image": Kept(torch.int64, ("held_out",), 0, "images"),
-    "held_out.digest": Kept(torch.int64, ("images",)),
-    "held_out.group": Kept(torch.int64, ("images",), 0, 2**40),
-    "held_out.kind": Kept(torch.int64, ("images",), 0, "images"),
-    "held_out.aside": Kept(torch.bool, ("images",)),
-    "held_out.name": Kept(torch.int64, ("name",)),
-    "trained.digest": Kept(torch.int64, ("trained",)),
-    "labelled.label": Kept(torch.int64, ("labelled",), 0, 2),
-    "labelled.digest": Kept(torch.int64, ("labelled",)),
-    "labelled.pixels": Kept(torch.int64, ("labelled",)),
-    "learnt.pixels": Kept(torch.int64, ("learnt",)),
-}
-"""Every tensor of a saved bank, by name."""
+    images: ImageSet
+    label: Tensor
+    digest: Tensor
+    pixels: Tensor
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Labelled images: their measures, labels and digests.
+    """The features of labelled images.
 
     Attributes:
         features: Of N images.
@@ -83,20 +59,22 @@ class LabelledFeatures:
     def __len__(self) -> int:
         return len(self.label)
 
-    def at(self, indices: Tensor) -> LabelledFeatures:
-        """The images of some indices, or of a mask."""
-        return LabelledFeatures(
-            self.features.at(indices),
-            self.label[indices],
-            self.digest[indices],
-            self.pixels[indices],
-        )
-
     @staticmethod
     def none(like: Features) -> LabelledFeatures:
         """No labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
         return LabelledFeatures(like.at(nothing), nothing, nothing, nothing)
+
+    @staticmethod
+    def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
+        """The features of labelled images, at least one."""
+        features = extract_set(network, given.images)
+        return LabelledFeatures(features, given.label, given.digest, given.pixels)
+
+    def at(self, indices: Tensor) -> LabelledFeatures:
+        """The images of some indices, or of a mask."""
+        rest = (each[indices] for each in (self.label, self.digest, self.pixels))
+        return LabelledFeatures(self.features.at(indices), *rest)
 
     def updated(self, newer: LabelledFeatures) -> LabelledFeatures:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
@@ -127,7 +105,8 @@ class FeatureBank:
     Attributes:
         normals: Frames of training normals, at most 1,000.
         held_out: All frames of the normals held out for calibration, at most 1,000 images.
-        held_out_image: (F,) int64, number of the image of each such frame.
+        labelled: All labelled images.
+        held_out_image: (F,) int64, number of the image of each held-out frame.
         held_out_digest: (N,) int64, by which these images are known again.
         held_out_group: (N,) int64, number of the group of each, not the same in two kinds.
         held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
@@ -135,13 +114,13 @@ class FeatureBank:
         held_out_aside: (N,) bool, those that a person has set aside.
         held_out_name: What each of them was called.
         trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
-        labelled: All labelled images.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
             whether they are still labelled or not.
     """
 
     normals: Features
     held_out: Features
+    labelled: LabelledFeatures
     held_out_image: Tensor
     held_out_digest: Tensor
     held_out_group: Tensor
@@ -149,7 +128,6 @@ class FeatureBank:
     held_out_aside: Tensor
     held_out_name: tuple[str, ...]
     trained_digest: Tensor
-    labelled: LabelledFeatures
     learnt_pixels: Tensor
 
     def learnt(self) -> Tensor:
@@ -199,30 +177,31 @@ class FeatureBank:
     def extended(self, newer: FeatureBank) -> FeatureBank:
         """With the normals of another bank of the same network beside its own; labels stay."""
         normals = Features.joined([self.normals, newer.normals])
+        trained = torch.cat([self.trained_digest, newer.trained_digest])
+        first = {
+            "held_out_image": len(self.held_out_digest),
+            "held_out_digest": 0,
+            "held_out_group": int(self.held_out_group.max()) + 1,
+            "held_out_kind": int(self.held_out_kind.max()) + 1,
+        }
+        numbers: dict[str, Any] = {
+            name: torch.cat([getattr(self, name), getattr(newer, name) + number])
+            for name, number in first.items()
+        }
         return replace(
             self,
             normals=normals.at(evenly(len(normals), MOST_KEPT)),
             held_out=Features.joined([self.held_out, newer.held_out]),
-            held_out_image=torch.cat(
-                [self.held_out_image, newer.held_out_image + len(self.held_out_digest)]
-            ),
-            held_out_digest=torch.cat([self.held_out_digest, newer.held_out_digest]),
-            held_out_group=torch.cat(
-                [self.held_out_group, newer.held_out_group + self.held_out_group.max() + 1]
-            ),
-            held_out_kind=torch.cat(
-                [self.held_out_kind, newer.held_out_kind + self.held_out_kind.max() + 1]
-            ),
             held_out_aside=torch.cat([self.held_out_aside, newer.held_out_aside]),
             held_out_name=self.held_out_name + newer.held_out_name,
-            trained_digest=some_digests(torch.cat([self.trained_digest, newer.trained_digest])),
+            trained_digest=trained[evenly(len(trained), MOST_KEPT)],
+            **numbers,
         )
 
     def recognised(self, fresh: FeatureBank) -> FeatureBank:
-        """A bank of the same held-out images, measured anew, with what is known of each here."""
+        """A bank of the same held-out images by a new network, with what is known of each here."""
         order = self.held_out_digest.argsort()
-        place = torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)
-        here = order[place]
+        here = order[torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)]
         return replace(
             fresh,
             held_out_group=self.held_out_group[here],
@@ -232,68 +211,118 @@ class FeatureBank:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor, by name."""
-        named = {
-            "held_out.image": self.held_out_image,
-            "held_out.digest": self.held_out_digest,
-            "held_out.group": self.held_out_group,
-            "held_out.kind": self.held_out_kind,
-            "held_out.aside": self.held_out_aside,
-            "held_out.name": _as_bytes(self.held_out_name),
-            "trained.digest": self.trained_digest,
-            "labelled.label": self.labelled.label,
-            "labelled.digest": self.labelled.digest,
-            "labelled.pixels": self.labelled.pixels,
-            "learnt.pixels": self.learnt_pixels,
-        }
-        for name, features in self._parts():
-            named |= {f"{name}.{f.name}": getattr(features, f.name) for f in fields(features)}
-        return named
+        """Every tensor, by the name of its attribute."""
+        # Names as the bytes of JSON, eight a number.
+        names = json.dumps(self.held_out_name).encode()
+        padded = bytearray(names + b" " * (-len(names) % 8))
+        found = {name: attrgetter(name)(self) for name in SAVED if name != "held_out_name"}
+        return found | {"held_out_name": torch.frombuffer(padded, dtype=torch.int64)}
 
     @staticmethod
-    def of(tensors: dict[str, Tensor]) -> FeatureBank:
-        """The bank from its tensors, of shapes as :func:`check_kept` wants them.
+    def of(tensors: Mapping[str, Tensor]) -> FeatureBank:
+        """The bank from its tensors, of shapes as :func:`check_bank` wants them.
 
         Raises:
             ValueError: A number is out of its range, or a held-out image has no frame.
         """
         sizes = _sizes(tensors)
-        for name, kept in KEPT.items():
-            below = kept.below if isinstance(kept.below, int) else sizes[kept.below]
+        for name, saved in SAVED.items():
+            below = saved.below if isinstance(saved.below, int) else sizes[saved.below]
             values = tensors[name]
-            if kept.least is not None and ((values < kept.least) | (values >= below)).any():
-                raise ValueError(f"{name} holds numbers below {kept.least} or not below {below}")
-        if len(tensors["held_out.image"].unique()) < sizes["images"]:
+            if saved.least is not None and ((values < saved.least) | (values >= below)).any():
+                raise ValueError(f"{name} holds numbers below {saved.least} or not below {below}")
+        if len(tensors["held_out_image"].unique()) < sizes["images"]:
             raise ValueError("a held-out image has no frame")
-
-        def features(name: str) -> Features:
-            return Features(*(tensors[f"{name}.{field.name}"] for field in fields(Features)))
-
-        labelled = LabelledFeatures(
-            features("labelled"),
-            *(tensors[f"labelled.{name}"] for name in ("label", "digest", "pixels")),
+        names = json.loads(tensors["held_out_name"].numpy().tobytes())
+        known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not known or len(names) != sizes["images"]:
+            raise ValueError("the names of held-out images are none")
+        features, labels = (
+            Features(**under("labelled.features", tensors)),
+            under("labelled", tensors),
         )
+        own = {name: tensors[name] for name in SAVED if "." not in name and name != "held_out_name"}
         return FeatureBank(
-            features("normals"),
-            features("held_out"),
-            tensors["held_out.image"],
-            tensors["held_out.digest"],
-            tensors["held_out.group"],
-            tensors["held_out.kind"],
-            tensors["held_out.aside"],
-            _as_names(tensors["held_out.name"], len(tensors["held_out.digest"])),
-            tensors["trained.digest"],
-            labelled,
-            tensors["learnt.pixels"],
+            normals=Features(**under("normals", tensors)),
+            held_out=Features(**under("held_out", tensors)),
+            labelled=LabelledFeatures(
+                features, *(labels[n] for n in ("label", "digest", "pixels"))
+            ),
+            held_out_name=tuple(names),
+            **own,
         )
 
-    def _parts(self) -> Iterator[tuple[str, Features]]:
-        yield "normals", self.normals
-        yield "held_out", self.held_out
-        yield "labelled", self.labelled.features
+
+def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
+    """What a model keeps of the images of a training, as its network sees them."""
+    anomalies, known = images.anomalies, images.held_out_known
+    normals = extract_set(network, images.normals.spread(MOST_KEPT))
+    labelled = LabelledFeatures.none(normals)
+    if len(anomalies):
+        digest, pixels = frame_digests(anomalies), images.anomaly_pixels
+        given = LabelledImages(
+            anomalies, torch.ones_like(digest), digest, digest if pixels is None else pixels
+        )
+        labelled = labelled.updated(LabelledFeatures.of(network, given))
+    trained = images.normals_digest
+    return FeatureBank(
+        normals=normals,
+        held_out=extract_set(network, images.held_out),
+        labelled=labelled,
+        held_out_image=images.held_out_image,
+        held_out_digest=known.digest,
+        held_out_group=known.group,
+        held_out_kind=torch.zeros_like(known.group),
+        held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
+        held_out_name=tuple(known.names),
+        trained_digest=trained[evenly(len(trained), MOST_KEPT)],
+        learnt_pixels=labelled.pixels.clone(),
+    )
 
 
-def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
+@dataclass(frozen=True)
+class Saved:
+    """What a tensor of a saved bank must be.
+
+    Attributes:
+        dtype: Of its numbers.
+        sizes: Names of its dimensions: those of one name are equal in all tensors.
+        least: Its smallest number, None for no bound.
+        below: What all are below: a number, or the name of a dimension.
+    """
+
+    dtype: torch.dtype
+    sizes: tuple[str, ...]
+    least: int | None = None
+    below: int | str = 2**31
+
+
+SAVED: dict[str, Saved] = {
+    **{
+        f"{part}.{name}": Saved(dtype, (part, width))
+        for part in ("normals", "held_out", "labelled.features")
+        for name, dtype, width in (
+            ("scores", torch.float32, "scales"),
+            ("pooled", torch.float16, "pooled"),
+            ("evidence", torch.float32, "scales"),
+        )
+    },
+    "held_out_image": Saved(torch.int64, ("held_out",), 0, "images"),
+    "held_out_digest": Saved(torch.int64, ("images",)),
+    "held_out_group": Saved(torch.int64, ("images",), 0, 2**40),
+    "held_out_kind": Saved(torch.int64, ("images",), 0, "images"),
+    "held_out_aside": Saved(torch.bool, ("images",)),
+    "held_out_name": Saved(torch.int64, ("name",)),
+    "trained_digest": Saved(torch.int64, ("trained",)),
+    "labelled.label": Saved(torch.int64, ("labelled.features",), 0, 2),
+    "labelled.digest": Saved(torch.int64, ("labelled.features",)),
+    "labelled.pixels": Saved(torch.int64, ("labelled.features",)),
+    "learnt_pixels": Saved(torch.int64, ("learnt",)),
+}
+"""Every tensor of a saved bank, by the name of its attribute."""
+
+
+def check_bank(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
     """Refuse tensors that are no bank, by their names, kinds and shapes alone.
 
     Args:
@@ -304,14 +333,14 @@ def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> No
     Raises:
         ValueError: One is missing, unknown, or of another kind or shape than the others.
     """
-    wrong = tensors.keys() ^ KEPT.keys()
+    wrong = tensors.keys() ^ SAVED.keys()
     if wrong:
         name = min(wrong)
         raise ValueError(f"{name[:60]!r} is {'unknown' if name in tensors else 'missing'}")
     sizes = {"scales": scales, "pooled": pooled} | _sizes(tensors)
-    for name, kept in KEPT.items():
-        wanted = tuple(sizes.get(size) for size in kept.sizes)
-        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != kept.dtype:
+    for name, saved in SAVED.items():
+        wanted = tuple(sizes.get(size) for size in saved.sizes)
+        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != saved.dtype:
             raise ValueError(f"{name} does not fit the others")
     for name, fewest in _FEWEST.items():
         if sizes[name] < fewest:
@@ -320,73 +349,11 @@ def check_kept(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> No
 
 def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The first dimensions, by name."""
-    first = ((kept.sizes[:1], tensors[name].shape[:1]) for name, kept in KEPT.items())
+    first = ((saved.sizes[:1], tensors[name].shape[:1]) for name, saved in SAVED.items())
     return {names[0]: size[0] for names, size in first if names and size}
 
 
-def some_digests(digest: Tensor) -> Tensor:
-    """At most 1,000 of the digests."""
-    return digest[evenly(len(digest), MOST_KEPT)]
-
-
-def _as_bytes(names: Sequence[str]) -> Tensor:
-    """Names as a tensor: the bytes of JSON, eight a number."""
-    content = json.dumps(names).encode()
-    return torch.frombuffer(bytearray(content + b" " * (-len(content) % 8)), dtype=torch.int64)
-
-
-def _as_names(content: Tensor, count: int) -> tuple[str, ...]:
-    names = json.loads(content.numpy().tobytes())
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not known or len(names) != count:
-        raise ValueError("the names of held-out images are none")
-    return tuple(names)
-
-
-def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
-    """Measure what the model keeps of the images."""
-    normals, anomalies = images.normals.spread(MOST_KEPT), images.anomalies
-    known = images.held_out_known
-    normal = extract_set(network, normals)
-    labelled = LabelledFeatures.none(normal)
-    if len(anomalies):
-        label = torch.ones(len(anomalies), dtype=torch.int64)
-        digest, pixels = frame_digests(anomalies), images.anomaly_pixels
-        given = LabelledImages(anomalies, label, digest, digest if pixels is None else pixels)
-        labelled = labelled.updated(extract_labelled(network, given))
-    return FeatureBank(
-        normals=normal,
-        held_out=extract_set(network, images.held_out),
-        held_out_image=images.held_out_image,
-        held_out_digest=known.digest,
-        held_out_group=known.group,
-        held_out_kind=torch.zeros_like(known.group),
-        held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
-        held_out_name=tuple(known.names),
-        trained_digest=some_digests(images.normals_digest),
-        labelled=labelled,
-        learnt_pixels=labelled.pixels.clone(),
-    )
-
-
-def extract_labelled(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
-    """Measure labelled images, at least one."""
-    features = extract_set(network, given.images)
-    return LabelledFeatures(features, given.label, given.digest, given.pixels)
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels, each by one frame.
-
-    Attributes:
-        images: A frame of each of N images.
-        label: (N,) int64: 0 normal, 1 anomalous, -1 to be forgotten.
-        digest: (N,) int64, of the whole image as it is measured.
-        pixels: (N,) int64, of all its pixels, see :func:`full_digests`.
-    """
-
-    images: ImageSet
-    label: Tensor
-    digest: Tensor
-    pixels: Tensor
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that stand under a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

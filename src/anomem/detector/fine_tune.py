@@ -17,7 +17,6 @@ from anomem.detector.feature_bank import (
     FeatureBank,
     LabelledFeatures,
     LabelledImages,
-    extract_labelled,
     fill_bank,
 )
 from anomem.detector.fit import FitRun, run_stage1, summary
@@ -76,7 +75,7 @@ def fine_tune(
     run = FitRun(config, fabric, detector.seed, progress=progress)
     tuning = summary(run_stage1(network, images, run), images)
     bank = _recognised(
-        detector.bank, fill_bank(network, images), extract_labelled(network, labelled)
+        detector.bank, fill_bank(network, images), LabelledFeatures.of(network, labelled)
     )
     heat = fit_heat(network, images.normals, images.held_out, anywhere=detector.framing.cuts)
     told = detector.summary | {"fine_tuning": tuning}

@@ -23,7 +23,7 @@ from safetensors.torch import save as serialised
 from torch import Tensor
 
 from anomem.detector.detector import Detector
-from anomem.detector.feature_bank import FeatureBank, check_kept
+from anomem.detector.feature_bank import FeatureBank, check_bank, under
 from anomem.detector.frame import framing_of
 from anomem.detector.model_info import (
     DESCRIPTION,
@@ -140,7 +140,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     bank = {f"bank.{name}" for name in under("bank", tensors)}
     for name in sorted(tensors.keys() - bank - {"region"} | wanted.keys()):
         _check_same(name, tensors.get(name), wanted.get(name))
-    check_kept(
+    check_bank(
         under("bank", tensors),
         scales=len(network.memories),
         pooled=sum(network.pooled_widths),
@@ -391,9 +391,3 @@ def checkpoint_of(model: Path) -> Path:
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under ``prefix.name``."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that stand under a prefix, without it."""
-    start = f"{prefix}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
