@@ -64,7 +64,7 @@ def test_what_cannot_be_read_costs_no_other_map(
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     many = open_images([*photographs[:2], broken, *photographs[2:]])
-    found = list(heat_maps(many, model.framing_, model.network_, model.heat_))
+    found = list(heat_maps(model.detector(), many))
     assert isinstance(found[2], str) and found[2].startswith(f"{broken}: not an image")
     sizes = [heat.shape for heat in found if not isinstance(heat, str)]
     assert sizes == [(40, 70)] * 2 + [(160, 136)] * 2 + [(16, 16)] * 2 + [(33, 20)] * 2

@@ -120,7 +120,7 @@ def _write_heat_maps(
 
     failed = []
     source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
-    heats = heat_maps(source, model.framing_, model.network_, model.heat_, told)
+    heats = heat_maps(model.detector(), source, told)
     for index, ((name, file), heat) in enumerate(zip(files.items(), heats, strict=True)):
         if isinstance(heat, str):
             failed.append(f"no heat map of {heat}")

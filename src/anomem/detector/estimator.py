@@ -307,14 +307,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[tuple[range, Scores]]:
         """Scores as of :meth:`score_images`, a batch and the indices of its images at a time."""
-        check_is_fitted(self, "network_")
-        return score_source(
-            self.network_,
-            self.scorer_,
-            open_images(X),
-            self.framing_,
-            progress=stage(progress, "scoring"),
-        )
+        return score_source(self.detector(), open_images(X), stage(progress, "scoring"))
 
     def calibration(self) -> Calibration:
         """Scores of the held-out normals, on which decisions rest.
@@ -386,10 +379,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             UserWarning: Alpha needs more held-out normals than there are; the smallest supported
                 one is used in its place.
         """
-        check_is_fitted(self, "network_")
-        return threshold_by(
-            rule_of(rule), self.calibration(), lambda: unseen_scores(self.detector())
-        )
+        detector = self.detector()
+        return threshold_by(rule_of(rule), self.calibration(), lambda: unseen_scores(detector))
 
     def promise(self, rule: str | float | Rule) -> Promise | None:
         """What the rule "find-labelled" promises of new images; None of any other rule.
@@ -416,8 +407,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         Args:
             image: A path, a PIL image, or an array H x W x 3 or H x W.
         """
-        check_is_fitted(self, "network_")
-        return explain(image, self.framing_, self.network_, self.scorer_, self.heat_)
+        return explain(self.detector(), image)
 
     def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
         """The heat of :meth:`explain` for each image in order, measured in batches.
@@ -432,9 +422,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: An image cannot be read.
         """
-        check_is_fitted(self, "network_")
-        told, source = stage(progress, "heat maps"), open_images(X)
-        for heat in heat_maps(source, self.framing_, self.network_, self.heat_, told):
+        for heat in heat_maps(self.detector(), open_images(X), stage(progress, "heat maps")):
             if isinstance(heat, str):
                 raise ValueError(heat)
             yield heat

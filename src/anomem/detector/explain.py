@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
@@ -10,19 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from anomem.detector.detector import Detector
 from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.score import score_features
-from anomem.images.framing import Box, Framing, assembled, boxes, frame
+from anomem.images.framing import Box, assembled, boxes, frame
 from anomem.images.image_set import floats_on
 from anomem.images.open import open_images
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
-from anomem.model.heat import HeatModel, place_maps
-from anomem.model.network import MultiScaleMemory
+from anomem.model.heat import place_maps
 from anomem.model.one_class import place_norms
-from anomem.model.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,9 @@ def scale_names(scales: int) -> list[str]:
 
 
 @torch.no_grad()
-def explain(
-    image: object,
-    framing: Framing,
-    network: MultiScaleMemory,
-    scorer: Scorer,
-    places: Sequence[HeatModel],
-) -> Explanation:
-    """Explain one image.
-
-    Args:
-        image: A path, a PIL image, or an array H x W x 3 or H x W.
-        framing: How images become frames.
-        network: In evaluation mode.
-        scorer: In evaluation mode.
-        places: What is usual at each place, for each kind of normal.
-    """
+def explain(detector: Detector, image: object) -> Explanation:
+    """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W."""
+    network, framing = detector.network, detector.framing
     source = only_image(image)
     pixels = source[0]
     size = pixels.shape[:2]
@@ -86,11 +71,11 @@ def explain(
     frames = frame(source if framing.whole else open_images([pixels]), framing).frames
     prepared = read(frames, range(len(frames)), framing.shape).images
     features = extract(network, prepared)
-    scores = score_features(scorer, features)
+    scores = score_features(detector.scorer, features)
     best = int(scores.argmax())
     highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
     feature_maps = network(highest)
-    divided = attribution(network, scorer, highest, features.at(torch.tensor([best])))
+    divided = attribution(network, detector.scorer, highest, features.at(torch.tensor([best])))
     names = scale_names(len(feature_maps))
     where = boxes(size, framing)
     seen = place_maps(network, prepared)
@@ -101,7 +86,7 @@ def explain(
         frame=where[best],
         scale_scores=dict(zip(names, features.scores[best].tolist(), strict=True)),
         maps=dict(zip(names, maps, strict=True)),
-        heat=Unusual.of(seen, places).heat(size, framing),
+        heat=Unusual.of(seen, detector.heat).heat(size, framing),
         attribution={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,19 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
+from anomem.detector.detector import Detector
 from anomem.images.combined import choose
 from anomem.images.errors import ImageError, named
 from anomem.images.framing import Box, Framing, assembled, boxes, frame
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
 from anomem.model.heat import HeatModel, PlaceMaps, place_maps
-from anomem.model.network import MultiScaleMemory
+from anomem.runtime.progress import Progress
 
 _FRAMES = 64
 """Measured at a time,"""
 _NUMBERS = 2**22
 """and numbers in them: what is seen at their places takes many times as much."""
-_CUT = 4
-"""Images in hand at a time where each is cut into tiles."""
 
 Heat = npt.NDArray[np.float32]
 """How unusual each pixel of an image is, H x W, in standard deviations of normals."""
@@ -94,11 +93,7 @@ def enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, Heat]]:
 
 @torch.no_grad()
 def heat_maps(
-    source: ImageSource,
-    framing: Framing,
-    network: MultiScaleMemory,
-    places: Sequence[HeatModel],
-    progress: Callable[[int, int], None] | None = None,
+    detector: Detector, source: ImageSource, progress: Progress | None = None
 ) -> Iterator[Heat | str]:
     """The heat map of each image in order, or the sentence that says why it has none.
 
@@ -106,17 +101,15 @@ def heat_maps(
     it is asked for.
 
     Args:
+        detector: Gives the framing, the network and the heat models.
         source: N images.
-        framing: How images become frames.
-        network: In evaluation mode.
-        places: What is usual at each place, for each kind of normal.
         progress: Called with the images done and N.
     """
-    total, step = len(source), _CUT if framing.cuts else _FRAMES
+    total, step = len(source), detector.framing.at_a_time(_FRAMES)
     for start in range(0, total, step):
         part = _Sized(choose(source, np.arange(start, min(start + step, total))))
-        for index, found in enumerate(_features(part, framing, network, places)):
-            yield found if isinstance(found, str) else _heat(part, index, found, framing)
+        for index, found in enumerate(_unusual(detector, part)):
+            yield found if isinstance(found, str) else _heat(part, index, found, detector.framing)
             if progress:
                 progress(start + index + 1, total)
 
@@ -157,15 +150,10 @@ def _heat(source: _Sized, index: int, unusual: Unusual, framing: Framing) -> Hea
         return str(error)
 
 
-def _features(
-    source: ImageSource,
-    framing: Framing,
-    network: MultiScaleMemory,
-    places: Sequence[HeatModel],
-) -> list[Unusual | str]:
+def _unusual(detector: Detector, source: ImageSource) -> list[Unusual | str]:
     """How unusual the places of each image are, or why it cannot be read."""
-    framed = frame(source, framing)
-    frames, shape = framed.frames, framing.shape
+    framed = frame(source, detector.framing)
+    frames, shape = framed.frames, detector.framing.shape
     most = min(max(_NUMBERS // (shape.channels * shape.height * shape.width), 1), _FRAMES)
     parts: list[Unusual] = []
     kept: list[int] = []
@@ -173,7 +161,7 @@ def _features(
     for start in range(0, len(frames), most):
         batch = read(frames, range(start, min(start + most, len(frames))), shape)
         if batch.kept:
-            parts.append(Unusual.of(place_maps(network, batch.images), places))
+            parts.append(Unusual.of(place_maps(detector.network, batch.images), detector.heat))
         kept += batch.kept
         errors |= {int(framed.image[index]): why for index, why in batch.errors.items()}
     every = Unusual.joined(parts) if parts else None

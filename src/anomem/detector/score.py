@@ -11,19 +11,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.detector.detector import Detector
 from anomem.detector.identity import digests, sums_by_image
 from anomem.images.combined import choose
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import frame
 from anomem.images.image_set import BATCH
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
 from anomem.model.features import Features, extract
-from anomem.model.network import MultiScaleMemory
 from anomem.model.scorer import Scorer
 from anomem.runtime.progress import Progress
-
-_CUT = 4
-"""Images in memory at a time where each is cut into tiles."""
 
 
 @dataclass(frozen=True)
@@ -87,30 +84,29 @@ class FeaturesPart:
 
 
 def extract_source(
-    network: MultiScaleMemory,
+    detector: Detector,
     source: ImageSource,
-    framing: Framing,
     progress: Progress | None = None,
     *,
     digested: bool = False,
 ) -> Iterator[FeaturesPart]:
-    """Read and measure all images of a source, a batch in memory at a time.
+    """Read all images of a source and extract their features, a batch in memory at a time.
 
     Args:
-        network: In evaluation mode.
+        detector: Gives the framing and the network.
         source: The images.
-        framing: How they become frames.
         progress: Called with the images measured and in all.
         digested: Whether digests of their pixels are wanted too.
     """
-    total, step = len(source), _CUT if framing.cuts else BATCH
+    framing, total = detector.framing, len(source)
+    step = framing.at_a_time(BATCH)
     for start in range(0, total, step):
         stop = min(start + step, total)
         framed = frame(choose(source, np.arange(start, stop)), framing)
         batch = read(framed.frames, range(len(framed.frames)), framing.shape)
         errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
         image = torch.from_numpy(start + framed.image[batch.kept])
-        features = extract(network, batch.images) if batch.kept else None
+        features = extract(detector.network, batch.images) if batch.kept else None
         digest = None
         if digested:
             digest = sums_by_image(digests(batch.images), image - start, stop - start)
@@ -120,21 +116,17 @@ def extract_source(
 
 
 def score_source(
-    network: MultiScaleMemory,
-    scorer: Scorer,
-    source: ImageSource,
-    framing: Framing,
-    progress: Progress | None = None,
+    detector: Detector, source: ImageSource, progress: Progress | None = None
 ) -> Iterator[tuple[range, Scores]]:
-    """Read, measure and score all images of a source, a batch in memory at a time.
+    """Read and score all images of a source, a batch in memory at a time.
 
     The score of an image is the highest of its frames; one that is not finite is an error.
 
     Yields:
         Indices of a batch, and its scores; errors are numbered from its first image.
     """
-    for part in extract_source(network, source, framing, progress):
-        yield part.images, score_part(scorer, part, source.names)
+    for part in extract_source(detector, source, progress):
+        yield part.images, score_part(detector.scorer, part, source.names)
 
 
 def score_part(scorer: Scorer, part: FeaturesPart, names: Sequence[str]) -> Scores:

@@ -176,9 +176,9 @@ def _scored(
     model: AnoMem, source: ImageSource, progress: StageProgress | None
 ) -> tuple[npt.NDArray[np.float32], Tensor]:
     """Scores and digests of images."""
-    network, scores, digests = model.network_, list[Scores](), list[Tensor]()
+    scores, digests = list[Scores](), list[Tensor]()
     told = stage(progress, "scoring")
-    for part in extract_source(network, source, model.framing_, told, digested=True):
+    for part in extract_source(model.detector(), source, told, digested=True):
         scores.append(score_part(model.scorer_, part, source.names))
         if scores[-1].errors:
             raise ValueError(next(iter(scores[-1].errors.values())))

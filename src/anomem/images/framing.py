@@ -79,6 +79,10 @@ class Framing:
         """An image may have several frames."""
         return self.kind == "tile"
 
+    def at_a_time(self, frames: int) -> int:
+        """Images in memory at a time where so many frames are: four of those that are cut."""
+        return 4 if self.cuts else frames
+
 
 @dataclass(frozen=True)
 class Framed:

@@ -79,9 +79,7 @@ class Session:
     ) -> None:
         self.model, self.answers, self.out, self.rule = model, answers, out, rule
         parts = list(
-            extract_source(
-                model.network_, FileSource(files), model.framing_, stage(progress, "measuring")
-            )
+            extract_source(model.detector(), FileSource(files), stage(progress, "measuring"))
         )
         self.errors = [error for part in parts for error in part.errors.values()]
         features = [part.features for part in parts if part.features is not None]
