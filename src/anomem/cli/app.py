@@ -97,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _show_warning(
-    message: Warning | str, _: type[Warning], filename: str, *__: object, **___: object
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 (as the warnings module calls it)
+    filename: str,
+    *_: object,
+    **__: object,
 ) -> None:
     """A warning as one line, without the line of code it comes from; of image libraries, a count.
 
