@@ -8,12 +8,12 @@ import pytest
 from running import HASTY, run
 
 from anomem import AnoMem
-from anomem.bulk.partitions import Partitions, plan, score_run, settle
+from anomem.bulk.partitions import Partitions, plan, remove_outdated, score_shard
 from anomem.images.open import open_images
 
 
 @pytest.fixture
-def shard(digits_as_cifar10: Path, tmp_path: Path) -> Path:
+def cells(digits_as_cifar10: Path, tmp_path: Path) -> Path:
     """300 digits in row groups of 100, the row 7 broken."""
     table = parquet.read_table(digits_as_cifar10 / "test.parquet")[:300]
     images = table["image"].to_pylist()
@@ -23,24 +23,24 @@ def shard(digits_as_cifar10: Path, tmp_path: Path) -> Path:
 
 
 def test_finished_partitions_of_rows_are_left_out(
-    model: AnoMem, shard: Path, tmp_path: Path
+    model: AnoMem, cells: Path, tmp_path: Path
 ) -> None:
     partitions = Partitions(str(tmp_path / "scores"))
     os.mkdir(tmp_path / "scores")
-    runs = plan(open_images(shard), partitions, run_size=200)
-    assert [len(run.images) for run in runs] == [200, 100]
-    scored = score_run(model, runs[0], partitions, "0.05")
+    shards = plan(open_images(cells), partitions, shard_size=200)
+    assert [len(shard.images) for shard in shards] == [200, 100]
+    scored = score_shard(model, shards[0], partitions, "0.05")
     assert (scored.images, scored.errors) == (200, 1)
-    assert [run.partition for run in plan(open_images(shard), partitions, 200)] == [
-        runs[1].partition
+    assert [shard.partition for shard in plan(open_images(cells), partitions, 200)] == [
+        shards[1].partition
     ]
     table = parquet.read_table(tmp_path / "scores")  # as any reader of a folder does
-    assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(200)]
+    assert table["path"].to_pylist() == [f"{cells}#{row}" for row in range(200)]
     assert table["error"].null_count == 199
-    again = [run.partition for run in plan(open_images(shard), partitions, 200)]
-    os.utime(shard, ns=(0, 0))  # of the same size, and yet it may be another
-    renewed = [run.partition for run in plan(open_images(shard), partitions, 200)]
-    assert again == [runs[1].partition] and len(renewed) == 2
+    again = [shard.partition for shard in plan(open_images(cells), partitions, 200)]
+    os.utime(cells, ns=(0, 0))  # of the same size, and yet it may be another
+    renewed = [shard.partition for shard in plan(open_images(cells), partitions, 200)]
+    assert again == [shards[1].partition] and len(renewed) == 2
     assert partitions.names() == set(), "what was made of the earlier file is gone"
 
 
@@ -52,13 +52,13 @@ def test_files_that_are_in_a_partition_are_left_out(
     partitions = Partitions("memory://scores-of-files")
     partitions._write("_made_by.json", b"{}")
     assert partitions.names() == set()
-    runs = plan(open_images(images), partitions, run_size=50)
-    assert [len(run.images) for run in runs] == [50, 50, 20]
-    for each in runs[1:]:
-        score_run(model, each, partitions, "0.05")
+    shards = plan(open_images(images), partitions, shard_size=50)
+    assert [len(shard.images) for shard in shards] == [50, 50, 20]
+    for each in shards[1:]:
+        score_shard(model, each, partitions, "0.05")
     shutil.copy(images / "lot0-000.png", images / "a-new.png")
-    left = plan(open_images(images), partitions, run_size=50)
-    assert [len(run.images) for run in left] == [50, 1]
+    left = plan(open_images(images), partitions, shard_size=50)
+    assert [len(shard.images) for shard in left] == [50, 1]
     assert left[0].images.names[0].endswith("a-new.png")
 
 
@@ -84,18 +84,18 @@ def test_a_file_that_is_replaced_is_scored_again(
     model: AnoMem, folders: dict[str, Path], ten: tuple[Path, Partitions]
 ) -> None:
     images, partitions = ten
-    for each in plan(open_images(images), partitions, run_size=4):
-        score_run(model, each, partitions, "0.05")
+    for each in plan(open_images(images), partitions, shard_size=4):
+        score_shard(model, each, partitions, "0.05")
     before = rows_of(partitions)
-    assert plan(open_images(images), partitions, run_size=4) == []
+    assert plan(open_images(images), partitions, shard_size=4) == []
     shutil.copy(folders["anomalous"] / "lot0-000.png", images / "lot0-003.png")
-    (run,) = plan(open_images(images), partitions, run_size=4)
-    assert list(run.images.names) == [str(images / "lot0-003.png")]
-    score_run(model, run, partitions, "0.05")
+    (shard,) = plan(open_images(images), partitions, shard_size=4)
+    assert list(shard.images.names) == [str(images / "lot0-003.png")]
+    score_shard(model, shard, partitions, "0.05")
     after = rows_of(partitions)
     changed = [path for path, score in after.items() if score != before[path]]
     assert changed == [str(images / "lot0-003.png")] and after.keys() == before.keys()
-    assert plan(open_images(images), partitions, run_size=4) == []
+    assert plan(open_images(images), partitions, shard_size=4) == []
 
 
 def test_two_drivers_leave_one_row_an_image(
@@ -106,21 +106,21 @@ def test_two_drivers_leave_one_row_an_image(
     shutil.copy(folders["normal"] / "lot0-000.png", images / "a-new.png")
     second = plan(open_images(images), partitions)
     for each in [*first, *second]:
-        score_run(model, each, partitions, "0.05")
+        score_shard(model, each, partitions, "0.05")
     assert sum(len(table) for _, table in partitions.read()) == 21
     for _ in range(2):  # as the last driver does, and a further call
-        settle(open_images(images), partitions)
+        remove_outdated(open_images(images), partitions)
         assert len(rows_of(partitions)) == 11
     assert plan(open_images(images), partitions) == []
 
 
-def test_a_partition_comes_whole(model: AnoMem, shard: Path, tmp_path: Path) -> None:
+def test_a_partition_comes_whole(model: AnoMem, cells: Path, tmp_path: Path) -> None:
     partitions = Partitions(str(tmp_path / "scores"))
     os.mkdir(tmp_path / "scores")
-    (run, *_) = plan(open_images(shard), partitions, run_size=100)
-    score_run(model, run, partitions, "0.05")
+    (shard, *_) = plan(open_images(cells), partitions, shard_size=100)
+    score_shard(model, shard, partitions, "0.05")
     (tmp_path / "scores" / ".half-written").touch()
-    assert partitions.names() == {run.partition}
+    assert partitions.names() == {shard.partition}
 
 
 def test_another_model_or_rule_is_refused(model: AnoMem, tmp_path: Path) -> None:
@@ -139,28 +139,28 @@ def test_another_model_or_rule_is_refused(model: AnoMem, tmp_path: Path) -> None
             partitions.claim(tmp_path / other[0], other[1])
 
 
-def test_a_folder_with_other_tables_is_refused(model_folder: Path, shard: Path) -> None:
+def test_a_folder_with_other_tables_is_refused(model_folder: Path, cells: Path) -> None:
     with pytest.raises(ValueError, match=r"holds other Parquet files; give another folder"):
-        Partitions(f"file://{shard.parent}").claim(model_folder, "0.05")
-    assert [file.name for file in shard.parent.iterdir()] == ["a.parquet"]
+        Partitions(f"file://{cells.parent}").claim(model_folder, "0.05")
+    assert [file.name for file in cells.parent.iterdir()] == ["a.parquet"]
 
 
 def test_rows_of_parquet_are_scored_here_too(
-    model_folder: Path, shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.parquet"
-    assert run("score", model_folder, shard, "--out", out, "--device", "cpu") == 3
-    assert f"{shard}#7: not an image of a known format" in capsys.readouterr().err
+    assert run("score", model_folder, cells, "--out", out, "--device", "cpu") == 3
+    assert f"{cells}#7: not an image of a known format" in capsys.readouterr().err
     table = parquet.read_table(out)
-    assert table["path"].to_pylist() == [f"{shard}#{row}" for row in range(300)]
+    assert table["path"].to_pylist() == [f"{cells}#{row}" for row in range(300)]
     assert table["score"].null_count == 1
-    words = ["score", model_folder, shard, "--heatmaps", "heat", "--out"]
+    words = ["score", model_folder, cells, "--heatmaps", "heat", "--out"]
     for where, said in (("s.csv", "heat maps are made of files"), ("s3://b/s.csv", "is a URL")):
         assert run(*words, where) == 1
         assert said in capsys.readouterr().err
 
 
-def test_a_detector_learns_from_parquet(shard: Path, tmp_path: Path) -> None:
+def test_a_detector_learns_from_parquet(cells: Path, tmp_path: Path) -> None:
     good = tmp_path / "good.parquet"
-    parquet.write_table(parquet.read_table(shard)[10:], good)
+    parquet.write_table(parquet.read_table(cells)[10:], good)
     assert run("fit", good, "--out", tmp_path / "m", *HASTY) == 0

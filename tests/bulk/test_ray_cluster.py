@@ -17,7 +17,7 @@ import pytest
 from running import run
 
 from anomem import load
-from anomem.bulk.partitions import Partitions, plan, score_run
+from anomem.bulk.partitions import Partitions, plan, score_shard
 from anomem.bulk.score_table import score_table
 from anomem.images.open import open_images
 
@@ -27,22 +27,22 @@ pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="finds worker
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 _ENVIRONMENT.pop("RAY_ADDRESS", None)
 
-SMALL_RUNS = """
+SMALL_SHARDS = """
 import sys, time
 from pathlib import Path
 from anomem.bulk.partitions import Partitions, plan
-from anomem.images.source import open_images
-from anomem.bulk.ray_cluster import score_runs
-from anomem.bulk.score_table import total
+from anomem.images.open import open_images
+from anomem.bulk.ray_cluster import score_shards
+from anomem.bulk.score_table import ScoreCounts
 
 images, model, out, spoilt = *map(Path, sys.argv[1:4]), sys.argv[4:]
 partitions = Partitions(str(out))
 partitions.claim(model, "0.05")
-runs = plan(open_images(images), partitions, run_size=64)
+shards = plan(open_images(images), partitions, shard_size=64)
 for file in spoilt:
     Path(file).write_bytes(bytes(Path(file).stat().st_size))
 try:
-    print(total(list(score_runs(runs, model, partitions, rule="0.05", device="cpu"))))
+    print(sum(score_shards(shards, model, partitions, rule="0.05", device="cpu"), ScoreCounts()))
 except RuntimeError as error:
     sys.exit(str(error))
 """
@@ -103,12 +103,12 @@ def shards(digits_as_cifar10: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
-def test_runs_of_a_killed_worker_are_redone(
+def test_shards_of_a_killed_worker_are_redone(
     model_folder: Path, shards: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "scores"
     with subprocess.Popen(
-        anomem(shards, model_folder, out, code=SMALL_RUNS),
+        anomem(shards, model_folder, out, code=SMALL_SHARDS),
         env=_ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -119,7 +119,7 @@ def test_runs_of_a_killed_worker_are_redone(
         os.kill(worker, signal.SIGKILL)
         told, noise = process.communicate(timeout=120)
     assert process.returncode == 0, noise
-    assert told.startswith("Scored(images=2400, errors=0, ")
+    assert told.startswith("ScoreCounts(images=2400, errors=0, ")
     assert noise.count("A worker died") == 1 and "Traceback" not in noise
     check_scores(out, model_folder, shards)
 
@@ -135,7 +135,7 @@ def test_a_second_call_scores_what_is_new(
     partitions = Partitions(str(out))
     partitions.claim(model_folder, "0.05")
     (first,) = plan(open_images(images), partitions)
-    score_run(load(model_folder, device="cpu"), first, partitions, "0.05")
+    score_shard(load(model_folder, device="cpu"), first, partitions, "0.05")
 
     (images / "broken.png").write_bytes(b"no image")
     shutil.copy(images / "lot0-000.png", images / "new.png")
@@ -156,12 +156,12 @@ def test_a_second_call_scores_what_is_new(
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_ends_all_in_one_sentence(
+def test_a_shard_that_fails_ends_all_in_one_sentence(
     model_folder: Path, shards: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(shards, tmp_path / "shards")
     out, spoilt = tmp_path / "scores", tmp_path / "shards" / "b.parquet"
-    done = ended(anomem(spoilt.parent, model_folder, out, spoilt, code=SMALL_RUNS))
+    done = ended(anomem(spoilt.parent, model_folder, out, spoilt, code=SMALL_SHARDS))
     assert done.returncode == 1
     assert done.stderr.startswith(f"{spoilt} cannot be read (")
     assert done.stderr.endswith("What is finished stays; mend that, call again.\n")

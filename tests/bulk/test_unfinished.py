@@ -11,7 +11,7 @@ from running import run
 from anomem import AnoMem
 from anomem.bulk.partitions import made_by
 from anomem.bulk.score_table import score_table
-from anomem.bulk.unfinished import Unfinished, score_on
+from anomem.bulk.unfinished import Unfinished, finish_table
 from anomem.images.open import open_images
 
 
@@ -31,7 +31,7 @@ def images(folders: dict[str, Path], tmp_path: Path) -> Path:
 
 def interrupted(model: AnoMem, images: Path, unfinished: Unfinished) -> None:
     with pytest.raises(KeyboardInterrupt):
-        score_on(model, open_images(images), unfinished, rule="0.05", progress=interrupt)
+        finish_table(model, open_images(images), unfinished, rule="0.05", progress=interrupt)
 
 
 def test_an_interrupted_call_keeps_what_it_has_scored(
@@ -43,7 +43,7 @@ def test_an_interrupted_call_keeps_what_it_has_scored(
     kept = parquet.read_table(unfinished.file)
     assert len(kept) == 256
     told: list[tuple[str, int, int]] = []
-    table = score_on(
+    table = finish_table(
         model,
         open_images(images),
         unfinished,
@@ -70,7 +70,7 @@ def test_a_second_call_scores_what_is_new_or_replaced(
     shutil.copy(images / "normal" / "lot0-001.png", first)
     os.utime(second, ns=(0, 0))
     (images / "a-new.png").write_bytes(second.read_bytes())
-    table = score_on(model, open_images(images), unfinished, rule="0.05")
+    table = finish_table(model, open_images(images), unfinished, rule="0.05")
     rows = zip(table["path"].to_pylist(), table["score"].to_pylist(), strict=True)
     taken = {path for path, score in rows if score == 1e6}
     assert len(table) == 299 and len(taken) == 255 - 2
@@ -81,12 +81,14 @@ def test_rows_of_another_model_or_rule_and_damaged_files_are_not_taken(
     model: AnoMem, images: Path, tmp_path: Path
 ) -> None:
     unfinished = Unfinished(tmp_path / "scores.csv", {"weights": "w"})
-    assert unfinished.read() is None
+    assert unfinished.read({}) == []
     interrupted(model, images, unfinished)
-    assert len(unfinished.read()) == 255  # type: ignore[arg-type]
-    assert Unfinished(tmp_path / "scores.csv", {"weights": "v"}).read() is None
+    source = open_images(images)
+    versions = dict(zip(source.names, source.versions(), strict=True))  # type: ignore[attr-defined]
+    assert [len(table) for table in unfinished.read(versions)] == [255]
+    assert Unfinished(tmp_path / "scores.csv", {"weights": "v"}).read(versions) == []
     unfinished.file.write_bytes(unfinished.file.read_bytes()[:1000])
-    assert unfinished.read() is None
+    assert unfinished.read(versions) == []
 
 
 def test_score_goes_on_and_leaves_the_table_alone(
@@ -103,7 +105,7 @@ def test_score_goes_on_and_leaves_the_table_alone(
 def test_a_path_given_twice_has_two_rows(model: AnoMem, images: Path, tmp_path: Path) -> None:
     file = str(images / "normal" / "lot0-001.png")
     unfinished = Unfinished(tmp_path / "scores.csv", {})
-    table = score_on(model, open_images([file, file]), unfinished, rule="0.05")
+    table = finish_table(model, open_images([file, file]), unfinished, rule="0.05")
     assert table["path"].to_pylist() == [file, file] and table["score"][0] == table["score"][1]
     assert not unfinished.file.exists()
 

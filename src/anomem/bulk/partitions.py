@@ -1,10 +1,10 @@
-"""A corpus in runs, each scored into one partition of its own; what is finished is not redone."""
+"""A corpus in shards, each scored into a partition of one table; what is finished is not redone."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 
-from anomem.bulk.score_table import Scored, score_table, scored
+from anomem.bulk.score_table import ScoreCounts, score_table
 from anomem.detector.estimator import AnoMem
 from anomem.detector.model_info import load_description
 from anomem.images.listing import absolute
@@ -27,18 +27,18 @@ from anomem.runtime.files import write_bytes
 from anomem.runtime.printing import path_as_text
 from anomem.runtime.untrusted import parse_json
 
-RUN = 10_240
-"""Images of a run: a multiple of the batch, some ten seconds of a GPU, and a table of a MiB."""
+SHARD_SIZE = 10_240
+"""Images of a shard: a multiple of the batch, some ten seconds of a GPU, and a table of a MiB."""
 _MADE_BY = "_made_by.json"
 """Readers of a folder of Parquet files leave out what begins so."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Shard:
     """Images that are scored together.
 
     Attributes:
-        partition: Name of the file of their scores, which says what the run is.
+        partition: Name of the file of their scores, which says what the shard is.
         images: They themselves.
         versions: Of the file of each of them, as it was before it was read.
     """
@@ -52,11 +52,10 @@ class Partitions:
     """A folder of partitions, here or on object storage.
 
     Attributes:
-        folder: Its path or URL.
+        folder: Its path or URL; it need not exist yet.
     """
 
     def __init__(self, folder: str) -> None:
-        """Keep the folder; it need not exist yet."""
         self.folder = folder
         self._url = absolute(folder)
 
@@ -70,8 +69,10 @@ class Partitions:
         storage, folder = storage_of(self._url)
         storage.makedirs(folder, exist_ok=True)
         known = storage.exists(f"{folder}/{_MADE_BY}")
-        if known and _parsed(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
-            return
+        if known:
+            with suppress(ValueError):  # it is damaged and says nothing
+                if parse_json(storage.cat_file(f"{folder}/{_MADE_BY}")) == maker:
+                    return
         if self.names():
             what = "scores by another model or rule" if known else "other Parquet files"
             raise ValueError(f"{self.folder} holds {what}; give another folder.")
@@ -121,8 +122,8 @@ class Partitions:
         storage.mv(temporary, f"{folder}/{name}")
 
 
-def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> list[Run]:
-    """The runs that are not finished.
+def plan(source: ImageSource, partitions: Partitions, shard_size: int = SHARD_SIZE) -> list[Shard]:
+    """The shards that are not finished.
 
     Rows of Parquet files are finished if their partition is there, other images if they have a row
     in any partition. What was made of a file that has been replaced since is removed.
@@ -130,19 +131,24 @@ def plan(source: ImageSource, partitions: Partitions, run_size: int = RUN) -> li
     Raises:
         ValueError: The images are not in files.
     """
-    finished = settle(source, partitions)
+    finished = remove_outdated(source, partitions)
     if isinstance(source, ParquetSource):
-        runs = [_rows(source.part(r.start, r.stop)) for r in source.runs(run_size)]
-        return [run for run in runs if run.partition not in finished]
+        shards = [_of_rows(source.part(r.start, r.stop)) for r in source.runs(shard_size)]
+        return [shard for shard in shards if shard.partition not in finished]
     assert isinstance(source, StoredSource)
     images = dict(zip(source.names, source.versions(), strict=True))
-    left = [(name, v) for name, v in images.items() if path_as_text(name) not in finished]
-    parts = [left[start : start + run_size] for start in range(0, len(left), run_size)]
-    urls = isinstance(source, UrlSource)
-    return [_files(UrlSource if urls else _local, part) for part in parts]
+    left = [name for name in images if path_as_text(name) not in finished]
+    shards = []
+    for start in range(0, len(left), shard_size):
+        names = left[start : start + shard_size]
+        versions = [images[name] for name in names]
+        urls = isinstance(source, UrlSource)
+        part = UrlSource(names) if urls else FileSource([Path(name) for name in names])
+        shards.append(Shard(f"{_digest(*names, *versions)}.parquet", part, versions))
+    return shards
 
 
-def settle(source: ImageSource, partitions: Partitions) -> set[str]:
+def remove_outdated(source: ImageSource, partitions: Partitions) -> set[str]:
     """Leave each image one row: that of its file as it is now.
 
     Two processes may have scored an image, as one began before a further file came and the other
@@ -157,28 +163,34 @@ def settle(source: ImageSource, partitions: Partitions) -> set[str]:
     if not isinstance(source, StoredSource):
         raise ValueError("A corpus lies in files; give folders, Parquet files or URLs.")
     if isinstance(source, ParquetSource):
-        return _settle_rows(source, partitions)
-    names = map(path_as_text, source.names)
-    now = dict(zip(names, source.versions(), strict=True))
-    settled: set[str] = set()
+        prefix = {_digest(rows.file): _prefix(rows) for rows in source.rows}
+        names = partitions.names()
+        replaced = {n for n in names if not n.startswith(prefix.get(n.partition("-")[0], ""))}
+        for name in replaced:
+            partitions.remove(name)
+        return names - replaced
+    now = dict(zip(map(path_as_text, source.names), source.versions(), strict=True))
+    finished: set[str] = set()
     for name, table in partitions.read(["path", "version"]):
         kept = []
-        for path, version in zip(*(table[c].to_pylist() for c in table.column_names), strict=True):
-            kept.append(path not in settled and now.get(path, version) == version)
+        for path, version in zip(
+            table["path"].to_pylist(), table["version"].to_pylist(), strict=True
+        ):
+            kept.append(path not in finished and now.get(path, version) == version)
             if kept[-1]:
-                settled.add(path)
+                finished.add(path)
         if not any(kept):
             partitions.remove(name)
         elif not all(kept) and (whole := partitions.table(name)) is not None:
             partitions.add(name, whole.filter(pa.array(kept)))
-    return settled
+    return finished
 
 
-def score_run(model: AnoMem, run: Run, partitions: Partitions, rule: str) -> Scored:
-    """Score a run into its partition, as the table of a single machine is made."""
-    table = score_table(model, run.images, rule=rule)
-    partitions.add(run.partition, table.append_column("version", pa.array(run.versions)))
-    return scored(table)
+def score_shard(model: AnoMem, shard: Shard, partitions: Partitions, rule: str) -> ScoreCounts:
+    """Score a shard into its partition, as the table of a single machine is made."""
+    table = score_table(model, shard.images, rule=rule)
+    partitions.add(shard.partition, table.append_column("version", pa.array(shard.versions)))
+    return ScoreCounts.of(table)
 
 
 def made_by(model: Path, rule: str) -> dict[str, str]:
@@ -193,42 +205,15 @@ def made_by(model: Path, rule: str) -> dict[str, str]:
     }
 
 
-def _rows(part: ParquetSource) -> Run:
-    """A run within one Parquet file; its partition begins with the file, then its version."""
+def _of_rows(part: ParquetSource) -> Shard:
+    """A shard within one Parquet file; its partition begins with the file, then its version."""
     (rows,) = part.rows
-    return Run(f"{_prefix(rows)}{rows.start}-{rows.stop}.parquet", part, part.versions())
+    return Shard(f"{_prefix(rows)}{rows.start}-{rows.stop}.parquet", part, part.versions())
 
 
 def _prefix(rows: Rows) -> str:
-    return f"{_digest([rows.file])}-{_digest([rows.version, str(rows.ends[-1])])}-"
+    return f"{_digest(rows.file)}-{_digest(rows.version, str(rows.ends[-1]))}-"
 
 
-def _local(names: Sequence[str]) -> FileSource:
-    return FileSource([Path(name) for name in names])
-
-
-def _files(kind: Callable[[Sequence[str]], ImageSource], images: Sequence[tuple[str, str]]) -> Run:
-    names, versions = map(list, zip(*images, strict=True))
-    return Run(f"{_digest(names + versions)}.parquet", kind(names), versions)
-
-
-def _settle_rows(source: ParquetSource, partitions: Partitions) -> set[str]:
-    """Remove the partitions of files as they were before they were replaced."""
-    now = {_digest([rows.file]): _prefix(rows) for rows in source.rows}
-    finished = partitions.names()
-    replaced = {n for n in finished if not n.startswith(now.get(n.partition("-")[0], ""))}
-    for name in replaced:
-        partitions.remove(name)
-    return finished - replaced
-
-
-def _parsed(content: bytes) -> object:
-    """What a file says of who made it; nothing where it is damaged."""
-    try:
-        return parse_json(content)
-    except ValueError:
-        return None
-
-
-def _digest(what: Iterable[str]) -> str:
-    return blake2b(os.fsencode("\0".join(what)), digest_size=12).hexdigest()
+def _digest(*words: str) -> str:
+    return blake2b(os.fsencode("\0".join(words)), digest_size=12).hexdigest()

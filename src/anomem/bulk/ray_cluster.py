@@ -1,4 +1,4 @@
-"""Runs of a corpus on a Ray cluster: Ray Data schedules, restarts and retries."""
+"""Shards of a corpus on a Ray cluster: Ray Data schedules, restarts and retries."""
 
 from __future__ import annotations
 
@@ -10,91 +10,84 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-for _name, _value in {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of what its C++ side writes to standard error
-}.items():
-    os.environ.setdefault(_name, _value)
+import ray
+import ray.data
+from ray.exceptions import RayError
 
-import ray  # noqa: E402
-import ray.data  # noqa: E402
-from ray.exceptions import RayError  # noqa: E402
-
-from anomem.bulk.partitions import Partitions, Run, score_run  # noqa: E402
-from anomem.bulk.score_table import Scored  # noqa: E402
-from anomem.detector.model_folder import folder_content  # noqa: E402
-from anomem.images.decode_memory import BUDGET  # noqa: E402
-from anomem.runtime.untrusted import one_line  # noqa: E402
+from anomem.bulk.partitions import Partitions, Shard, score_shard
+from anomem.bulk.score_table import ScoreCounts
+from anomem.detector.model_folder import folder_content
+from anomem.images.decode_memory import BUDGET
+from anomem.runtime.untrusted import one_line
 
 _CPUS = 4
 """Of an actor without a GPU: enough to share a forward pass, and a detector in memory for each four
 cores and not for each."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # of what its C++ side writes to standard error
+}
+"""Of the cluster that is started here, where the host has not chosen otherwise."""
 
 
-@dataclass(frozen=True)
-class Actors:
-    """How many actors score, and what each takes of its node."""
-
-    count: int
-    cpus: float
-    gpus: int
-
-
-def score_runs(
-    runs: Sequence[Run], model: Path, partitions: Partitions, *, rule: str, device: str = "auto"
-) -> Iterator[Scored]:
-    """Score runs on the cluster of RAY_ADDRESS, or one of this machine for as long as it takes.
+def score_shards(
+    shards: Sequence[Shard],
+    model: Path,
+    partitions: Partitions,
+    *,
+    rule: str,
+    device: str = "auto",
+) -> Iterator[ScoreCounts]:
+    """Score shards on the cluster of RAY_ADDRESS, or one of this machine for as long as it takes.
 
     Args:
-        runs: What to score.
+        shards: What to score.
         model: Folder of the model; only this machine need see it.
         partitions: Where the scores go; all machines must see it.
         rule: See ``AnoMem.threshold``.
         device: auto, cpu or cuda.
 
     Yields:
-        What each run came to, in the order they end.
+        What each shard came to, in the order they end.
 
     Raises:
         ValueError: The device is another one, or the cluster has none.
-        RuntimeError: A run failed, or no worker could start. A run whose worker dies is redone, as
-            often as that happens.
+        RuntimeError: A shard failed, or no worker could start. A shard whose worker dies is redone,
+            as often as that happens.
     """
-    if not runs:
+    if not shards:
         return
     with _cluster():
-        actors = _actors(device)
+        actors, cpus, gpus = _actors(device)
         content = ray.put(folder_content(model))
+        on = "cuda" if gpus else "cpu"
         found = ray.data.from_items(
-            [{"run": pickle.dumps(run)} for run in runs], override_num_blocks=len(runs)
+            [{"shard": pickle.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
         ).map_batches(
-            _Scorer,
-            fn_constructor_args=(
-                *(content, partitions, rule, "cuda" if actors.gpus else "cpu"),
-                BUDGET.limit,
-            ),
+            _Actor,
+            fn_constructor_args=(content, partitions, rule, on, BUDGET.limit),
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(actors.count, len(runs))),
-            num_cpus=actors.cpus,
-            num_gpus=actors.gpus,
+            compute=ray.data.ActorPoolStrategy(size=min(actors, len(shards))),
+            num_cpus=cpus,
+            num_gpus=gpus,
         )
         try:
             for row in found.iter_rows():
                 if problem := row.pop("problem"):
                     raise RuntimeError(f"{problem} What is finished stays; mend that, call again.")
-                yield Scored(**row)
+                yield ScoreCounts(**row)
         except RayError as error:
             raise RuntimeError(
                 f"Ray gave up ({one_line(error)}); call again, what is finished stays."
             ) from error
 
 
-class _Scorer:
-    """An actor: a detector, and the runs it is given."""
+class _Actor:
+    """A detector, and the shards it is given."""
 
     def __init__(
         self, content: Any, partitions: Partitions, rule: str, device: str, memory: int
@@ -102,7 +95,6 @@ class _Scorer:
         from anomem.detector.estimator import load
 
         BUDGET.limit = memory
-
         self._partitions, self._rule = partitions, rule
         with tempfile.TemporaryDirectory() as folder:
             for name, part in ray.get(content).items():
@@ -110,17 +102,19 @@ class _Scorer:
             self._model = load(folder, device=device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        found, problem = Scored(0, 0, 0), ""
+        counts, problem = ScoreCounts(), ""
         try:
-            run = pickle.loads(batch["run"][0])
-            found = score_run(self._model, run, self._partitions, self._rule)
+            shard = pickle.loads(batch["shard"][0])
+            counts = score_shard(self._model, shard, self._partitions, self._rule)
         except Exception as error:  # Ray would tell of it in a page
             problem = " ".join(str(error).split()) or type(error).__name__
-        return {name: [value] for name, value in {**asdict(found), "problem": problem}.items()}
+        return {name: [value] for name, value in {**asdict(counts), "problem": problem}.items()}
 
 
 @contextmanager
 def _cluster() -> Iterator[None]:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of Ray's own settings
         with _no_standard_error():
@@ -147,19 +141,19 @@ def _no_standard_error() -> Iterator[None]:
         os.close(kept)
 
 
-def _actors(device: str) -> Actors:
-    """One actor a GPU with its share of CPUs, or, where there is none, one for a few CPUs."""
+def _actors(device: str) -> tuple[int, float, int]:
+    """How many actors, and the CPUs and GPUs of each: one a GPU, or else one a few CPUs."""
     if device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device is {device!r}; give auto, cpu or cuda with the engine ray.")
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     with_gpus = [node for node in nodes if node.get("GPU")]
     if with_gpus and device != "cpu":
         cpus = min(node.get("CPU", 0) / node["GPU"] for node in with_gpus)
-        return Actors(int(sum(node["GPU"] for node in with_gpus)), cpus // 1 or cpus, 1)
+        return int(sum(node["GPU"] for node in with_gpus)), cpus // 1 or cpus, 1
     if device == "cuda":
         raise ValueError("device is 'cuda' but the cluster has no GPU; give cpu or auto.")
     free = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
     if not free:
         raise ValueError("the cluster has no CPU to spare; give it one.")
-    cpus = min(_CPUS, *free)
-    return Actors(sum(each // cpus for each in free), cpus, 0)
+    least = min(_CPUS, *free)
+    return sum(each // least for each in free), least, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,11 @@ from anomem.images.listing import protocol_of
 from anomem.images.source import ImageSource
 from anomem.runtime.files import replacing
 from anomem.runtime.printing import no_formula, path_as_text, printable
-from anomem.runtime.progress import StageProgress
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a table of scores comes to, or several.
+class ScoreCounts:
+    """What a table of scores comes to, or the sum of several.
 
     Attributes:
         images: How many there were.
@@ -33,9 +32,23 @@ class Scored:
         anomalous: How many were called anomalous.
     """
 
-    images: int
-    errors: int
-    anomalous: int
+    images: int = 0
+    errors: int = 0
+    anomalous: int = 0
+
+    @staticmethod
+    def of(table: pa.Table) -> ScoreCounts:
+        """The counts of a table of :func:`score_table`."""
+        anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
+        return ScoreCounts(len(table), len(table) - table["error"].null_count, anomalous)
+
+    def __add__(self, other: ScoreCounts) -> ScoreCounts:
+        """The counts of two tables together."""
+        return ScoreCounts(
+            self.images + other.images,
+            self.errors + other.errors,
+            self.anomalous + other.anomalous,
+        )
 
     @property
     def exit_code(self) -> int:
@@ -45,13 +58,7 @@ class Scored:
         return 1 if self.errors == self.images else 3
 
 
-def score_table(
-    model: AnoMem,
-    source: ImageSource,
-    *,
-    rule: str = "0.05",
-    progress: StageProgress | None = None,
-) -> pa.Table:
+def score_table(model: AnoMem, source: ImageSource, *, rule: str = "0.05") -> pa.Table:
     """Score images into path, score, scale_1 ..., p_value, prediction, verdict and error.
 
     An image that cannot be read has its error and nothing else.
@@ -60,42 +67,32 @@ def score_table(
         model: A fitted detector.
         source: The images.
         rule: By which images are called anomalous, see ``AnoMem.threshold``.
-        progress: Called as ``progress(stage, done, total)``.
     """
     threshold = model.threshold(rule)
-    scores = model.score_images(source, progress=progress)
-    return tabulated(model, source.names, scores, threshold)
+    return as_table(model, source.names, model.score_images(source), threshold)
 
 
-def tabulated(model: AnoMem, names: Sequence[str], scores: Scores, threshold: float) -> pa.Table:
+def as_table(model: AnoMem, names: Sequence[str], scores: Scores, threshold: float) -> pa.Table:
     """Scores as the table of :func:`score_table`."""
     unread = np.isnan(scores.score)
-    columns = {"path": pa.array(map(path_as_text, names), pa.string())}
-    columns["score"] = pa.array(scores.score, mask=unread)
-    for column, name in enumerate(scale_names(scores.scale_scores.shape[1])):
-        columns[name] = pa.array(scores.scale_scores[:, column].copy(), mask=unread)
-    p = p_values(scores.score, model.calibration())
-    columns["p_value"] = pa.array(p, mask=unread)
-    columns["prediction"] = pa.array((scores.score > threshold).astype(np.int8), mask=unread)
-    words = np.where(scores.score > threshold, "anomalous", "normal")
-    columns["verdict"] = pa.array(words.tolist(), type=pa.string(), mask=unread)
+    anomalous = scores.score > threshold
+    scales = dict(
+        zip(scale_names(scores.scale_scores.shape[1]), scores.scale_scores.T, strict=True)
+    )
     errors = [scores.errors.get(index) for index in range(len(names))]
-    shown = [None if error is None else printable(error) for error in errors]
-    columns["error"] = pa.array(shown, type=pa.string())
-    return pa.table(columns)
-
-
-def scored(table: pa.Table) -> Scored:
-    """What a table comes to."""
-    errors = len(table) - table["error"].null_count
-    anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
-    return Scored(len(table), errors, anomalous)
-
-
-def total(found: Sequence[Scored]) -> Scored:
-    """What several tables come to."""
-    counts = (sum(each) for each in zip((0, 0, 0), *map(astuple, found), strict=True))
-    return Scored(*counts)
+    return pa.table(
+        {
+            "path": pa.array(map(path_as_text, names), pa.string()),
+            "score": pa.array(scores.score, mask=unread),
+            **{name: pa.array(scale.copy(), mask=unread) for name, scale in scales.items()},
+            "p_value": pa.array(p_values(scores.score, model.calibration()), mask=unread),
+            "prediction": pa.array(anomalous.astype(np.int8), mask=unread),
+            "verdict": pa.array(
+                np.where(anomalous, "anomalous", "normal").tolist(), pa.string(), mask=unread
+            ),
+            "error": pa.array([error and printable(error) for error in errors], pa.string()),
+        }
+    )
 
 
 def check_table(file: str) -> None:
@@ -122,15 +119,9 @@ def write_table(table: pa.Table, file: Path) -> None:
     with replacing(file) as part:
         if file.suffix == ".parquet":
             pyarrow.parquet.write_table(table, part)
-        else:
-            pyarrow.csv.write_csv(_without_formulas(table), part)
-
-
-def _without_formulas(table: pa.Table) -> pa.Table:
-    for column, field in enumerate(table.schema):
-        if field.type == pa.string():
-            texts = [
-                None if text is None else no_formula(text) for text in table[column].to_pylist()
-            ]
-            table = table.set_column(column, field, pa.array(texts, field.type))
-    return table
+            return
+        for column, field in enumerate(table.schema):
+            if field.type == pa.string():
+                texts = [text and no_formula(text) for text in table[column].to_pylist()]
+                table = table.set_column(column, field, pa.array(texts, field.type))
+        pyarrow.csv.write_csv(table, part)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from anomem.bulk.score_table import tabulated
+from anomem.bulk.score_table import as_table
 from anomem.detector.estimator import AnoMem
 from anomem.detector.score import Scores, joined_scores
 from anomem.images.combined import choose
@@ -39,15 +39,25 @@ class Unfinished:
         self._maker = json.dumps(maker, sort_keys=True).encode()
         self._saved, self._cost = time.monotonic(), 0.0
 
-    def read(self) -> pa.Table | None:
-        """The rows without an error; None where there are none by the same maker."""
+    def read(self, versions: Mapping[str, str]) -> list[pa.Table]:
+        """The rows of images that could be read and whose files are the same now, as one table.
+
+        Args:
+            versions: Of the file of each image, by its path; "" where it is unknown.
+
+        Returns:
+            No table where there is none by the same maker.
+        """
         try:
             table = pyarrow.parquet.read_table(self.file)
         except (OSError, pa.ArrowException):
-            return None
+            return []
         if (table.schema.metadata or {}).get(b"made_by") != self._maker:
-            return None
-        return table.filter(table["error"].is_null())
+            return []
+        table = table.filter(table["error"].is_null())
+        rows = zip(table["path"].to_pylist(), table["version"].to_pylist(), strict=True)
+        same = [bool(version) and versions.get(path) == version for path, version in rows]
+        return [table.filter(pa.array(same, pa.bool_()))]
 
     def is_due(self) -> bool:
         """Whether it is time to keep the rows again: that takes at most 2% of the time."""
@@ -76,7 +86,7 @@ class Unfinished:
             self.file.unlink(missing_ok=True)
 
 
-def score_on(
+def finish_table(
     model: AnoMem,
     source: ImageSource,
     unfinished: Unfinished,
@@ -97,46 +107,37 @@ def score_on(
         progress: Called as ``progress(stage, done, total)``.
     """
     threshold = model.threshold(rule)
-    images = [path_as_text(name) for name in source.names]
+    paths = [path_as_text(name) for name in source.names]
     versions = source.versions() if isinstance(source, StoredSource) else [""] * len(source)
-    known = _still_right(unfinished.read(), dict(zip(images, versions, strict=True)))
-    have = set() if known is None else set(known["path"].to_pylist())
-    left = np.array([i for i, path in enumerate(images) if path not in have], dtype=np.int64)
-    tables = [] if known is None else [known]
+    known = unfinished.read(dict(zip(paths, versions, strict=True)))
+    have = {path for table in known for path in table["path"].to_pylist()}
+    left = np.array([i for i, path in enumerate(paths) if path not in have], dtype=np.int64)
     parts: list[tuple[range, Scores]] = []
 
-    def fresh() -> pa.Table:
-        """The rows of the batches so far, with their versions."""
-        chosen = [int(i) for images, _ in parts for i in left[images.start : images.stop]]
+    def rows() -> pa.Table:
+        """Those known and those of the batches so far, with their versions."""
+        if not parts:
+            return pa.concat_tables(known)
+        chosen = left[: parts[-1][0].stop].tolist()
         names = [source.names[index] for index in chosen]
-        table = tabulated(model, names, joined_scores(parts), threshold)
-        return table.append_column("version", pa.array([versions[i] for i in chosen], pa.string()))
+        table = as_table(model, names, joined_scores(parts), threshold)
+        kept = pa.array([versions[index] for index in chosen], pa.string())
+        return pa.concat_tables([*known, table.append_column("version", kept)])
 
     def told(stage: str, done: int, _: int) -> None:
         if progress:
-            progress(stage, len(images) - len(left) + done, len(images))
+            progress(stage, len(paths) - len(left) + done, len(paths))
 
     try:
         if len(left):
             for part in model.score_batches(choose(source, left), progress=told):
                 parts.append(part)
                 if unfinished.is_due():
-                    unfinished.keep(pa.concat_tables([*tables, fresh()]))
+                    unfinished.keep(rows())
     except BaseException:
         if parts:
-            unfinished.keep(pa.concat_tables([*tables, fresh()]))
+            unfinished.keep(rows())
         raise
-    whole = pa.concat_tables([*tables, fresh()] if parts else tables).drop_columns("version")
+    whole = rows().drop_columns("version")
     row = {path: number for number, path in enumerate(whole["path"].to_pylist())}
-    return whole.take([row[path] for path in images]).combine_chunks()
-
-
-def _still_right(known: pa.Table | None, now: Mapping[str, str]) -> pa.Table | None:
-    """The rows of images whose file is the same now."""
-    if known is None:
-        return None
-    rows = zip(known["path"].to_pylist(), known["version"].to_pylist(), strict=True)
-    kept = known.filter(
-        pa.array([bool(version) and now.get(path) == version for path, version in rows], pa.bool_())
-    )
-    return kept if len(kept) else None
+    return whole.take([row[path] for path in paths]).combine_chunks()

@@ -24,8 +24,8 @@ def score(arguments: Score) -> Result:
     if arguments.engine == "ray":
         return _score_on_ray(arguments)
     from anomem.bulk.partitions import made_by
-    from anomem.bulk.score_table import check_table, scored, write_table
-    from anomem.bulk.unfinished import Unfinished, score_on
+    from anomem.bulk.score_table import ScoreCounts, check_table, write_table
+    from anomem.bulk.unfinished import Unfinished, finish_table
     from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input
     from anomem.detector.estimator import load
     from anomem.images.local import FileSource
@@ -47,14 +47,14 @@ def score(arguments: Score) -> Result:
     unfinished = Unfinished(out, made_by(arguments.model, arguments.rule))
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        table = score_on(model, source, unfinished, rule=arguments.rule, progress=progress)
+        table = finish_table(model, source, unfinished, rule=arguments.rule, progress=progress)
         write_table(table, out)
         unfinished.remove()
         errors = table["error"].to_pylist()
         readable = [n for n, error in zip(source.names, errors, strict=True) if error is None]
         heat = {name: heat[name] for name in readable if name in heat}
         failed = _write_heat_maps(model, heat, arguments.overlay, progress)
-    found = scored(table)
+    found = ScoreCounts.of(table)
     tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
     for error in [*filter(None, errors), *failed]:
@@ -70,11 +70,11 @@ def _score_on_ray(arguments: Score) -> Result:
     if Path(arguments.out).suffix in (".csv", ".parquet"):
         raise ValueError(f"{arguments.out} is a file; give a folder with the engine ray.")
     try:
-        from anomem.bulk.ray_cluster import score_runs
+        from anomem.bulk.ray_cluster import score_shards
     except ImportError as error:
         raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
-    from anomem.bulk.partitions import Partitions, plan, settle
-    from anomem.bulk.score_table import Scored, total
+    from anomem.bulk.partitions import Partitions, plan, remove_outdated
+    from anomem.bulk.score_table import ScoreCounts
     from anomem.cli.outputs import refuse_input
     from anomem.detector.estimator import load
     from anomem.images.listing import absolute
@@ -87,17 +87,17 @@ def _score_on_ray(arguments: Score) -> Result:
     refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
     partitions = Partitions(arguments.out)
     partitions.claim(arguments.model, arguments.rule)
-    before, runs = partitions.names(), plan(source, partitions)
-    images, now = sum(len(run.images) for run in runs), Scored(0, 0, 0)
+    before, shards = partitions.names(), plan(source, partitions)
+    images, now = sum(len(shard.images) for shard in shards), ScoreCounts()
     with progress_bars() as progress:
         progress("scoring", 0, images)
-        for scored in score_runs(
-            runs, arguments.model, partitions, rule=arguments.rule, device=arguments.device
+        for counts in score_shards(
+            shards, arguments.model, partitions, rule=arguments.rule, device=arguments.device
         ):
-            now = total([now, scored])
+            now += counts
             progress("scoring", now.images, images)
-    if partitions.names() - before - {run.partition for run in runs}:  # by another call
-        settle(source, partitions)
+    if partitions.names() - before - {shard.partition for shard in shards}:  # by another call
+        remove_outdated(source, partitions)
     tell(
         f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
         f"{len(before)} partitions were finished before"
