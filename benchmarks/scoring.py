@@ -27,10 +27,9 @@ from PIL import Image
 
 from anomem import AnoMem
 from anomem.config.presets import default
-from anomem.images.framing import frame
 from anomem.images.image_set import BATCH
 from anomem.images.open import open_images
-from anomem.images.prepare import read
+from anomem.images.prepare import read_all
 from step import crops, passes_of
 from turns import in_turn, machine
 
@@ -64,15 +63,15 @@ def fitted(side: int, files: Sequence[Path], *, reduced: bool) -> AnoMem:
 
 def folder_ratio(model: AnoMem, files: Sequence[Path], rounds: int) -> dict[str, Any]:
     """Files/s of scoring over ``1 / (1 / decode-only + 1 / forward-only)``."""
-    frames = frame(open_images(list(files)), model.framing_).frames
+    source = open_images(list(files))
     starts = range(0, len(files), BATCH)
     network, shape = model.network_, model.framing_.shape
     passes = passes_of(network)
     images = torch.rand(BATCH, shape.channels, shape.height, shape.width)
 
     def decode() -> None:
-        for start in starts:
-            read(frames, range(start, min(start + BATCH, len(files))), shape)
+        for _ in read_all(source, model.framing_):
+            pass
 
     @torch.inference_mode()
     def forward() -> None:

@@ -78,7 +78,7 @@ _PEAK = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)
 from PIL import Image
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import Framing
 from anomem.images.prepare import read
 from anomem.images.resize import ImageShape
 from anomem.images.open import open_images
@@ -89,8 +89,7 @@ def highest():
 def read_all(files):
     for kind in ("resize", "letterbox"):
         framing = Framing(kind, ImageShape(3, 64, 64))
-        frames = frame(open_images(files), framing).frames
-        read(frames, range(len(frames)), framing.shape)
+        read(open_images(files), range(len(files)), framing)
 
 read_all(sys.argv[1:2])
 for file in sys.argv[2:]:

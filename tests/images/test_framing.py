@@ -13,12 +13,9 @@ from anomem.config import FramingKind
 from anomem.images import framing as framing_module
 from anomem.images.combined import JoinedSource, choose
 from anomem.images.errors import ImageError
-from anomem.images.frame_shape import typical_image
-from anomem.images.framing import Box, FramedSource, Framing, assembled, boxes, cut, frame
+from anomem.images.framing import Box, FrameSource, Framing, assembled, boxes, cut, frames_of
 from anomem.images.open import open_images
-from anomem.images.prepare import prepare_frames, read
 from anomem.images.resize import ImageShape, to_shape
-from anomem.images.source import ImageSource
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()[:60, :100]
 SQUARE = ImageShape(3, 32, 32)
@@ -37,10 +34,9 @@ def marked(size: tuple[int, int], found: list[Box]) -> npt.NDArray[np.int64]:
     return count
 
 
-def test_a_resized_image_is_passed_on_as_it_is() -> None:
-    source = open_images(PHOTO[None])
-    framed = frame(source, Framing("resize", SQUARE))
-    assert framed.frames is source and framed.image.tolist() == [0]
+def frames(image: npt.NDArray[Any], framing: Framing) -> list[npt.NDArray[Any]]:
+    """The frames of one image."""
+    return list(frames_of(open_images([image]), 0, framing))
 
 
 @pytest.mark.parametrize(("reduced", "side"), [(True, 64), (False, 512)])
@@ -52,9 +48,9 @@ def test_large_jpeg_files_are_read_at_twice_the_frame(
     framing = Framing("resize", SQUARE, reduced=reduced)
     source = open_images(tmp_path)
     both = JoinedSource([source, choose(source, np.array([1]))])
-    frames = frame(both, framing).frames
-    assert [frames[index].shape for index in range(3)] == 3 * [(side, side, 3)]
-    assert frames.encoded(0) == both.encoded(0)
+    for index in range(3):
+        (frame,) = frames_of(both, index, framing)
+        assert frame.shape == (side, side, 3)
 
 
 def test_a_letterbox_has_the_proportions_of_the_frame_and_holds_the_image() -> None:
@@ -64,8 +60,7 @@ def test_a_letterbox_has_the_proportions_of_the_frame_and_holds_the_image() -> N
 
 
 def test_beyond_the_image_its_edge_is_repeated() -> None:
-    frames = frame(open_images(PHOTO[None]), Framing("letterbox", SQUARE)).frames
-    letterbox = frames[0]
+    (letterbox,) = frames(PHOTO, Framing("letterbox", SQUARE))
     np.testing.assert_array_equal(letterbox[20:80], PHOTO)
     assert (letterbox[:20] == PHOTO[0]).all() and (letterbox[80:] == PHOTO[-1]).all()
 
@@ -84,14 +79,24 @@ def test_tiles_cover_the_image_and_share_a_quarter(height: int, width: int) -> N
 
 
 def test_tiles_are_pixels_of_the_image() -> None:
-    framed = frame(open_images([PHOTO, PHOTO[:32, :32]]), Framing("tile", SQUARE))
-    assert framed.image.tolist() == [0] * 12 + [1]
-    tiles = boxes((60, 100), Framing("tile", SQUARE))
-    for index, tile in enumerate(tiles):
-        expected = PHOTO[tile.top : tile.top + 32, tile.left : tile.left + 32]
-        np.testing.assert_array_equal(framed.frames[index], expected)
-    np.testing.assert_array_equal(framed.frames[12], PHOTO[:32, :32])
-    assert framed.frames.names[11:] == ["image 0 (tile 12)", "image 1 (tile 1)"]
+    tiles = frames(PHOTO, Framing("tile", SQUARE))
+    for tile, box in zip(tiles, boxes((60, 100), Framing("tile", SQUARE)), strict=True):
+        np.testing.assert_array_equal(tile, PHOTO[box.top : box.top + 32, box.left : box.left + 32])
+    (only,) = frames(PHOTO[:32, :32], Framing("tile", SQUARE))
+    np.testing.assert_array_equal(only, PHOTO[:32, :32])
+
+
+def test_frames_are_shown_one_by_one() -> None:
+    images = open_images([PHOTO, np.zeros((3, 3, 2), np.uint8), PHOTO[:32, :32]])
+    shown = FrameSource(images, Framing("tile", SQUARE))
+    assert shown.names[11:] == ["image 0 (tile 12)", "image 1 (tile 1)", "image 2 (tile 1)"]
+    for index, tile in enumerate(frames(PHOTO, Framing("tile", SQUARE))):
+        np.testing.assert_array_equal(shown[index], tile)
+    with pytest.raises(ImageError, match="image 1: the shape 3 x 3 x 2 is not that of an image"):
+        shown[12]
+    whole = FrameSource(images, Framing("resize", SQUARE))
+    assert whole.names == images.names
+    np.testing.assert_array_equal(whole[2], PHOTO[:32, :32])
 
 
 def test_tiles_without_a_part_of_the_region_are_left_out() -> None:
@@ -112,20 +117,12 @@ def test_nothing_outside_of_the_region_is_in_a_frame(kind: str) -> None:
     other = data.coffee()[:60, :100].copy()
     inside = region.repeat(10, 0).repeat(10, 1)
     other[inside] = PHOTO[inside]
-    one, two = (frame(open_images(image[None]), framing).frames for image in (PHOTO, other))
-    for index in range(len(one)):
-        np.testing.assert_array_equal(one[index], two[index])
+    one, two = frames(PHOTO, framing), frames(other, framing)
+    for ours, theirs in zip(one, two, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     if kind == "resize":
         assert one[0].shape == (30, 70, 3)
         np.testing.assert_array_equal(one[0][10:], PHOTO[20:40, 20:90])
-
-
-def test_an_unreadable_image_is_one_frame() -> None:
-    images = open_images([PHOTO, np.zeros((3, 3, 2), np.uint8), PHOTO[:32, :32]])
-    framed = frame(images, Framing("tile", SQUARE))
-    assert framed.image.tolist() == [0] * 12 + [1, 2]
-    with pytest.raises(ValueError, match="image 1: the shape 3 x 3 x 2 is not that of an image"):
-        framed.frames[12]
 
 
 @given(height=sides, width=sides)
@@ -153,57 +150,9 @@ def test_large_frames_are_brought_to_their_shape_as_they_are_cut(
 ) -> None:
     image = data.astronaut()[:300].astype(np.uint16) * 257 if deep else data.astronaut()[:300]
     framing = Framing(kind, SQUARE, region=np.array([[True, False], [True, True]]))
-    whole = frame(open_images([image]), framing).frames[0]
+    (whole,) = frames(image, framing)
     monkeypatch.setattr(framing_module, "_LARGE", 1000)
-    small = frame(open_images([image]), framing).frames[0]
+    (small,) = frames(image, framing)
     assert whole.shape[1] == 512 and small.shape == (32, 32, 3) and small.dtype == image.dtype
     difference = to_shape(small, SQUARE).int() - to_shape(whole, SQUARE).int()
     assert difference.abs().max() <= 1
-
-
-def test_images_that_take_much_memory_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framing_module, "_KEPT", PHOTO.nbytes)
-    framed = frame(open_images([PHOTO] * 3), Framing("tile", SQUARE))
-    assert isinstance(framed.frames, FramedSource)
-    assert [framed.frames[index].shape for index in (0, len(framed.image) - 1)] == 2 * [(32, 32, 3)]
-    assert len(framed.frames._kept) == 1
-
-
-class Breaking(ImageSource):
-    """Images of which one breaks in a way of its own, counting how often each is read."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error, self.read = error, [0, 0, 0]
-        self.names = ["a.png", "b.png", "c.png"]
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        self.read[index] += 1
-        if index == 1:
-            raise self.error
-        return PHOTO
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (MemoryError(), "there is not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory\na page"), "not enough memory"),
-        (ZeroDivisionError("division by zero"), "division by zero"),
-        (Image.DecompressionBombError("too large"), "too large"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])
-def test_whatever_one_image_raises_is_told_of_that_image(
-    kind: FramingKind, error: Exception, told: str
-) -> None:
-    source = Breaking(error)
-    framing = Framing(kind, SQUARE)
-    framed = frame(source, framing)
-    found = read(framed.frames, range(len(framed.frames)), SQUARE)
-    assert sorted(set(framed.image[found.kept])) == [0, 2]
-    (why,) = found.errors.values()
-    assert why.startswith("b.png: ") and told in why and "\n" not in why
-    assert source.read[1] == 1
-    assert typical_image(source).colour
-    with pytest.raises(ImageError, match=r"1 of \d+ images cannot be read: b.png"):
-        prepare_frames(source, framing)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from anomem.images.errors import ImageError
+from anomem.images.framing import Framing
 from anomem.images.open import open_images
 from anomem.images.parquet import ParquetSource
 from anomem.images.prepare import read
@@ -68,7 +69,7 @@ def test_in_order_a_row_group_is_read_once(shard: Shard, monkeypatch: pytest.Mon
         return whole(file, *sizes, **options)
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
-    batch = read(source, range(120), ImageShape(1, 16, 16))
+    batch = read(source, range(120), Framing("resize", ImageShape(1, 16, 16)))
     assert len(batch.images) == 120
     assert read_groups == [[0], [1], [2]]
 
@@ -119,13 +120,13 @@ def test_a_bad_row_is_a_bad_image(tmp_path: Path, digits: Digits) -> None:
     images = [{"bytes": cell, "path": "x.png"} for cell in cells]
     parquet.write_table(pa.table({"image": [*images, None]}), tmp_path / "a.parquet")
     source = open_images(tmp_path / "a.parquet")
-    errors = read(source, range(6), ImageShape(1, 16, 16)).errors
+    errors = read(source, range(6), Framing("resize", ImageShape(1, 16, 16))).errors
     assert list(errors) == [1, 2, 3, 4, 5]
     for row in (1, 3, 5):
-        assert errors[row].endswith(f"a.parquet#{row}: the row has no image; remove it or export "
-                                    "it again.")  # fmt: skip
-    assert "#2: not an image of a known format" in errors[2]
-    assert "#4: the image is damaged or cut short" in errors[4]
+        told = f"a.parquet#{row}: the row has no image; remove it or export it again."
+        assert str(errors[row]).endswith(told)
+    assert "#2: not an image of a known format" in str(errors[2])
+    assert "#4: the image is damaged or cut short" in str(errors[4])
     with pytest.raises(ImageError, match="#1: the row has no image"):
         source.encoded(1)
 

@@ -8,15 +8,19 @@ import torch
 from PIL import Image
 from skimage import data
 
+from anomem.config import FramingKind
 from anomem.images.errors import ImageError
-from anomem.images.framing import Framing
+from anomem.images.frame_shape import typical_image
+from anomem.images.framing import Framing, frames_of
 from anomem.images.open import open_images
 from anomem.images.prepare import prepare, prepare_frames, read
 from anomem.images.resize import ImageShape, to_shape
+from anomem.images.source import ImageSource
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 CROPS = np.stack([PHOTO[row : row + 32, row : row + 40] for row in range(0, 300, 3)])
 SHAPE = ImageShape(3, 32, 40)
+WHOLE = Framing("resize", SHAPE)
 
 
 @pytest.fixture
@@ -30,32 +34,36 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_bad_images_are_told_apart(folder: Path) -> None:
-    batch = read(open_images(folder), [4, 3, 0, 1], SHAPE)
-    assert batch.kept == [4, 0]
+    batch = read(open_images(folder), [4, 3, 0, 1], WHOLE)
+    assert batch.image.tolist() == [4, 0]
     expected = torch.stack([to_shape(CROPS[index], SHAPE) for index in (4, 0)])
     assert torch.equal(batch.images, expected)
     assert sorted(batch.errors) == [1, 3]
-    assert batch.errors[1].endswith(
+    assert str(batch.errors[1]).endswith(
         "1.png: the file is empty (0 bytes); remove it or export it again."
     )
 
 
 def test_nothing_readable_gives_an_empty_batch(folder: Path) -> None:
-    batch = read(open_images(folder), [1, 3], SHAPE)
-    assert batch.images.shape == (0, 3, 32, 40) and batch.kept == [] and len(batch.errors) == 2
-    assert read(open_images(folder), [], SHAPE).images.shape == (0, 3, 32, 40)
-    assert read(open_images(CROPS), [], SHAPE).images.shape == (0, 3, 32, 40)
+    batch = read(open_images(folder), [1, 3], WHOLE)
+    assert (
+        batch.images.shape == (0, 3, 32, 40)
+        and batch.image.tolist() == []
+        and len(batch.errors) == 2
+    )
+    assert read(open_images(folder), [], WHOLE).images.shape == (0, 3, 32, 40)
+    assert read(open_images(CROPS), [], WHOLE).images.shape == (0, 3, 32, 40)
 
 
 def test_threads_do_not_change_the_order() -> None:
     images = open_images([Image.fromarray(crop) for crop in CROPS])
-    found = read(images, range(100), SHAPE).images
-    assert torch.equal(found, read(open_images(CROPS), range(100), SHAPE).images)
+    found = read(images, range(100), WHOLE).images
+    assert torch.equal(found, read(open_images(CROPS), range(100), WHOLE).images)
 
 
 def test_one_deep_image_makes_all_deep_exactly() -> None:
     deep = CROPS[1].astype(np.uint16) * 257 + 1
-    batch = read(open_images([CROPS[0], deep]), [0, 1], SHAPE)
+    batch = read(open_images([CROPS[0], deep]), [0, 1], WHOLE)
     assert batch.images.dtype == torch.uint16
     np.testing.assert_array_equal(
         batch.images.permute(0, 2, 3, 1).numpy(), [CROPS[0].astype(np.uint16) * 257, deep]
@@ -65,22 +73,22 @@ def test_one_deep_image_makes_all_deep_exactly() -> None:
 def test_range_of_an_array_is_not_copied() -> None:
     crops = CROPS.copy()
     images = open_images(crops)
-    batch = read(images, range(10, 20), SHAPE).images
+    batch = read(images, range(10, 20), WHOLE).images
     assert np.shares_memory(batch.numpy(), crops)
-    assert torch.equal(batch, read(images, list(range(10, 20)), SHAPE).images)
+    assert torch.equal(batch, read(images, list(range(10, 20)), WHOLE).images)
     np.testing.assert_array_equal(batch.permute(0, 2, 3, 1).numpy(), crops[10:20])
 
 
 @pytest.mark.parametrize("indices", [[5, 3, 9], [7, 7], [99, 98], [0, 2, 4]])
 def test_any_indices_of_an_array(indices: list[int]) -> None:
-    batch = read(open_images(CROPS), indices, SHAPE)
-    assert batch.kept == indices and batch.errors == {}
+    batch = read(open_images(CROPS), indices, WHOLE)
+    assert batch.image.tolist() == indices and batch.errors == {}
     np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1).numpy(), CROPS[indices])
 
 
 @pytest.mark.parametrize("shape", [ImageShape(1, 32, 40), ImageShape(3, 16, 16)])
 def test_array_of_another_shape_is_converted_as_its_images_are(shape: ImageShape) -> None:
-    batch = read(open_images(CROPS), [3, 8], shape)
+    batch = read(open_images(CROPS), [3, 8], Framing("resize", shape))
     expected = torch.stack([to_shape(CROPS[index], shape) for index in (3, 8)])
     assert torch.equal(batch.images, expected)
 
@@ -88,13 +96,13 @@ def test_array_of_another_shape_is_converted_as_its_images_are(shape: ImageShape
 def test_read_only_array_is_read() -> None:
     crops = CROPS.copy()
     crops.flags.writeable = False
-    batch = read(open_images(crops), range(3), SHAPE)
+    batch = read(open_images(crops), range(3), WHOLE)
     np.testing.assert_array_equal(batch.images.permute(0, 2, 3, 1).numpy(), crops[:3])
 
 
 def test_index_beyond_the_array_is_an_error() -> None:
     with pytest.raises(IndexError):
-        read(open_images(CROPS), range(99, 101), SHAPE)
+        read(open_images(CROPS), range(99, 101), WHOLE)
 
 
 @pytest.fixture
@@ -171,7 +179,8 @@ def test_deep_chunk_before_plain_ones() -> None:
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     images = open_images(np.zeros((600, 2, 2), np.uint8))
-    prepare(images, ImageShape(1, 2, 2), progress=lambda done, total: told.append((done, total)))
+    framing = Framing("resize", ImageShape(1, 2, 2))
+    prepare_frames(images, framing, progress=lambda done, total: told.append((done, total)))
     assert told == [(256, 600), (512, 600), (600, 600)]
 
 
@@ -190,3 +199,68 @@ def test_three_unreadable_images_are_named_and_the_rest_counted(tmp_path: Path) 
         (tmp_path / f"{index}.png").touch()
     with pytest.raises(ImageError, match=r"7 of 7 .*2\.png: the file is empty .* and 4 more; "):
         prepare(open_images(tmp_path), SHAPE)
+
+
+class Breaking(ImageSource):
+    """Images of which one breaks in a way of its own, counting how often each is read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error, self.read = error, [0, 0, 0]
+        self.names = ["a.png", "b.png", "c.png"]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        self.read[index] += 1
+        if index == 1:
+            raise self.error
+        return CROPS[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\na page"), "not enough memory"),
+        (ZeroDivisionError("division by zero"), "division by zero"),
+        (Image.DecompressionBombError("too large"), "too large"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])
+def test_whatever_one_image_raises_is_told_of_that_image(
+    kind: FramingKind, error: Exception, told: str
+) -> None:
+    source = Breaking(error)
+    framing = Framing(kind, ImageShape(3, 16, 16))
+    found = read(source, range(3), framing)
+    assert sorted(set(found.image.tolist())) == [0, 2]
+    why = str(found.errors[1])
+    assert why.startswith("b.png: ") and told in why and "\n" not in why
+    assert source.read == [1, 1, 1]
+    assert typical_image(source).colour
+    with pytest.raises(ImageError, match=r"1 of \d+ images cannot be read: b.png"):
+        prepare_frames(source, framing)
+
+
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_tiles_of_images_of_any_size_are_prepared_and_each_is_read_once(limit: int) -> None:
+    images: list[npt.NDArray[Any]] = [PHOTO[: 20 + 9 * n, : 200 - 9 * n] for n in range(9)]
+    images[5] = images[5].astype(np.uint16) * 257 + 1
+    read_images: list[int] = []
+
+    class Counted(ImageSource):
+        names = [str(number) for number in range(9)]
+
+        def __getitem__(self, index: int) -> npt.NDArray[Any]:
+            read_images.append(index)
+            return images[index]
+
+    framing = Framing("tile", ImageShape(3, 32, 32))
+    prepared = prepare_frames(Counted(), framing, memory_limit=limit)
+    assert sorted(read_images) == list(range(9)) and prepared.count == 9
+    expected = []
+    for index, image in enumerate(images):
+        tiles = list(frames_of(open_images([image]), 0, framing))
+        assert int((prepared.image == index).sum()) == len(tiles)
+        scale = 1 if image.dtype == np.uint16 else 257
+        expected += [tile.astype(np.uint16) * scale for tile in tiles]
+    found = prepared.frames.images.permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(found, np.stack(expected))

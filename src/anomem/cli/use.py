@@ -218,7 +218,7 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.cli.outputs import refuse_among_images
     from anomem.detector.estimator import load
     from anomem.detector.prototypes import gallery
-    from anomem.images.framing import frame
+    from anomem.images.framing import FrameSource
     from anomem.images.open import open_images
     from anomem.report.prototypes import Recalled, write_gallery
     from anomem.runtime.files import try_folder
@@ -228,7 +228,7 @@ def prototypes(arguments: Prototypes) -> Result:
     refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
     model = load(arguments.model, device=arguments.device)
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
-    frames = frame(source, model.framing_).frames
+    frames = FrameSource(source, model.framing_)
     with progress_bars() as progress:
         scales = gallery(
             model.network_, frames, model.framing_.shape, progress=partial(progress, "places")

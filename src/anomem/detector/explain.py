@@ -12,7 +12,7 @@ import torch
 from anomem.detector.detector import Detector
 from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.score import score_features
-from anomem.images.framing import Box, assembled, boxes, frame
+from anomem.images.framing import Box, assembled, boxes
 from anomem.images.image_set import floats_on
 from anomem.images.open import open_images
 from anomem.images.prepare import read
@@ -68,8 +68,7 @@ def explain(detector: Detector, image: object) -> Explanation:
     pixels = source[0]
     size = pixels.shape[:2]
     # The files of whole images may be read at a reduced size; others are not read again.
-    frames = frame(source if framing.whole else open_images([pixels]), framing).frames
-    prepared = read(frames, range(len(frames)), framing.shape).images
+    prepared = read(source if framing.whole else open_images([pixels]), [0], framing).images
     features = extract(network, prepared)
     scores = score_features(detector.scorer, features)
     best = int(scores.argmax())

@@ -16,7 +16,7 @@ from torch.nn import functional
 from anomem.detector.detector import Detector
 from anomem.images.combined import choose
 from anomem.images.errors import ImageError, named
-from anomem.images.framing import Box, Framing, assembled, boxes, frame
+from anomem.images.framing import Box, Framing, assembled, boxes
 from anomem.images.prepare import read
 from anomem.images.source import ImageSource
 from anomem.model.heat import HeatModel, PlaceMaps, place_maps
@@ -152,21 +152,16 @@ def _heat(source: _Sized, index: int, unusual: Unusual, framing: Framing) -> Hea
 
 def _unusual(detector: Detector, source: ImageSource) -> list[Unusual | str]:
     """How unusual the places of each image are, or why it cannot be read."""
-    framed = frame(source, detector.framing)
-    frames, shape = framed.frames, detector.framing.shape
+    framing = detector.framing
+    batch, shape = read(source, range(len(source)), framing), framing.shape
     most = min(max(_NUMBERS // (shape.channels * shape.height * shape.width), 1), _FRAMES)
-    parts: list[Unusual] = []
-    kept: list[int] = []
-    errors: dict[int, str] = {}
-    for start in range(0, len(frames), most):
-        batch = read(frames, range(start, min(start + most, len(frames))), shape)
-        if batch.kept:
-            parts.append(Unusual.of(place_maps(detector.network, batch.images), detector.heat))
-        kept += batch.kept
-        errors |= {int(framed.image[index]): why for index, why in batch.errors.items()}
+    some = batch.images.split(most) if len(batch.images) else ()
+    parts = [Unusual.of(place_maps(detector.network, frames), detector.heat) for frames in some]
     every = Unusual.joined(parts) if parts else None
-    image = framed.image[kept]
+    image = batch.image.numpy()
     return [
-        every.at(image == index) if every and index not in errors else errors[index]
+        every.at(image == index)
+        if every and index not in batch.errors
+        else str(batch.errors[index])
         for index in range(len(source))
     ]

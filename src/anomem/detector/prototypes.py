@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from anomem.detector.explain import scale_names
+from anomem.images.errors import ImageError
+from anomem.images.framing import Framing
 from anomem.images.image_set import floats_on
-from anomem.images.prepare import read
+from anomem.images.prepare import read_all
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.memory import HopfieldMemory
@@ -96,19 +98,18 @@ def gallery(
     """
     counts = [_Count(memory, nearest) for memory in network.scale_memories()]
     total = len(source)
-    errors: dict[int, str] = {}
-    for start in range(0, total, _BATCH):
-        batch = read(source, range(start, min(start + _BATCH, total)), shape)
-        if batch.kept:
+    errors: dict[int, ImageError] = {}
+    for part, batch in read_all(source, Framing("resize", shape, reduced=False), _BATCH):
+        if len(batch.images):
             pixels = floats_on(network.encoder.mean.device, batch.images)
             with torch.inference_mode():
                 for count, features in zip(counts, network(pixels), strict=True):
-                    count.add(features, torch.tensor(batch.kept))
+                    count.add(features, batch.image)
         errors |= batch.errors
         if progress:
-            progress(min(start + _BATCH, total), total)
+            progress(part.stop, total)
     if len(errors) == total:
-        raise ValueError(next(iter(errors.values())))
+        raise next(iter(errors.values()))
     names = scale_names(len(counts))
     return [count.result(name) for name, count in zip(names, counts, strict=True)]
 

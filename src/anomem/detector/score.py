@@ -13,10 +13,7 @@ from torch import Tensor
 
 from anomem.detector.detector import Detector
 from anomem.detector.identity import digests, sums_by_image
-from anomem.images.combined import choose
-from anomem.images.framing import frame
-from anomem.images.image_set import BATCH
-from anomem.images.prepare import read
+from anomem.images.prepare import read_all
 from anomem.images.source import ImageSource
 from anomem.model.features import Features, extract
 from anomem.model.scorer import Scorer
@@ -98,21 +95,15 @@ def extract_source(
         progress: Called with the images measured and in all.
         digested: Whether digests of their pixels are wanted too.
     """
-    framing, total = detector.framing, len(source)
-    step = framing.at_a_time(BATCH)
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        framed = frame(choose(source, np.arange(start, stop)), framing)
-        batch = read(framed.frames, range(len(framed.frames)), framing.shape)
-        errors = {start + int(framed.image[index]): why for index, why in batch.errors.items()}
-        image = torch.from_numpy(start + framed.image[batch.kept])
-        features = extract(detector.network, batch.images) if batch.kept else None
+    for part, batch in read_all(source, detector.framing):
+        errors = {index: str(error) for index, error in batch.errors.items()}
+        features = extract(detector.network, batch.images) if len(batch.images) else None
         digest = None
         if digested:
-            digest = sums_by_image(digests(batch.images), image - start, stop - start)
-        yield FeaturesPart(range(start, stop), features, image, errors, digest)
+            digest = sums_by_image(digests(batch.images), batch.image - part.start, len(part))
+        yield FeaturesPart(part, features, batch.image, errors, digest)
         if progress:
-            progress(stop, total)
+            progress(part.stop, len(source))
 
 
 def score_source(

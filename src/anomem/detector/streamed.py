@@ -11,7 +11,7 @@ from anomem.detector.hold_out import hold_out_some
 from anomem.detector.identity import full_digests, identities, tell_copies
 from anomem.detector.training_images import TrainingImages
 from anomem.images.combined import choose
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import Framing
 from anomem.images.image_set import Chosen, evenly
 from anomem.images.labels import refuse_shared
 from anomem.images.open import open_images
@@ -64,11 +64,11 @@ def streamed_images(
     # In order, as rows of Parquet files are read group by group.
     wanted = np.union1d(evenly(len(source), _SAMPLE).numpy(), held_out)
     chosen = choose(source, wanted)
-    sample = read(frame(chosen, framing).frames, range(len(chosen)), framing.shape)
+    sample = read(chosen, range(len(chosen)), framing)
     frames = PreparedImages(sample.images)
-    is_held = torch.from_numpy(np.isin(wanted[sample.kept], held_out))
+    is_held = torch.from_numpy(np.isin(wanted[sample.image.numpy()], held_out))
     known = identities(
-        [chosen.names[index] for index in sample.kept],
+        [chosen.names[index] for index in sample.image.tolist()],
         PreparedFrames(frames, torch.arange(len(frames)), len(frames)),
     )
     copied = ~is_held & torch.isin(known.shown, known.shown[is_held])
@@ -88,7 +88,7 @@ def streamed_images(
         world=ranks.world,
         decode_ahead=fabric.device.type != "cpu",
     )
-    stream.errors |= {chosen.names[index]: why for index, why in sample.errors.items()}
+    stream.errors |= {chosen.names[index]: str(why) for index, why in sample.errors.items()}
     images = TrainingImages(
         Chosen(frames, normals),
         known.digest[normals],

@@ -1,9 +1,9 @@
-"""Images of any size to frames of one shape, and maps of the frames back to the image."""
+"""How an image becomes frames of one shape, and where they lie in it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem.config import FramingKind
-from anomem.images.arrays import ArraySource
 from anomem.images.errors import ImageError, named
 from anomem.images.region import Region, colour_inside, region_at
 from anomem.images.resize import ImageShape, resampled, rounded
@@ -23,10 +22,6 @@ _OVERLAP = 0.25
 _DETAIL = 2
 """Sides of a frame that an image decoded at a reduced size still has, so that resizing it blurs
 away what little reduced decoding changes."""
-_READ_BEFORE = 4
-"""Images kept after they were read, as their frames are asked for one after the other."""
-_KEPT = 2**28
-"""Bytes of those, the last one excepted."""
 _LARGE = 2**24
 """Pixels of a frame above which it is brought to its shape as it is cut."""
 
@@ -84,163 +79,81 @@ class Framing:
         return 4 if self.cuts else frames
 
 
-@dataclass(frozen=True)
-class Framed:
-    """The frames of N images, one image after the other.
+def frames_of(source: ImageSource, index: int, framing: Framing) -> Iterator[Pixels]:
+    """The frames of one image, which is read once.
 
-    Attributes:
-        frames: F of them.
-        image: (F,) int64, index of the image of each.
+    Yields:
+        H x W x C, as cut from the image; a large one is of the height and width of a frame already.
+
+    Raises:
+        ImageError: The image cannot be read.
     """
-
-    frames: ImageSource
-    image: npt.NDArray[np.int64]
-
-
-def frame(source: ImageSource, framing: Framing) -> Framed:
-    """The frames of all images; where an image is one frame as it is, that of the source."""
     if framing.whole:
-        whole = source
-        if framing.reduced and not isinstance(source, ArraySource):
-            whole = ReducedSource(source, _DETAIL * max(framing.shape.height, framing.shape.width))
-        return Framed(whole, np.arange(len(source)))
-    frames = FramedSource(source, framing)
-    return Framed(frames, frames.image)
+        least = _DETAIL * max(framing.shape.height, framing.shape.width)
+        yield source.reduced(index, least) if framing.reduced else source[index]
+        return
+    pixels, shape = source[index], framing.shape
+    size = pixels.shape[:2]
+    inside = None if framing.region is None else region_at(framing.region, size)
+    colour = None if inside is None else colour_inside(pixels, inside)
+
+    def filled(part: Pixels, box: Box) -> Pixels:
+        """What a box holds, with the mean colour wherever it lies outside of the region."""
+        if inside is None or colour is None:
+            return part
+        return np.where(cut(inside, box)[..., None], part, colour)
+
+    def rows(start: int, stop: int) -> Pixels:
+        return filled(pixels[start:stop], Box(start, 0, stop - start, size[1]))
+
+    for box in boxes(size, framing):
+        corner, sides = (box.top, box.left), (box.height, box.width)
+        if box.height * box.width > max(_LARGE, shape.height * shape.width):
+            wanted = (shape.height, shape.width)
+            small = resampled(rows, size, first=corner, length=sides, wanted=wanted)
+            yield rounded(small, pixels.dtype)
+        else:
+            yield filled(cut(pixels, box), box)
 
 
-class ReducedSource(ImageSource):
-    """Images, read at a reduced size of at least so many pixels a side where their files allow."""
+class FrameSource(ImageSource):
+    """The frames of images one by one, for pages that show some of them.
 
-    def __init__(self, source: ImageSource, least: int) -> None:
-        """Keep the source; nothing is read yet."""
-        self._source, self._least = source, least
-        self.names = source.names
-
-    def __getitem__(self, index: int) -> Pixels:
-        """Read one image."""
-        return self._source.reduced(index, self._least)
-
-    def encoded(self, index: int) -> bytes | None:
-        """As of the source."""
-        return self._source.encoded(index)
-
-
-class FramedSource(ImageSource):
-    """The frames of images, before they are brought to their shape.
-
-    Attributes:
-        image: (F,) int64, index of the image of each frame.
+    Of tiles all images are read at first, as their number depends on the size.
     """
 
     def __init__(self, source: ImageSource, framing: Framing) -> None:
-        """Count the frames; for tiles all images are read, as their number depends on the size."""
         self._source, self._framing = source, framing
         self._lock = Lock()
-        self._kept: dict[int, _Read | ImageError] = {}
-        counts = [self._count(index) if framing.cuts else 1 for index in range(len(source))]
-        self.image = np.repeat(np.arange(len(source)), counts)
-        self._number = np.concatenate([np.arange(count) for count in counts])
-        self.names = [self._name(index) for index in range(len(self.image))]
+        self._last: tuple[int, list[Pixels]] | None = None
+        self._place = [(image, 0) for image in range(len(source))]
+        self.names = source.names
+        if framing.cuts:
+            counts = [self._count(image) for image in range(len(source))]
+            self._place = [(image, tile) for image, n in enumerate(counts) for tile in range(n)]
+            self.names = [f"{source.names[i]} (tile {tile + 1})" for i, tile in self._place]
 
     def __getitem__(self, index: int) -> Pixels:
-        """One frame, H x W x C of its image; of its shape already where it would be large."""
-        with self._lock:  # or two threads read one image twice
-            read = self._read(int(self.image[index]))
-        if isinstance(read, ImageError):
-            raise ImageError(*read.args)
-        box = read.boxes[int(self._number[index])]
-        shape = self._framing.shape
-        if box.height * box.width > max(_LARGE, shape.height * shape.width):
-            return _reduced(read, box, shape)
-        return read.filled(cut(read.pixels, box), box)
+        image, number = self._place[index]
+        if not self._framing.cuts:
+            return next(frames_of(self._source, image, self._framing))
+        with self._lock:
+            return self._frames(image)[number]
 
-    def _read(self, image: int) -> _Read | ImageError:
-        """An image, or why there is none, each read once while it is kept."""
-        if image not in self._kept:
-            self._make_room()
-            try:
-                with named(self._source.names[image]):
-                    found: _Read | ImageError = _Read.of(self._source[image], self._framing)
-            except ImageError as error:
-                found = ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
-            self._kept[image] = found
-            while len(self._kept) > 1 and self._keeps_much():
-                del self._kept[next(iter(self._kept))]
-        return self._kept[image]
-
-    def _make_room(self) -> None:
-        """Let go of what is large, or will not be asked for again, before another is decoded."""
-        if not self._framing.cuts or sum(map(_size, self._kept.values())) > _KEPT:
-            self._kept.clear()
-
-    def _keeps_much(self) -> bool:
-        return len(self._kept) > _READ_BEFORE or sum(map(_size, self._kept.values())) > _KEPT
+    def _frames(self, image: int) -> list[Pixels]:
+        """Those of one image, kept until another is asked for."""
+        if self._last is None or self._last[0] != image:
+            self._last = None  # or two images are held at once
+            self._last = (image, list(frames_of(self._source, image, self._framing)))
+        return self._last[1]
 
     def _count(self, image: int) -> int:
-        read = self._read(image)  # what is wrong is told when the frame is asked for
-        return 1 if isinstance(read, ImageError) else len(read.boxes)
-
-    def _name(self, index: int) -> str:
-        name = self._source.names[self.image[index]]
-        return f"{name} (tile {self._number[index] + 1})" if self._framing.cuts else name
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An image that was read, and where its frames lie.
-
-    Attributes:
-        pixels: H x W x C.
-        boxes: Of the frames.
-        inside: H x W, where anomalies count; None where they do everywhere.
-        colour: The mean colour there, (C,).
-    """
-
-    pixels: Pixels
-    boxes: list[Box]
-    inside: Region | None = None
-    colour: Pixels | None = None
-
-    @staticmethod
-    def of(pixels: Pixels, framing: Framing) -> _Read:
-        size = pixels.shape[:2]
-        found = boxes(size, framing)
-        if framing.region is None:
-            return _Read(pixels, found)
-        inside = region_at(framing.region, size)
-        return _Read(pixels, found, inside, colour_inside(pixels, inside))
-
-    def filled(self, part: Pixels, box: Box) -> Pixels:
-        """What a box holds, with the mean colour wherever it lies outside of the region."""
-        if self.inside is None or self.colour is None:
-            return part
-        return np.where(cut(self.inside, box)[..., None], part, self.colour)
-
-    def rows(self, start: int, stop: int) -> Pixels:
-        """Some rows, filled outside of the region."""
-        return self.filled(self.pixels[start:stop], Box(start, 0, stop - start, self.width))
-
-    @property
-    def width(self) -> int:
-        return self.pixels.shape[1]
-
-
-def _size(read: _Read | ImageError) -> int:
-    if isinstance(read, ImageError):
-        return 0
-    return read.pixels.nbytes + (0 if read.inside is None else read.inside.nbytes)
-
-
-def _reduced(read: _Read, box: Box, shape: ImageShape) -> Pixels:
-    """What a box holds, brought to the size of a frame."""
-    pixels = resampled(
-        read.rows,
-        read.pixels.shape[:2],
-        first=(box.top, box.left),
-        length=(box.height, box.width),
-        wanted=(shape.height, shape.width),
-    )
-    return rounded(pixels, read.pixels.dtype)
+        """The frames of an image; one where it cannot be read, which tells why when asked for."""
+        try:
+            with named(self._source.names[image]):
+                return len(self._frames(image))
+        except ImageError:
+            return 1
 
 
 def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
@@ -253,22 +166,25 @@ def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
     Returns:
         One box, or, for tiles, those that hold a part of the region, row by row.
     """
-    inside = None if framing.region is None else region_at(framing.region, size)
     around = around_region(framing.region, size)
     if framing.kind == "resize":
         return [around]
     shape = framing.shape
     if framing.kind == "letterbox":
         scale = max(around.height / shape.height, around.width / shape.width)
-        wanted = (math.ceil(scale * shape.height), math.ceil(scale * shape.width))
-        return [Box(around.top - (wanted[0] - around.height) // 2,
-                    around.left - (wanted[1] - around.width) // 2, *wanted)]  # fmt: skip
+        height, width = math.ceil(scale * shape.height), math.ceil(scale * shape.width)
+        top = around.top - (height - around.height) // 2
+        left = around.left - (width - around.width) // 2
+        return [Box(top, left, height, width)]
     tiles = [
         Box(top, left, shape.height, shape.width)
         for top in _starts(around.top, around.height, shape.height)
         for left in _starts(around.left, around.width, shape.width)
     ]
-    return tiles if inside is None else [tile for tile in tiles if _clipped(inside, tile).any()]
+    if framing.region is None:
+        return tiles
+    inside = region_at(framing.region, size)
+    return [tile for tile in tiles if inside[_within(tile, size)].any()]
 
 
 def around_region(region: Region | None, size: Sequence[int]) -> Box:
@@ -315,14 +231,8 @@ def _starts(first: int, length: int, side: int) -> list[int]:
     if length <= side:
         return [first - (side - length) // 2]
     count = math.ceil((length - side) / (side * (1 - _OVERLAP))) + 1
-    starts: list[int] = (
-        np.linspace(first, first + length - side, count).round().astype(int).tolist()
-    )
-    return starts
-
-
-def _clipped(values: Pixels, box: Box) -> Pixels:
-    return values[_within(box, values.shape)]
+    starts = np.linspace(first, first + length - side, count).round().astype(int)
+    return [int(start) for start in starts]
 
 
 def _within(box: Box, size: Sequence[int]) -> tuple[slice, slice]:

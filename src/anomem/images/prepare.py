@@ -1,9 +1,11 @@
-"""A source of images to tensors of one size, in memory or in a file."""
+"""Images to frames of one shape: a batch at a time, or all, in memory or in a file."""
+
+from __future__ import annotations
 
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,26 +18,29 @@ from torch import Tensor
 from anomem.images.arrays import ArraySource
 from anomem.images.decode_memory import BUDGET
 from anomem.images.errors import ImageError, named
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import Framing, frames_of
+from anomem.images.image_set import BATCH
 from anomem.images.resize import ImageShape, batch_to_shape, to_shape
 from anomem.images.source import ImageSource
 
-_CHUNK = 256  # images
+_CUT = 4
+"""Images in memory at a time where each is cut into tiles."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What could be read of the images asked for.
+    """The frames of the images asked for.
 
     Attributes:
-        images: N' x C x H x W, uint8 or uint16.
-        kept: N' indices into the source, in the order asked for.
-        errors: for each index that could not be read, the sentence that says why.
+        images: The F frames of those that could be read, F x C x H x W, uint8, or uint16 if any of
+            them has 16 bits.
+        image: (F,) int64, index in the source of the image of each frame.
+        errors: For each index that could not be read, what is wrong with it.
     """
 
     images: Tensor
-    kept: list[int]
-    errors: dict[int, str]
+    image: Tensor
+    errors: dict[int, ImageError]
 
 
 class PreparedImages:
@@ -46,11 +51,9 @@ class PreparedImages:
     """
 
     def __init__(self, images: Tensor) -> None:
-        """Keep the images."""
         self.images = images
 
     def __len__(self) -> int:
-        """The number of images N."""
         return len(self.images)
 
     def take(self, indices: Tensor) -> Tensor:
@@ -73,77 +76,117 @@ class PreparedFrames:
     count: int
 
 
-def read(source: ImageSource, indices: Sequence[int], shape: ImageShape) -> Batch:
-    """Read some images and bring them to one shape; bad ones are told apart, not raised.
+def read(source: ImageSource, indices: Sequence[int], framing: Framing) -> Batch:
+    """Read some images, each once, as frames; bad ones are told apart, not raised.
 
-    An array whose images have the shape already is not copied where the indices are a contiguous
-    range, so the images may share its memory.
+    Images of an array that are of the shape of a frame already are not copied where the indices
+    are a contiguous range, so the frames may share its memory.
 
     Args:
-        source: the images.
-        indices: which of them.
-        shape: the shape wanted.
-
-    Returns:
-        The images, uint8, or uint16 if any of them has 16 bits, with what could not be read.
+        source: The images.
+        indices: Which of them.
+        framing: How they become frames.
     """
-    images, errors = _read(source, indices, shape)
-    kept = [index for index in indices if index not in errors]
-    return Batch(images, kept, {index: str(error) for index, error in errors.items()})
+    shape = framing.shape
+    if isinstance(source, ArraySource) and framing.whole:
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return Batch(batch_to_shape(_select(source.array, indices), shape), chosen, {})
+
+    def one(index: int) -> Tensor | ImageError:
+        try:
+            with BUDGET.held(), named(source.names[index]):
+                frames = frames_of(source, index, framing)
+                return torch.stack([to_shape(pixels, shape) for pixels in frames])
+        except ImageError as error:
+            return ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
+
+    # Pillow releases the interpreter lock while it decodes, so as many threads as compute do.
+    with ThreadPoolExecutor(max(2, torch.get_num_threads())) as pool:
+        found = dict(zip(indices, pool.map(one, indices), strict=True))
+    errors = {index: each for index, each in found.items() if isinstance(each, ImageError)}
+    frames = {index: each for index, each in found.items() if isinstance(each, Tensor)}
+    none = torch.empty((0, shape.channels, shape.height, shape.width), dtype=torch.uint8)
+    deep = any(each.dtype == torch.uint16 for each in frames.values())
+    parts = [_widened(each) if deep else each for each in frames.values()]
+    image = [index for index, each in frames.items() for _ in each]
+    return Batch(torch.cat(parts) if parts else none, torch.tensor(image).long(), errors)
 
 
-def prepare(
-    source: ImageSource,
-    shape: ImageShape,
-    *,
-    memory_limit: int = 4 * 2**30,
-    progress: Callable[[int, int], None] | None = None,
-) -> PreparedImages:
-    """Read all images, each once, into memory, or into a temporary file where they do not fit.
+def read_all(
+    source: ImageSource, framing: Framing, most: int = BATCH
+) -> Iterator[tuple[range, Batch]]:
+    """Read all images of a source in order, so many at a time, but few where they are cut.
 
     Args:
         source: N images.
-        shape: the shape wanted.
-        memory_limit: bytes that the images may take in memory.
-        progress: called with the number of images read so far and N.
+        framing: How they become frames.
+        most: Images at a time.
 
-    Raises:
-        ImageError: some images cannot be read; names up to three of them.
-        ValueError: the folder of temporary files has no room for them.
+    Yields:
+        The indices of some images, and their frames.
     """
-    total = len(source)
-    size = (total, shape.channels, shape.height, shape.width)
-    images = _room(size, torch.uint8, memory_limit)
-    errors: dict[int, ImageError] = {}
-    for start in range(0, total, _CHUNK):
-        chunk, bad = _read(source, range(start, min(start + _CHUNK, total)), shape)
-        errors |= bad
-        if chunk.dtype == torch.uint16 and images.dtype == torch.uint8:
-            plain, images = images, _room(size, torch.uint16, memory_limit)
-            for done in range(0, start, _CHUNK):
-                images[done : done + _CHUNK] = _widen(plain[done : done + _CHUNK])
-        if not errors:
-            images[start : start + _CHUNK] = _widen(chunk) if images.dtype != chunk.dtype else chunk
-        if progress is not None:
-            progress(min(start + _CHUNK, total), total)
-    _raise_any(errors, total)
-    return PreparedImages(images)
+    step = min(most, _CUT) if framing.cuts else most
+    for start in range(0, len(source), step):
+        part = range(start, min(start + step, len(source)))
+        yield part, read(source, part, framing)
 
 
 def prepare_frames(
     source: ImageSource,
     framing: Framing,
     *,
+    memory_limit: int = 4 * 2**30,
     progress: Callable[[int, int], None] | None = None,
 ) -> PreparedFrames:
-    """Frame all images and :func:`prepare` their frames."""
-    framed = frame(source, framing)
-    frames = prepare(framed.frames, framing.shape, progress=progress)
-    return PreparedFrames(frames, torch.from_numpy(framed.image), len(source))
+    """Read all images, each once, into memory, or into a temporary file where they do not fit.
+
+    Args:
+        source: N images.
+        framing: How they become frames.
+        memory_limit: Bytes that the frames may take in memory, 4 GiB by default.
+        progress: Called with the number of images read so far and N.
+
+    Raises:
+        ImageError: Some images cannot be read; names up to three of them.
+        ValueError: The folder of temporary files has no room for them.
+    """
+    total, shape = len(source), framing.shape
+    frames, count = _room(total, shape, torch.uint8, memory_limit), 0
+    image = [torch.zeros(0, dtype=torch.int64)]
+    errors: dict[int, ImageError] = {}
+    for part, batch in read_all(source, framing):
+        errors |= batch.errors
+        if not errors:
+            needed = count + len(batch.image)
+            dtype = batch.images.dtype if frames.dtype == torch.uint8 else frames.dtype
+            if needed > len(frames) or dtype != frames.dtype:
+                # Images are mostly of one size, and so have as many frames as those so far.
+                most = max(len(frames), -(-needed * total // part.stop))
+                known, frames = frames, _room(most, shape, dtype, memory_limit)
+                for start in range(0, count, BATCH):
+                    stop = min(start + BATCH, count)
+                    frames[start:stop] = _widened(known[start:stop], dtype)
+            frames[count:needed] = _widened(batch.images, dtype)
+            image.append(batch.image)
+            count = needed
+        if progress is not None:
+            progress(part.stop, total)
+    if errors:
+        raise _unreadable(list(errors.values()), total)
+    return PreparedFrames(PreparedImages(frames[:count]), torch.cat(image), total)
 
 
-def _room(size: tuple[int, int, int, int], dtype: torch.dtype, memory_limit: int) -> Tensor:
-    """An empty tensor of a size, in memory or, where it takes more than the limit, in a file."""
+def prepare(
+    source: ImageSource, shape: ImageShape, *, memory_limit: int = 4 * 2**30
+) -> PreparedImages:
+    """Read all images, each once and as a whole, as :func:`prepare_frames` does."""
+    framing = Framing("resize", shape, reduced=False)
+    return prepare_frames(source, framing, memory_limit=memory_limit).frames
+
+
+def _room(count: int, shape: ImageShape, dtype: torch.dtype, memory_limit: int) -> Tensor:
+    """So many empty frames, in memory or, where they take more than the limit, in a file."""
+    size = (count, shape.channels, shape.height, shape.width)
     taken = math.prod(size) * dtype.itemsize
     if taken <= memory_limit:
         return torch.empty(size, dtype=dtype)
@@ -151,42 +194,12 @@ def _room(size: tuple[int, int, int, int], dtype: torch.dtype, memory_limit: int
     free = shutil.disk_usage(folder).free
     if free < taken:
         raise ValueError(
-            f"{size[0]} images take {taken / 2**30:.3g} GiB and {folder} has "
+            f"{count} images take {taken / 2**30:.3g} GiB and {folder} has "
             f"{free / 2**30:.3g} GiB free; name a larger folder in TMPDIR, or make them smaller."
         )
     with tempfile.TemporaryFile() as file:  # without a name, so that it goes with the tensor
         kind = np.uint16 if dtype == torch.uint16 else np.uint8
         return torch.from_numpy(np.memmap(file, kind, mode="w+", shape=size))
-
-
-def _read(
-    source: ImageSource, indices: Sequence[int], shape: ImageShape
-) -> tuple[Tensor, dict[int, ImageError]]:
-    if isinstance(source, ArraySource):
-        return batch_to_shape(_select(source.array, indices), shape), {}
-
-    def one(index: int) -> Tensor | ImageError:
-        try:
-            with BUDGET.held(), named(source.names[index]):
-                return to_shape(source[index], shape)
-        except ImageError as error:
-            return ImageError(*error.args)  # a fresh one: the traceback holds on to the pixels
-
-    # Pillow releases the interpreter lock while it decodes, so as many threads as compute do.
-    with ThreadPoolExecutor(max(2, torch.get_num_threads())) as pool:
-        results = list(pool.map(one, indices))
-    errors = {
-        index: result
-        for index, result in zip(indices, results, strict=True)
-        if isinstance(result, ImageError)
-    }
-    images = [result for result in results if isinstance(result, Tensor)]
-    if not images:
-        size = (shape.channels, shape.height, shape.width)
-        return torch.empty((0, *size), dtype=torch.uint8), errors
-    if any(image.dtype == torch.uint16 for image in images):
-        images = [image if image.dtype == torch.uint16 else _widen(image) for image in images]
-    return torch.stack(images), errors
 
 
 def _select(array: npt.NDArray[Any], indices: Sequence[int]) -> npt.NDArray[Any]:
@@ -197,18 +210,17 @@ def _select(array: npt.NDArray[Any], indices: Sequence[int]) -> npt.NDArray[Any]
     return array[wanted]
 
 
-def _widen(images: Tensor) -> Tensor:
-    """Exact uint8 to uint16: 255 becomes 65535."""
-    return images.to(torch.uint16).mul_(257)
+def _widened(images: Tensor, dtype: torch.dtype = torch.uint16) -> Tensor:
+    """Images as a type at least as wide, exactly: 255 becomes 65535."""
+    return images if images.dtype == dtype else images.to(dtype).mul_(257)
 
 
-def _raise_any(errors: dict[int, ImageError], total: int) -> None:
-    if not errors:
-        return
-    named = ", ".join(f"{error.name}: {error.reason}" for error in list(errors.values())[:3])
+def _unreadable(errors: Sequence[ImageError], total: int) -> ImageError:
+    told = ", ".join(f"{error.name}: {error.reason}" for error in errors[:3])
     more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
-    raise ImageError(
+    them = "it" if len(errors) == 1 else "them"
+    return ImageError(
         f"{len(errors)} of {total} images cannot be read",
-        named + more,
-        "remove it or export it again" if len(errors) == 1 else "remove them or export them again",
+        told + more,
+        f"remove {them} or export {them} again",
     )

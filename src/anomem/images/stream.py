@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from anomem.images.errors import ImageError
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import Framing
 from anomem.images.prepare import read
 from anomem.images.source import EncodedSource, ImageSource, StoredSource
 
@@ -156,14 +156,13 @@ class Stream:
     def _frames(self, stored: Sequence[Stored]) -> Tensor:
         names = [each["name"] for each in stored]
         source = EncodedSource([each["image"] for each in stored], names)
-        frames = frame(source, self.framing).frames
-        found = read(frames, range(len(frames)), self.framing.shape)
+        found = read(source, range(len(names)), self.framing)
         for index, why in found.errors.items():
-            self.errors[names[index]] = stored[index]["why"] or why
-        if not found.kept:
+            self.errors[names[index]] = stored[index]["why"] or str(why)
+        if not len(found.images):
             raise ImageError(names[0], f"neither it nor the {len(names) - 1} after it can be read",
                              "give images")  # fmt: skip
-        return found.images[torch.arange(self.batch) % len(found.kept)]
+        return found.images[torch.arange(self.batch) % len(found.images)]
 
 
 def _stored(

@@ -8,7 +8,7 @@ from pathlib import Path
 from anomem.detector.estimator import AnoMem
 from anomem.images.decode import open_file
 from anomem.images.errors import ImageError
-from anomem.images.framing import Framing, frame
+from anomem.images.framing import Framing
 from anomem.images.local import FileSource
 from anomem.images.prepare import read
 
@@ -39,9 +39,9 @@ def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:
 
 def unreadable(files: Sequence[str], framing: Framing) -> dict[str, str]:
     """Of the files that cannot be read, the sentence that says why."""
-    framed = frame(FileSource([Path(file) for file in files]), framing)
-    errors = read(framed.frames, range(len(framed.frames)), framing.shape).errors
-    return {files[framed.image[index]]: why for index, why in errors.items()}
+    source = FileSource([Path(file) for file in files])
+    errors = read(source, range(len(files)), framing).errors
+    return {files[index]: str(error) for index, error in errors.items()}
 
 
 def missing(files: Sequence[str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from anomem.evaluation.intervals import (
 )
 from anomem.evaluation.metrics import detection_metrics, overkill
 from anomem.images.combined import choose
-from anomem.images.framing import frame
+from anomem.images.framing import FrameSource
 from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.heat import coloured, overlaid
@@ -254,7 +254,7 @@ def _pictures(
 def _memory(model: AnoMem, evaluation: Evaluation) -> list[dict[str, Any]]:
     """The most used prototypes of each scale, by places of normal images."""
     normals = choose(evaluation.images, np.flatnonzero(evaluation.label == 0)[:_REMEMBERED])
-    frames = frame(normals, model.framing_).frames
+    frames = FrameSource(normals, model.framing_)
     return [
         {
             "title": heading(scale),
