@@ -23,9 +23,6 @@ from anomem.images.image_set import BATCH
 from anomem.images.resize import ImageShape, batch_to_shape, to_shape
 from anomem.images.source import ImageSource
 
-_CUT = 4
-"""Images in memory at a time where each is cut into tiles."""
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -125,7 +122,7 @@ def read_all(
     Yields:
         The indices of some images, and their frames.
     """
-    step = min(most, _CUT) if framing.cuts else most
+    step = framing.at_a_time(most)
     for start in range(0, len(source), step):
         part = range(start, min(start + step, len(source)))
         yield part, read(source, part, framing)
