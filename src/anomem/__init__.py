@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from anomem.training.pseudo import pseudo_anomalies
 
-__version__ = "0.1.0"
+    __version__: str
 
 _PLACES = {
     "AnoMem": "anomem.detector.estimator",
@@ -57,6 +57,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("anomem")
     if name not in _PLACES:
         raise AttributeError(f"module 'anomem' has no attribute {name!r}")
     return getattr(import_module(_PLACES[name]), name)

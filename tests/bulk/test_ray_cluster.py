@@ -184,4 +184,4 @@ def test_what_ray_cannot_do_is_refused(
     assert file == "anomem: scores.csv is a file; give a folder with the engine ray.\n"
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "anomem.bulk.ray_cluster", raising=False)
-    assert error_of("scores") == "anomem: the engine ray needs pip install 'anomem[ray]'.\n"
+    assert error_of("scores") == "anomem: ray is not installed; pip install 'anomem[ray]'.\n"

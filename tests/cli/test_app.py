@@ -343,6 +343,12 @@ def test_a_missing_extra_is_told_before_images_are_read(
     assert "pip install 'anomem[pretrained]'." in error_line(capsys)
     assert run(*fit, "--stream") == 1
     assert "pip install 'anomem[stream]'." in error_line(capsys)
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    monkeypatch.delitem(sys.modules, "anomem.cli.demo_images", raising=False)
+    monkeypatch.delitem(sys.modules, "anomem.cli.demo", raising=False)
+    assert run("demo", "--out", tmp_path / "demo") == 1
+    told = error_line(capsys)
+    assert told == "anomem: skimage is not installed; pip install 'anomem[demo]'."
 
 
 def test_adapt_at_encoder_depth(
@@ -372,7 +378,7 @@ def test_evaluate(model_folder: Path, folders: Folders, capsys: Capture) -> None
         low, high = told["intervals"][name]
         assert 0 <= low <= told[name] <= high <= 1 and low < high
         assert f" [{low:.3f}, {high:.3f}]" in out
-    assert told["auroc"] > 0.9
+    assert told["auroc"] > 0.85
     assert (told["normals"], told["anomalies"]) == (58, len(list(folders["anomalous"].iterdir())))
     assert not any(told["known"].values()) and "known to the model" not in out
 

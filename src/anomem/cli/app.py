@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
+from typing import NoReturn
 
 from anomem.cli import train, use
 from anomem.cli.arguments import (
@@ -47,6 +48,16 @@ COMMANDS: Commands = {
 }
 GROUPS = {point.name: _commands_of(point) for point in entry_points(group="anomem.commands")}
 """Other packages add commands as mappings under the entry points ``anomem.commands``."""
+_EXTRAS = {
+    "matplotlib": "report",
+    "jinja2": "report",
+    "skimage": "demo",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "ray": "ray",
+    "pandas": "bench",
+}
+"""Which extra brings a package that a command imports."""
 _RUNS = dict(
     pair
     for several in (COMMANDS, *(group for _, group in GROUPS.values()))
@@ -80,13 +91,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 tell(f"anomem: {heard}", error=True)
         if arguments.json:
             tell(json.dumps(result))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        _fail(f"{package} is not installed; pip install 'anomem[{_EXTRAS[package]}]'.", words)
     except (ValueError, TypeError, ArithmeticError, OSError, RuntimeError, MemoryError) as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        tell(f"anomem: {message}", error=True)
-        if "--json" in words:
-            with suppress(OSError):
-                tell(json.dumps({"error": message}))
-        sys.exit(1)
+        _fail(" ".join(str(error).split()) or type(error).__name__, words)
     except KeyboardInterrupt:
         tell(
             "anomem: interrupted (fit goes on with --resume, score and bench by themselves).",
@@ -94,6 +105,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         sys.exit(130)
     sys.exit(code)
+
+
+def _fail(message: str, words: Sequence[str]) -> NoReturn:
+    """Tell what went wrong, also as JSON where that is asked for, and exit with 1."""
+    tell(f"anomem: {message}", error=True)
+    if "--json" in words:
+        with suppress(OSError):
+            tell(json.dumps({"error": message}))
+    sys.exit(1)
 
 
 def _show_warning(

@@ -7,13 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from anomem.detector.model_info import DESCRIPTION
 from anomem.images.listing import IMAGE_SUFFIXES, local_path, protocol_of
 from anomem.images.parquet import ParquetSource
 from anomem.images.source import ImageSource
-from anomem.report.heat import HEAT_MAP
 
 _HEAT = ".heat.png"
 
@@ -31,6 +28,8 @@ def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
         ValueError: A file of that name is there, and is no heat map; or the folder holds images,
             beside which heat maps would be taken for some.
     """
+    from anomem.report.heat import is_heat_map  # loads Matplotlib, which tables do without
+
     if not names:
         return {}
     for image in sorted(folder.glob("*")):
@@ -44,7 +43,7 @@ def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
         name: folder / f"{os.path.relpath(os.path.abspath(name), common)}{_HEAT}" for name in names
     }
     for file in files.values():
-        if os.path.lexists(file) and not _is_heat_map(file):
+        if os.path.lexists(file) and not is_heat_map(file):
             raise ValueError(f"{file} is there and is no heat map; give another folder.")
     return files
 
@@ -111,11 +110,3 @@ def _searched(given: str) -> str | None:
     while glob.has_magic(plain):
         plain = os.path.dirname(plain)
     return os.path.realpath(plain)
-
-
-def _is_heat_map(file: Path) -> bool:
-    try:
-        with Image.open(file) as picture:
-            return picture.info.get("Software") == HEAT_MAP
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return False

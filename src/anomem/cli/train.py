@@ -290,12 +290,9 @@ def label(arguments: Label) -> Result:
     from anomem.detector.model_folder import try_model_folder
     from anomem.images.listing import list_images
     from anomem.labelling.answers import AnswerFile
+    from anomem.labelling.server import serve
     from anomem.labelling.session import Session
 
-    try:
-        from anomem.labelling.server import serve
-    except ImportError as error:
-        raise ValueError("the labelling page needs pip install 'anomem[serve]'.") from error
     out = arguments.out or arguments.model
     try_model_folder(out)
     answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")

@@ -69,11 +69,8 @@ def _score_on_ray(arguments: Score) -> Result:
         raise ValueError("the engine ray writes no heat maps; leave out --heatmaps.")
     if Path(arguments.out).suffix in (".csv", ".parquet"):
         raise ValueError(f"{arguments.out} is a file; give a folder with the engine ray.")
-    try:
-        from anomem.bulk.ray_cluster import score_shards
-    except ImportError as error:
-        raise ValueError("the engine ray needs pip install 'anomem[ray]'.") from error
     from anomem.bulk.partitions import Partitions, plan, remove_outdated
+    from anomem.bulk.ray_cluster import score_shards
     from anomem.bulk.score_table import ScoreCounts
     from anomem.cli.outputs import refuse_input
     from anomem.detector.estimator import load
@@ -144,10 +141,11 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.images.labels import refuse_shared
     from anomem.images.masks import mask_files
     from anomem.images.open import open_images
-    from anomem.report.evaluation import write_report
     from anomem.runtime.files import try_file
 
     if arguments.report is not None:
+        from anomem.report.evaluation import write_report
+
         try_file(arguments.report)
     folder = Path(arguments.anomalies)
     if arguments.masks is not None and not folder.is_dir():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from skimage.draw import polygon2mask
+from PIL import Image, ImageDraw
 
 from anomem.images.layers import strips
 from anomem.images.masks import read_mask
@@ -82,8 +82,9 @@ def _drawn(corners: str) -> Region:
             f"the region {corners!r} has a corner at {points.max():g}; corners are shares of width "
             "and height, from 0 to 1."
         )
-    drawn: Region = polygon2mask((_DRAWN, _DRAWN), points[:, ::-1] * _DRAWN)
-    return drawn
+    drawn = Image.new("1", (_DRAWN, _DRAWN))
+    ImageDraw.Draw(drawn).polygon([(x, y) for x, y in points * _DRAWN], fill=1)
+    return np.asarray(drawn)
 
 
 def _short(given: object) -> str:

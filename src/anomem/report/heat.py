@@ -18,6 +18,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from anomem.runtime.files import replacing
 
+_HEAT_MAP = "AnoMem heat map"
+"""What a picture of ours says of itself, as the PNG text ``Software``."""
 _COLOURS = "inferno"
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 """Heat is in standard deviations of normals: from their mean to six above it."""
@@ -56,10 +58,19 @@ def save_heat(
         image: H x W x 3, which it is laid over; None where it is shown alone.
     """
     about = PngInfo()
-    about.add_text("Software", HEAT_MAP)
+    about.add_text("Software", _HEAT_MAP)
     shown = coloured(heat) if image is None else overlaid(image, heat)
     with replacing(file) as part:
         Image.fromarray(shown).save(part, format="png", pnginfo=about)
+
+
+def is_heat_map(file: Path) -> bool:
+    """Whether a file is a heat map that was written by :func:`save_heat`."""
+    try:
+        with Image.open(file) as picture:
+            return picture.info.get("Software") == _HEAT_MAP
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -106,7 +117,3 @@ def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
     )
     with replacing(file) as part:
         figure.savefig(part, format="png", dpi=110)
-
-
-HEAT_MAP = "AnoMem heat map"
-"""What a picture of ours says of itself, as the PNG text ``Software``."""

@@ -25,7 +25,7 @@ def elpv(path: Path | None = None) -> Parts:
     try:
         from elpv_dataset.utils import load_dataset
     except ImportError as error:
-        raise ValueError("elpv comes in a package; pip install elpv-dataset.") from error
+        raise ValueError("elpv comes in a package; pip install 'anomem[bench]'.") from error
 
     images, probability, _ = load_dataset(None if path is None else str(path))
     near = np.abs(np.subtract.outer(probability, _PROBABILITIES))

@@ -40,7 +40,9 @@ def _databases(folders: list[Path]) -> Part:
     try:
         import lmdb
     except ImportError as error:
-        raise ValueError("reading *_lmdb needs a package more; pip install lmdb.") from error
+        raise ValueError(
+            "*_lmdb needs a package; pip install 'anomem[bench]'."
+        ) from error
 
     contents: list[bytes] = []
     names: list[str] = []
