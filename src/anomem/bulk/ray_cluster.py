@@ -22,6 +22,7 @@ from anomem.bulk.partitions import Partitions, Shard, score_shard
 from anomem.bulk.score_table import ScoreCounts
 from anomem.detector.model_folder import folder_content
 from anomem.images.decode_memory import BUDGET
+from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.untrusted import one_line
 
 _CPUS = 4
@@ -94,6 +95,7 @@ class _Actor:
     ) -> None:
         from anomem.detector.estimator import load
 
+        keep_freed_memory()
         BUDGET.limit = memory
         self._partitions, self._rule = partitions, rule
         with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from anomem.cli.arguments import (
 )
 from anomem.images import complaints
 from anomem.images.decode_memory import allow
+from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.printing import take_any_character, tell
 
 
@@ -85,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments = parse(words, COMMANDS, GROUPS)
         allow(arguments.decode_memory)
         try:
+            keep_freed_memory()
             result, code = _RUNS[type(arguments)](arguments)
         finally:
             if heard := complaints.told():

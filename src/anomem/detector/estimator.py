@@ -42,7 +42,8 @@ from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
 from anomem.model.pretrained_weights import weights_file
 from anomem.model.scorer import Scorer
-from anomem.runtime.device import give_back_freed_memory, make_fabric
+from anomem.runtime.allocator import give_back_freed_memory
+from anomem.runtime.device import make_fabric
 from anomem.runtime.processes import join_processes, leads
 from anomem.runtime.progress import StageProgress, stage
 

@@ -12,6 +12,7 @@ from anomem.model.features import Features
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import place_norms
 from anomem.model.scorer import Scorer
+from anomem.runtime.device import repeatable_kernels
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _slopes(scorer: Scorer, features: Features) -> tuple[float, _Slopes]:
     return float(score.detach()), _Slopes(by_scores, by_pooled, by_evidence, usual)
 
 
+@repeatable_kernels()
 @torch.no_grad()
 def _of_view(
     network: MultiScaleMemory, slopes: _Slopes, view: _View, image: Tensor

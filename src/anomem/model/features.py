@@ -11,7 +11,7 @@ from torch import Tensor
 from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import one_class_scores
-from anomem.runtime.device import free_memory, keep_freed_memory
+from anomem.runtime.device import free_memory, repeatable_kernels
 from anomem.runtime.progress import Progress
 
 
@@ -70,6 +70,7 @@ _BYTES_A_PIXEL = 2**13
 stem keeps the size of the images."""
 
 
+@repeatable_kernels()
 @torch.inference_mode()
 def extract(network: MultiScaleMemory, images: Tensor) -> Features:
     """Measure images.
@@ -89,7 +90,6 @@ def extract(network: MultiScaleMemory, images: Tensor) -> Features:
 
 def _passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
     """Images as floats where the network is, as many as go into a forward pass at a time."""
-    keep_freed_memory()
     device = network.encoder.mean.device
     pixels = _PIXELS
     if device.type == "cuda":

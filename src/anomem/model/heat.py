@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from anomem.images.image_set import Chosen, batches
 from anomem.model.features import _passes
 from anomem.model.network import MultiScaleMemory
+from anomem.runtime.device import repeatable_kernels
 
 _SHARED = 0.5
 """Share of the spread of all places together in that of each place."""
@@ -177,6 +178,7 @@ def _fixed(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values, requires_grad=False)
 
 
+@repeatable_kernels()
 @torch.inference_mode()
 def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
     """What is seen at each place, on the CPU.

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""Of glibc: bytes from which a block is given back at once; free bytes kept at the end of the
-heap."""
-_KEPT = 2**30
-"""Feature maps of a batch of large images are below it."""
-_KEPT_BEFORE_2_35 = 2**25
-"""The limit of older versions of glibc."""
 
 
 def make_fabric(
@@ -59,7 +47,6 @@ def make_fabric(
             f"device is {device!r} but devices is {devices} and there are "
             f"{torch.cuda.device_count()} GPUs; give cuda and at most as many devices, or cpu."
         )
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     if precision is None:
         precision = "bf16" if kind == "cuda" else "float32"
     return Fabric(
@@ -80,6 +67,18 @@ def free_memory(device: torch.device) -> int:
 
 
 @contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Let cuDNN take one deterministic algorithm for a shape, so that numbers repeat."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+@contextmanager
 def threads_given_back() -> Iterator[None]:
     """Set the number of threads back to what it was, whatever is set meanwhile."""
     threads = torch.get_num_threads()
@@ -87,33 +86,3 @@ def threads_given_back() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Let the process keep the memory of freed tensors for the next ones, once and for all.
-
-    By default glibc gives large blocks back to the system at once and asks for them again at the
-    next step; the page faults took a tenth of a step of training at 32 pixels and half of one at
-    224 (docs/performance.md). :func:`give_back_freed_memory` is for the end of the work.
-
-    Does nothing on other systems, nor where the environment sets ``MALLOC_*`` or
-    ``GLIBC_TUNABLES``, or preloads another allocator.
-    """
-    by_name = any(name.startswith("MALLOC_") for name in os.environ)
-    chosen = by_name or "LD_PRELOAD" in os.environ or "GLIBC_TUNABLES" in os.environ
-    if sys.platform != "linux" or chosen:
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        if not mallopt(_MMAP_THRESHOLD, _KEPT):
-            mallopt(_MMAP_THRESHOLD, _KEPT_BEFORE_2_35)
-        mallopt(_TRIM_THRESHOLD, -1)  # as much as there is
-
-
-def give_back_freed_memory() -> None:
-    """Let the system have what :func:`keep_freed_memory` has kept, once the work is done."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import Popen
@@ -19,8 +18,6 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from anomem.runtime.device import make_fabric
 from anomem.runtime.printing import tell
 
-_OBSERVER = "lightning_fabric.strategies.launchers.subprocess_script"
-"""The logger that tells which process of this machine ended, before it ends the others."""
 _MEND = "mend what ended it, and fit again with --resume."
 _GRACE = 10.0
 """Seconds in which a process notices by itself that another one has ended."""
@@ -59,13 +56,21 @@ def join_processes(
                 f"{nodes}; give {here} devices and {started // here} nodes."
             )
     if devices * nodes > 1:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        logging.getLogger(_OBSERVER).setLevel(logging.INFO)
-        # Lightning gathers with gradients through a function of PyTorch that will be renamed.
-        warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is dep")
-        fabric.launch()
+        with _silent(logging.getLogger("lightning_fabric")):
+            fabric.launch()
         _watch(getattr(fabric.strategy.launcher, "procs", []))
     return fabric
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Without what is no warning."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _watch(started: list[Popen[bytes]]) -> None:

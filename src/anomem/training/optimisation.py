@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from anomem.config import Stage1Choices
+from anomem.runtime.device import repeatable_kernels
 from anomem.training.ranks import Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -89,9 +90,10 @@ def descend(
         begun = time.monotonic()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(choices, done)
-        loss = loss_at(step)
-        optimizer.zero_grad()
-        fabric.backward(loss)
+        with repeatable_kernels():
+            loss = loss_at(step)
+            optimizer.zero_grad()
+            fabric.backward(loss)
         optimizer.step()
         step += 1
         after(step)

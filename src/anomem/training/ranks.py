@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -43,8 +44,11 @@ class Ranks:
         """
         if self.fabric is None or self.world == 1:
             return rows[None]
-        # Flat, as gloo scatters gradients by their order in memory, whatever their strides.
-        gathered = self.fabric.all_gather(rows.flatten(), sync_grads=torch.is_grad_enabled())
+        with warnings.catch_warnings():
+            # Lightning gathers with gradients through a function of PyTorch that will be renamed.
+            warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather is")
+            # Flat, as gloo scatters gradients by their order in memory, whatever their strides.
+            gathered = self.fabric.all_gather(rows.flatten(), sync_grads=torch.is_grad_enabled())
         assert isinstance(gathered, Tensor)
         return gathered.view(self.world, *rows.shape)
 

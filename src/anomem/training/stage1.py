@@ -19,7 +19,6 @@ from anomem.config import Config, Stage1Choices
 from anomem.images.image_set import ImageSet
 from anomem.model.encoder import synchronise_batch_norms
 from anomem.model.network import MultiScaleMemory
-from anomem.runtime.device import keep_freed_memory
 from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps
 from anomem.training.draws import Chance, seeded
@@ -107,7 +106,6 @@ class Stage1:
         self.batches = Batches(
             normals, anomalies, config.stage1, config.pseudo, seed, fabric.device, self.ranks
         )
-        keep_freed_memory()
         if self.ranks.world > 1 and fabric.device.type == "cuda":
             synchronise_batch_norms(network)
         trained: nn.Module = network

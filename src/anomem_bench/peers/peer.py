@@ -23,7 +23,7 @@ from anomem.images.open import open_images
 from anomem.images.prepare import prepare
 from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
-from anomem.runtime.device import make_fabric
+from anomem.runtime.device import make_fabric, repeatable_kernels
 from anomem.training.batches import Batches
 from anomem.training.draws import seeded
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
@@ -130,6 +130,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
         self.network_, self.shape_, self._normals = network, shape, normals
         return fabric, network
 
+    @repeatable_kernels()
     @torch.inference_mode()
     def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
         """Scores (N,) of all images of a set, by the name of each score the peer has.
@@ -150,6 +151,7 @@ class Peer(BaseEstimator, ABC):  # type: ignore[misc]
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Scores (B,) on the CPU, by name, of images (B, C, H, W) in [0, 1]."""
 
+    @repeatable_kernels()
     @torch.inference_mode()
     def features(self, images: ImageSet) -> Tensor:
         """Features (N, C) of all images of a set, on the CPU."""
