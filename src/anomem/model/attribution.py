@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from anomem.model.features import Features
-from anomem.model.network import MultiScaleMemory
+from anomem.model.network import MultiScaleMemory, View
 from anomem.model.one_class import place_norms
 from anomem.model.scorer import Scorer
 from anomem.runtime.device import repeatable_kernels
@@ -29,39 +28,6 @@ class Attribution:
     rest: float
 
 
-@dataclass(frozen=True)
-class _View:
-    """One of the forward passes of an image, and the way back to its places."""
-
-    turned: bool
-    mirrored: bool
-
-    def of(self, images: Tensor) -> Tensor:
-        turned = images.rot90(2, dims=(2, 3)) if self.turned else images
-        return turned.flip(3) if self.mirrored else turned
-
-    def undone(self, places: Tensor) -> Tensor:
-        upright = places.flip(1) if self.mirrored else places
-        return upright.rot90(2, dims=(0, 1)) if self.turned else upright
-
-
-@dataclass(frozen=True)
-class _Slopes:
-    """How the score changes with what is measured of the image, and where normals lie.
-
-    Attributes:
-        scores: With the scale scores, (S,).
-        pooled: With the pooled deviations, (sum C_s,).
-        evidence: With the evidence of each scale, (S,).
-        usual: Pooled deviations of normals, (sum C_s,).
-    """
-
-    scores: Tensor
-    pooled: Tensor
-    evidence: Tensor
-    usual: Tensor
-
-
 def attribution(
     network: MultiScaleMemory, scorer: Scorer, image: Tensor, features: Features
 ) -> Attribution:
@@ -79,50 +45,38 @@ def attribution(
         features: Of the image, as ``extract`` gives it.
     """
     score, slopes = _slopes(scorer, features)
-    views = list(_views(network))
-    passes = 2 if network.mirrored else 1
-    of_views = [_of_view(network, slopes, view, image) for view in views]
-    maps = tuple(torch.stack(scale).sum(dim=0) / passes for scale in zip(*of_views, strict=True))
+    of_views = [_of_view(network, scorer, slopes, view, image) for view in network.views]
+    sides = 2 if network.mirrored else 1
+    maps = tuple(torch.stack(scale).sum(dim=0) / sides for scale in zip(*of_views, strict=True))
     return Attribution(maps, score - float(sum(places.sum() for places in maps)))
 
 
-def _views(network: MultiScaleMemory) -> Iterator[_View]:
-    for turned in (False, True)[: 2 if network.upside_down else 1]:
-        for mirrored in (False, True)[: 2 if network.mirrored else 1]:
-            yield _View(turned, mirrored)
-
-
-def _slopes(scorer: Scorer, features: Features) -> tuple[float, _Slopes]:
-    """The score, and its gradient."""
-    scores, pooled, evidence = (
+def _slopes(scorer: Scorer, features: Features) -> tuple[float, Features]:
+    """The score of one image, and its gradient with its features, each without the first axis."""
+    inputs = [
         each.clone().float().requires_grad_()
         for each in (features.scores, features.pooled, features.evidence)
-    )
+    ]
     with torch.enable_grad():
-        score = scorer(Features(scores, pooled, evidence)).sum()
-    found = torch.autograd.grad(score, (scores, pooled, evidence), allow_unused=True)
-    by_scores, by_pooled, by_evidence = (
-        torch.zeros_like(each[0]) if slope is None else slope[0]
-        for each, slope in zip((scores, pooled, evidence), found, strict=True)
-    )
-    one_class = scorer.mahalanobis
-    usual = scorer.heads.mean if one_class is None else one_class.centre
-    return float(score.detach()), _Slopes(by_scores, by_pooled, by_evidence, usual)
+        score = scorer(Features(*inputs)).sum()
+    slopes = torch.autograd.grad(score, inputs, allow_unused=True, materialize_grads=True)
+    return float(score.detach()), Features(*(slope[0] for slope in slopes))
 
 
 @repeatable_kernels()
 @torch.no_grad()
 def _of_view(
-    network: MultiScaleMemory, slopes: _Slopes, view: _View, image: Tensor
+    network: MultiScaleMemory, scorer: Scorer, slopes: Features, view: View, image: Tensor
 ) -> list[Tensor]:
     """Share of each place in one forward pass, (H_s, W_s) a scale."""
+    one_class = scorer.mahalanobis
+    usual = scorer.heads.mean if one_class is None else one_class.centre
     features = network(view.of(image.to(network.encoder.mean.device)))
     deviations = network.deviations_of(features)
-    pooled = zip(*(_of_orientation(network, each, view) for each in (slopes.pooled, slopes.usual)),
-                 strict=True)  # fmt: skip
+    pooled = (_of_orientation(network, each, view) for each in (slopes.pooled, usual))
     maps = []
-    for scale, (deviation, (slope, usual)) in enumerate(zip(deviations, pooled, strict=True)):
-        places = _of_pooled(deviation[0].cpu(), slope, usual)
+    for scale, (deviation, slope, level) in enumerate(zip(deviations, *pooled, strict=True)):
+        places = _of_pooled(deviation[0].cpu(), slope, level)
         if not view.turned:
             squares = place_norms(deviation)[0].cpu().square()
             score = (squares.mean() + 1e-12).sqrt()
@@ -133,21 +87,20 @@ def _of_view(
     return maps
 
 
-def _of_orientation(network: MultiScaleMemory, values: Tensor, view: _View) -> list[Tensor]:
+def _of_orientation(network: MultiScaleMemory, values: Tensor, view: View) -> list[Tensor]:
     """Those of the pooled values that come from images as the view has them, a scale each."""
     scales = values.split(network.pooled_widths)
-    orientations = 2 if network.upside_down else 1
-    return [scale.chunk(orientations)[int(view.turned)] for scale in scales]
+    return [scale.chunk(1 + network.upside_down)[int(view.turned)] for scale in scales]
 
 
 def _of_pooled(deviation: Tensor, slope: Tensor, usual: Tensor) -> Tensor:
     """Share of each place, (H, W), in what is pooled of a deviation (C, H, W)."""
     channels, area = len(deviation), deviation[0].numel()
     mean = deviation.mean(dim=(1, 2), keepdim=True)
-    sums: Sequence[Tensor] = [deviation]
+    sums = [deviation]
     if len(slope) > channels:
         spread = (deviation - mean).square()
-        sums = [deviation, spread / (spread.mean(dim=(1, 2), keepdim=True) + 1e-12).sqrt()]
+        sums.append(spread / (spread.mean(dim=(1, 2), keepdim=True) + 1e-12).sqrt())
     places = torch.zeros_like(deviation[0])
     for each, weight, level in zip(sums, slope.split(channels), usual.split(channels), strict=True):
         places += torch.einsum("c,chw->hw", weight, each - level.view(-1, 1, 1)) / area

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomem.images.image_set import Chosen, batches
-from anomem.model.features import _passes
+from anomem.model.features import forward_passes
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import repeatable_kernels
 
@@ -183,14 +183,14 @@ def _fixed(values: Tensor) -> nn.Parameter:
 def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
     """What is seen at each place, on the CPU.
 
-    The mean of that of the image and, where it is measured too, of its mirror image, brought back.
+    Where the network looks at the mirror image too, it is the mean of both, brought back.
 
     Args:
         network: In evaluation mode.
         images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
     """
     parts = []
-    for pixels in _passes(network, images):
+    for pixels in forward_passes(network, images):
         maps = _place_maps(network, pixels)
         if network.mirrored:
             mirrored = [each.flip(-1) for each in _place_maps(network, pixels.flip(-1))]

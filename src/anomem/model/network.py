@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,24 @@ from torch import Tensor, nn
 from anomem.config import Config
 from anomem.model.encoder import Encoder
 from anomem.model.memory import HopfieldMemory
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the forward passes that an image takes, and the way back to its places."""
+
+    turned: bool
+    mirrored: bool
+
+    def of(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) as this view has them."""
+        sided = images.flip(3) if self.mirrored else images
+        return sided.rot90(2, dims=(2, 3)) if self.turned else sided
+
+    def undone(self, places: Tensor) -> Tensor:
+        """A map (..., H, W) of this view as it lies on the image."""
+        upright = places.rot90(2, dims=(-2, -1)) if self.turned else places
+        return upright.flip(-1) if self.mirrored else upright
 
 
 class MultiScaleMemory(nn.Module):
@@ -25,8 +44,8 @@ class MultiScaleMemory(nn.Module):
         initialise: See :class:`~anomem.model.encoder.Encoder`.
 
     Attributes:
-        mirrored: An image is measured together with its mirror image.
-        upside_down: An image is measured upside down too.
+        mirrored: An image is seen together with its mirror image.
+        upside_down: An image is seen upside down too.
         with_spread: Of deviations, the standard deviation over places is pooled beside the mean.
     """
 
@@ -64,6 +83,15 @@ class MultiScaleMemory(nn.Module):
         """Feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
         maps: list[Tensor] = self.encoder(images)
         return maps
+
+    @property
+    def views(self) -> list[View]:
+        """The views of an image: upright, its mirror image, and both upside down, as chosen."""
+        return [
+            View(turned, mirrored)
+            for turned in (False, True)[: 1 + self.upside_down]
+            for mirrored in (False, True)[: 1 + self.mirrored]
+        ]
 
     @property
     def pooled_widths(self) -> tuple[int, ...]:

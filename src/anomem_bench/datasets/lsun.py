@@ -40,9 +40,7 @@ def _databases(folders: list[Path]) -> Part:
     try:
         import lmdb
     except ImportError as error:
-        raise ValueError(
-            "*_lmdb needs a package; pip install 'anomem[bench]'."
-        ) from error
+        raise ValueError("*_lmdb needs a package; pip install 'anomem[bench]'.") from error
 
     contents: list[bytes] = []
     names: list[str] = []
