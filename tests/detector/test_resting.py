@@ -124,7 +124,7 @@ def test_the_report_shows_it_unless_the_file_is_another_by_now(
     examined = evaluate(model, *sources, rule="0.05")
 
     def written() -> str:
-        write_report(model, examined, page, title="digits", rule="0.05", places={})
+        write_report(model, examined, page, title="digits", rule="0.05")
         return page.read_text()
 
     html = written()

@@ -12,6 +12,7 @@ from skimage import data
 
 from anomem import AnoMem, load
 from anomem.evaluation.evaluate import MOST_SHOWN, Evaluation, by_folder, evaluate, groups
+from anomem.evaluation.localisation import Localisation
 from anomem.images.combined import choose
 from anomem.images.open import open_images
 from anomem.report.evaluation import write_report
@@ -25,7 +26,7 @@ def fitted(model_folder: Path) -> AnoMem:
 
 
 @pytest.fixture(scope="module")
-def examined(fitted: AnoMem, folders: Folders) -> Evaluation:
+def evaluation(fitted: AnoMem, folders: Folders) -> Evaluation:
     return evaluate(
         fitted,
         open_images(folders["normal"]),
@@ -36,10 +37,11 @@ def examined(fitted: AnoMem, folders: Folders) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def page(fitted: AnoMem, examined: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(fitted: AnoMem, evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "deep" / "report.html"
-    write_report(fitted, examined, file, title="zeros <&>", rule="0.2",
-                 places={"heat maps": {"aupro": 0.5}})  # fmt: skip
+    maps = list(fitted.heat_maps(evaluation.images))
+    localisation = Localisation(maps, {"aupro": 0.5}, mean_map={}, by_kind={})
+    write_report(fitted, evaluation, file, title="zeros <&>", rule="0.2", localisation=localisation)
     return file
 
 
@@ -60,12 +62,12 @@ def confusion(browser: Chrome) -> dict[str, int]:
     return {name: int(browser.find_element(By.ID, name).text.split()[0]) for name in names}
 
 
-def counted(examined: Evaluation, threshold: float) -> dict[str, int]:
-    fp = int((examined.normal > threshold).sum())
-    tp = int((examined.anomalous > threshold).sum())
+def counted(evaluation: Evaluation, threshold: float) -> dict[str, int]:
+    fp = int((evaluation.normal > threshold).sum())
+    tp = int((evaluation.anomalous > threshold).sum())
     return {
-        **{"tn": len(examined.normal) - fp, "fp": fp},
-        **{"fn": len(examined.anomalous) - tp, "tp": tp},
+        **{"tn": len(evaluation.normal) - fp, "fp": fp},
+        **{"fn": len(evaluation.anomalous) - tp, "tp": tp},
     }
 
 
@@ -119,13 +121,13 @@ def test_a_picture_enlarges_by_a_click_and_by_the_keyboard(opened: Chrome) -> No
     assert not opened.find_elements(By.CSS_SELECTOR, "figure:target")
 
 
-def test_the_slider_counts_again(opened: Chrome, examined: Evaluation) -> None:
-    assert confusion(opened) == counted(examined, examined.threshold)
+def test_the_slider_counts_again(opened: Chrome, evaluation: Evaluation) -> None:
+    assert confusion(opened) == counted(evaluation, evaluation.threshold)
     slider = opened.find_element(By.ID, "threshold")
     slider.send_keys(Keys.HOME)
-    assert confusion(opened) == counted(examined, float(examined.score.min()))
+    assert confusion(opened) == counted(evaluation, float(evaluation.score.min()))
     slider.send_keys(Keys.ARROW_RIGHT * 9)
-    assert confusion(opened) == counted(examined, float(np.unique(examined.score)[9]))
+    assert confusion(opened) == counted(evaluation, float(np.unique(evaluation.score)[9]))
     slider.send_keys(Keys.END)
     assert confusion(opened)["fp"] == confusion(opened)["tp"] == 0
 
@@ -154,41 +156,43 @@ def test_research_terms_are_one_click_away(opened: Chrome) -> None:
     assert "auroc" in research.text and "aupro, heat maps 0.500" in research.text
 
 
-def test_a_thousand_images_stay_small(fitted: AnoMem, examined: Evaluation, tmp_path: Path) -> None:
-    times = 1000 // len(examined.score) + 1
-    many = np.tile(np.arange(len(examined.score)), times)
+def test_a_thousand_images_stay_small(
+    fitted: AnoMem, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    times = 1000 // len(evaluation.score) + 1
+    many = np.tile(np.arange(len(evaluation.score)), times)
     grass = np.broadcast_to(data.grass(), (len(many), 512, 512))  # hardly compressible
     large = Evaluation(
         open_images(grass),
-        [examined.names[i] for i in many],
-        examined.label[many],
+        [evaluation.names[i] for i in many],
+        evaluation.label[many],
         np.random.default_rng(0).normal(size=len(many)).astype(np.float32),
         0.0,
         lambda index: None,
-        examined.known,
+        evaluation.known,
     )
-    write_report(fitted, large, tmp_path / "large.html", title="grass", rule="0.05", places={})
+    write_report(fitted, large, tmp_path / "large.html", title="grass", rule="0.05")
     assert len(many) >= 1000 and all(group.total >= MOST_SHOWN for group in groups(large))
     assert (tmp_path / "large.html").stat().st_size < 20 * 2**20
 
 
-def test_folders_are_counted(examined: Evaluation) -> None:
-    good, odd = by_folder(examined)
+def test_folders_are_counted(evaluation: Evaluation) -> None:
+    good, odd = by_folder(evaluation)
     assert (good.folder, good.label, good.images) == ("normal", "normal", 58)
     assert (odd.folder, odd.label) == ("anomalous", "anomalous")
-    assert odd.called == (examined.anomalous > examined.threshold).sum()
+    assert odd.called == (evaluation.anomalous > evaluation.threshold).sum()
 
 
 def test_the_share_that_is_decided_at_is_told(
-    fitted: AnoMem, examined: Evaluation, page: Path, tmp_path: Path
+    fitted: AnoMem, evaluation: Evaluation, page: Path, tmp_path: Path
 ) -> None:
     few = replace(
-        examined,
-        label=examined.label[[0, -1]],
-        score=examined.score[[0, -1]],
-        names=[examined.names[0], examined.names[-1]],
-        images=choose(examined.images, np.array([0, len(examined.names) - 1])),
+        evaluation,
+        label=evaluation.label[[0, -1]],
+        score=evaluation.score[[0, -1]],
+        names=[evaluation.names[0], evaluation.names[-1]],
+        images=choose(evaluation.images, np.array([0, len(evaluation.names) - 1])),
     )
     assert "the least that the held-out normals support" not in page.read_text()
-    write_report(fitted, few, tmp_path / "page.html", title="few", rule="0.01", places={})
+    write_report(fitted, few, tmp_path / "page.html", title="few", rule="0.01")
     assert "<b>0.01</b> at <b>0.05</b>, the least that" in (tmp_path / "page.html").read_text()

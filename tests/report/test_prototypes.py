@@ -9,7 +9,7 @@ from PIL import Image
 from anomem import AnoMem
 from anomem.detector.prototypes import Place, ScaleGallery, gallery
 from anomem.images.open import open_images
-from anomem.report.prototypes import Recalled, patchwork, write_gallery
+from anomem.report.prototypes import Recalled, patchwork, write_prototypes
 
 Folders = dict[str, Path]
 
@@ -20,7 +20,7 @@ def page(model: AnoMem, folders: Folders, tmp_path: Path) -> Path:
     scales = gallery(model.network_, source, model.framing_.shape, nearest=2)
     strange = sorted(folders["anomalous"].iterdir())[0]
     shown = Recalled("a <strange> one", open_images(strange)[0], model.explain(strange))
-    return write_gallery(scales, source, tmp_path / "page", title="zeros", explained=[shown])
+    return write_prototypes(scales, source, tmp_path / "page", title="zeros", explained=[shown])
 
 
 def test_page_shows_every_prototype_and_every_picture_is_there(page: Path) -> None:

@@ -112,7 +112,6 @@ def run_demo(
         report,
         title="Brick, after ten labels",
         rule=str(ALPHA),
-        places={},
         progress=None if progress is None else partial(progress, "report"),
     )
     knn = thumbnail_auroc(images)

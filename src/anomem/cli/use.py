@@ -53,7 +53,7 @@ def score(arguments: Score) -> Result:
         errors = table["error"].to_pylist()
         readable = [n for n, error in zip(source.names, errors, strict=True) if error is None]
         heat = {name: heat[name] for name in readable if name in heat}
-        failed = _write_heat_maps(model, heat, arguments.overlay, progress)
+        failed = _write_heat_maps(model, heat, arguments.overlay, progress) if heat else []
     found = ScoreCounts.of(table)
     tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
@@ -159,7 +159,7 @@ def evaluate(arguments: Evaluate) -> Result:
         refuse_report(arguments.report, arguments.model, images, masks)
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        examined = evaluate(
+        evaluation = evaluate(
             model,
             normals,
             anomalies,
@@ -167,7 +167,7 @@ def evaluate(arguments: Evaluate) -> Result:
             masks=masks,
             progress=progress,
         )
-        normal, anomalous, threshold = examined.normal, examined.anomalous, examined.threshold
+        normal, anomalous, threshold = evaluation.normal, evaluation.anomalous, evaluation.threshold
         result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
         result |= {
             "threshold": threshold,
@@ -176,34 +176,33 @@ def evaluate(arguments: Evaluate) -> Result:
             "normals": len(normal),
             "anomalies": len(anomalous),
         }
-        located, places = None, {}
+        localisation = None
         if masks:
-            heats = model.heat_maps(examined.images, progress=progress)
-            located = localise(heats, len(normal), files, folder, masks)
-            places = {"heat maps": located.all, "mean map": located.mean_map, **located.by_kind}
+            heats = model.heat_maps(evaluation.images, progress=progress)
+            localisation = localise(heats, len(normal), files, folder, masks)
     intervals = detection_intervals(normal, anomalous, threshold)
     ends = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in intervals.items()}
     for name, value in result.items():
         tell(f"{name:<18} {value:.4g}{ends.get(name, '')}")
     tell("in brackets: 95% intervals, as long as no two images show the same part")
-    if str(examined.known):
-        tell(str(examined.known))
-    result |= {"intervals": intervals, "known": examined.known.as_json()}
+    if str(evaluation.known):
+        tell(str(evaluation.known))
+    result |= {"intervals": intervals, "known": evaluation.known.as_json()}
+    places = localisation.by_name if localisation else {}
     for name, metrics in places.items():
         tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
     result |= tell_decision(model, arguments.rule)
-    if located:
+    if places:
         result["places"] = places
     if arguments.report is not None:
         with progress_bars() as progress:
             write_report(
                 model,
-                examined,
+                evaluation,
                 arguments.report,
                 title=str(arguments.model),
                 rule=arguments.rule,
-                places=places,
-                heats=located.maps if located else None,
+                localisation=localisation,
                 progress=partial(progress, "report"),
             )
         result["report"] = str(arguments.report)
@@ -218,7 +217,7 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.detector.prototypes import gallery
     from anomem.images.framing import FrameSource
     from anomem.images.open import open_images
-    from anomem.report.prototypes import Recalled, write_gallery
+    from anomem.report.prototypes import Recalled, write_prototypes
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out)
@@ -231,7 +230,9 @@ def prototypes(arguments: Prototypes) -> Result:
         scales = gallery(
             model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
         )
-    page = write_gallery(scales, frames, arguments.out, title=str(arguments.model), explained=shown)
+    page = write_prototypes(
+        scales, frames, arguments.out, title=str(arguments.model), explained=shown
+    )
     tell(str(page))
     for scale in scales:
         tell(

@@ -42,6 +42,11 @@ class Localisation:
     mean_map: dict[str, float]
     by_kind: dict[str, dict[str, float]]
 
+    @property
+    def by_name(self) -> dict[str, dict[str, float]]:
+        """All metrics, by the name of what they are of."""
+        return {"heat maps": self.all, "mean map": self.mean_map, **self.by_kind}
+
 
 def localise(
     heats: Iterable[Heat],

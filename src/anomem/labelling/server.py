@@ -6,19 +6,17 @@ import secrets
 import socket
 from typing import Any
 
-import numpy as np
 import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import HTMLResponse, JSONResponse
-from PIL import Image
 
 from anomem.images.listing import names_in_common
 from anomem.labelling.rows import Answer
 from anomem.labelling.session import Session
-from anomem.report.heat import overlaid
+from anomem.report.heat import overlaid, resized
 from anomem.report.page import template
-from anomem.report.pictures import coloured_pixels, fitted_into, jpeg, picture
+from anomem.report.pictures import jpeg, within
 from anomem.runtime.printing import printable
 
 _HOST = "127.0.0.1"
@@ -134,9 +132,7 @@ def _routes(session: Session) -> APIRouter:
 
 def _jpeg(session: Session, index: int, *, heat: bool) -> Response:
     """An image, with its heat map over it or without."""
-    pixels = session.images[index]
-    size = fitted_into(picture(pixels).size, _SIDE)
-    shown = coloured_pixels(pixels, size)
+    shown = within(session.images[index], _SIDE)
     if heat:
-        shown = overlaid(shown, np.asarray(Image.fromarray(session.heat_of(index)).resize(size)))
+        shown = overlaid(shown, resized(session.heat_of(index), shown))
     return Response(jpeg(shown), media_type="image/jpeg")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -12,29 +11,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
-from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import measured_digests
 from anomem.detector.prototypes import gallery, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of
 from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups
 from anomem.evaluation.intervals import (
+    Interval,
     detection_intervals,
     escape_bound,
     overkill_interval,
     rate_interval,
 )
+from anomem.evaluation.localisation import Localisation
 from anomem.evaluation.metrics import detection_metrics, overkill
 from anomem.images.combined import choose
 from anomem.images.framing import FrameSource
 from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
-from anomem.report.heat import coloured, overlaid
+from anomem.report.heat import Heat, coloured, overlaid, resized
 from anomem.report.page import template
-from anomem.report.pictures import coloured_pixels, data_uri, fitted_into, picture
+from anomem.report.pictures import data_uri, in_colours, within
 from anomem.report.prototypes import alternative_text, heading, in_words, strip
 from anomem.runtime.files import write_text
 from anomem.runtime.versions import library_versions
@@ -46,8 +45,6 @@ _PROTOTYPES = 12
 _REMEMBERED = 300
 """Normal images among which the places of prototypes are looked for."""
 
-Places = Mapping[str, Mapping[str, float]]
-
 
 def write_report(
     model: AnoMem,
@@ -56,8 +53,7 @@ def write_report(
     *,
     title: str,
     rule: str,
-    places: Places,
-    heats: Sequence[Heat] | None = None,
+    localisation: Localisation | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the page.
@@ -68,11 +64,10 @@ def write_report(
         file: To write, HTML.
         title: Of the page.
         rule: By which the threshold was set.
-        places: Metrics of the heat maps, by what they are of; empty without masks.
-        heats: Heat map of each image, where they are known, at a size no smaller than a picture.
+        localisation: Heat maps of the images, and how well they show the masks; None without masks.
         progress: Called with the images explained and in all.
     """
-    normals, anomalies = len(evaluation.normal), len(evaluation.anomalous)
+    found = groups(evaluation)
     page = template("anomem.report", "evaluation.html").render(
         title=title,
         date=date.today().isoformat(),
@@ -81,122 +76,104 @@ def write_report(
         known=str(evaluation.known),
         whole=evaluation.known.whole,
         promise=model.promise(rule),
-        normals=normals,
-        anomalies=anomalies,
+        normals=len(evaluation.normal),
+        anomalies=len(evaluation.anomalous),
         tiles=_tiles(evaluation),
-        figures=list(_figures(evaluation)),
-        scores=_script_data(evaluation),
+        figures=(
+            (
+                roc_figure(evaluation),
+                "Anomalies found, and the false alarms they cost (ROC curve).",
+            ),
+            (
+                precision_figure(evaluation),
+                "How many of the images called anomalous are so (precision against recall).",
+            ),
+            (histogram_figure(evaluation), "Scores of normal and of anomalous images."),
+        ),
+        scores={
+            "normal": evaluation.normal.tolist(),
+            "anomalous": evaluation.anomalous.tolist(),
+            "threshold": evaluation.threshold,
+        },
         folders=by_folder(evaluation),
-        groups=_shown(model, evaluation, groups(evaluation), heats, progress),
-        research=list(_research(evaluation, places)),
+        groups=found,
+        cards=_cards(model, evaluation, found, localisation, progress),
+        research=_research(evaluation, localisation),
         resting=_resting(model, rule),
         memory=_memory(model, evaluation),
-        made=list(_made(model)),
+        made=_made(model),
     )
     write_text(file, page)
 
 
-def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
-    """The figures at the head of the page, in plain words."""
+def _tiles(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
+    """The figures at the head of the page, in plain words: name, value, what it is of."""
     normal, anomalous = evaluation.normal, evaluation.anomalous
     misses = int((anomalous <= evaluation.threshold).sum())
     alarms = int((normal > evaluation.threshold).sum())
-    return [
-        {
-            "name": "missed anomalies",
-            "value": str(misses),
-            "words": f"of {len(anomalous)} {_range(rate_interval(misses, len(anomalous)))}",
-        },
-        {
-            "name": "false alarms",
-            "value": str(alarms),
-            "words": f"among {len(normal)} normal images "
-            f"{_range(rate_interval(alarms, len(normal)))}",
-        },
-        {
-            "name": "false alarms if none of these anomalies may be missed",
-            "value": f"{overkill(normal, anomalous):.1%}",
-            "words": f"of normal images {_range(overkill_interval(normal, anomalous))}; of further "
-            f"anomalies like these 1 in {len(anomalous) + 1} is expected to be missed, up to "
-            f"{escape_bound(len(anomalous)):.0%} may be",
-        },
-        {
-            "name": "threshold",
-            "value": f"{evaluation.threshold:.2f}",
-            "words": "scores above it are called anomalous",
-        },
-    ]
+
+    def shown(interval: Interval) -> str:
+        return f"[{interval[0]:.1%}, {interval[1]:.1%}]"
+
+    yield (
+        "missed anomalies",
+        str(misses),
+        f"of {len(anomalous)} {shown(rate_interval(misses, len(anomalous)))}",
+    )
+    yield (
+        "false alarms",
+        str(alarms),
+        f"among {len(normal)} normal images {shown(rate_interval(alarms, len(normal)))}",
+    )
+    yield (
+        "false alarms if none of these anomalies may be missed",
+        f"{overkill(normal, anomalous):.1%}",
+        f"of normal images {shown(overkill_interval(normal, anomalous))}; of further anomalies "
+        f"like these 1 in {len(anomalous) + 1} is expected to be missed, up to "
+        f"{escape_bound(len(anomalous)):.0%} may be",
+    )
+    yield "threshold", f"{evaluation.threshold:.2f}", "scores above it are called anomalous"
 
 
-def _range(interval: tuple[float, float]) -> str:
-    return f"[{interval[0]:.1%}, {interval[1]:.1%}]"
-
-
-def _figures(evaluation: Evaluation) -> Iterator[dict[str, str]]:
-    yield {
-        "svg": roc_figure(evaluation),
-        "words": "Anomalies found, and the false alarms they cost (ROC curve).",
-    }
-    yield {
-        "svg": precision_figure(evaluation),
-        "words": "How many of the images called anomalous are so (precision against recall).",
-    }
-    yield {
-        "svg": histogram_figure(evaluation),
-        "words": "Scores of normal and of anomalous images.",
-    }
-
-
-def _research(evaluation: Evaluation, places: Places) -> Iterator[tuple[str, str]]:
+def _research(
+    evaluation: Evaluation, localisation: Localisation | None
+) -> Iterator[tuple[str, str]]:
     """The figures of the literature, with their 95% intervals."""
     asked = evaluation.normal, evaluation.anomalous, evaluation.threshold
     intervals = detection_intervals(*asked)
     for name, value in detection_metrics(*asked).items():
         low, high = intervals[name]
         yield name, f"{value:.3f} [{low:.3f}, {high:.3f}]"
-    for of, metrics in places.items():
+    for of, metrics in localisation.by_name.items() if localisation else ():
         for name, value in metrics.items():
             yield f"{name}, {of}", f"{value:.3f}"
 
 
-def _shown(
+def _cards(
     model: AnoMem,
     evaluation: Evaluation,
     found: list[Group],
-    heats: Sequence[Heat] | None,
+    localisation: Localisation | None,
     progress: Callable[[int, int], None] | None,
-) -> list[dict[str, Any]]:
-    """The groups with the pictures of their images."""
-    shown = [index for group in found for index in group.images]
-    total, done = len(shown), 0
-    if heats is None:
-        ours = model.heat_maps(choose(evaluation.images, np.array(shown, dtype=np.int64)))
+) -> dict[int, dict[str, Any]]:
+    """Each image of the groups with its pictures, as the template shows it, by its index."""
+    indices = [index for group in found for index in group.images]
+    if localisation is None:
+        heats = model.heat_maps(choose(evaluation.images, np.array(indices, dtype=np.int64)))
     else:
-        ours = (heats[index] for index in shown)
-    sections = []
-    for group in found:
-        cards = []
-        for index in group.images:
-            cards.append(_card(evaluation, index, next(ours)))
-            done += 1
-            if progress:
-                progress(done, total)
-        sections.append(
-            {"title": group.title, "words": group.words, "total": group.total, "cards": cards}
-        )
-    return sections
-
-
-def _card(evaluation: Evaluation, index: int, heat: Heat) -> dict[str, Any]:
-    """One image with its pictures, as the template shows it."""
-    name = evaluation.names[index]
-    pictures = _pictures(name, evaluation.images[index], heat, evaluation.mask_of(index))
-    return {
-        "name": name,
-        "label": "anomalous" if evaluation.label[index] else "normal",
-        "score": float(evaluation.score[index]),
-        "pictures": pictures,
-    }
+        heats = (localisation.maps[index] for index in indices)
+    cards = {}
+    for done, (index, heat) in enumerate(zip(indices, heats, strict=True), start=1):
+        name, mask = evaluation.names[index], evaluation.mask_of(index)
+        cards[index] = {
+            "name": name,
+            "label": "anomalous" if evaluation.label[index] else "normal",
+            "score": float(evaluation.score[index]),
+            "pictures": _pictures(name, evaluation.images[index], heat, mask),
+        }
+        if progress:
+            progress(done, len(indices))
+    return cards
 
 
 def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
@@ -210,13 +187,8 @@ def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
         (heat,) = model.heat_maps([pixels])
         pictures = _pictures(resting.name, pixels, heat, None)
     lower = ", ".join(f"{score:.2f}" for score in resting.lower)
-    return {
-        "name": resting.name,
-        "label": "normal",
-        "score": resting.score,
-        "lower": lower,
-        "pictures": pictures,
-    }
+    card = {"name": resting.name, "label": "normal", "score": resting.score, "pictures": pictures}
+    return {**card, "lower": lower}
 
 
 def _held_out_file(model: AnoMem, file: Path) -> npt.NDArray[np.uint8] | None:
@@ -239,37 +211,31 @@ def _pictures(
     name: str, pixels: Any, heat: Heat, mask: npt.NDArray[np.bool_] | None
 ) -> list[dict[str, str]]:
     """An image, its heat map, both together, and its mask if there is one, as the page has them."""
-    size = fitted_into(picture(pixels).size, _SIDE)
-    image = coloured_pixels(pixels, size)
-    small = np.asarray(Image.fromarray(heat).resize(size))
-    pictures = {"image": image, "heat map": coloured(small), "overlay": overlaid(image, small)}
+    image = within(pixels, _SIDE)
+    heat = resized(heat, image)
+    pictures = {"image": image, "heat map": coloured(heat), "overlay": overlaid(image, heat)}
     if mask is not None:
-        pictures["mask"] = coloured_pixels(mask * np.uint8(255), size)
+        pictures["mask"] = in_colours(mask * np.uint8(255), (image.shape[1], image.shape[0]))
     return [
         {"what": what, "alt": f"{what} of {name}", "src": data_uri(shown)}
         for what, shown in pictures.items()
     ]
 
 
-def _memory(model: AnoMem, evaluation: Evaluation) -> list[dict[str, Any]]:
+def _memory(model: AnoMem, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The most used prototypes of each scale, by places of normal images."""
     normals = choose(evaluation.images, np.flatnonzero(evaluation.label == 0)[:_REMEMBERED])
     frames = FrameSource(normals, model.framing_)
-    return [
-        {
-            "title": heading(scale),
-            "words": in_words(scale),
-            "strips": [
-                {
-                    "src": data_uri(strip(scale, number, frames)),
-                    "alt": alternative_text(scale, number),
-                    "words": f"{scale.usage[number]:.1%} of places",
-                }
-                for number in most_used_first(scale)[:_PROTOTYPES]
-            ],
-        }
-        for scale in gallery(model.network_, frames, model.framing_.shape)
-    ]
+    for scale in gallery(model.network_, frames, model.framing_.shape):
+        strips = [
+            {
+                "src": data_uri(strip(scale, number, frames)),
+                "alt": alternative_text(scale, number),
+                "words": f"{scale.usage[number]:.1%} of places",
+            }
+            for number in most_used_first(scale)[:_PROTOTYPES]
+        ]
+        yield {"title": heading(scale), "words": in_words(scale), "strips": strips}
 
 
 def _made(model: AnoMem) -> Iterator[tuple[str, str]]:
@@ -288,14 +254,3 @@ def _flattened(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((f"{name} {inner}", text) for inner, text in _flattened(value))
         else:
             yield name, str(value)
-
-
-def _script_data(evaluation: Evaluation) -> str:
-    """Scores as JSON, for the page to count again at another threshold."""
-    return json.dumps(
-        {
-            "normal": evaluation.normal.tolist(),
-            "anomalous": evaluation.anomalous.tolist(),
-            "threshold": evaluation.threshold,
-        }
-    )

@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
+from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from anomem.report.pictures import Colours
 from anomem.runtime.files import replacing
+
+Heat = npt.NDArray[np.float32]
 
 _HEAT_MAP = "AnoMem heat map"
 """What a picture of ours says of itself, as the PNG text ``Software``."""
-_COLOURS = "inferno"
+_COLOURS = colormaps["inferno"]
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 """Heat is in standard deviations of normals: from their mean to six above it."""
-
 _MOST_COVERED = 0.75
 """Of the image below the hottest place of an overlay."""
 _STRIP = 256
@@ -43,13 +44,11 @@ class Row:
 
     title: str
     image: npt.NDArray[np.uint8]
-    heat: npt.NDArray[np.float32]
+    heat: Heat
     mask: npt.NDArray[np.bool_]
 
 
-def save_heat(
-    heat: npt.NDArray[np.float32], file: Path, image: npt.NDArray[np.uint8] | None = None
-) -> None:
+def save_heat(heat: Heat, file: Path, image: Colours | None = None) -> None:
     """Write a heat map as a PNG of the same size.
 
     Args:
@@ -73,13 +72,12 @@ def is_heat_map(file: Path) -> bool:
         return False
 
 
-def coloured(heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def coloured(heat: Heat) -> Colours:
     """A heat map H x W in colours, H x W x 3."""
-    colours: npt.NDArray[np.uint8] = ScalarMappable(_RANGE, _COLOURS).to_rgba(heat, bytes=True)
-    return colours[..., :3]
+    return np.asarray(_COLOURS(_RANGE(heat), bytes=True))[..., :3]
 
 
-def overlaid(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def overlaid(image: Colours, heat: Heat) -> Colours:
     """A heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
     shown = np.empty_like(image)
     for start in range(0, len(image), _STRIP):
@@ -89,20 +87,23 @@ def overlaid(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt
     return shown
 
 
+def resized(heat: Heat, image: Colours) -> Heat:
+    """A heat map at the size of a picture."""
+    return np.asarray(Image.fromarray(heat).resize((image.shape[1], image.shape[0])))
+
+
 def save_table(rows: Sequence[Row], file: Path, title: str) -> None:
     """Write a picture with a row an image: input, heat map, mask."""
     figure = Figure(figsize=(6.4, 1.55 * len(rows) + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    grid: Any = figure.subplots(len(rows), 3, squeeze=False)
+    grid: Any = figure.subplots(
+        len(rows), 3, squeeze=False, subplot_kw={"xticks": [], "yticks": []}
+    )
     for axes, row in zip(grid, rows, strict=True):
         axes[0].imshow(row.image, cmap="gray", vmin=0, vmax=255)
         shown = axes[1].imshow(row.heat, cmap=_COLOURS, norm=_RANGE)
         axes[2].imshow(row.mask, cmap="gray", vmin=0, vmax=1)
         axes[0].set_ylabel(row.title, rotation=0, ha="right", va="center", fontsize=9)
-        for axis in axes:
-            axis.set_xticks([])
-            axis.set_yticks([])
     for axis, name in zip(grid[0], ("input", "heat map", "mask"), strict=True):
         axis.set_title(name, fontsize=10)
     figure.colorbar(

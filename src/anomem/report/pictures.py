@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[Any]
+Colours = npt.NDArray[np.uint8]
 
 
 def picture(pixels: Pixels) -> Image.Image:
@@ -19,20 +20,25 @@ def picture(pixels: Pixels) -> Image.Image:
     return Image.fromarray(eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight)
 
 
-def in_colours(pixels: Pixels) -> npt.NDArray[np.uint8]:
-    """Pixels as :func:`picture` takes them, H x W x 3 uint8."""
-    return np.asarray(picture(pixels).convert("RGB"))
+def in_colours(pixels: Pixels, size: tuple[int, int] | None = None) -> Colours:
+    """Pixels as :func:`picture` takes them, H x W x 3 uint8; at another width and height if given.
+
+    >>> in_colours(np.zeros((4, 6), np.uint8), (3, 2)).shape
+    (2, 3, 3)
+    """
+    coloured = picture(pixels).convert("RGB")
+    return np.asarray(coloured if size is None else coloured.resize(size))
 
 
-def coloured_pixels(pixels: Pixels, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Pixels as :func:`picture` takes them at another size (width, height), H x W x 3 uint8."""
-    return np.asarray(picture(pixels).convert("RGB").resize(size))
+def within(pixels: Pixels, side: int) -> Colours:
+    """The same with its proportions kept and no side longer than asked, H x W x 3 uint8.
 
-
-def fitted_into(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Width and height with the same proportions and no side longer than asked."""
-    share = min(side / max(size), 1.0)
-    return max(round(size[0] * share), 1), max(round(size[1] * share), 1)
+    >>> within(np.zeros((400, 600), np.uint8), 300).shape
+    (200, 300, 3)
+    """
+    height, width = pixels.shape[:2]
+    share = min(side / max(height, width), 1.0)
+    return in_colours(pixels, (max(round(width * share), 1), max(round(height * share), 1)))
 
 
 def jpeg(pixels: Pixels) -> bytes:

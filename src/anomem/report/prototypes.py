@@ -17,7 +17,7 @@ from anomem.detector.prototypes import ScaleGallery, most_used_first, patch_of
 from anomem.images.framing import cut
 from anomem.images.source import ImageSource
 from anomem.report.page import template
-from anomem.report.pictures import Pixels, coloured_pixels, picture
+from anomem.report.pictures import Colours, Pixels, in_colours, picture
 from anomem.runtime.files import replacing, write_text
 from anomem.runtime.printing import path_as_text
 
@@ -45,7 +45,7 @@ class Recalled:
         return Recalled(str(path), cut(only_image(path)[0], explanation.frame), explanation)
 
 
-def write_gallery(
+def write_prototypes(
     scales: Sequence[ScaleGallery],
     source: ImageSource,
     folder: Path,
@@ -65,74 +65,33 @@ def write_gallery(
     Returns:
         The page.
     """
-    write_table(table_of(scales, source), folder / "prototypes.csv")
+    write_table(_table(scales, source), folder / "prototypes.csv")
+    sections = []
+    for scale in scales:
+        cards = [_card(scale, number, source, folder) for number in most_used_first(scale)]
+        in_use = len(cards) - scale.dead
+        sections.append({"scale": scale, "cards": cards[:in_use], "dead": cards[in_use:]})
+    shown = [
+        {"of": one, "pictures": _recalled(one, scales, source, folder, f"pictures/image-{number}")}
+        for number, one in enumerate(explained)
+    ]
     page = folder / "index.html"
-    write_text(
-        page,
-        template("anomem.report", "prototypes.html").render(
-            title=title,
-            images=len(source),
-            scales=[_section(scale, source, folder) for scale in scales],
-            explained=[
-                _shown(one, scales, source, folder / "pictures" / f"image-{number}")
-                for number, one in enumerate(explained)
-            ],
-        ),
+    text = template("anomem.report", "prototypes.html").render(
+        title=title,
+        images=len(source),
+        sections=sections,
+        explained=shown,
+        heading=heading,
+        in_words=in_words,
     )
+    write_text(page, text)
     return page
 
 
-def table_of(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
-    """Columns scale, prototype, usage, weight, rank, cosine, image, row, column."""
-    rows = [
-        {
-            "scale": scale.name,
-            "prototype": number,
-            "usage": scale.usage[number],
-            "weight": scale.weight[number],
-            "rank": rank + 1,
-            "cosine": scale.cosine[number, rank],
-            "image": path_as_text(source.names[place.image]),
-            "row": place.row,
-            "column": place.column,
-        }
-        for scale in scales
-        for number in most_used_first(scale)
-        for rank, place in enumerate(scale.nearest[number])
-    ]
-    return pa.Table.from_pylist(rows)
-
-
-def _section(scale: ScaleGallery, source: ImageSource, folder: Path) -> dict[str, Any]:
-    """What the template shows of a scale; its pictures are written."""
-    height, width = scale.grid
-    cards = [_card(scale, number, source, folder) for number in most_used_first(scale)]
-    in_use = len(cards) - scale.dead
-    return {
-        "title": f"{heading(scale)}: {height} x {width} places",
-        "words": in_words(scale),
-        "cards": cards[:in_use],
-        "dead": cards[in_use:],
-    }
-
-
-def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
-    file = Path("pictures") / scale.name / f"{number:04}.png"
-    _write(strip(scale, number, source), folder / file)
-    return {
-        "file": file.as_posix(),
-        "alt": alternative_text(scale, number),
-        "number": number,
-        "usage": f"{100 * scale.usage[number]:.2g}%",
-        "width": round(100 * scale.usage[number] / scale.usage.max(), 1),
-        "cosine": f"{scale.cosine[number].max():.2f}",
-    }
-
-
-def strip(scale: ScaleGallery, number: int, source: ImageSource) -> npt.NDArray[np.uint8]:
+def strip(scale: ScaleGallery, number: int, source: ImageSource) -> Colours:
     """The places that a prototype stands for side by side, H x W x 3."""
     patches = [patch_of(source[place.image], place, scale.grid) for place in scale.nearest[number]]
-    return np.concatenate([coloured_pixels(patch, (_SIDE, _SIDE)) for patch in patches], axis=1)
+    return np.concatenate([in_colours(patch, (_SIDE, _SIDE)) for patch in patches], axis=1)
 
 
 def alternative_text(scale: ScaleGallery, number: int) -> str:
@@ -154,29 +113,12 @@ def in_words(scale: ScaleGallery) -> str:
     )
 
 
-def _shown(
-    one: Recalled, scales: Sequence[ScaleGallery], source: ImageSource, folder: Path
-) -> dict[str, Any]:
-    """What the template shows of an image; its pictures are written."""
-    pictures: list[tuple[str, Pixels]] = [("the image", one.image)]
-    for scale in scales:
-        caption = f"as recalled at {scale.name.replace('_', ' ')}"
-        recalled = one.explanation.recalled[scale.name]
-        pictures.append((caption, patchwork(recalled, scale, source, one.image.shape[:2])))
-    shown = []
-    for number, (caption, pixels) in enumerate(pictures):
-        file = folder / f"{number}.png"
-        _write(pixels, file)
-        shown.append({"file": file.relative_to(folder.parents[1]).as_posix(), "caption": caption})
-    return {"title": one.title, "score": one.explanation.score, "pictures": shown}
-
-
 def patchwork(
     recalled: npt.NDArray[np.int64],
     scale: ScaleGallery,
     source: ImageSource,
     size: Sequence[int],
-) -> npt.NDArray[np.uint8]:
+) -> Colours:
     """An image as it should have looked: at each place what is most like the prototype recalled.
 
     Args:
@@ -198,10 +140,58 @@ def patchwork(
         cell = patch_of(source[place.image], place, scale.grid, context=0.0)
         inside = result[rows[row] : rows[row + 1], columns[column] : columns[column + 1]]
         if inside.size:
-            inside[:] = coloured_pixels(cell, (inside.shape[1], inside.shape[0]))
+            inside[:] = in_colours(cell, (inside.shape[1], inside.shape[0]))
     return result
 
 
-def _write(pixels: Pixels, file: Path) -> None:
-    with replacing(file) as part:
+def _table(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
+    rows = [
+        {
+            "scale": scale.name,
+            "prototype": number,
+            "usage": scale.usage[number],
+            "weight": scale.weight[number],
+            "rank": rank + 1,
+            "cosine": scale.cosine[number, rank],
+            "image": path_as_text(source.names[place.image]),
+            "row": place.row,
+            "column": place.column,
+        }
+        for scale in scales
+        for number in most_used_first(scale)
+        for rank, place in enumerate(scale.nearest[number])
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
+    """What the page shows of a prototype; its picture is written."""
+    return {
+        "file": _write(strip(scale, number, source), folder, f"pictures/{scale.name}/{number:04}"),
+        "alt": alternative_text(scale, number),
+        "number": number,
+        "usage": f"{100 * scale.usage[number]:.2g}%",
+        "width": round(100 * scale.usage[number] / scale.usage.max(), 1),
+        "cosine": f"{scale.cosine[number].max():.2f}",
+    }
+
+
+def _recalled(
+    one: Recalled, scales: Sequence[ScaleGallery], source: ImageSource, folder: Path, name: str
+) -> list[tuple[str, str]]:
+    """File and caption of an image and of what each scale recalls; the files are written."""
+    shown = [(_write(one.image, folder, f"{name}/0"), "the image")]
+    for number, scale in enumerate(scales, start=1):
+        recalled = one.explanation.recalled[scale.name]
+        pixels = patchwork(recalled, scale, source, one.image.shape[:2])
+        caption = f"as recalled at {scale.name.replace('_', ' ')}"
+        shown.append((_write(pixels, folder, f"{name}/{number}"), caption))
+    return shown
+
+
+def _write(pixels: Pixels, folder: Path, name: str) -> str:
+    """Write a picture; where it is, seen from the page."""
+    file = f"{name}.png"
+    with replacing(folder / file) as part:
         picture(pixels).save(part, format="png")
+    return file
