@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from equations import Vector, contrast, dot, recollected, spread
 from torch import Tensor, nn
 
 from anomem.config import presets
@@ -20,52 +21,14 @@ from anomem.training.losses import (
     variance_loss,
 )
 
-Vector = list[float]
-
 PAPER = presets.paper()
 BETA, STEPS = PAPER.memory.beta, PAPER.memory.steps
 TAU, LAMBDA_V = PAPER.loss.temperature, PAPER.loss.variance_weight
 
 
-def dot(a: Vector, b: Vector) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def recollected(query: Vector, prototypes: list[Vector]) -> Vector:
-    """HF: xi <- softmax(beta xi X^T) X."""
-    for _ in range(STEPS):
-        likeness = [math.exp(BETA * dot(query, prototype)) for prototype in prototypes]
-        query = [
-            sum(s * p[channel] for s, p in zip(likeness, prototypes, strict=True)) / sum(likeness)
-            for channel in range(len(query))
-        ]
-    return query
-
-
-def contrast(ones: list[Vector], twos: list[Vector]) -> float:
-    """Eq. 2 at one place: the other view is the positive, all of both views but oneself count."""
-    views = ones + twos
-    total = 0.0
-    for anchor in range(len(views)):
-        own = (anchor + len(ones)) % len(views)
-        likeness = {
-            other: dot(views[anchor], views[other])
-            / math.sqrt(dot(views[anchor], views[anchor]) * dot(views[other], views[other]))
-            for other in range(len(views))
-            if other != anchor
-        }
-        every = sum(math.exp(value / TAU) for value in likeness.values())
-        total -= math.log(math.exp(likeness[own] / TAU) / every)
-    return total / len(views)
-
-
-def spread(samples: list[Vector]) -> float:
-    """Eq. 3: minus the standard deviation of each channel, in the mean over channels."""
-    total = 0.0
-    for values in zip(*samples, strict=True):
-        mean = sum(values) / len(values)
-        total -= math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    return total / len(samples[0])
+def recalled(query: Vector, memory: HopfieldMemory) -> Vector:
+    prototypes = memory.prototypes.tolist()
+    return recollected(query, prototypes, beta=BETA, steps=STEPS, unit_norm=False)
 
 
 def memories(*channels: int) -> list[HopfieldMemory]:
@@ -83,7 +46,7 @@ def test_eq_1_only_normals_are_recollected() -> None:
     for row in range(4):
         expected = query[row].tolist()
         if row < 2:
-            expected = recollected(expected, memory.prototypes.tolist())
+            expected = recalled(expected, memory)
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
@@ -91,7 +54,7 @@ def test_eq_2_contrasts_each_with_its_other_view() -> None:
     torch.manual_seed(1)
     ones, twos = torch.randn(2, 5, 3)
     found = contrasted_memory_loss(ones, twos, normals=3, temperature=TAU)
-    assert float(found) == pytest.approx(contrast(ones.tolist(), twos.tolist()), rel=1e-4)
+    assert float(found) == pytest.approx(contrast(ones.tolist(), twos.tolist(), TAU), rel=1e-4)
 
 
 def test_eq_3_is_minus_the_deviation_over_normals() -> None:
@@ -110,15 +73,14 @@ def test_eq_4_divides_the_sum_over_scales_by_the_number_of_all_places() -> None:
     loss.backward()
     total, places = 0.0, 0
     for scale, (one, two) in enumerate(zip(first, second, strict=True)):
-        prototypes = held[scale].prototypes.tolist()
         drawn = touched(one)
         area = one.shape[2] * one.shape[3]
         assert len(drawn) == (area * 3 // 10 if scale == 0 else area)
         places += len(drawn)
         for i, j in drawn:
             z, other = one[:, :, i, j].tolist(), two[:, :, i, j].tolist()
-            normal = [recollected(query, prototypes) for query in z[:3]]
-            value = contrast(normal + z[3:], other) + LAMBDA_V * spread(normal)
+            normal = [recalled(query, held[scale]) for query in z[:3]]
+            value = contrast(normal + z[3:], other, TAU) + LAMBDA_V * spread(normal)
             total += 2**scale * value
     assert places == 6 + 6
     assert float(loss.detach()) == pytest.approx(total / places, rel=1e-4)
@@ -138,8 +100,9 @@ def test_eq_4_at_32_pixels_weighs_19_places_once_beside_16_twice() -> None:
         other = [m.clone() for m in maps]
         other[1 - weighed] = torch.randn(4, 3, 1, 1).expand_as(other[1 - weighed])
         loss = multi_scale_loss(other, other, 0, memories(3, 3), PAPER.loss, torch.Generator())
-        alike = contrast([[1.0] * 3] * 4, [[1.0] * 3] * 4)
-        apart = contrast(*[other[1 - weighed][:, :, 0, 0].tolist()] * 2)
+        alike = contrast([[1.0] * 3] * 4, [[1.0] * 3] * 4, TAU)
+        drawn = other[1 - weighed][:, :, 0, 0].tolist()
+        apart = contrast(drawn, drawn, TAU)
         values = (alike, apart) if weighed == 0 else (apart, alike)
         expected = (19 * 1 * values[0] + 16 * 2 * values[1]) / 35
         assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
@@ -157,9 +120,9 @@ def test_eq_5_and_6_score_what_is_not_recollected() -> None:
     scores = one_class_scores(deviations)
     for image in range(2):
         for scale, z in enumerate(maps):
-            prototypes, squares, places = held[scale].prototypes.tolist(), 0.0, 0
+            squares, places = 0.0, 0
             for place in z[image].flatten(1).T.tolist():
-                back = recollected(place, prototypes)
+                back = recalled(place, held[scale])
                 squares += sum((a - b) ** 2 for a, b in zip(place, back, strict=True))
                 places += 1
             expected = math.sqrt(squares) / math.sqrt(places)

@@ -3,7 +3,7 @@ import torch
 from anomem.model.features import Features
 
 
-def measured(count: int, first: int = 0) -> Features:
+def features(count: int, first: int = 0) -> Features:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
     return Features(scores, scores[:, :1].repeat(1, 5).half(), -scores)
@@ -14,7 +14,7 @@ def rows(of: Features) -> list[float]:
 
 
 def test_chosen_by_index_and_by_mask() -> None:
-    some = measured(4)
+    some = features(4)
     assert rows(some.at(torch.tensor([3, 1]))) == [3, 1]
     assert rows(some.at(torch.tensor([True, False, False, True]))) == [0, 3]
     assert some.at(torch.tensor([2])).pooled.tolist() == [[2.0] * 5]
@@ -22,6 +22,6 @@ def test_chosen_by_index_and_by_mask() -> None:
 
 
 def test_sets_are_joined_in_order() -> None:
-    joined = Features.joined([measured(2), measured(0), measured(3, 7)])
+    joined = Features.joined([features(2), features(0), features(3, 7)])
     assert rows(joined) == [0, 1, 7, 8, 9]
     assert len(joined.pooled) == len(joined.evidence) == 5

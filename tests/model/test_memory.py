@@ -1,7 +1,6 @@
-import math
-
 import pytest
 import torch
+from equations import recollected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -22,29 +21,6 @@ def memory_of(size: int = 7, channels: int = 5, **choices: float) -> HopfieldMem
     return memory
 
 
-def unit(vector: list[float]) -> list[float]:
-    norm = math.sqrt(sum(v * v for v in vector))
-    return [v / norm for v in vector]
-
-
-def retrieve(query: list[float], memory: HopfieldMemory) -> list[float]:
-    """xi <- softmax(beta xi X^T) X, written out."""
-    prototypes: list[list[float]] = memory.prototypes.tolist()
-    if memory.unit_norm:
-        query, prototypes = unit(query), [unit(row) for row in prototypes]
-    for _ in range(memory.steps):
-        logits = [memory.beta * sum(map(float.__mul__, query, row)) for row in prototypes]
-        powers = [math.exp(value - max(logits)) for value in logits]
-        shares = [power / sum(powers) for power in powers]
-        query = [
-            sum(share * row[c] for share, row in zip(shares, prototypes, strict=True))
-            for c in range(len(query))
-        ]
-        if memory.unit_norm:
-            query = unit(query)
-    return query
-
-
 @given(
     unit_norm=st.booleans(),
     steps=st.integers(1, 4),
@@ -58,7 +34,13 @@ def test_recollection_is_the_equation(
 ) -> None:
     memory = memory_of(size, beta=beta, steps=steps, unit_norm=unit_norm)
     query = torch.randn(3, 5, generator=torch.Generator().manual_seed(seed))
-    expected = torch.tensor([retrieve(row, memory) for row in query.tolist()])
+    prototypes = memory.prototypes.tolist()
+    expected = torch.tensor(
+        [
+            recollected(row, prototypes, beta=beta, steps=steps, unit_norm=unit_norm)
+            for row in query.tolist()
+        ]
+    )
     torch.testing.assert_close(memory(query), expected, atol=1e-4, rtol=1e-4)
     deviation = torch.nn.functional.normalize(query, dim=-1) if unit_norm else query
     torch.testing.assert_close(memory.deviation(query), deviation - expected, atol=1e-4, rtol=1e-4)
@@ -100,8 +82,8 @@ def test_only_normals_are_recalled(shape: tuple[int, ...]) -> None:
     memory = memory_of()
     query = torch.randn(shape)
     result = gated_recollection(memory, query, 4)
-    for index, (row, recollected) in enumerate(zip(query, result, strict=True)):
-        torch.testing.assert_close(recollected, memory(row) if index < 4 else row)
+    for index, (row, found) in enumerate(zip(query, result, strict=True)):
+        torch.testing.assert_close(found, memory(row) if index < 4 else row)
 
 
 @pytest.mark.parametrize("normals", [0, 3])

@@ -12,7 +12,7 @@ from anomem.config import (
     ScoreChoices,
 )
 from anomem.model.network import MultiScaleMemory
-from anomem.model.one_class import one_class_scores, place_norms
+from anomem.model.one_class import one_class_scores
 
 
 def network_of(
@@ -51,27 +51,6 @@ def test_one_memory_a_scale() -> None:
     network = network_of(scales=(2, 3, 4))
     sizes = [tuple(memory.prototypes.shape) for memory in network.scale_memories()]
     assert sizes == [(6, 8), (5, 16), (4, 32)]
-
-
-def test_one_class_score_is_the_l2_norm_over_the_root_of_the_places() -> None:
-    deviations = [torch.randn(3, 4, 5, 2), torch.randn(3, 7, 1, 1)]
-    scores = one_class_scores(deviations)
-    assert scores.shape == (3, 2)
-    for b in range(3):
-        for s, deviation in enumerate(deviations):
-            places = deviation.shape[2] * deviation.shape[3]
-            square = sum(float(value) ** 2 for value in deviation[b].flatten())
-            assert float(scores[b, s]) == pytest.approx((square / places) ** 0.5, rel=1e-5)
-
-
-def test_norm_of_every_place() -> None:
-    deviation = torch.randn(2, 4, 3, 5)
-    norms = place_norms(deviation)
-    assert norms.shape == (2, 3, 5)
-    for i in range(3):
-        for j in range(5):
-            expected = sum(float(v) ** 2 for v in deviation[1, :, i, j]) ** 0.5
-            assert float(norms[1, i, j]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("mahalanobis", [True, False])

@@ -4,7 +4,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from anomem.model.one_class import Mahalanobis
+from anomem.model.one_class import Mahalanobis, place_norms
 
 
 def normals(count: int = 200, width: int = 5) -> Tensor:
@@ -53,3 +53,13 @@ def test_half_precision_is_read() -> None:
     torch.testing.assert_close(
         fitted(pooled.half())(pooled.half()), fitted(pooled)(pooled), rtol=0.05, atol=0.05
     )
+
+
+def test_norm_of_every_place() -> None:
+    deviation = torch.randn(2, 4, 3, 5)
+    norms = place_norms(deviation)
+    assert norms.shape == (2, 3, 5)
+    for i in range(3):
+        for j in range(5):
+            expected = sum(float(v) ** 2 for v in deviation[1, :, i, j]) ** 0.5
+            assert float(norms[1, i, j]) == pytest.approx(expected, rel=1e-5)

@@ -42,13 +42,6 @@ def images() -> Features:
     )
 
 
-def test_fusion_is_the_weighted_mean() -> None:
-    scores = torch.randn(5, 3)
-    expected = [(1 * a + 2 * b + 4 * c) / 7 for a, b, c in scores.tolist()]
-    torch.testing.assert_close(fuse(scores, (1.0, 2.0, 4.0)), torch.tensor(expected))
-    torch.testing.assert_close(fuse(scores[:, :1], (3.0,)), scores[:, 0])
-
-
 def test_each_head_sees_its_own_scale_standardised() -> None:
     heads, pooled = detector_of().heads, images().pooled
     distance = heads(pooled)
@@ -63,19 +56,19 @@ def test_each_head_sees_its_own_scale_standardised() -> None:
             torch.testing.assert_close(distance[b, s], expected[0], atol=1e-5, rtol=1e-4)
 
 
-def test_float16_measures_are_read_in_float32() -> None:
+def test_float16_features_are_read_in_float32() -> None:
     heads, pooled = detector_of().heads, images().pooled
     half = pooled.half()
     assert heads(half).dtype == torch.float32
     torch.testing.assert_close(heads(half), heads(half.float()))
 
 
-def terms(detector: Scorer, measured: Features) -> dict[str, list[float]]:
+def terms(detector: Scorer, features: Features) -> dict[str, list[float]]:
     """The three terms of the score, each with full weight."""
-    told = detector.heads(measured.pooled) @ torch.tensor([1 / 3, 2 / 3])
-    evidence = measured.evidence @ torch.tensor([1 / 3, 2 / 3])
+    told = detector.heads(features.pooled) @ torch.tensor([1 / 3, 2 / 3])
+    evidence = features.evidence @ torch.tensor([1 / 3, 2 / 3])
     return {
-        "one-class": detector.one_class(measured).tolist(),
+        "one-class": detector.one_class(features).tolist(),
         "evidence": detector.evident(evidence).tolist(),
         "stage 2": detector.told(told).tolist(),
     }
@@ -96,11 +89,11 @@ def test_every_term_is_in_standard_deviations_of_held_out_normals(
 
 
 def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
-    detector, measured = detector_of(), images()
+    detector, features = detector_of(), images()
     assert detector.mahalanobis is not None
-    for b, distance in enumerate(detector.mahalanobis(measured.pooled).tolist()):
+    for b, distance in enumerate(detector.mahalanobis(features.pooled).tolist()):
         expected = (distance - float(detector.usual.mean)) / float(detector.usual.std)
-        assert float(detector.one_class(measured)[b]) == pytest.approx(expected, abs=1e-4)
+        assert float(detector.one_class(features)[b]) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -119,8 +112,8 @@ def test_held_out_normals_that_are_all_alike_give_finite_scores(count: int) -> N
 
 @pytest.mark.parametrize("prior", [30.0, None])
 def test_without_labels_the_score_is_exactly_the_one_class_score(prior: float | None) -> None:
-    detector, measured = detector_of(prior), images()
-    assert torch.equal(detector(measured), detector.one_class(measured))
+    detector, features = detector_of(prior), images()
+    assert torch.equal(detector(features), detector.one_class(features))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +121,7 @@ def test_without_labels_the_score_is_exactly_the_one_class_score(prior: float | 
 )
 def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
     """Those of stage 1 with the labels that it learnt from, those of stage 2 with the others."""
-    detector, measured = detector_of(), images()
+    detector, features = detector_of(), images()
     detector.labels.fill_(labels)
     detector.learnt.fill_(learnt)
     usual = held_out()
@@ -136,14 +129,14 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
     told = [(d1 + 2 * d2) / 3 for d1, d2 in detector.heads(usual.pooled).tolist()]
     since = labels - learnt
     for b in range(6):
-        d1, d2 = detector.heads(measured.pooled)[b].tolist()
-        e1, e2 = measured.evidence[b].tolist()
+        d1, d2 = detector.heads(features.pooled)[b].tolist()
+        e1, e2 = features.evidence[b].tolist()
         of_stage_1 = ((e1 + 2 * e2) / 3 - statistics.fmean(evidence)) / statistics.stdev(evidence)
         of_stage_2 = ((d1 + 2 * d2) / 3 - statistics.fmean(told)) / statistics.stdev(told)
-        expected = float(detector.one_class(measured)[b])
+        expected = float(detector.one_class(features)[b])
         expected += learnt / (learnt + 30) * of_stage_1
         expected += since / (since + 30) * 2 * math.log1p(math.exp(2 * of_stage_2 - 1))
-        assert float(detector(measured)[b].detach()) == pytest.approx(expected, abs=1e-3)
+        assert float(detector(features)[b].detach()) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("group", [range(20), [0, 0, 1, 1, 1, 2, 3, 3, 4, 4] * 2])
@@ -215,14 +208,14 @@ def test_normals_that_join_are_usual() -> None:
 
 
 def test_without_a_prior_the_heads_alone_are_the_score() -> None:
-    detector, measured = detector_of(None), images()
+    detector, features = detector_of(None), images()
     detector.labels.fill_(3)
-    torch.testing.assert_close(detector(measured), fuse(detector.heads(measured.pooled), LAMBDAS))
+    torch.testing.assert_close(detector(features), fuse(detector.heads(features.pooled), LAMBDAS))
 
 
 def test_state_holds_all_that_the_score_needs() -> None:
-    detector, measured = detector_of(), images()
+    detector, features = detector_of(), images()
     detector.labels.fill_(7)
     copy = Scorer(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
-    assert torch.equal(copy(measured), detector(measured))
+    assert torch.equal(copy(features), detector(features))

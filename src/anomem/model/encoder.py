@@ -36,6 +36,16 @@ class Encoder(nn.Module):
         finer: The model has a feature map before that of the first scale.
         mean: Mean of the image channels, (C, 1, 1), subtracted from every image.
         std: Standard deviation of the image channels, (C, 1, 1).
+
+    Example:
+        >>> choices = EncoderChoices(name="resnet10t", width=8, stem_stride=2, scales=(3, 4))
+        >>> encoder = Encoder(choices)
+        >>> images = torch.rand(2, 3, 32, 48)
+        >>> encoder.normalise_by(images)
+        >>> [tuple(maps.shape) for maps in encoder(images)]
+        [(2, 32, 4, 6), (2, 64, 2, 3)]
+        >>> [tuple(maps.shape) for maps in encoder.every_map(images)]
+        [(2, 16, 8, 12), (2, 32, 4, 6), (2, 64, 2, 3)]
     """
 
     mean: Tensor

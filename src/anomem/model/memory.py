@@ -20,7 +20,17 @@ class HopfieldMemory(nn.Module):
         channels: Length C of a prototype.
         beta: Inverse temperature, above 0; high values recall the nearest prototype alone.
         steps: Repetitions of the retrieval, at least 1.
-        unit_norm: Retrieve on the unit sphere; False is the raw dot product of the paper.
+        unit_norm: Retrieve on the unit sphere (default); False is the raw dot product of the paper.
+
+    Example:
+        >>> memory = HopfieldMemory(16, 8, beta=50.0)
+        >>> near = memory.prototypes[:4] + 0.01  # of four prototypes
+        >>> memory(near).shape
+        torch.Size([4, 8])
+        >>> memory.weights(near).argmax(dim=-1)
+        tensor([0, 1, 2, 3])
+        >>> bool(memory.deviation(near).norm(dim=-1).max() < 0.2)
+        True
     """
 
     def __init__(

@@ -22,6 +22,11 @@ class Heads(nn.Module):
         widths: Length C_s of what is pooled at each scale.
         hidden: Width of the hidden layer (ReLU) of a two-layer MLP, the paper's; None is linear.
 
+    Example:
+        >>> heads = Heads((8, 16), hidden=None)
+        >>> heads(torch.randn(5, 8 + 16)).shape
+        torch.Size([5, 2])
+
     Attributes:
         mean: Mean of the pooled deviations of normals, (sum C_s,), taken off first.
         std: Their standard deviation, by which they are divided.
@@ -136,6 +141,15 @@ class Scorer(nn.Module):
         told: Units of the fused distance of stage 2 (its log-odds).
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
+
+    Example:
+        >>> heads = Heads((8, 16), hidden=None)
+        >>> scorer = Scorer(heads, lambdas=(1.0, 2.0), prior=30.0, mahalanobis=True)
+        >>> held_out = Features(torch.rand(50, 2), torch.randn(50, 24), torch.zeros(50, 2))
+        >>> scorer.fit_normals(torch.randn(200, 24), held_out)
+        >>> odd = Features(torch.rand(1, 2), torch.randn(1, 24) + 5, torch.zeros(1, 2))
+        >>> bool(scorer(odd) > scorer(held_out).max())
+        True
     """
 
     labels: Tensor

@@ -46,6 +46,12 @@ def contrasted_memory_loss(
 
     Returns:
         Scalar, the mean over anchors and places; 0 where there is no anchor.
+
+    Example:
+        >>> view = torch.eye(4)  # four images that have nothing in common
+        >>> loss = contrasted_memory_loss(view, view, normals=4, temperature=0.1)
+        >>> round(float(loss), 4)
+        0.0003
     """
     views = [
         functional.normalize(rows.float(), dim=-1)
@@ -100,6 +106,10 @@ def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
 
     Returns:
         Scalar at most 0; exactly 0 with fewer than two samples.
+
+    Example:
+        >>> variance_loss(torch.tensor([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+        tensor(-1.0000)
     """
     count = ranks.world * len(recollected)
     if count < 2:
@@ -142,6 +152,14 @@ def multi_scale_loss(
 
     Returns:
         Scalar.
+
+    Example:
+        >>> first, second = ([torch.randn(6, 4, 8, 8), torch.randn(6, 8, 4, 4)] for _ in range(2))
+        >>> memories = [HopfieldMemory(16, 4, beta=10.0), HopfieldMemory(8, 8, beta=10.0)]
+        >>> draws = torch.Generator().manual_seed(0)
+        >>> multi_scale_loss(first, second, 5, memories, LossChoices(), draws).backward()
+        >>> [memory.prototypes.grad.shape for memory in memories]
+        [torch.Size([16, 4]), torch.Size([8, 8])]
     """
     total = first[0].new_zeros((), dtype=torch.float32)
     weights = scale_weights(len(first), choices.scale_weights)
@@ -261,6 +279,11 @@ def double_hinge(distance: Tensor, label: Tensor, margin: float) -> Tensor:
 
     Returns:
         Loss of each element, in the shape of ``distance``.
+
+    Example:
+        >>> distance = torch.tensor([0.4, 3.0, 0.4, 3.0])
+        >>> double_hinge(distance, torch.tensor([0, 0, 1, 1]), margin=2.0)
+        tensor([0.0000, 2.5000, 1.6000, 0.0000])
     """
     anomalous = label.view(-1, *[1] * (distance.dim() - 1)).bool()
     pull = functional.relu(distance - 1 / margin)
