@@ -1,4 +1,6 @@
-"""Paths, folders and patterns to a list of files, and files to groups."""
+"""Paths, folders and patterns, here or on object storage, to files; and files to groups."""
+
+from __future__ import annotations
 
 import glob
 import itertools
@@ -8,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, Protocol
 from urllib.parse import unquote_to_bytes
 
 IMAGE_SUFFIXES = (
@@ -35,7 +37,24 @@ _NOT_OURS = frozenset({
 })  # fmt: skip
 """What storage systems keep in folders: thumbnails, recycle bins, snapshots; in lower case."""
 
-File = TypeVar("File", str, Path)
+
+class Storage(Protocol):
+    """Where files lie: on this machine or on object storage.
+
+    Attributes:
+        mend: What to check where there is no such file.
+    """
+
+    mend: str
+
+    def kind(self, path: str) -> Literal["file", "folder"] | None:
+        """What a path is; None where there is nothing."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """The paths that match a pattern."""
+
+    def files(self, folder: str) -> list[str]:
+        """The files below a folder, but for what is left out."""
 
 
 def protocol_of(given: str | Path) -> str | None:
@@ -64,35 +83,51 @@ def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = Fals
     """List the image files that paths stand for.
 
     Args:
-        paths: a folder (searched with its sub-folders for ``IMAGE_SUFFIXES``, sorted; hidden files
+        paths: A folder (searched with its sub-folders for ``IMAGE_SUFFIXES``, sorted; hidden files
             and folders are left out, and those where storage systems keep thumbnails and what
             was deleted), a file (taken whatever its suffix), a pattern with ``*``, ``?`` or ``[``
             (what it matches is taken as if given one by one), or several of those. A literal
             path that exists wins over a pattern, a bracket that is part of a name over one that
             stands for characters, and ``file://`` before it is left out.
-        tables: of a folder without images, list the Parquet files.
+        tables: Of a folder without images, list the Parquet files.
 
     Returns:
-        The files in the order given, each once.
+        The files in the order given; each once, unless all that is given are files.
 
     Raises:
-        ValueError: a path does not exist, a folder has no image, a pattern matches nothing, or no
+        ValueError: A path does not exist, a folder has no image, a pattern matches nothing, or no
             path is given.
 
     Warns:
-        UserWarning: a folder has ``UNREADABLE_SUFFIXES`` too.
+        UserWarning: A folder has ``UNREADABLE_SUFFIXES`` too.
     """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    if not paths:
+    given = [paths] if isinstance(paths, str | Path) else paths
+    if not given:
         raise ValueError("The list of paths is empty; give at least one image or folder.")
-    files: dict[str, Path] = {}
+    for path in map(str, given):
+        if not path or "\0" in path:
+            raise ValueError(f"The path {path!r} is not a path; give an image or a folder.")
+    local = [str(Path(local_path(path)).expanduser()) for path in given]
+    found = list_files(_Disk(), local, tables=tables)
+    if found == local:
+        return [Path(path) for path in found]
+    once: dict[str, Path] = {}
+    for path in found:
+        once.setdefault(os.path.abspath(path), Path(path))
+    return list(once.values())
+
+
+def list_files(storage: Storage, paths: Sequence[str], *, tables: bool) -> list[str]:
+    """List the files that paths of one storage stand for, as :func:`list_images` does."""
     unreadable: set[str] = set()
-    for path in paths:
-        for file in _files(path, tables, unreadable):
-            files.setdefault(os.path.abspath(file), file)
-    tell_unreadable(unreadable)
-    return list(files.values())
+    found = [file for path in paths for file in _files(storage, path, tables, unreadable)]
+    if unreadable:
+        warnings.warn(
+            f"{len(unreadable)} images that cannot be read were left out "
+            f"({_counted(unreadable)}), as {min(unreadable)}; convert them to PNG.",
+            stacklevel=3,
+        )
+    return found
 
 
 def names_in_common(paths: Sequence[str]) -> list[str]:
@@ -143,44 +178,32 @@ def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     return groups
 
 
-def _files(given: str | Path, tables: bool, unreadable: set[str]) -> list[Path]:
-    if not str(given) or "\0" in str(given):
-        raise ValueError(f"The path {str(given)!r} is not a path; give an image or a folder.")
-    path = Path(local_path(given)).expanduser()
-    if os.path.isdir(path):
-        found = sorted(file for file in _walk(path) if not left_out(file.name))
-        return of_folder(found, str(path), unreadable, tables=tables)
-    if os.path.lexists(path):  # a broken link is a bad image, reported when it is read
+def _files(storage: Storage, path: str, tables: bool, unreadable: set[str]) -> list[str]:
+    kind = storage.kind(path)
+    if kind == "file":
         return [path]
-    if not glob.has_magic(str(path)):
-        raise ValueError(f"{path}: there is no such file or folder; check the path.")
-    for pattern in readings(str(path)):
-        matches = [m for m in glob.iglob(pattern, recursive=True) if is_meant(m, pattern)]
-        if matches:
-            # "**" matches folders and the files in them; list_images drops what comes twice.
-            return [file for m in sorted(matches) for file in _files(m, tables, unreadable)]
-    raise ValueError(f"{path}: no file matches this pattern; check the path.")
+    if kind == "folder":
+        files = sorted(storage.files(path), key=lambda file: file.split("/"))
+        return _images_among(files, path, tables, unreadable)
+    if not glob.has_magic(path):
+        raise ValueError(f"{path}: there is no such file or folder; {storage.mend}.")
+    for pattern in _readings(path):
+        # "**" matches folders and the files in them, which then come twice.
+        if matches := [match for match in storage.glob(pattern) if _is_meant(match, pattern)]:
+            listed = (_files(storage, match, tables, unreadable) for match in sorted(matches))
+            return list(dict.fromkeys(itertools.chain.from_iterable(listed)))
+    raise ValueError(f"{path}: no file matches this pattern; {storage.mend}.")
 
 
-def of_folder(
-    found: Sequence[File], folder: str, unreadable: set[str], *, tables: bool
-) -> list[File]:
-    """The images among the files of a folder; without any, its Parquet files if asked for.
-
-    Args:
-        found: The files.
-        folder: Its name.
-        unreadable: Gets the images among them that cannot be read.
-        tables: Parquet files are asked for.
-
-    Raises:
-        ValueError: There are none.
-    """
-    strange = {str(file) for file in found if str(file).lower().endswith(UNREADABLE_SUFFIXES)}
+def _images_among(
+    files: Sequence[str], folder: str, tables: bool, unreadable: set[str]
+) -> list[str]:
+    """The images among the files of a folder; without any, its Parquet files if asked for."""
+    strange = {file for file in files if file.lower().endswith(UNREADABLE_SUFFIXES)}
     for suffixes in (IMAGE_SUFFIXES, TABLE_SUFFIXES)[: 1 + tables]:
-        if files := [file for file in found if str(file).lower().endswith(suffixes)]:
+        if found := [file for file in files if file.lower().endswith(suffixes)]:
             unreadable |= strange
-            return files
+            return found
     if strange:
         raise ValueError(
             f"{folder}: the folder has no image that can be read ({_counted(strange)}); "
@@ -188,16 +211,6 @@ def of_folder(
         )
     known = ", ".join(IMAGE_SUFFIXES)
     raise ValueError(f"{folder}: the folder has no image ({known}); check the path.")
-
-
-def tell_unreadable(files: set[str]) -> None:
-    """Warn of images in folders that were left out, as the decoder does not read them."""
-    if files:
-        warnings.warn(
-            f"{len(files)} images that cannot be read were left out ({_counted(files)}), as "
-            f"{min(files)}; convert them to PNG.",
-            stacklevel=3,
-        )
 
 
 def _counted(files: set[str]) -> str:
@@ -213,34 +226,51 @@ def left_out(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _NOT_OURS
 
 
-def readings(pattern: str) -> Iterator[str]:
+def _readings(pattern: str) -> Iterator[str]:
     """What a pattern may mean: brackets are first taken as they stand, part by part."""
-    parts = pattern.replace(os.sep, "/").split("/")
-    either = [[part.replace("[", "[[]"), part] if "[" in part else [part] for part in parts]
+    either = [
+        [part.replace("[", "[[]"), part] if "[" in part else [part] for part in pattern.split("/")
+    ]
     return ("/".join(reading) for reading in itertools.product(*either))
 
 
-def is_meant(match: str, pattern: str) -> bool:
+def _is_meant(match: str, pattern: str) -> bool:
     """Whether a path that matches a pattern has no part that is left out but where it is named."""
     named = pattern.split("/")
     dotted = any(part.startswith(".") for part in named)
     return not any(
         left_out(part) and part not in named and not (dotted and part.startswith("."))
-        for part in match.replace(os.sep, "/").split("/")
+        for part in match.split("/")
     )
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files under a folder, through links to folders, each folder once."""
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in sorted(folders) if not left_out(name)]
-        yield from (Path(root, name) for name in names)
+class _Disk:
+    """Files of this machine."""
+
+    mend = "check the path"
+
+    def kind(self, path: str) -> Literal["file", "folder"] | None:
+        if os.path.isdir(path):
+            return "folder"
+        # A broken link is a bad image, told when it is read.
+        return "file" if os.path.lexists(path) else None
+
+    def glob(self, pattern: str) -> list[str]:
+        return glob.glob(pattern, recursive=True)
+
+    def files(self, folder: str) -> list[str]:
+        """Through links to folders, each folder once, which fsspec's search does not promise."""
+        found: list[str] = []
+        seen = set()
+        for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = [name for name in sorted(folders) if not left_out(name)]
+            found += [os.path.join(root, name) for name in names if not left_out(name)]
+        return found
 
 
 def _refuse(error: OSError) -> None:

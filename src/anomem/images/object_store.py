@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 from fsspec.core import url_to_fs
@@ -15,14 +15,7 @@ from fsspec.spec import AbstractFileSystem
 
 from anomem.images.decode import decode_bytes
 from anomem.images.errors import AGAIN, ImageError
-from anomem.images.listing import (
-    is_meant,
-    left_out,
-    of_folder,
-    protocol_of,
-    readings,
-    tell_unreadable,
-)
+from anomem.images.listing import left_out, list_files, protocol_of
 from anomem.images.source import StoredSource
 from anomem.runtime.untrusted import one_line
 
@@ -47,7 +40,7 @@ def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def list_urls(urls: Sequence[str]) -> list[str]:
-    """List the files that URLs stand for.
+    """List the files that URLs of one storage stand for.
 
     Args:
         urls: Each a folder (searched with its sub-folders for images, or, where it has none, for
@@ -63,60 +56,54 @@ def list_urls(urls: Sequence[str]) -> list[str]:
     Warns:
         UserWarning: As there.
     """
-    unreadable: set[str] = set()
-    found = [_files(url, unreadable) for url in urls]
-    tell_unreadable(unreadable)
-    listed = [file for files in found for file in files]
-    return listed if listed == [_itself(url) for url in urls] else list(dict.fromkeys(listed))
+    opened = [storage_of(url) for url in urls]
+    storage = _Remote(opened[0][0])
+    wanted = storage.urls(path for _, path in opened)
+    found = list_files(storage, wanted, tables=True)
+    return found if found == wanted else list(dict.fromkeys(found))
 
 
-def _itself(url: str) -> str:
-    storage, path = storage_of(url)
-    return str(storage.unstrip_protocol(path))
+class _Remote:
+    """Files of one storage, by URL."""
+
+    mend = "check the URL"
+
+    def __init__(self, filesystem: AbstractFileSystem) -> None:
+        self._filesystem = filesystem
+        filesystem.invalidate_cache()  # or what was uploaded since the last listing is not seen
+
+    def urls(self, paths: Iterable[str]) -> list[str]:
+        return [str(self._filesystem.unstrip_protocol(path)) for path in paths]
+
+    def kind(self, path: str) -> Literal["file", "folder"] | None:
+        with suppress(FileNotFoundError), _telling(path):
+            folder = self._filesystem.info(path)["type"] == "directory"
+            return "folder" if folder else "file"
+        return None
+
+    def glob(self, pattern: str) -> list[str]:
+        with suppress(FileNotFoundError), _telling(pattern):
+            return self.urls(self._filesystem.glob(pattern))
+        return []
+
+    def files(self, folder: str) -> list[str]:
+        with _telling(folder):
+            found = self.urls(self._filesystem.find(folder))
+        inside = len(folder.rstrip("/")) + 1
+        return [url for url in found if not any(map(left_out, url[inside:].split("/")))]
 
 
-def _files(url: str, unreadable: set[str]) -> list[str]:
-    storage, path = storage_of(url)
-    storage.invalidate_cache()  # or what was uploaded since the last listing is not seen
+@contextmanager
+def _telling(url: str) -> Iterator[None]:
+    """Tell in one sentence what a storage refuses."""
     try:
-        found = _matches(storage, path)
-        files = [
-            file
-            for name, entry in found.items()
-            for file in (
-                _folder(storage, name, unreadable) if entry["type"] == "directory" else [name]
-            )
-        ]
-    except FileNotFoundError as error:
-        raise ValueError(f"{url}: there is no such file or folder; check the URL.") from error
-    except ValueError:
+        yield
+    except FileNotFoundError:
         raise
     except Exception as error:  # each storage has its own
         raise ValueError(
             f"{url} cannot be listed ({one_line(error)}); check the URL and the credentials."
         ) from error
-    return [str(storage.unstrip_protocol(file)) for file in files]
-
-
-def _matches(storage: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
-    try:  # a literal path wins over a pattern
-        return {path: storage.info(path)}
-    except FileNotFoundError:
-        if not any(sign in path for sign in "*?["):
-            raise
-    for pattern in readings(path):
-        found = storage.glob(pattern, detail=True)
-        if matches := {name: found[name] for name in found if is_meant(name, pattern)}:
-            return matches
-    raise ValueError(f"{path}: no file matches this pattern; check the URL.")
-
-
-def _folder(storage: AbstractFileSystem, folder: str, unreadable: set[str]) -> list[str]:
-    inside = len(folder.rstrip("/")) + 1
-    found = [
-        file for file in storage.find(folder) if not any(map(left_out, file[inside:].split("/")))
-    ]
-    return of_folder(sorted(found), folder, unreadable, tables=True)
 
 
 def version_of(entry: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from anomem.images.arrays import ArraySource, DatasetSource, ListSource
-from anomem.images.listing import TABLE_SUFFIXES, list_images, local_path, protocol_of
+from anomem.images.listing import TABLE_SUFFIXES, list_images, protocol_of
 from anomem.images.local import FileSource
 from anomem.images.source import ImageSource, StoredSource
 
@@ -97,15 +97,7 @@ def _open_list(x: Sequence[Any]) -> ImageSource:
 
 def _open_files(paths: Sequence[str]) -> StoredSource:
     files = list_images(paths, tables=True)
-    if tables := _open_tables(files):
-        return tables
-    # Each file comes once where folders and patterns overlap; files given one by one are items.
-    given = [Path(local_path(path)).expanduser() for path in paths]
-    return FileSource(given if all(map(_is_one_file, given)) else files)
-
-
-def _is_one_file(path: Path) -> bool:
-    return os.path.lexists(path) and not os.path.isdir(path)
+    return _open_tables(files) or FileSource(files)
 
 
 def _open_urls(given: Sequence[str]) -> StoredSource:
@@ -125,7 +117,7 @@ def _open_tables(files: Sequence[str | Path]) -> StoredSource | None:
         raise ValueError(f"{images[0]} is not a Parquet file but others are; give one kind.")
     from anomem.images.parquet import ParquetSource
 
-    return ParquetSource.of(names)
+    return ParquetSource.of(list(dict.fromkeys(names)))
 
 
 def _kind(item: object) -> str | None:
