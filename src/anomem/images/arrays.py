@@ -1,4 +1,4 @@
-"""What a list, a Dataset or an array holds, as an image; and what is wrong with it."""
+"""Arrays, lists and Datasets of images in memory, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -96,7 +96,6 @@ class ArraySource(ImageSource):
     """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        """Check the array, N x H x W x 3, N x H x W x 1 or N x H x W."""
         if problem := dtype_problem(array.dtype):
             raise TypeError(f"The array {problem[0]}; {problem[1]}.")
         if problem := shape_problem(array.shape):
@@ -106,22 +105,18 @@ class ArraySource(ImageSource):
         self.names = _numbered(len(array))
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """One image, a view into the array."""
-        image: npt.NDArray[Any] = self.array[index]
-        return image
+        return self.array[index]
 
 
 class ListSource(ImageSource):
     """A list of Pillow images, or of arrays of differing sizes."""
 
     def __init__(self, images: Sequence[Image.Image | npt.NDArray[Any]]) -> None:
-        """Keep the images; they are checked when asked for."""
         self._images = images
         self._lock = Lock()
         self.names = _numbered(len(images))
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Convert one image."""
         with self._lock:  # Pillow may still have to load it from its file
             return to_array(self._images[index], self.names[index])
 
@@ -130,7 +125,6 @@ class DatasetSource(ImageSource):
     """A map-style torch Dataset whose items are an image or a tuple that begins with one."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
-        """Keep the data set; its items are checked when asked for."""
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise TypeError(
                 f"{type(dataset).__name__} has no length or no items by number; "
@@ -144,7 +138,6 @@ class DatasetSource(ImageSource):
         self.names = _numbered(length)
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Get one item and convert its image."""
         name = self.names[index]
         try:
             with self._lock:  # a Dataset promises no thread safety

@@ -1,7 +1,8 @@
-"""Several sources as one, some images of a source, and the labels that go with images."""
+"""Several sources as one, and some images of a source."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +13,14 @@ from anomem.images.arrays import ArraySource
 from anomem.images.source import ImageSource
 
 
-class JoinedSource(ImageSource):
-    """The images of several sources, one source after the other."""
+class _Combined(ImageSource):
+    """Images of other sources, read as they are there."""
 
-    def __init__(self, sources: Sequence[ImageSource]) -> None:
-        """Keep the sources; nothing is read yet."""
-        self._sources = list(sources)
-        self._starts = np.cumsum([0, *(len(source) for source in sources)])
-        self.names = [name for source in sources for name in source.names]
+    @abstractmethod
+    def _place(self, index: int) -> tuple[ImageSource, int]:
+        """The source of an image, and its index there."""
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Read one image."""
         source, place = self._place(index)
         return source[place]
 
@@ -31,31 +29,35 @@ class JoinedSource(ImageSource):
         source, place = self._place(index)
         return source.reduced(place, least)
 
+    def encoded(self, index: int) -> bytes | None:
+        """As of its source."""
+        source, place = self._place(index)
+        return source.encoded(place)
+
+
+class JoinedSource(_Combined):
+    """The images of several sources, one source after the other."""
+
+    def __init__(self, sources: Sequence[ImageSource]) -> None:
+        self._sources = list(sources)
+        self._starts = np.cumsum([0, *(len(source) for source in sources)])
+        self.names = [name for source in sources for name in source.names]
+
     def _place(self, index: int) -> tuple[ImageSource, int]:
         place = range(len(self))[index]
         which = int(np.searchsorted(self._starts, place, side="right")) - 1
         return self._sources[which], place - int(self._starts[which])
 
 
-class ChosenSource(ImageSource):
-    """Some images of a source."""
+class ChosenSource(_Combined):
+    """Some images of a source, by their indices."""
 
     def __init__(self, source: ImageSource, indices: npt.NDArray[np.int64]) -> None:
-        """Keep the source and the indices; nothing is read yet."""
         self._source, self._indices = source, indices
         self.names = [source.names[index] for index in indices]
 
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Read one image."""
-        return self._source[int(self._indices[index])]
-
-    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """As of the source."""
-        return self._source.reduced(int(self._indices[index]), least)
-
-    def encoded(self, index: int) -> bytes | None:
-        """As of the source."""
-        return self._source.encoded(int(self._indices[index]))
+    def _place(self, index: int) -> tuple[ImageSource, int]:
+        return self._source, int(self._indices[index])
 
 
 def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:

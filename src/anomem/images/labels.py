@@ -15,24 +15,18 @@ from anomem.images.source import ImageSource, StoredSource
 def refuse_shared(
     one: ImageSource, other: ImageSource, kinds: tuple[str, str] = ("normals", "anomalies")
 ) -> None:
-    """See that no stored image is of two kinds that exclude one another.
-
-    Args:
-        one: Images of the first kind.
-        other: Of the second.
-        kinds: What they are called.
+    """Refuse a stored image that is among two kinds which exclude one another.
 
     Raises:
         ValueError: One is.
     """
     if not (isinstance(one, StoredSource) and isinstance(other, StoredSource)):
         return
-    places = {_place(name) for name in other.names}
-    for name in one.names:
-        if _place(name) in places:
-            raise ValueError(
-                f"{name} is among the {kinds[0]} and among the {kinds[1]}; keep the folders apart."
-            )
+    places = set(map(_place, other.names))
+    if shared := next((name for name in one.names if _place(name) in places), None):
+        raise ValueError(
+            f"{shared} is among the {kinds[0]} and among the {kinds[1]}; keep the folders apart."
+        )
 
 
 def _place(name: str) -> str:
@@ -56,15 +50,12 @@ def with_anomalies(
 def check_labels(
     y: npt.ArrayLike | None, count: int, allowed: tuple[int, ...] = (0, 1)
 ) -> npt.NDArray[np.int64]:
-    """Labels of so many images, as integers.
+    """Labels of so many images, as integers (count,).
 
     Args:
         y: 0 normal, 1 anomalous; None means all are normal.
         count: Number of images.
         allowed: The labels that may occur.
-
-    Returns:
-        (count,) int64.
 
     Raises:
         ValueError: Their number or a value is wrong.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,13 @@ from anomem.images.source import StoredSource
 
 
 class FileSource(StoredSource):
-    """Image files."""
+    """Image files, opened when they are asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Keep the paths; the files are opened when asked for."""
         self._paths = list(paths)
         self.names = [str(path) for path in paths]
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Decode one file."""
         return decode(self._paths[index])
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
@@ -39,12 +38,13 @@ class FileSource(StoredSource):
 
     def versions(self) -> list[str]:
         """Size and time of each file."""
-        return [_version(path) for path in self._paths]
+        return [version_of_file(path) for path in self.names]
 
 
-def _version(path: Path) -> str:
+def version_of_file(path: str) -> str:
+    """Size and time of a file; "" where it cannot be told."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except (OSError, ValueError):
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"

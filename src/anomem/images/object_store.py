@@ -9,14 +9,12 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Literal
 
-import numpy.typing as npt
 from fsspec.core import url_to_fs
 from fsspec.spec import AbstractFileSystem
 
-from anomem.images.decode import decode_bytes
 from anomem.images.errors import AGAIN, ImageError
 from anomem.images.listing import left_out, list_files, protocol_of
-from anomem.images.source import StoredSource
+from anomem.images.source import EncodedSource, StoredSource
 from anomem.runtime.untrusted import one_line
 
 _CHANGING = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -116,11 +114,13 @@ BLOCK = 16
 """Images fetched at a time: enough to hide that each fetch waits, few enough to be kept."""
 
 
-class BlockSource(StoredSource):
-    """Encoded images, the last four blocks kept: threads that read in order fetch each once."""
+class BlockSource(EncodedSource, StoredSource):
+    """Stored images fetched a block of neighbours at a time; threads that read in order share it.
+
+    The last four blocks are kept.
+    """
 
     def __init__(self) -> None:
-        """Keep no block yet."""
         self._lock = Lock()
         self._kept: deque[tuple[object, Sequence[bytes | ImageError]]] = deque(maxlen=4)
 
@@ -131,14 +131,6 @@ class BlockSource(StoredSource):
     @abstractmethod
     def _fetch(self, key: Any) -> Sequence[bytes | ImageError]:
         """A block; called by one thread at a time."""
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Decode one image."""
-        return decode_bytes(self.encoded(index), self.names[index])
-
-    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """Decode one image, a JPEG at a reduced size."""
-        return decode_bytes(self.encoded(index), self.names[index], least)
 
     def encoded(self, index: int) -> bytes:
         """What the file of one image would hold.

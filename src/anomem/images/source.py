@@ -21,7 +21,6 @@ class ImageSource(ABC):
     names: Sequence[str]
 
     def __len__(self) -> int:
-        """The number of images N."""
         return len(self.names)
 
     @abstractmethod
@@ -32,8 +31,8 @@ class ImageSource(ABC):
             H x W x 1 or H x W x 3, uint8 or uint16.
 
         Raises:
-            ImageError: the image cannot be read.
-            IndexError: there is no such image.
+            ImageError: The image cannot be read.
+            IndexError: There is no such image.
         """
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
@@ -43,6 +42,33 @@ class ImageSource(ABC):
     def encoded(self, index: int) -> bytes | None:
         """One image as its file holds it; None where there is no file."""
         return None
+
+
+class EncodedSource(ImageSource):
+    """Images of which each is had as its file holds it, and decoded from there."""
+
+    @abstractmethod
+    def encoded(self, index: int) -> bytes:
+        """One image as its file holds it; nothing where it is missing."""
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return decode_bytes(self.encoded(index), self.names[index])
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """One image, a JPEG at a reduced size."""
+        return decode_bytes(self.encoded(index), self.names[index], least)
+
+
+class BytesSource(EncodedSource):
+    """Encoded images in memory, such as the cells of a table; None is one that is missing."""
+
+    def __init__(self, contents: Sequence[bytes | None], names: Sequence[str]) -> None:
+        self._contents = list(contents)
+        self.names = list(names)
+
+    def encoded(self, index: int) -> bytes:
+        """What the file of one image would hold."""
+        return self._contents[index] or b""
 
 
 class StoredSource(ImageSource):
@@ -60,24 +86,3 @@ class StoredSource(ImageSource):
         """All indices in order, in ranges of at most ``size`` that are best read together."""
         count = len(self)
         return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-class EncodedSource(ImageSource):
-    """Encoded images in memory, such as the cells of a table."""
-
-    def __init__(self, contents: Sequence[bytes | None], names: Sequence[str]) -> None:
-        """Keep what N files would hold; None is an image that is missing."""
-        self._contents = list(contents)
-        self.names = list(names)
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Decode one image."""
-        return decode_bytes(self._contents[index] or b"", self.names[index])
-
-    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """Decode one image, a JPEG at a reduced size."""
-        return decode_bytes(self._contents[index] or b"", self.names[index], least)
-
-    def encoded(self, index: int) -> bytes | None:
-        """What the file of one image would hold."""
-        return self._contents[index]

@@ -15,7 +15,7 @@ from torch import Tensor
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
 from anomem.images.prepare import read
-from anomem.images.source import EncodedSource, ImageSource, StoredSource
+from anomem.images.source import BytesSource, ImageSource, StoredSource
 
 _RUN = 1000
 """Images read one after the other."""
@@ -155,7 +155,7 @@ class Stream:
 
     def _frames(self, stored: Sequence[Stored]) -> Tensor:
         names = [each["name"] for each in stored]
-        source = EncodedSource([each["image"] for each in stored], names)
+        source = BytesSource([each["image"] for each in stored], names)
         found = read(source, range(len(names)), self.framing)
         for index, why in found.errors.items():
             self.errors[names[index]] = stored[index]["why"] or str(why)

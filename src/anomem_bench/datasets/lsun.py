@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from anomem.images.listing import list_images
-from anomem.images.source import EncodedSource
+from anomem.images.source import BytesSource
 from anomem_bench.datasets.parquet import is_parquet, parquet
 from anomem_bench.datasets.parts import Part, Parts, part_of_files
 
@@ -58,4 +58,4 @@ def _databases(folders: list[Path]) -> Part:
         contents += [value for _, value in rows]
         label += [place] * len(rows)
     classes = tuple(f.name.removesuffix("_lmdb").removesuffix("_val") for f in folders)
-    return Part(EncodedSource(contents, names), np.array(label, np.int64), classes)
+    return Part(BytesSource(contents, names), np.array(label, np.int64), classes)

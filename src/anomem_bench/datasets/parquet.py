@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from anomem.images.source import EncodedSource
+from anomem.images.source import BytesSource
 from anomem_bench.datasets.parts import Part, Parts
 
 
@@ -58,7 +58,7 @@ def _part(file: Path, table: pa.Table, classes: Sequence[str]) -> Part:
     contents = pyarrow.compute.struct_field(table["image"], "bytes").to_pylist()
     label = _labels(file, table, classes)
     rows = [f"{file}, row {row}" for row in range(len(contents))]
-    return Part(EncodedSource(contents, rows), label, tuple(classes))
+    return Part(BytesSource(contents, rows), label, tuple(classes))
 
 
 def _classes(tables: Sequence[pa.Table]) -> list[str]:

@@ -10,7 +10,7 @@ from anomem.images.arrays import ArraySource
 from anomem.images.combined import choose
 from anomem.images.local import FileSource
 from anomem.images.resize import ImageShape
-from anomem.images.source import EncodedSource
+from anomem.images.source import BytesSource
 from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
 
 CAT = data.chelsea()[:64, :64]
@@ -35,7 +35,7 @@ def test_images_get_the_tables_of_another_file(quality: int, sampling: str, tmp_
 
 
 def test_images_are_brought_to_the_size_first() -> None:
-    found = jpeg_of(EncodedSource([jpeg(50)], ["a"]))
+    found = jpeg_of(BytesSource([jpeg(50)], ["a"]))
     assert found is not None
     assert ReencodedSource(ArraySource(CAT[None]), found, ImageShape(3, 32, 32))[0].shape == (
         32, 32, 3,
