@@ -123,7 +123,7 @@ def test_a_score_that_is_not_finite_is_an_error_of_its_row(
     model: AnoMem, folders: dict[str, Path]
 ) -> None:
     source = open_images(sorted(folders["anomalous"].iterdir())[:3])
-    model.scorer_.usual.mean.fill_(torch.nan)
+    model.scorer_.one_class_units.mean.fill_(torch.nan)
     table = score_table(model, source, rule="0.5")
     assert table["score"].null_count == table["prediction"].null_count == 3
     assert table["scale_1"].null_count == 3

@@ -185,8 +185,10 @@ def test_every_term_of_a_score_is_in_deviations_of_held_out_normals(name: str) -
     with torch.inference_mode():
         terms = {
             "one-class": detector.one_class(held_out),
-            "evidence": detector.evident(fuse(held_out.evidence, detector.lambdas)),
-            "stage 2": detector.told(fuse(detector.heads(held_out.pooled), detector.lambdas)),
+            "evidence": detector.evidence_units(fuse(held_out.evidence, detector.lambdas)),
+            "stage 2": detector.stage2_units(
+                fuse(detector.heads(held_out.pooled), detector.lambdas)
+            ),
         }
     if len(model.network_.kind_heads) == 0:
         assert (terms.pop("evidence") == 0).all()

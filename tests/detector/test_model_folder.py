@@ -140,7 +140,8 @@ def test_number_that_is_not_finite(copied: Path, part: str, number: float) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["scorer.usual.std", "scorer.evident.std", "scorer.told.std", "network.encoder.std",
+    ["scorer.one_class_units.std", "scorer.evidence_units.std",
+     "scorer.stage2_units.std", "network.encoder.std",
      "heat0.width"],
 )  # fmt: skip
 @pytest.mark.parametrize("number", [0.0, -1.0])
@@ -154,9 +155,9 @@ def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> N
 
 def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
-    model.scorer_.usual.mean.fill_(torch.nan)
+    model.scorer_.one_class_units.mean.fill_(torch.nan)
     with pytest.raises(
-        ValueError, match=r"'scorer\.usual\.mean' holds numbers that are not finite"
+        ValueError, match=r"'scorer\.one_class_units\.mean' holds numbers that are not finite"
     ):
         model.save(tmp_path / "model")
     load(tmp_path / "model", device="cpu")

@@ -56,14 +56,14 @@ def assert_rest_is_that_of_no_deviation(
 
 
 def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digits) -> None:
-    zero = -float(fitted.scorer_.usual.mean / fitted.scorer_.usual.std)
+    zero = -float(fitted.scorer_.one_class_units.mean / fitted.scorer_.one_class_units.std)
     for images in (digits["anomalous"][:4], digits["normal"][:4]):
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
 
 def test_places_have_all_of_a_deviation_norm(model: AnoMem, digits: Digits) -> None:
     assert model.scorer_.mahalanobis is None
-    zero = -float(model.scorer_.usual.mean / model.scorer_.usual.std)
+    zero = -float(model.scorer_.one_class_units.mean / model.scorer_.one_class_units.std)
     assert_rest_is_that_of_no_deviation(model, digits["anomalous"][:4], zero)
     for places in of(model, digits["anomalous"][0]).maps:
         assert (places >= 0).all()
@@ -75,8 +75,8 @@ def test_places_have_all_of_the_evidence_of_stage_1(fitted: AnoMem, digits: Digi
     one_class = copy.deepcopy(told)
     one_class.scorer_.labels.zero_()
     detector = told.scorer_
-    zero = -float(detector.usual.mean / detector.usual.std)
-    zero -= 30 / (30 + 30) * float(detector.evident.mean / detector.evident.std)
+    zero = -float(detector.one_class_units.mean / detector.one_class_units.std)
+    zero -= 30 / (30 + 30) * float(detector.evidence_units.mean / detector.evidence_units.std)
     image = digits["anomalous"][40]
     assert abs(total(of(told, image)) - total(of(one_class, image))) > 0.1
     assert_rest_is_that_of_no_deviation(told, digits["anomalous"][40:44], zero)

@@ -69,8 +69,8 @@ def terms(detector: Scorer, features: Features) -> dict[str, list[float]]:
     evidence = features.evidence @ torch.tensor([1 / 3, 2 / 3])
     return {
         "one-class": detector.one_class(features).tolist(),
-        "evidence": detector.evident(evidence).tolist(),
-        "stage 2": detector.told(told).tolist(),
+        "evidence": detector.evidence_units(evidence).tolist(),
+        "stage 2": detector.stage2_units(told).tolist(),
     }
 
 
@@ -92,7 +92,9 @@ def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
     detector, features = detector_of(), images()
     assert detector.mahalanobis is not None
     for b, distance in enumerate(detector.mahalanobis(features.pooled).tolist()):
-        expected = (distance - float(detector.usual.mean)) / float(detector.usual.std)
+        expected = (distance - float(detector.one_class_units.mean)) / float(
+            detector.one_class_units.std
+        )
         assert float(detector.one_class(features)[b]) == pytest.approx(expected, abs=1e-4)
 
 
@@ -150,12 +152,16 @@ def test_held_out_normals_score_as_if_they_were_new(group: Sequence[int]) -> Non
         others = usual.at(torch.tensor([other != group[b] for other in group]))
         again = copy.deepcopy(detector)
         assert again.mahalanobis is not None
-        again.usual.fit(again.mahalanobis(others.pooled))
-        again.evident.fit(fuse(others.evidence, LAMBDAS))
+        again.one_class_units.fit(again.mahalanobis(others.pooled))
+        again.evidence_units.fit(fuse(others.evidence, LAMBDAS))
         again.fit_heads(others)
         one = usual.at(torch.tensor([b]))
-        distance = float(again(one).detach() * again.usual.std + again.usual.mean)
-        expected = (distance - float(detector.usual.mean)) / float(detector.usual.std)
+        distance = float(
+            again(one).detach() * again.one_class_units.std + again.one_class_units.mean
+        )
+        expected = (distance - float(detector.one_class_units.mean)) / float(
+            detector.one_class_units.std
+        )
         assert float(found[b]) == pytest.approx(expected, abs=1e-3)
 
 
@@ -177,7 +183,7 @@ def test_promised_rate_holds_though_held_out_normals_give_the_units(
     for _ in range(300):
         order = torch.randperm(500, generator=generator)
         drawn, new = normals.at(order[:count]), normals.at(order[count:])
-        detector.usual.fit(detector.mahalanobis(drawn.pooled))
+        detector.one_class_units.fit(detector.mahalanobis(drawn.pooled))
         detector.fit_heads(drawn)
         calibration = Calibration.of(detector.of_held_out(drawn, torch.arange(count), detector))
         above = detector(new).detach().numpy() > threshold(calibration, 0.05)

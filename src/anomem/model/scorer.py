@@ -136,9 +136,9 @@ class Scorer(nn.Module):
         mahalanobis: Take the Mahalanobis distance in place of the scale scores.
 
     Attributes:
-        usual: Units of the one-class score.
-        evident: Units of the evidence.
-        told: Units of the fused distance of stage 2 (its log-odds).
+        one_class_units: Of the one-class score.
+        evidence_units: Of the evidence of stage 1.
+        stage2_units: Of the fused distance of stage 2 (its log-odds).
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
 
@@ -166,7 +166,9 @@ class Scorer(nn.Module):
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
         self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
-        self.usual, self.evident, self.told = HeldOutUnits(), HeldOutUnits(), HeldOutUnits()
+        self.one_class_units = HeldOutUnits()
+        self.evidence_units = HeldOutUnits()
+        self.stage2_units = HeldOutUnits()
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
@@ -180,29 +182,30 @@ class Scorer(nn.Module):
         """
         if self.mahalanobis is not None:
             self.mahalanobis.fit(normals)
-        self.usual.fit(self._deviates(held_out))
-        self.evident.fit(fuse(held_out.evidence, self.lambdas))
+        self.one_class_units.fit(self._deviates(held_out))
+        self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
 
     @torch.no_grad()
     def fit_heads(self, held_out: Features) -> None:
         """Learn what the heads, trained by stage 2, say of held-out normals, at least one."""
-        self.told.fit(self._distance(held_out))
+        self.stage2_units.fit(self._distance(held_out))
 
     def one_class(self, features: Features) -> Tensor:
         """The one-class score (B,)."""
-        score: Tensor = self.usual(self._deviates(features))
+        score: Tensor = self.one_class_units(self._deviates(features))
         return score
 
     def forward(self, features: Features) -> Tensor:
         """The score (B,), higher is more anomalous."""
-        labels = int(self.labels)
-        if labels == 0:
+        if int(self.labels) == 0:
             return self.one_class(features)
         distance = self._distance(features)
         if self.prior is None:
             return distance
-        evidence = self.evident(fuse(features.evidence, self.lambdas))
-        return self.one_class(features) + self._by_labels(evidence, self.told(distance), self.prior)
+        evidence = self.evidence_units(fuse(features.evidence, self.lambdas))
+        return self.one_class(features) + self._by_labels(
+            evidence, self.stage2_units(distance), self.prior
+        )
 
     @torch.no_grad()
     def of_held_out(self, held_out: Features, group: Tensor, other: Scorer) -> Tensor:
@@ -219,19 +222,19 @@ class Scorer(nn.Module):
         Returns:
             (N,).
         """
-        one_class = self.usual(other._deviates(held_out))
+        one_class = self.one_class_units(other._deviates(held_out))
         if int(self.labels) == 0:
             return one_class
         if self.prior is None:
             return other._distance(held_out)
         evidence = fuse(held_out.evidence, self.lambdas)
-        _, usual = self.usual.of_others(self._deviates(held_out), group)
-        mean, std = self.evident.of_others(evidence, group)
-        level, spread = self.told.of_others(self._distance(held_out), group)
+        _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
+        mean, std = self.evidence_units.of_others(evidence, group)
+        level, spread = self.stage2_units.of_others(self._distance(held_out), group)
         by_labels = self._by_labels(
             (evidence - mean) / std, (other._distance(held_out) - level) / spread, self.prior
         )
-        return one_class + usual / self.usual.std * by_labels
+        return one_class + usual / self.one_class_units.std * by_labels
 
     def _by_labels(self, evidence: Tensor, told: Tensor, prior: float) -> Tensor:
         learnt = int(self.learnt)
