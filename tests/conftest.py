@@ -24,6 +24,7 @@ from anomem.config import (
     LossChoices,
     MemoryChoices,
     PseudoChoices,
+    ScoreChoices,
     Stage1Choices,
     Stage2Choices,
 )
@@ -58,9 +59,10 @@ def tiny() -> Config:
         encoder=EncoderChoices(width=8, stem_stride=1),
         memory=MemoryChoices(sizes=(16, 8), beta=10.0),
         loss=LossChoices(temperature=0.2, soft_class=100.0),
-        pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
-        stage1=Stage1Choices(min_steps=40, max_steps=40, batch=32),
+        pseudo=PseudoChoices(kinds=("rotate90", "rotate180")),
+        stage1=Stage1Choices(min_steps=20, max_steps=20, batch=32),
         stage2=Stage2Choices(hidden=16, steps=100),
+        score=ScoreChoices(mahalanobis=True),
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from anomem import AnoMem, Config, load
+from anomem.config import ScoreChoices
 from anomem.config.presets import default
 from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
@@ -57,35 +58,38 @@ def test_a_label_given_again_replaces_the_older(model: AnoMem, digits: Digits) -
     )
 
 
-def test_labels_of_the_fit_speak_through_stage_1(tiny: Config, digits: Digits) -> None:
-    """The evidence of its heads is in the score, and does not make it worse."""
-    told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
-    fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:60])
-    assert int(fitted.scorer_.learnt) == int(fitted.bank_.learnt().sum()) == 60
-    normal, anomalous = digits["normal"], digits["anomalous"][60:]
-    with_evidence = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
-    fitted.scorer_.labels.zero_()
-    without = auroc(*(fitted.decision_function(images) for images in (normal, anomalous)))
-    assert with_evidence > without - 0.01
+@pytest.fixture(scope="module")
+def _told(tiny: Config, digits: Digits) -> AnoMem:
+    config = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
+    return AnoMem(config, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][:60])
 
 
-def test_labels_of_the_fit_can_be_taken_back_too(model: AnoMem, digits: Digits) -> None:
-    labelled = digits["anomalous"][:4]
-    fitted = AnoMem(model.config_, device="cpu").fit(digits["train"][:40], anomalies=labelled)
-    fitted.adapt(labelled[:1], [-1])
-    assert len(fitted.bank_.labelled) == 3
+@pytest.fixture
+def told(_told: AnoMem) -> AnoMem:
+    """A detector whose fit was told of sixty anomalies."""
+    return copy.deepcopy(_told)
 
 
-def test_labels_that_replace_those_of_the_fit_count(tiny: Config, digits: Digits) -> None:
+def test_labels_of_the_fit_speak_through_stage_1(told: AnoMem, digits: Digits) -> None:
+    """The evidence of its heads is in the score, and alone tells further anomalies from normals."""
+    assert int(told.scorer_.learnt) == int(told.bank_.learnt().sum()) == 60
+    further = (digits["normal"], digits["anomalous"][60:])
+    scores = [told.decision_function(images) for images in further]
+    told.scorer_.labels.zero_()
+    without = [told.decision_function(images) for images in further]
+    assert auroc(scores[0] - without[0], scores[1] - without[1]) > 0.95
+
+
+def test_labels_that_replace_those_of_the_fit_count(told: AnoMem, digits: Digits) -> None:
     """Ten others in place of those of the fit say what ten say, and those of the fit nothing."""
-    told = replace(tiny, loss=replace(tiny.loss, kind_weight=0.5))
-    first, second = digits["anomalous"][:10], digits["anomalous"][10:20]
-    fitted = AnoMem(told, device="cpu").fit(digits["train"], anomalies=first)
-    fitted.adapt(first, [-1] * 10)
-    before = fitted.decision_function(second)
-    fitted.adapt(second, [1] * 10)
-    assert (int(fitted.scorer_.labels), int(fitted.scorer_.learnt)) == (10, 0)
-    assert (fitted.decision_function(second) > before).all()
+    first, second = digits["anomalous"][:60], digits["anomalous"][60:70]
+    told.adapt(first[:1], [-1])
+    assert len(told.bank_.labelled) == 59
+    told.adapt(first[1:], [-1] * 59)
+    before = told.decision_function(second)
+    told.adapt(second, [1] * 10)
+    assert (int(told.scorer_.labels), int(told.scorer_.learnt)) == (10, 0)
+    assert (told.decision_function(second) > before).all()
 
 
 def test_adapting_needs_no_earlier_image(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
@@ -233,13 +237,21 @@ def gains(
     return differences
 
 
-@pytest.mark.parametrize("labels", [1, 5, 10])
-def test_labels_never_make_it_worse(labels: int, model: AnoMem, digits: Digits) -> None:
-    gain = gains(model, digits["normal"], digits["anomalous"], labels, draws=6)
-    assert np.mean(gain) >= -0.01 and min(gain) >= -0.03
+@pytest.fixture(scope="module")
+def hurried(hasty: Config, digits: Digits) -> AnoMem:
+    """A detector that leaves much for labels to say: its AUROC is 0.72."""
+    config = replace(hasty, score=ScoreChoices(mahalanobis=True))
+    return AnoMem(config, device="cpu").fit(digits["train"])
 
 
-@pytest.mark.parametrize("labels", [1, 5, 10])
+@pytest.mark.parametrize(("labels", "least"), [(1, 0.003), (5, 0.015), (10, 0.02)])
+def test_every_draw_of_labels_makes_it_better(
+    labels: int, least: float, hurried: AnoMem, digits: Digits
+) -> None:
+    assert min(gains(hurried, digits["normal"], digits["anomalous"], labels, draws=4)) > least
+
+
+@pytest.mark.parametrize("labels", [1, 10])
 def test_labels_of_one_kind_do_not_hide_the_others(
     labels: int, model: AnoMem, digits: Digits
 ) -> None:
@@ -251,33 +263,26 @@ def test_labels_of_one_kind_do_not_hide_the_others(
     before = auroc(model.decision_function(digits["normal"]), model.decision_function(others))
     model.adapt(alike, [1] * labels)
     after = auroc(model.decision_function(digits["normal"]), model.decision_function(others))
-    assert after >= before - 0.02
+    assert after >= before - 0.01
 
 
-def test_normals_labelled_do_not_make_it_worse(model: AnoMem, digits: Digits) -> None:
-    new, rest = digits["normal"][:30], digits["normal"][30:]
-    before = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
-    model.adapt(new, [0] * 30)
-    after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"]))
-    assert after >= before - 0.02
-
-
-@pytest.fixture(scope="module")
-def _by_distance(tiny: Config, digits: Digits) -> AnoMem:
-    config = replace(tiny, score=replace(tiny.score, mahalanobis=True))
-    return AnoMem(config, device="cpu").fit(digits["train"])
-
-
-@pytest.fixture
-def by_distance(_by_distance: AnoMem) -> AnoMem:
-    """A detector whose score is a distance from normals, as that of the default is."""
-    return copy.deepcopy(_by_distance)
+def test_normals_of_a_new_look_are_normal_once_some_are_labelled(
+    model: AnoMem, digits: Digits
+) -> None:
+    """Pale zeros are false alarms; half of them labelled, the others are none any more."""
+    pale = digits["normal"] // 2 + 100
+    labelled, others = pale[::2], pale[1::2]
+    usual, odd = digits["normal"], digits["anomalous"]
+    before = auroc(model.decision_function(usual), model.decision_function(odd))
+    assert model.predict(others).mean() > 0.9
+    model.adapt(labelled, [0] * len(labelled))
+    assert model.predict(others).mean() < 0.1
+    assert auroc(model.decision_function(usual), model.decision_function(odd)) > before - 0.01
 
 
 def test_false_alarms_labelled_normal_fall_below_the_threshold(
-    by_distance: AnoMem, digits: Digits
+    model: AnoMem, digits: Digits
 ) -> None:
-    model = by_distance
     threshold = model.threshold(0.1)
     scores = model.decision_function(digits["normal"])
     alarms = digits["normal"][np.argsort(-scores)[:5]]
@@ -292,10 +297,9 @@ def test_false_alarms_labelled_normal_fall_below_the_threshold(
 
 
 def test_any_labelling_of_the_training_images_leaves_a_model_that_decides(
-    by_distance: AnoMem, digits: Digits
+    model: AnoMem, digits: Digits
 ) -> None:
     """Held-out normals labelled normal stay in the calibration, as if they had not been."""
-    model = by_distance
     before = model.calibration()
     model.adapt(digits["train"], [0] * len(digits["train"]))
     after = model.calibration()
@@ -316,7 +320,7 @@ def test_one_anomaly_among_many_labelled_normals_does_not_make_it_worse(
     before = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"][1:]))
     model.adapt(np.concatenate([new, digits["anomalous"][:1]]), [0] * 40 + [1])
     after = auroc(model.decision_function(rest), model.decision_function(digits["anomalous"][1:]))
-    assert after >= before - 0.02
+    assert after >= before - 0.005
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,7 @@ def small(name: str) -> Config:
         "stage1__max_steps": 2,
         "stage1__max_seconds": None,
         "stage1__epochs": 1,
+        "stage2__steps": 5,
     }
     return changed(config, choices)
 
