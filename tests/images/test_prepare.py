@@ -119,12 +119,15 @@ def files(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return kept
 
 
-def test_images_are_prepared_in_memory_or_in_a_file(files: list[tuple[int, ...]]) -> None:
-    images, size = open_images(CROPS), CROPS.nbytes
-    indices = torch.tensor([4, 90, 4])
-    memory = prepare(images, SHAPE, memory_limit=size)
+def test_images_are_prepared_in_memory_or_in_a_file(
+    files: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, indices = open_images(CROPS), torch.tensor([4, 90, 4])
+    monkeypatch.setattr("anomem.images.prepare._IN_MEMORY", CROPS.nbytes)
+    memory = prepare(images, SHAPE)
     assert files == []
-    file = prepare(images, SHAPE, memory_limit=size - 1)
+    monkeypatch.setattr("anomem.images.prepare._IN_MEMORY", CROPS.nbytes - 1)
+    file = prepare(images, SHAPE)
     assert files == [(100, 3, 32, 40)]
     assert torch.equal(memory.take(indices), file.take(indices))
     for prepared in (memory, file):
@@ -134,14 +137,15 @@ def test_images_are_prepared_in_memory_or_in_a_file(files: list[tuple[int, ...]]
 
 def test_no_file_of_the_images_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    prepared = prepare(open_images(CROPS), SHAPE, memory_limit=0)
+    monkeypatch.setattr("anomem.images.prepare._IN_MEMORY", 0)
+    prepared = prepare(open_images(CROPS), SHAPE)
     assert len(prepared) == 100 and not list(tmp_path.iterdir())
 
 
 def test_more_images_than_the_disk_holds_are_refused() -> None:
     shape = ImageShape(3, 2**24, 2**24)
     with pytest.raises(ValueError, match=r"100 images take .* GiB free; name a larger folder in"):
-        prepare(open_images(CROPS), shape, memory_limit=0)
+        prepare(open_images(CROPS), shape)
 
 
 def test_frames_know_their_image() -> None:
@@ -159,14 +163,17 @@ def test_prepared_images_do_not_change_with_the_array() -> None:
     assert torch.equal(memory.take(torch.tensor([3]))[0], to_shape(CROPS[3], SHAPE))
 
 
-def test_deep_image_in_a_later_chunk_deepens_all(files: list[tuple[int, ...]]) -> None:
+def test_deep_image_in_a_later_chunk_deepens_all(
+    files: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = [CROPS[0, :1, :1]] * 256 + [np.full((1, 1, 3), 40000, np.uint16)] + [CROPS[1, :1, :1]]
     source, shape = open_images(images), ImageShape(3, 1, 1)
     memory = prepare(source, shape)
     assert memory.images.dtype == torch.uint16
     expected = [CROPS[0, 0, 0] * 257.0, [40000] * 3, CROPS[1, 0, 0] * 257.0]
     np.testing.assert_array_equal(memory.images[[0, 256, 257], :, 0, 0].numpy(), expected)
-    file = prepare(source, shape, memory_limit=258 * 3)
+    monkeypatch.setattr("anomem.images.prepare._IN_MEMORY", 258 * 3)
+    file = prepare(source, shape)
     assert files == [(258, 3, 1, 1)] and torch.equal(file.images, memory.images)
 
 
@@ -241,7 +248,9 @@ def test_whatever_one_image_raises_is_told_of_that_image(
 
 
 @pytest.mark.parametrize("limit", [0, 2**30])
-def test_tiles_of_images_of_any_size_are_prepared_and_each_is_read_once(limit: int) -> None:
+def test_tiles_of_images_of_any_size_are_prepared_and_each_is_read_once(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
     images: list[npt.NDArray[Any]] = [PHOTO[: 20 + 9 * n, : 200 - 9 * n] for n in range(9)]
     images[5] = images[5].astype(np.uint16) * 257 + 1
     read_images: list[int] = []
@@ -254,7 +263,8 @@ def test_tiles_of_images_of_any_size_are_prepared_and_each_is_read_once(limit: i
             return images[index]
 
     framing = Framing("tile", ImageShape(3, 32, 32))
-    prepared = prepare_frames(Counted(), framing, memory_limit=limit)
+    monkeypatch.setattr("anomem.images.prepare._IN_MEMORY", limit)
+    prepared = prepare_frames(Counted(), framing)
     assert sorted(read_images) == list(range(9)) and prepared.count == 9
     expected = []
     for index, image in enumerate(images):

@@ -5,7 +5,8 @@ import os
 import stat
 import struct
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -41,18 +42,18 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
 
     Transparency is composited on white, unless it would hide everything; palettes, CMYK and the
     like become RGB. Safe to call from several threads, which wait for one another where they would
-    take more than the memory allowed (see ``budget``).
+    take more than the memory allowed (see ``decode_memory``).
 
     Args:
-        path: the file; its content, not its suffix, tells the format.
-        least: pixels of the shorter side that do; a JPEG file at least twice as large is decoded
+        path: The file; its content, not its suffix, tells the format.
+        least: Pixels of the shorter side that do; a JPEG file at least twice as large is decoded
             at a half, a quarter or an eighth of its size. None decodes all.
 
     Returns:
         H x W x 1 (grey) or H x W x 3 (RGB), uint8, or uint16 where the file has 16 bits.
 
     Raises:
-        ImageError: the file is missing, unreadable, not an image, damaged, of several pages or
+        ImageError: The file is missing, unreadable, not an image, damaged, of several pages or
             frames, too large or of another pixel type.
     """
     return decode_layers(path, least).on(1)
@@ -61,55 +62,38 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
 def decode_layers(path: Path, least: int | None = None) -> Layers:
     """Read an image file as :func:`decode` does, before transparency is composited."""
     with open_file(Path(path)) as file:
-        return _told(file, str(path), least)
+        return _layers(file, str(path), least)
 
 
 def decode_bytes(content: bytes, name: str, least: int | None = None) -> npt.NDArray[Any]:
-    """Read an encoded image in memory, as :func:`decode` reads a file.
-
-    Args:
-        content: what a file would hold.
-        name: what to call it in an error.
-        least: as of :func:`decode`.
-
-    Returns:
-        As of :func:`decode`.
-
-    Raises:
-        ImageError: as of :func:`decode`.
-    """
-    return _told(io.BytesIO(content), name, least).on(1)
+    """Read what a file would hold, named so in errors, as :func:`decode` reads a file."""
+    return _layers(io.BytesIO(content), name, least).on(1)
 
 
 def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
-    """Convert a Pillow image of any mode, upright as its EXIF orientation says.
-
-    Args:
-        image: the image.
-        name: what to call it in an error.
-
-    Returns:
-        H x W x 1 (grey) or H x W x 3 (RGB), uint8, or uint16 for the modes of 16 bits.
+    """Convert a Pillow image of any mode, as :func:`decode` reads a file.
 
     Raises:
-        ImageError: it is a file of several frames, the pixels are 32-bit numbers, or cannot be
-            read.
+        ImageError: It is a file of several frames, the pixels are 32-bit numbers, or cannot be
+            read; the image is called by the name.
     """
-    try:
-        _refuse_open_frames(image, name)
+    with _telling_damage(name):
+        frames = 1
+        with suppress(Exception):  # its file may be closed
+            frames = int(getattr(image, "n_frames", 1))
+        if frames > 1 and getattr(image, "format", None) != "MPO":
+            reason = f"this is a file of {frames} frames, and a score would see one"
+            mend = "give each as an image of its own, image.copy() after seek"
+            raise ImageError(name, reason, mend)
         image.load()
         return _upright(image, name).on(1)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise _damaged(name, error) from error
 
 
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file that is not empty.
 
     Raises:
-        ImageError: it cannot be opened.
+        ImageError: It cannot be opened.
     """
     name = str(path)
     try:
@@ -135,15 +119,26 @@ def open_file(path: Path) -> BinaryIO:
         raise ImageError(name, reason, "check the path") from error
 
 
-def _told(file: BinaryIO, name: str, least: int | None) -> Layers:
-    """Decode, and tell what is wrong in one kind of error."""
+@contextmanager
+def _telling_damage(name: str) -> Iterator[None]:
+    """Tell whatever is wrong with an image in one kind of error."""
     try:
-        with BUDGET.held():
-            return _decode(file, name, least)
+        yield
     except ImageError:
         raise
+    except MemoryError as error:
+        reason = "there is not enough memory to decode it"
+        raise ImageError(name, reason, _TOO_LARGE) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(name, f"it is too large ({one_line(error)})", _TOO_LARGE) from error
     except Exception as error:
-        raise _damaged(name, error) from error
+        reason = f"the image is damaged or cut short ({one_line(error)})"
+        raise ImageError(name, reason, AGAIN) from error
+
+
+def _layers(file: BinaryIO, name: str, least: int | None) -> Layers:
+    with BUDGET.held(), _telling_damage(name):
+        return _decode(file, name, least)
 
 
 def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
@@ -182,10 +177,7 @@ def _open_image(file: BinaryIO, head: bytes, name: str) -> ImageFile.ImageFile:
         BUDGET.take(file_cost(file, kind), name)
         file = without_texts(file, name) if kind == "PNG" else file
         file.seek(0)
-        try:
-            return _quietly(factory, file) if kind == "TIFF" else factory(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error) as error:
-            raise _damaged(name, error) from error
+        return _quietly(factory, file) if kind == "TIFF" else factory(file, "")
     raise ImageError(name, f"not an image of a known format ({', '.join(_FORMATS)})",
                      "remove it or convert it to PNG")  # fmt: skip
 
@@ -226,15 +218,6 @@ def _has_pair(image: ImageFile.ImageFile) -> bool:
     return several
 
 
-def _refuse_open_frames(image: Image.Image, name: str) -> None:
-    frames = 1
-    with suppress(Exception):  # its file may be closed
-        frames = int(getattr(image, "n_frames", 1))
-    if frames > 1 and getattr(image, "format", None) != "MPO":
-        reason = f"this is a file of {frames} frames, and a score would see one"
-        raise ImageError(name, reason, "give each as an image of its own, image.copy() after seek")
-
-
 def _load(image: ImageFile.ImageFile) -> None:
     # Memory made here is what Pillow decodes into: in one piece, so that it can be looked at, and,
     # for a TIFF, without its warning of large images.
@@ -265,11 +248,3 @@ def _upright(image: Image.Image, name: str) -> Layers:
     if 0 in image.size:
         raise ImageError(name, f"the image has no pixels (size {image.size})", AGAIN)
     return layers_of(image, name).turned(orientation_of(image))
-
-
-def _damaged(name: str, error: Exception) -> ImageError:
-    if isinstance(error, MemoryError):
-        return ImageError(name, "there is not enough memory to decode it", _TOO_LARGE)
-    if isinstance(error, Image.DecompressionBombError):
-        return ImageError(name, f"it is too large ({one_line(error)})", _TOO_LARGE)
-    return ImageError(name, f"the image is damaged or cut short ({one_line(error)})", AGAIN)

@@ -30,7 +30,6 @@ class Budget:
     """
 
     def __init__(self, limit: int) -> None:
-        """Of a limit in bytes."""
         self.limit = limit
         self._taken = 0
         self._changed = Condition()
@@ -125,10 +124,7 @@ def file_cost(file: BinaryIO, kind: str) -> int:
 def image_cost(image: ImageFile.ImageFile, file: BinaryIO, tiff: tifffile.TiffPage | None) -> int:
     """Bytes that it takes to decode an image that is opened and to bring it into an array.
 
-    Args:
-        image: Opened, not loaded and not yet set to a reduced size.
-        file: Of the image.
-        tiff: Its first page, where it is a TIFF file.
+    It is neither loaded nor set to a reduced size yet; ``tiff`` is the first page of a TIFF file.
     """
     area, channels = image.width * image.height, len(image.getbands())
     beside = _BESIDE.get(image.format or "", 0.5)
@@ -156,7 +152,8 @@ def deep_png_cost(width: int, height: int, channels: int) -> int:
 
 def viewed(image: Image.Image) -> bool:
     """Whether an image is looked at in Pillow's memory."""
-    return image.mode == "RGB" and image.width * image.height > VIEWED and not _clear(image)
+    large = image.width * image.height > VIEWED
+    return image.mode == "RGB" and large and not image.has_transparency_data
 
 
 def _copied(image: Image.Image) -> int:
@@ -165,11 +162,7 @@ def _copied(image: Image.Image) -> int:
         return 0
     grey = image.mode in ("1", "L", "LA", "La")
     deep = image.mode.startswith("I;16")
-    return (2 if deep else 1 if grey else 3) + int(_clear(image))
-
-
-def _clear(image: Image.Image) -> bool:
-    return image.has_transparency_data
+    return (2 if deep else 1 if grey else 3) + int(image.has_transparency_data)
 
 
 def _segment(page: tifffile.TiffPage) -> int:

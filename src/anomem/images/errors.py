@@ -14,18 +14,16 @@ class ImageError(ValueError):
     """An image that cannot be read; the message is one sentence that says what to do.
 
     Attributes:
-        name: the file, or "image 3".
-        reason: what is wrong with it.
-        mend: what to do about it.
+        name: The file, or "image 3".
+        reason: What is wrong with it.
+        mend: What to do about it.
     """
 
     def __init__(self, name: str, reason: str, mend: str) -> None:
-        """Keep the three parts, so that many errors can be told in one sentence."""
         super().__init__(name, reason, mend)
         self.name, self.reason, self.mend = name, reason, mend
 
     def __str__(self) -> str:
-        """The sentence: name, reason and mend."""
         return f"{self.name}: {self.reason}; {self.mend}."
 
 
@@ -44,14 +42,11 @@ def named(name: str) -> Iterator[None]:
     except (ImageError, OSError):
         raise
     except Exception as error:
-        reason = "there is not enough memory" if _of_memory(error) else one_line(error)
+        # PyTorch tells of memory in a page.
+        of_memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
+        reason = "there is not enough memory" if of_memory else one_line(error)
         mend = "remove it or crop it"
         raise ImageError(name, f"the image cannot be used ({reason})", mend) from error
-
-
-def _of_memory(error: Exception) -> bool:
-    # PyTorch tells of it in a page.
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 def times(shape: Sequence[int]) -> str:

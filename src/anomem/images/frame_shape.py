@@ -20,6 +20,8 @@ _LONGEST = 64
 """Side of the square that a shape has no more pixels than, where no size is given."""
 _NOTICED = 0.1
 """Of the logarithm of the proportions: from here on images are called stretched."""
+_LOOKED_AT = 32
+"""Images that are looked at."""
 _CRACK = 8
 """Width of the defect, in pixels, by which is told what images lose."""
 
@@ -46,22 +48,19 @@ class TypicalImage:
     colour: bool
 
 
-def typical_image(
-    source: ImageSource, sample: int = 32, part: Callable[[Size], Size] | None = None
-) -> TypicalImage:
-    """Look at a sample of the images.
+def typical_image(source: ImageSource, part: Callable[[Size], Size] | None = None) -> TypicalImage:
+    """Look at some of the images, evenly spaced.
 
     Args:
         source: The images.
-        sample: How many images, evenly spaced, to look at.
         part: Size of what counts of an image of a size; None is all of it.
 
     Raises:
-        ImageError: No image of the sample can be read.
+        ImageError: None of them can be read.
     """
-    count = min(len(source), sample)
     sizes: list[Size] = []
     colour, error = False, None
+    count = min(len(source), _LOOKED_AT)
     for index in np.linspace(0, len(source) - 1, count).round().astype(int).tolist():
         try:
             with named(source.names[index]):
@@ -85,15 +84,10 @@ def typical_image(
 
 
 def square_shape(typical: TypicalImage, longest: int = _LONGEST) -> ImageShape:
-    """A square that suits the images.
+    """A square that suits the images, of 3 channels if any of them has colour, else of 1.
 
-    Args:
-        typical: What they are like.
-        longest: Upper bound on the side, in pixels.
-
-    Returns:
-        A square whose side is the median shorter side, at most ``longest``, rounded down to a
-        multiple of 8 and at least 16; 3 channels if any image has colour, else 1.
+    Its side is the median shorter side, at most ``longest`` pixels, rounded down to a multiple of 8
+    and at least 16.
     """
     side = max(min(typical.shorter, longest) // _STEP * _STEP, _SHORTEST)
     return ImageShape(3 if typical.colour else 1, side, side)
@@ -102,13 +96,8 @@ def square_shape(typical: TypicalImage, longest: int = _LONGEST) -> ImageShape:
 def proportionate_shape(typical: TypicalImage, step: int = _STEP) -> ImageShape:
     """A shape in the proportions of the images, of at most 64 x 64 pixels and not larger than they.
 
-    Args:
-        typical: What the images are like.
-        step: What height and width are multiples of, in pixels.
-
-    Returns:
-        What :func:`square_shape` gives where height and width would differ by less than a step;
-        else height and width of at least 16 pixels each.
+    Height and width are at least 16 pixels, and multiples of a step. It is what
+    :func:`square_shape` gives where they would differ by less than a step.
     """
     square = square_shape(typical)
     side = min(_LONGEST, round((typical.height * typical.width) ** 0.5))
@@ -125,16 +114,10 @@ def proportionate_shape(typical: TypicalImage, step: int = _STEP) -> ImageShape:
 
 
 def proportionate(side: int, aspect: float, step: int = _STEP) -> Size:
-    """Height and width that have an aspect, and about as many pixels as a square.
+    """Height and width that have an aspect, and about as many pixels as a square of a side.
 
-    Args:
-        side: Of the square, in pixels.
-        aspect: Height over width.
-        step: What height and width are multiples of, in pixels.
-
-    Returns:
-        The nearest multiples, at least one step each; the square itself where height and width
-        would differ by less than a step.
+    They are the nearest multiples of a step, at least one each; the side itself where they would
+    differ by less than a step.
     """
     height, width = (side * share for share in (aspect**0.5, aspect**-0.5))
     if abs(height - width) < step:
@@ -143,23 +126,14 @@ def proportionate(side: int, aspect: float, step: int = _STEP) -> Size:
 
 
 def what_is_lost(typical: TypicalImage, kind: str, shape: ImageShape) -> str:
-    """What becomes of images in their frames, as a sentence.
-
-    Args:
-        typical: What they are like, or the part of them that counts.
-        kind: Of the framing: resize, letterbox or tile.
-        shape: Of a frame.
-    """
+    """What becomes of images, or the part of them that counts, in frames of a kind and shape."""
     given, frame = (typical.height, typical.width), (shape.height, shape.width)
     photographs = f"images of {times(given)} pixels (height x width, the median)"
     if kind == "tile":
         return f"{photographs} are cut into tiles of {times(frame)}, at full detail"
     shares = [side / whole for side, whole in zip(frame, given, strict=True)]
-    if kind == "letterbox":
-        done, share = "fitted into", min(shares)
-    else:
-        kept = abs(np.log(shares[0] / shares[1])) < _NOTICED
-        done, share = "brought to" if kept else "stretched to", min(shares)
+    share, kept = min(shares), abs(np.log(shares[0] / shares[1])) < _NOTICED
+    done = "fitted into" if kind == "letterbox" else "brought to" if kept else "stretched to"
     if share >= 1:
         return f"{photographs} are {done} {times(frame)}, and lose nothing"
     return (

@@ -133,11 +133,7 @@ def list_files(storage: Storage, paths: Sequence[str], *, tables: bool) -> list[
 def names_in_common(paths: Sequence[str]) -> list[str]:
     """Short names of files: their paths from the folder above the lowest one common to all.
 
-    Args:
-        paths: N paths, at least one.
-
-    Returns:
-        N names, such as "good/007.png" and "bad/crack/007.png".
+    Such as "good/007.png" and "bad/crack/007.png".
     """
     parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
     common = os.path.commonpath(parents)
@@ -148,16 +144,11 @@ def names_in_common(paths: Sequence[str]) -> list[str]:
 def groups_by_pattern(names: Sequence[str], pattern: str) -> list[str]:
     """Find the group of each image, such as the part or the day it comes from, in its path.
 
-    Args:
-        names: N paths.
-        pattern: a regular expression, searched anywhere in each path; the group is what its first
-            parenthesis matches, or its whole match where it has none.
-
-    Returns:
-        N groups.
+    The pattern is a regular expression, searched anywhere in each path; the group is what its first
+    parenthesis matches, or its whole match where it has none.
 
     Raises:
-        ValueError: the pattern is not a regular expression, or a path does not match.
+        ValueError: The pattern is not a regular expression, or a path does not match.
     """
     try:
         expression = re.compile(pattern)

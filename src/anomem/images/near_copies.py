@@ -36,9 +36,6 @@ def near_copies(images: ImageSet) -> npt.NDArray[np.int64]:
     most 15% of what the tenth nearest image leaves. Of more than 10,000 images each is compared
     with those of its run of 10,000. Frames of fewer than 24 pixels a side are not compared.
 
-    Args:
-        images: N frames.
-
     Returns:
         (N,) 0 to the number of different images, less 1.
     """

@@ -159,7 +159,6 @@ class UrlSource(BlockSource):
     """Image files on one storage, some of which are fetched at once, as each keeps one waiting."""
 
     def __init__(self, urls: Sequence[str]) -> None:
-        """Keep the URLs; the files are fetched when asked for."""
         super().__init__()
         self.names = list(urls)
 

@@ -25,7 +25,7 @@ def open_images(x: object) -> ImageSource:
     """Open anything that holds images.
 
     Args:
-        x: a path, folder, pattern or URL, or several of those (see ``list_images`` and
+        x: A path, folder, pattern or URL, or several of those (see ``list_images`` and
             ``list_urls``), of images or of Parquet files (see ``ParquetSource``); an array
             N x H x W x 3, N x H x W x 1 or N x H x W, uint8 or uint16; several Pillow images or
             uint8 or uint16 arrays H x W x 3, H x W x 1 or H x W; a map-style torch Dataset
@@ -91,19 +91,16 @@ def _open_list(x: Sequence[Any]) -> ImageSource:
             )
     if not isinstance(x[0], str | os.PathLike):
         return ListSource(x)
-    paths = [os.fsdecode(path) for path in x]
-    return _open_urls(paths) if kinds[0] != "a path" else _open_files(paths)
+    return _open_stored([os.fsdecode(path) for path in x], remote=kinds[0] != "a path")
 
 
-def _open_files(paths: Sequence[str]) -> StoredSource:
-    files = list_images(paths, tables=True)
-    return _open_tables(files) or FileSource(files)
-
-
-def _open_urls(given: Sequence[str]) -> StoredSource:
+def _open_stored(paths: Sequence[str], *, remote: bool) -> StoredSource:
+    if not remote:
+        files = list_images(paths, tables=True)
+        return _open_tables(files) or FileSource(files)
     from anomem.images.object_store import UrlSource, list_urls
 
-    urls = list_urls(given)
+    urls = list_urls(paths)
     return _open_tables(urls) or UrlSource(urls)
 
 

@@ -74,7 +74,6 @@ class RowNames(Sequence[str]):
     """The names FILE#ROW of all rows, each made when it is asked for."""
 
     def __init__(self, rows: Sequence[Rows]) -> None:
-        """Keep the rows."""
         self.rows = rows
         self.starts = [0, *accumulate(each.stop - each.start for each in rows)]
 
@@ -104,7 +103,6 @@ class ParquetSource(BlockSource):
     names: RowNames
 
     def __init__(self, rows: Sequence[Rows]) -> None:
-        """Keep which rows; they are read when asked for."""
         super().__init__()
         self.rows = rows
         self.names = RowNames(rows)

@@ -30,12 +30,9 @@ def is_deep(head: bytes) -> bool:
 
 
 def deep_png(file: BinaryIO, head: bytes, name: str) -> Layers:
-    """Read a PNG of 16-bit colour, or of grey with transparency, upright.
+    """Read a PNG of 16-bit colour, or of grey with transparency, of which the head is, upright.
 
-    Args:
-        file: The file.
-        head: Its first 26 bytes.
-        name: What to call it in an error.
+    torchvision's decoder is twice as fast, but some damaged files end its process.
     """
     width, height = struct.unpack(">II", head[16:24])
     raw_modes, channels = _RAW_MODES[head[25]], {2: 3, 4: 1, 6: 3}[head[25]]
@@ -65,22 +62,14 @@ def deep_png(file: BinaryIO, head: bytes, name: str) -> Layers:
 
 
 def without_texts(file: BinaryIO, name: str) -> BinaryIO:
-    """The same PNG without its large texts and profiles, for which Pillow refuses a file.
-
-    Args:
-        file: The file, itself returned where it has none.
-        name: What to call it in an error.
-    """
+    """A PNG without its large texts and profiles, for which Pillow refuses a file."""
     texts = []
     file.seek(len(_SIGNATURE))
     while len(chunk := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", chunk)
         start = file.tell() - len(chunk)
-        if (
-            kind in _COMPRESSED
-            and length > _INFLATES_LITTLE
-            or (kind == b"tEXt" and length > _LARGE_TEXT)
-        ):
+        most = {b"tEXt": _LARGE_TEXT}.get(kind, _INFLATES_LITTLE if kind in _COMPRESSED else length)
+        if length > most:
             texts.append((start, start + length + 12))
         file.seek(length + 4, io.SEEK_CUR)
     if not texts:

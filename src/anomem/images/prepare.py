@@ -23,6 +23,9 @@ from anomem.images.image_set import BATCH
 from anomem.images.resize import ImageShape, batch_to_shape, to_shape
 from anomem.images.source import ImageSource
 
+_IN_MEMORY = 4 * 2**30
+"""Bytes of frames that are kept in memory."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -132,15 +135,13 @@ def prepare_frames(
     source: ImageSource,
     framing: Framing,
     *,
-    memory_limit: int = 4 * 2**30,
     progress: Callable[[int, int], None] | None = None,
 ) -> PreparedFrames:
-    """Read all images, each once, into memory, or into a temporary file where they do not fit.
+    """Read all images, each once, into memory, or into a temporary file beyond 4 GiB of frames.
 
     Args:
         source: N images.
         framing: How they become frames.
-        memory_limit: Bytes that the frames may take in memory, 4 GiB by default.
         progress: Called with the number of images read so far and N.
 
     Raises:
@@ -148,7 +149,7 @@ def prepare_frames(
         ValueError: The folder of temporary files has no room for them.
     """
     total, shape = len(source), framing.shape
-    frames, count = _room(total, shape, torch.uint8, memory_limit), 0
+    frames, count = _room(total, shape, torch.uint8), 0
     image = [torch.zeros(0, dtype=torch.int64)]
     errors: dict[int, ImageError] = {}
     for part, batch in read_all(source, framing):
@@ -159,7 +160,7 @@ def prepare_frames(
             if needed > len(frames) or dtype != frames.dtype:
                 # Images are mostly of one size, and so have as many frames as those so far.
                 most = max(len(frames), -(-needed * total // part.stop))
-                known, frames = frames, _room(most, shape, dtype, memory_limit)
+                known, frames = frames, _room(most, shape, dtype)
                 for start in range(0, count, BATCH):
                     stop = min(start + BATCH, count)
                     frames[start:stop] = _widened(known[start:stop], dtype)
@@ -173,19 +174,16 @@ def prepare_frames(
     return PreparedFrames(PreparedImages(frames[:count]), torch.cat(image), total)
 
 
-def prepare(
-    source: ImageSource, shape: ImageShape, *, memory_limit: int = 4 * 2**30
-) -> PreparedImages:
+def prepare(source: ImageSource, shape: ImageShape) -> PreparedImages:
     """Read all images, each once and as a whole, as :func:`prepare_frames` does."""
-    framing = Framing("resize", shape, reduced=False)
-    return prepare_frames(source, framing, memory_limit=memory_limit).frames
+    return prepare_frames(source, Framing("resize", shape, reduced=False)).frames
 
 
-def _room(count: int, shape: ImageShape, dtype: torch.dtype, memory_limit: int) -> Tensor:
+def _room(count: int, shape: ImageShape, dtype: torch.dtype) -> Tensor:
     """So many empty frames, in memory or, where they take more than the limit, in a file."""
     size = (count, shape.channels, shape.height, shape.width)
     taken = math.prod(size) * dtype.itemsize
-    if taken <= memory_limit:
+    if taken <= _IN_MEMORY:
         return torch.empty(size, dtype=dtype)
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free

@@ -35,34 +35,26 @@ class ImageShape:
 def to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
     """Bring one image to a shape, by antialiased bilinear resizing.
 
-    Grey is repeated to RGB, RGB becomes its ITU-R 601 luma. An image that has the shape already is
-    passed on bit for bit.
-
-    Args:
-        image: H' x W' x 1 or H' x W' x 3, uint8 or uint16.
-        shape: the shape wanted.
-
-    Returns:
-        C x H x W of the same dtype.
+    Grey is repeated to RGB, RGB becomes its ITU-R 601 luma. An image H' x W' x 1 or H' x W' x 3,
+    uint8 or uint16, becomes C x H x W of the same dtype; one that has the shape already is passed
+    on bit for bit.
     """
     return batch_to_shape(image[None], shape)[0]
 
 
 def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
-    """Bring a batch of images to a shape, as ``to_shape`` does one.
+    """Bring a batch of images, N x H' x W' x C', to a shape, as :func:`to_shape` does one.
 
-    Args:
-        batch: N x H' x W' x 1 or N x H' x W' x 3, uint8 or uint16.
-        shape: the shape wanted.
-
-    Returns:
-        N x C x H x W of the same dtype; it shares the memory of ``batch`` where that has the
-        height and width already, so do not write to it.
+    What is returned shares the memory of the batch where that has the height and width already, so
+    do not write to it.
     """
     size = (shape.height, shape.width)
     if batch[:1].size > _BLOCK and batch.shape[1:3] != size:
         return torch.stack([_large_to_shape(image, shape) for image in batch])
-    images = _to_tensor(batch)
+    strange = any(step < 0 or step % batch.itemsize for step in batch.strides)
+    if strange or not batch.flags.writeable:  # torch cannot share such memory
+        batch = batch.copy()
+    images = torch.from_numpy(batch).permute(0, 3, 1, 2)
     if images.shape[2:] != size or images.shape[1] > shape.channels:
         # In blocks, since large images as floats take much memory.
         block = max(1, _BLOCK // images[:1].numel()) if len(images) else 1
@@ -95,25 +87,13 @@ def rounded(pixels: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArra
     return found
 
 
-def _to_tensor(array: npt.NDArray[Any]) -> Tensor:
-    """N x H x W x C to N x C x H x W, without a copy where torch can share the memory."""
-    strange = any(step < 0 or step % array.itemsize for step in array.strides)
-    if strange or not array.flags.writeable:
-        array = array.copy()
-    return torch.from_numpy(array).permute(0, 3, 1, 2)
-
-
 def _resize(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
     pixels = images.to(torch.float32)
     if pixels.shape[1] > channels:
         pixels = torch.einsum("nchw,c->nhw", pixels, torch.tensor(_LUMA)).unsqueeze(1)
     if pixels.shape[2:] != size:
         pixels = interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-    return pixels.round_().clamp_(0, _largest(images.dtype)).to(images.dtype)
-
-
-def _largest(dtype: torch.dtype) -> int:
-    return 65535 if dtype == torch.uint16 else 255
+    return pixels.round_().clamp_(0, torch.iinfo(images.dtype).max).to(images.dtype)
 
 
 _STRIP = 2**22
@@ -161,13 +141,10 @@ def resampled(
 
 
 def _weights(first: int, length: int, size: int, wanted: int) -> csr_array:
-    """What each cell of an image has of each cell of a result, (wanted, size), as PyTorch weighs.
+    """What each cell of a result has of each of an image, (wanted, size), as PyTorch weighs.
 
-    Args:
-        first: Where the part that becomes the result begins, in cells of the image.
-        length: Cells of that part, of which those beyond the image are the nearest within.
-        size: Cells of the image.
-        wanted: Cells of the result.
+    The result is that of the cells of the image from ``first`` on, ``length`` of them, of which
+    those beyond the image are the nearest within.
     """
     scale = length / wanted
     reach = max(scale, 1.0)

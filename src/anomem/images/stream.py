@@ -34,11 +34,7 @@ class Stored(TypedDict):
 
 
 def check_streaming() -> None:
-    """Refuse to stream without Hugging Face ``datasets``, before anything is read.
-
-    Raises:
-        ValueError: It is missing.
-    """
+    """Refuse to stream, with a ValueError, where Hugging Face ``datasets`` is missing."""
     if find_spec("datasets") is None:
         raise ValueError("streaming needs pip install 'anomem[stream]'.")
 
@@ -64,11 +60,7 @@ class Stream:
             each waits for the other, and it takes longer.
 
     Attributes:
-        errors: For the name of each image that could not be read so far, the sentence that says
-            why.
-
-    Raises:
-        ValueError: Hugging Face ``datasets`` is missing.
+        errors: For the name of each image that could not be read so far, why.
     """
 
     def __init__(
