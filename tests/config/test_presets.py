@@ -141,7 +141,6 @@ def test_file_that_does_not_fit(mapping: dict[str, Any], message: str) -> None:
         (ViewChoices, {"crop": 0}, "crop"),
         (ViewChoices, {"noise": 1.5}, "noise is 1.5"),
         (PseudoChoices, {"kinds": ("swirl",)}, "from rotate90, rotate180"),
-        (PseudoChoices, {"share": 0}, "above 0"),
         (Stage1Choices, {"epochs": 0}, "above 0"),
         (Stage1Choices, {"batch": 1}, "at least 2"),
         (Stage1Choices, {"anomaly_share": 0}, "above 0"),

@@ -25,8 +25,7 @@ from anomem.detector.model_folder import (
 from anomem.detector.model_info import FORMAT_VERSION, load_description
 from anomem.runtime.files import WriteError
 from anomem.runtime.untrusted import ModelError
-from anomem.training.checkpoint import Stage1File
-from anomem.training.stage1 import Stage1State
+from anomem.training.checkpoint import Stage1File, Stage1State
 
 OLD, NEW = {"w": torch.zeros(3)}, {"w": torch.ones(3), "half": torch.ones(2, 2).half()}
 

@@ -41,8 +41,6 @@ OTHER_CHOICES: dict[str, Any] = {
     "views__blur": 0.0,
     "views__noise": 0.0,
     "pseudo__kinds": ("rotate270",),
-    "pseudo__share": 0.5,
-    "pseudo__patched": 0.25,
     "stage1__epochs": 3.0,
     "stage1__min_steps": 2,
     "stage1__max_steps": 9,

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ from anomem.config import (
 )
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
+from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.optimisation import Clock
-from anomem.training.stage1 import Stage1, Stage1State, compiles, resolve_steps, train_stage1
+from anomem.training.stage1 import Stage1, compiles, resolve_steps, train_stage1
 
 CONFIG = Config(
     encoder=EncoderChoices(width=4, stem_stride=1),
@@ -55,12 +56,12 @@ class PowerCut(Exception):
     """The machine goes down."""
 
 
-@dataclass
-class Diary:
+class Diary(Stage1File):
     """Keeps every state in memory, and may end the run after a step."""
 
-    fails_after: int | None = None
-    states: list[Stage1State] = field(default_factory=list)
+    def __init__(self, fails_after: int | None = None) -> None:
+        self.fails_after = fails_after
+        self.states: list[Stage1State] = []
 
     def load(self) -> Stage1State | None:
         return self.states[-1] if self.states else None
@@ -81,7 +82,7 @@ def network_of(config: Config = CONFIG) -> MultiScaleMemory:
 
 def train(
     network: MultiScaleMemory,
-    keeper: Diary | None = None,
+    file: Diary | None = None,
     *,
     config: Config = CONFIG,
     anomalies: Digits | None = None,
@@ -94,7 +95,7 @@ def train(
         network, Digits(3), anomalies, config, fabric=Fabric(accelerator="cpu", devices=1),
         steps=steps, seed=seed, clock=clock or Clock(),
     )  # fmt: skip
-    return train_stage1(stage1, keeper=keeper, progress=progress)
+    return train_stage1(stage1, file=file, progress=progress)
 
 
 def test_training_reduces_the_loss() -> None:

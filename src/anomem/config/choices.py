@@ -182,7 +182,8 @@ class LossChoices(Choices):
     kind_weight: Annotated[float, _Weight] = 0.0
     """Weight of telling apart normals, each kind of pseudo-anomaly, and labelled anomalies."""
     patch_weight: Annotated[float, _Weight] = 0.0
-    """Weight of telling the places of a pasted patch from all others."""
+    """Weight of telling the places of a pasted patch, which every second normal image of a batch
+    then has once more, from all others."""
     sampling_ratios: tuple[float, ...] = (0.3, 1.0)
     """Share of the places of each scale's map that enter the loss at a step."""
     scale_weights: LambdaForm = "exponential"
@@ -227,14 +228,9 @@ class PseudoChoices(Choices):
     """Pseudo-anomalies: altered normals with label 1, never memorised."""
 
     kinds: tuple[PseudoKind, ...] = ()
-    """Turns drawn with equal share; none turns them off."""
-    share: Annotated[float, Interval(gt=0, le=100)] = 1.0
-    """Pseudo-anomalies in a batch for each normal image."""
-    patched: Annotated[float, _Share] = 0.5
-    """Images with a pasted patch for each normal image, where ``loss.patch_weight`` is above 0."""
+    """Turns, one of them for each normal image of a batch in equal shares; none turns them off."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         known = ("rotate90", "rotate180", "rotate270")
         self._require(
             set(self.kinds) <= set(known) and len(set(self.kinds)) == len(self.kinds),

@@ -36,9 +36,9 @@ from anomem.runtime.device import threads_given_back
 from anomem.runtime.processes import joined, together
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
-from anomem.training.checkpoint import Stage1File
+from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.optimisation import Clock
-from anomem.training.stage1 import Stage1, Stage1State, resolve_steps, train_stage1
+from anomem.training.stage1 import Stage1, resolve_steps, train_stage1
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -
             "images": [len(images.trained_on), *(content_digest(p) for p in parts if len(p))],
         }
         keeper = Stage1File(run.checkpoint, same)
-    return train_stage1(stage1, keeper=keeper, progress=stage(run.progress, "stage 1"))
+    return train_stage1(stage1, file=keeper, progress=stage(run.progress, "stage 1"))
 
 
 def new_stage1(

@@ -100,11 +100,8 @@ class Batches:
             parts.append(floats_on(self.device, self.anomalies.at(step)))
             kinds.append(torch.ones_like(kinds[0][:1]).expand(len(parts[-1])))
         if self.pseudo.kinds:
-            count = max(1, round(len(normal) * self.pseudo.share))
-            repeats = -(-count // len(normal))
-            repeated = normal if repeats == 1 else normal.repeat(repeats, 1, 1, 1)
-            altered, kind = pseudo_anomalies(repeated[:count], self.pseudo.kinds, self.ranks)
-            parts.append(altered)
+            turned, kind = pseudo_anomalies(normal, self.pseudo.kinds, self.ranks)
+            parts.append(turned)
             kinds.append(2 + kind)
         return Batch(torch.cat(parts), torch.cat(kinds), len(normal))
 

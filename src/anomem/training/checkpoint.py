@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,32 @@ from torch import Tensor
 
 from anomem.runtime.files import WriteError, write_bytes
 from anomem.runtime.untrusted import ModelError, check_regular, one_line
-from anomem.training.stage1 import Stage1State
 
 _SHARE_OF_TIME = 0.02
-
-
 _LEAST_SECONDS = 1.0
 """Between two states that are saved."""
-
-
 _MOST_THREADS = 1024
-
-
 _AT_A_TIME = 2**22
 """Numbers looked at in one go."""
+
+
+@dataclass
+class Stage1State:
+    """Where stage 1 stands: all that a resumed run needs beside the choices and the images.
+
+    Attributes:
+        step: Steps done.
+        seconds: Spent.
+        loss: The last one.
+        tensors: Weights, their average and momentum.
+        threads: Number of threads computed on; with another number sums are rounded otherwise.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    tensors: dict[str, Tensor]
+    threads: int = field(default_factory=torch.get_num_threads)
 
 
 class Stage1File:

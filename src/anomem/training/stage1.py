@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import sysconfig
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -21,6 +19,7 @@ from anomem.model.encoder import synchronise_batch_norms
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps
+from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
@@ -28,39 +27,10 @@ from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
 from anomem.training.views import random_view
 
+_PATCHED = 0.5
+"""Images with a pasted patch for each normal image of a batch."""
 _COMPILING_PAYS = 6_000
 """Steps on a GPU from which compiling the encoder takes less time than it saves."""
-
-
-@dataclass
-class Stage1State:
-    """Where stage 1 stands: all that a resumed run needs beside the choices and the images.
-
-    Attributes:
-        step: Steps done.
-        seconds: Spent.
-        loss: The last one.
-        tensors: Weights, their average and momentum.
-        threads: Number of threads computed on; with another number sums are rounded otherwise.
-    """
-
-    step: int
-    seconds: float
-    loss: float
-    tensors: dict[str, Tensor]
-    threads: int = field(default_factory=torch.get_num_threads)
-
-
-class Stage1Keeper(Protocol):
-    """Keeps the state of stage 1 through a crash."""
-
-    def load(self) -> Stage1State | None:
-        """The state to go on from, None to start anew."""
-        ...
-
-    def offer(self, make_state: Callable[[], Stage1State], *, last: bool) -> None:
-        """Take the state, now or at a later step, as saving pays; the last one is kept."""
-        ...
 
 
 def resolve_steps(choices: Stage1Choices, normals: int) -> int:
@@ -109,6 +79,7 @@ class Stage1:
         if self.ranks.world > 1 and fabric.device.type == "cuda":
             synchronise_batch_norms(network)
         trained: nn.Module = network
+        # With several processes compiling was not measured.
         certain = clock.limit is None and self.ranks.world == 1
         if compiles(config.compute.compile, fabric.device, steps if certain else 0):
             trained = torch.compile(network)  # type: ignore[assignment]
@@ -196,18 +167,11 @@ class Stage1:
         """Some of the normals with a pasted patch, and where it is; none where nothing is asked."""
         if self.config.loss.patch_weight == 0:
             return normals[:0], normals[:0, :1]
-        return patched(normals[: math.ceil(len(normals) * self.config.pseudo.patched)], chance)
+        return patched(normals[: math.ceil(len(normals) * _PATCHED)], chance)
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
-    """Whether the encoder is compiled: as chosen, or where it can be and pays.
-
-    Args:
-        chosen: None decides by the others.
-        device: Where it is trained.
-        steps: That are certain to come; none where seconds end the training, or several processes
-            share it, with which compiling was not measured.
-    """
+    """Whether the encoder is compiled: as chosen, or on a GPU where so many certain steps pay."""
     if chosen is not None:
         return chosen
     return device.type == "cuda" and steps >= _COMPILING_PAYS and can_compile()
@@ -221,29 +185,29 @@ def can_compile() -> bool:
 
 
 def train_stage1(
-    stage1: Stage1, *, keeper: Stage1Keeper | None = None, progress: Progress | None = None
+    stage1: Stage1, *, file: Stage1File | None = None, progress: Progress | None = None
 ) -> Stage1State:
     """Train to the end, keeping the state through crashes.
 
     Args:
         stage1: The training; its network is left as trained, in evaluation mode.
-        keeper: Saves the state as training goes and gives back that of an interrupted run; of
+        file: Where the state is saved as training goes, and that of an interrupted run is found; of
             several processes the first alone has one.
         progress: Called with the steps done and the steps in all.
 
     Returns:
         The state at the end, without its tensors.
     """
-    kept = stage1.fabric.broadcast(keeper.load() if keeper else None)
+    kept = stage1.fabric.broadcast(file.load() if file else None)
     if kept is not None:
         stage1.restore(kept)
     for step in stage1:
         if progress:
             progress(step, stage1.steps)
-        if keeper:
-            keeper.offer(stage1.state, last=False)
-    if keeper:
-        keeper.offer(stage1.state, last=True)
+        if file:
+            file.offer(stage1.state, last=False)
+    if file:
+        file.offer(stage1.state, last=True)
     stage1.network.load_state_dict(stage1.trained().state_dict())
     stage1.network.eval()
     return Stage1State(stage1.step, stage1.clock.spent, stage1.loss, {})
