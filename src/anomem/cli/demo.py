@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,9 @@ from anomem.config import Config
 from anomem.config.mapping import changed
 from anomem.config.presets import default
 from anomem.detector.estimator import AnoMem
-from anomem.detector.identity import image_digests
-from anomem.evaluation.evaluate import Evaluation, known_among
+from anomem.evaluation.evaluate import Evaluation, evaluate
 from anomem.evaluation.metrics import auroc
 from anomem.images.arrays import ArraySource
-from anomem.images.prepare import prepare_frames
 from anomem.report.evaluation import write_report
 from anomem.report.heat import Row, save_table
 from anomem.runtime.progress import StageProgress
@@ -28,45 +27,6 @@ from anomem.runtime.progress import StageProgress
 LABELS = 10
 ALPHA = 0.1
 """Share of normals that may be called anomalous: of 44 held-out normals, four."""
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo measured.
-
-    Attributes:
-        auroc_one_class: All kinds together, before any label.
-        auroc_rest_one_class: The same without the images labelled later.
-        auroc_adapted: On the images not labelled, after adapting.
-        by_kind: One-class AUROC of each kind.
-        by_kind_adapted: AUROC of each kind on the images not labelled, after adapting.
-        knn_thumbnails: AUROC of the nearest neighbour on 8 x 8 thumbnails, all kinds together.
-        knn_by_kind: The same of each kind.
-        false_alarms: Share of the normal test images called anomalous, after adapting.
-        false_alarms_promised: Share that may be, on average.
-        seconds: From the first crop to the report.
-        model: Folder of the saved model.
-        picture: File of the picture.
-        report: File of the page on the images not labelled, after adapting.
-    """
-
-    auroc_one_class: float
-    auroc_rest_one_class: float
-    auroc_adapted: float
-    by_kind: dict[str, float]
-    by_kind_adapted: dict[str, float]
-    knn_thumbnails: float
-    knn_by_kind: dict[str, float]
-    false_alarms: float
-    false_alarms_promised: float
-    seconds: float
-    model: str
-    picture: str
-    report: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields, figures to four places."""
-        return {key: _rounded(value) for key, value in asdict(self).items()}
 
 
 def files_of(out: Path) -> tuple[Path, Path, Path]:
@@ -81,7 +41,7 @@ def run_demo(
     seed: int = 0,
     device: str = "auto",
     progress: StageProgress | None = None,
-) -> DemoResult:
+) -> dict[str, Any]:
     """Fit on brick, score three kinds of anomaly, adapt with ten labels, score the rest again.
 
     Args:
@@ -91,76 +51,97 @@ def run_demo(
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
         progress: Called as ``progress(stage, done, total)``.
+
+    Returns:
+        As ``--json`` prints them: AUROC before any label, of all kinds together, of all but the
+        images that are labelled, and by kind; the same after labels, on images not labelled; that
+        of nearest neighbours on 8 x 8 thumbnails; the share of normal test images called
+        anomalous, and the share promised; seconds; the three files.
     """
     begun = time.monotonic()
     model, picture, report = files_of(out)
     images = demo_images(seed)
-    detector = AnoMem(config or _choices(), device=device, seed=seed)
+    twice = changed(default(), {"stage1__min_steps": 600, "calibration__share": 0.25})
+    detector = AnoMem(config or twice, device=device, seed=seed)
     detector.fit(images.train, progress=progress)
-    normal, before = _scores(detector, images)
-    labelled = _draw_labels(images, seed)
-    shown = {kind: ~labelled[kind] for kind in images.anomalies}
-    chosen = np.concatenate([images.anomalies[kind][labelled[kind]] for kind in shown])
-    detector.adapt(chosen, np.ones(len(chosen), dtype=np.int64), progress=progress)
-    normal_adapted, after = _scores(detector, images)
+    normal = detector.decision_function(images.normal)
+    before = {kind: detector.decision_function(x) for kind, x in images.anomalies.items()}
+    left = _not_labelled(images, seed)
+    labelled = np.concatenate([x[~left[kind]] for kind, x in images.anomalies.items()])
+    detector.adapt(labelled, [1] * len(labelled), progress=progress)
+    rest = replace(
+        images,
+        anomalies={kind: x[left[kind]] for kind, x in images.anomalies.items()},
+        masks={kind: x[left[kind]] for kind, x in images.masks.items()},
+    )
+    evaluation = _evaluated(detector, rest, progress)
+    ends = np.cumsum([len(x) for x in rest.anomalies.values()])[:-1]
+    after = dict(zip(rest.anomalies, np.split(evaluation.anomalous, ends), strict=True))
     detector.save(model)
-    _save_picture(detector, images, shown, picture)
-    rest = {kind: scores[shown[kind]] for kind, scores in after.items()}
+    _save_picture(detector, rest, picture)
     write_report(
         detector,
-        _examined(detector, images, shown, {"normal": normal_adapted, **rest}),
+        evaluation,
         report,
         title="Brick, after ten labels",
         rule=str(ALPHA),
         progress=None if progress is None else partial(progress, "report"),
     )
     knn = thumbnail_auroc(images)
-    return DemoResult(
-        auroc_one_class=auroc(normal, _joined(before)),
-        auroc_rest_one_class=auroc(normal, _joined({k: before[k][shown[k]] for k in shown})),
-        auroc_adapted=auroc(normal_adapted, _joined(rest)),
-        by_kind={kind: auroc(normal, scores) for kind, scores in before.items()},
-        by_kind_adapted={kind: auroc(normal_adapted, scores) for kind, scores in rest.items()},
-        knn_thumbnails=float(np.mean(list(knn.values()))),
-        knn_by_kind=knn,
-        false_alarms=float((normal_adapted > detector.threshold(ALPHA)).mean()),
-        false_alarms_promised=ALPHA,
-        seconds=time.monotonic() - begun,
-        model=str(model),
-        picture=str(picture),
-        report=str(report),
+    left_before = {kind: scores[left[kind]] for kind, scores in before.items()}
+    figures = {
+        "auroc_one_class": auroc(normal, _joined(before)),
+        "auroc_rest_one_class": auroc(normal, _joined(left_before)),
+        "auroc_adapted": auroc(evaluation.normal, evaluation.anomalous),
+        "by_kind": {kind: auroc(normal, scores) for kind, scores in before.items()},
+        "by_kind_adapted": {kind: auroc(evaluation.normal, x) for kind, x in after.items()},
+        "knn_thumbnails": float(np.mean(list(knn.values()))),
+        "knn_by_kind": knn,
+        "false_alarms": float((evaluation.normal > evaluation.threshold).mean()),
+        "false_alarms_promised": ALPHA,
+        "seconds": time.monotonic() - begun,
+    }
+    return {
+        **_rounded(figures),
+        "model": str(model),
+        "picture": str(picture),
+        "report": str(report),
+    }
+
+
+def _not_labelled(images: DemoImages, seed: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """All anomalies but ten drawn at random from all kinds, as a mask of each kind."""
+    sizes = [len(x) for x in images.anomalies.values()]
+    left = np.ones(sum(sizes), dtype=bool)
+    left[np.random.default_rng(seed).permutation(len(left))[:LABELS]] = False
+    return dict(zip(images.anomalies, np.split(left, np.cumsum(sizes)[:-1]), strict=True))
+
+
+def _evaluated(detector: AnoMem, images: DemoImages, progress: StageProgress | None) -> Evaluation:
+    """The normals and the anomalies of each kind, under its name and with its masks."""
+    crops = {"normal": images.normal, **images.anomalies}
+    normals, masks = len(images.normal), _joined(images.masks)
+    evaluation = evaluate(
+        detector,
+        ArraySource(images.normal),
+        ArraySource(_joined(images.anomalies)),
+        rule=str(ALPHA),
+        progress=progress,
+    )
+    return replace(
+        evaluation,
+        names=[f"{kind}/{number}" for kind in crops for number in range(len(crops[kind]))],
+        mask_of=lambda index: masks[index - normals] if index >= normals else None,
     )
 
 
-def _choices() -> Config:
-    return changed(default(), {"stage1__min_steps": 600, "calibration__share": 0.25})
-
-
-def _scores(
-    detector: AnoMem, images: DemoImages
-) -> tuple[npt.NDArray[np.float32], dict[str, npt.NDArray[np.float32]]]:
-    normal = detector.decision_function(images.normal)
-    return normal, {k: detector.decision_function(x) for k, x in images.anomalies.items()}
-
-
-def _draw_labels(images: DemoImages, seed: int) -> dict[str, npt.NDArray[np.bool_]]:
-    """Ten anomalies drawn at random from all kinds, as a mask of each kind."""
-    sizes = [len(x) for x in images.anomalies.values()]
-    drawn = np.zeros(sum(sizes), dtype=bool)
-    drawn[np.random.default_rng(seed).permutation(len(drawn))[:LABELS]] = True
-    parts = np.split(drawn, np.cumsum(sizes)[:-1])
-    return dict(zip(images.anomalies, parts, strict=True))
-
-
-def _save_picture(
-    detector: AnoMem, images: DemoImages, shown: dict[str, npt.NDArray[np.bool_]], file: Path
-) -> None:
-    """Two images of each kind and two normals, the first ones that were not labelled."""
+def _save_picture(detector: AnoMem, images: DemoImages, file: Path) -> None:
+    """Two normals, and two images of each kind."""
     nowhere = np.zeros(images.normal.shape[1:], dtype=bool)
     chosen = [("normal", image, nowhere) for image in images.normal[:2]]
-    for kind, kept in shown.items():
-        for index in np.flatnonzero(kept)[:2]:
-            chosen.append((kind, images.anomalies[kind][index], images.masks[kind][index]))
+    for kind, anomalies in images.anomalies.items():
+        pairs = zip(anomalies[:2], images.masks[kind][:2], strict=True)
+        chosen += [(kind, image, mask) for image, mask in pairs]
     pixels = np.stack([image for _, image, _ in chosen])
     scores, heats = detector.decision_function(pixels), detector.heat_maps(pixels)
     rows = [
@@ -170,36 +151,12 @@ def _save_picture(
     save_table(rows, file, "Normal: brick. Anomalies: object, style, local.")
 
 
-def _examined(
-    detector: AnoMem,
-    images: DemoImages,
-    shown: dict[str, npt.NDArray[np.bool_]],
-    scores: dict[str, npt.NDArray[np.float32]],
-) -> Evaluation:
-    """The normals and the images of each kind that were not labelled."""
-    crops = {"normal": images.normal, **{k: images.anomalies[k][shown[k]] for k in shown}}
-    names = [f"{kind}/{number}" for kind in crops for number in range(len(crops[kind]))]
-    known = [mask for kind in shown for mask in images.masks[kind][shown[kind]]]
-    nowhere = [None] * len(images.normal)
-    source = ArraySource(np.concatenate(list(crops.values())))
-    frames = prepare_frames(source, detector.framing_)
-    digest = image_digests(frames.frames, frames.image)
-    return Evaluation(
-        source,
-        names,
-        np.repeat([0, 1], [len(nowhere), len(known)]),
-        _joined(scores),
-        detector.threshold(ALPHA),
-        [*nowhere, *known].__getitem__,
-        known_among(digest, detector.bank_, detector.summary_["normals"]),
-    )
-
-
-def _joined(scores: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    return np.concatenate(list(scores.values()))
+def _joined(parts: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return np.concatenate(list(parts.values()))
 
 
 def _rounded(value: Any) -> Any:
+    """Figures to four places."""
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
-    return round(value, 4) if isinstance(value, float) else value
+    return round(value, 4)

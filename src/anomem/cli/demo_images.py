@@ -17,7 +17,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from skimage import data
-from sklearn.metrics import roc_auc_score
+
+from anomem.evaluation.metrics import auroc
 
 SIZE = 32
 """Side of a crop, in pixels."""
@@ -32,16 +33,19 @@ _Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DemoImages:
-    """Images of the demo: N x 32 x 32, uint8."""
+    """Images of the demo: N x 32 x 32, uint8.
 
-    train: NDArray[np.uint8]
-    """Normal crops to learn from."""
-    normal: NDArray[np.uint8]
-    """Normal crops to test on; no two crops of either share a pixel."""
-    anomalies: dict[str, NDArray[np.uint8]]
-    """Anomalous crops to test on, by kind: "object", "style" and "local"."""
+    Attributes:
+        train: Normal crops to learn from.
+        normal: Normal crops to test on; no two crops of either share a pixel.
+        anomalies: Anomalous crops to test on, by kind: "object", "style" and "local".
+        masks: Where each anomaly is: the keys and shapes of ``anomalies``, bool.
+    """
+
+    train: _Images
+    normal: _Images
+    anomalies: dict[str, _Images]
     masks: dict[str, NDArray[np.bool_]]
-    """Where each anomaly is: the keys and shapes of `anomalies`, bool."""
 
 
 def demo_images(seed: int = 0) -> DemoImages:
@@ -59,7 +63,7 @@ def demo_images(seed: int = 0) -> DemoImages:
         seed: The same seed gives the same images.
     """
     rng = np.random.default_rng(seed)
-    brick, *textures = (_photograph(name) for name in ("brick", "grass", "gravel"))
+    brick, *textures = (data.brick(), data.grass(), data.gravel())
     cells = rng.permutation(_cells(brick))
     train, normal = cells[:_TRAIN], cells[_TRAIN:]
     to_style, to_patch = (rng.permutation(normal)[:_EACH_KIND] for _ in range(2))
@@ -89,12 +93,8 @@ def thumbnail_auroc(demo: DemoImages) -> dict[str, float]:
     """
     train = _thumbnails(demo.train)
     normal = cdist(_thumbnails(demo.normal), train).min(axis=1)
-    auroc = {}
-    for kind, images in demo.anomalies.items():
-        anomalous = cdist(_thumbnails(images), train).min(axis=1)
-        labels = np.repeat([0, 1], [len(normal), len(anomalous)])
-        auroc[kind] = float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
-    return auroc
+    distances = {k: cdist(_thumbnails(x), train).min(axis=1) for k, x in demo.anomalies.items()}
+    return {kind: auroc(normal, anomalous) for kind, anomalous in distances.items()}
 
 
 def _thumbnails(images: _Images) -> _Reals:
@@ -102,10 +102,6 @@ def _thumbnails(images: _Images) -> _Reals:
     cells = images.reshape(len(images), _THUMBNAIL, cell, _THUMBNAIL, cell)
     means: _Reals = cells.mean(axis=(2, 4)).reshape(len(images), -1)
     return means
-
-
-def _photograph(name: str) -> _Images:
-    return np.asarray(getattr(data, name)(), dtype=np.uint8)
 
 
 def _cells(photograph: _Images) -> _Images:
@@ -179,8 +175,7 @@ def _oversharpened(crop: _Images, rng: np.random.Generator) -> _Images:
 
 
 def _uint8(image: _Reals) -> _Images:
-    rounded: _Images = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return rounded
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 _STYLES: tuple[Callable[[_Images, np.random.Generator], _Images], ...] = (

@@ -33,7 +33,7 @@ def demo(arguments: Demo) -> Result:
     with progress_bars() as progress:
         result = run_demo(
             arguments.out, seed=arguments.seed, device=arguments.device, progress=progress
-        ).as_json()
+        )
     tell(
         f"one-class AUROC {result['auroc_one_class']:.3f} (8 x 8 thumbnails "
         f"{result['knn_thumbnails']:.3f})"
