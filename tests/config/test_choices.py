@@ -1,0 +1,58 @@
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from anomem.config import (
+    CalibrationChoices,
+    Config,
+    EncoderChoices,
+    ImageChoices,
+    LossChoices,
+    MemoryChoices,
+    PseudoChoices,
+    Stage1Choices,
+    Stage2Choices,
+    ViewChoices,
+)
+
+
+def test_a_configuration_is_a_plain_value() -> None:
+    config = Config(memory=MemoryChoices(beta=10.0))
+    assert pickle.loads(pickle.dumps(config)) == config == replace(config)
+    assert hash(config) != hash(Config()) and config != Config()
+
+
+@pytest.mark.parametrize(
+    ("group", "choices", "message"),
+    [
+        (ImageChoices, {"size": (7, 64)}, "size is .7, 64.; it must be at least 8 x 8 pixels"),
+        (EncoderChoices, {"scales": ()}, "increasing indices"),
+        (EncoderChoices, {"scales": (4, 3)}, "increasing indices"),
+        (EncoderChoices, {"scales": (3, 3)}, "increasing indices"),
+        (EncoderChoices, {"width": 2}, "width is 2; it must be at least 4"),
+        (MemoryChoices, {"sizes": ()}, "one positive number a scale"),
+        (MemoryChoices, {"sizes": (4, 0)}, "one positive number a scale"),
+        (MemoryChoices, {"beta": 0}, "above 0"),
+        (MemoryChoices, {"steps": 0}, "at least 1"),
+        (LossChoices, {"temperature": 0}, "above 0"),
+        (LossChoices, {"soft_class": -1}, "at least 0"),
+        (LossChoices, {"sampling_ratios": (0.0, 1.0)}, "in .0, 1., one a scale"),
+        (LossChoices, {"sampling_ratios": (0.3, 1.1)}, "in .0, 1., one a scale"),
+        (LossChoices, {"sampling_ratios": ()}, "in .0, 1., one a scale"),
+        (ViewChoices, {"crop": 0}, "crop"),
+        (ViewChoices, {"noise": 1.5}, "noise is 1.5"),
+        (PseudoChoices, {"kinds": ("swirl",)}, "from rotate90, rotate180"),
+        (Stage1Choices, {"epochs": 0}, "above 0"),
+        (Stage1Choices, {"batch": 1}, "at least 2"),
+        (Stage1Choices, {"anomaly_share": 0}, "above 0"),
+        (Stage1Choices, {"warmup": 1}, "warmup"),
+        (Stage2Choices, {"margin": 0}, "above 0"),
+        (Stage2Choices, {"prior": 0}, "above 0, at most 1e.06"),
+        (CalibrationChoices, {"share": 0.6}, "0.5"),
+    ],
+)
+def test_choice_out_of_range(group: Any, choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        group(**choices)
