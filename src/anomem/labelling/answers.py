@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -15,8 +16,6 @@ from anomem.labelling.rows import Answer, Columns
 
 if sys.platform != "win32":
     import fcntl
-
-__all__ = ["LABELS", "Answer", "AnswerFile"]
 
 LABELS = {"normal": 0, "anomalous": 1}
 """The answers that are labels."""
@@ -49,19 +48,17 @@ class AnswerFile:
             ValueError: The file is not one of answers.
             OSError: It cannot be written; it is as it was.
         """
-        with self._busy:
-            try:
-                with FileIO(self.file, "a+") as file:
-                    _wait_for(file)
-                    file.seek(0)
-                    content = file.readall()
-                    self._answers_of(content)
-                    _append(file, self._line(content, os.path.abspath(image), answer))
-            except OSError as error:
-                raise OSError(
-                    f"{self.file}: the answer was not kept ({error.strerror}); make room, or let "
-                    "this user write there, and answer again."
-                ) from error
+        mend = "make room, or let this user write there, and answer again"
+        with (
+            self._busy,
+            self._told("the answer was not kept", mend),
+            FileIO(self.file, "a+") as file,
+        ):
+            _wait_for(file)
+            file.seek(0)
+            content = file.readall()
+            self._answers_of(content)
+            _append(file, self._line(content, os.path.abspath(image), answer))
 
     def read(self) -> dict[str, Answer]:
         """The answer that counts of each image, by absolute path, the latest given last.
@@ -72,18 +69,14 @@ class AnswerFile:
             ValueError: The file is not one of answers.
             OSError: It cannot be read.
         """
-        with self._busy:
+        mend = "let this user read the file, or give another one"
+        with self._busy, self._told("the answers cannot be read", mend):
             try:
                 with FileIO(self.file) as file:
                     _wait_for(file, shared=True)
                     content = file.readall()
             except FileNotFoundError:
                 content = b""
-            except OSError as error:
-                raise OSError(
-                    f"{self.file}: the answers cannot be read ({error.strerror}); "
-                    "let this user read the file, or give another one."
-                ) from error
             return self._answers_of(content)
 
     def labels(self) -> dict[str, int]:
@@ -98,30 +91,37 @@ class AnswerFile:
         if not content.startswith(self._taken_in):
             self._taken_in, self._answers = b"", {}
         if not self._taken_in:
-            self._columns = Columns.of(self.file, _text(self.file, content))
-        added = _text(self.file, content[len(self._taken_in) :])
+            self._columns = Columns.of(self.file, self._text(content))
+        added = self._text(content[len(self._taken_in) :])
         answers = dict(self._answers)
-        for row in self._columns.rows(added, self._taken_in.count(b"\n")):
-            if row.answer is not None:
-                answers.pop(row.image, None)
-                answers[row.image] = row.answer
+        for image, answer in self._columns.rows(added, self._taken_in.count(b"\n")):
+            if answer is not None:
+                answers.pop(image, None)
+                answers[image] = answer
         if content.endswith(b"\n"):  # or its last row may still grow
             self._taken_in, self._answers = content, answers
         return dict(answers)
 
     def _line(self, content: bytes, image: str, answer: Answer) -> bytes:
         """What is added to a file: an answer, after the first line if it has none yet."""
-        start = "" if _text(self.file, content).strip() else self._columns.header()
+        start = "" if self._text(content).strip() else self._columns.header()
         if content and not content.endswith((b"\n", b"\r", codecs.BOM_UTF8)):
             start = "\n" + start
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return (start + self._columns.line(image, answer, now)).encode("utf-8", "surrogateescape")
 
+    def _text(self, content: bytes) -> str:
+        if content.startswith(_WIDE) or b"\0" in content[:2]:
+            raise ValueError(f"{self.file} is UTF-16; save it again as CSV in UTF-8.")
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
-def _text(file: Path, content: bytes) -> str:
-    if content.startswith(_WIDE) or b"\0" in content[:2]:
-        raise ValueError(f"{file} is UTF-16; save it again as CSV in UTF-8.")
-    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+    @contextmanager
+    def _told(self, what: str, mend: str) -> Iterator[None]:
+        """Errors of the system, in one sentence that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self.file}: {what} ({error.strerror}); {mend}.") from error
 
 
 def _append(file: FileIO, line: bytes) -> None:

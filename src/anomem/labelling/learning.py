@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from anomem.detector.estimator import AnoMem
 from anomem.images.decode import open_file
 from anomem.images.errors import ImageError
-from anomem.images.framing import Framing
 from anomem.images.local import FileSource
 from anomem.images.prepare import read
 
@@ -30,21 +29,16 @@ def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:
         _adapt(model, labels)
         return {}
     except ImageError:
-        errors = unreadable(list(labels), model.framing_)
-        if errors.keys() >= labels.keys():
+        files = list(labels)
+        found = read(_source(files), range(len(files)), model.framing_).errors
+        errors = {files[index]: str(error) for index, error in found.items()}
+        if len(errors) == len(files):
             raise
         _adapt(model, {file: label for file, label in labels.items() if file not in errors})
         return errors
 
 
-def unreadable(files: Sequence[str], framing: Framing) -> dict[str, str]:
-    """Of the files that cannot be read, the sentence that says why."""
-    source = FileSource([Path(file) for file in files])
-    errors = read(source, range(len(files)), framing).errors
-    return {files[index]: str(error) for index, error in errors.items()}
-
-
-def missing(files: Sequence[str]) -> dict[str, str]:
+def missing(files: Iterable[str]) -> dict[str, str]:
     """Of the files that are not there any more or cannot be opened, the sentence that says why."""
     errors = {}
     for file in files:
@@ -58,6 +52,10 @@ def missing(files: Sequence[str]) -> dict[str, str]:
 def _adapt(model: AnoMem, labels: Mapping[str, int]) -> None:
     given = {file: label for file, label in labels.items() if label != -1}
     if len(given) < len(labels):
-        model.forget(FileSource([Path(file) for file in labels if file not in given]))
+        model.forget(_source(file for file in labels if file not in given))
     if given:
-        model.adapt(FileSource([Path(file) for file in given]), list(given.values()))
+        model.adapt(_source(given), list(given.values()))
+
+
+def _source(files: Iterable[str]) -> FileSource:
+    return FileSource([Path(file) for file in files])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,38 +30,25 @@ _MEANING = {word: answer for answer, words in _WORDS.items() for word in words}
 _FORMULA = ("=", "+", "-", "@")
 
 
-@dataclass(slots=True)
-class Row:
-    """An answer.
-
-    Attributes:
-        image: Absolute path of the image.
-        answer: None where the row has none yet.
-    """
-
-    image: str
-    answer: Answer | None
-
-
 @dataclass(frozen=True)
 class Columns:
     """How a table of answers is laid out.
 
     Attributes:
         file: Of the table.
+        folder: Absolute path of its folder, from which paths of images are seen.
         delimiter: A comma, a semicolon or a tab.
         names: Of its columns, as its first line has them.
-        image: Number of the column with the path of an image, seen from the folder of the table.
+        image: Number of the column with the path of an image.
         answer: Number of the column with what was said of it.
-        folder: Absolute path of the folder of the table.
     """
 
     file: Path
+    folder: str
     delimiter: str
     names: tuple[str, ...]
     image: int
     answer: int
-    folder: str
 
     @staticmethod
     def of(file: Path, text: str) -> Columns:
@@ -80,32 +67,29 @@ class Columns:
                 "give another file, or name them so in its first line."
             )
         image, answer = known.index("image"), known.index("answer")
-        return Columns(file, delimiter, names, image, answer, os.path.abspath(file.parent))
+        return Columns(file, os.path.abspath(file.parent), delimiter, names, image, answer)
 
     def header(self) -> str:
         """The first line."""
-        return self._line(dict(zip(self.names, self.names, strict=True)))
+        return self._line(self.names)
 
     def line(self, image: str, answer: Answer, time: str) -> str:
-        """A row; columns of others stay empty.
-
-        Args:
-            image: Absolute path.
-            answer: What was said of it.
-            time: When.
-        """
+        """A row: absolute path, what was said of it, when; columns of others stay empty."""
         below = os.path.relpath(image, self.folder)
         if below.startswith(_FORMULA):  # or a spreadsheet computes it
             below = os.path.join(os.curdir, below)
         fields = {"image": below, "answer": answer, "time": time}
-        return self._line({name: fields.get(name.lower(), "") for name in self.names})
+        return self._line([fields.get(name.lower(), "") for name in self.names])
 
-    def rows(self, text: str, lines_before: int) -> Iterator[Row]:
+    def rows(self, text: str, lines_before: int) -> Iterator[tuple[str, Answer | None]]:
         """The rows of a part of the table, its first line and empty lines apart.
 
         Args:
             text: Whole lines; bytes that are not UTF-8 as surrogate escapes.
             lines_before: Number of lines of the table before them.
+
+        Yields:
+            Absolute path of an image, and its answer, None where it has none yet.
 
         Raises:
             ValueError: A row cannot be understood; names its line.
@@ -114,18 +98,16 @@ class Columns:
         line, header = lines_before + 1, lines_before == 0
         try:
             for fields in reader:
-                if not any(field.strip() for field in fields):
-                    pass
-                elif header:
+                if any(field.strip() for field in fields):
+                    if not header:
+                        yield self._row(fields, line)
                     header = False
-                else:
-                    yield self._row(fields, line)
                 line = lines_before + reader.line_num + 1
         except csv.Error as error:
             why = f"cannot be read, as where a quote is not closed ({error})"
             raise self._refused(line, why) from error
 
-    def _row(self, fields: list[str], line: int) -> Row:
+    def _row(self, fields: list[str], line: int) -> tuple[str, Answer | None]:
         few, many = len(fields) <= max(self.image, self.answer), fields[len(self.names) :]
         if few or any(field.strip() for field in many):
             raise self._refused(line, f"has {len(fields)} columns for {len(self.names)}")
@@ -134,7 +116,7 @@ class Columns:
             raise self._refused(line, f"says {word!r}, which is not one of {', '.join(_WORDS)}")
         if not image.strip() or "\0" in image:
             raise self._refused(line, f"names no image ({image!r})")
-        return Row(self._path(image), _MEANING.get(word.lower()))
+        return self._path(image), _MEANING.get(word.lower())
 
     def _path(self, given: str) -> str:
         """The path that is meant: as it is given, or else as a spreadsheet or Windows has it."""
@@ -148,12 +130,10 @@ class Columns:
         meant = (os.path.normpath(os.path.join(self.folder, each)) for each in written)
         return next((each for each in meant if os.path.lexists(each)), path)
 
-    def _line(self, fields: dict[str, str]) -> str:
+    def _line(self, fields: Sequence[str]) -> str:
         text = io.StringIO()
         # Of the two line ends each is quoted where it is in a name, so both are given.
-        csv.writer(text, delimiter=self.delimiter, lineterminator="\r\n").writerow(
-            [fields[name] for name in self.names]
-        )
+        csv.writer(text, delimiter=self.delimiter, lineterminator="\r\n").writerow(fields)
         return text.getvalue().removesuffix("\r\n") + "\n"
 
     def _refused(self, line: int, what: str) -> ValueError:

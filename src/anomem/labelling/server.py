@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+from dataclasses import asdict
 from typing import Any
 
 import uvicorn
@@ -85,29 +86,18 @@ def _routes(session: Session) -> APIRouter:
             raise HTTPException(404, f"There is no image {index}.")
         return index
 
+    @routes.get("/standing")
     def standing() -> dict[str, Any]:
         now = session.standing()
-        return {
-            "next": image_info(now.next),
-            "last": image_info(now.last),
-            "normal": now.normal,
-            "anomalous": now.anomalous,
-            "left": now.left,
-            "anomalies_left": now.anomalies_left,
-        }
+        return {**asdict(now), "next": image_info(now.next), "last": image_info(now.last)}
 
     @routes.get("/", response_class=HTMLResponse)
     def show() -> str:
-        errors = [printable(error) for error in session.errors]
-        files = {
-            "answers": printable(str(session.answers.file)),
-            "out": printable(str(session.out)),
-        }
-        return page.render(**files, errors=errors)
-
-    @routes.get("/standing")
-    def tell() -> dict[str, Any]:
-        return standing()
+        return page.render(
+            answers=printable(str(session.answers.file)),
+            out=printable(str(session.out)),
+            errors=[printable(error) for error in session.errors],
+        )
 
     @routes.post("/images/{index}/{answer}")
     def answer(index: int, answer: Answer) -> dict[str, Any]:
@@ -116,23 +106,17 @@ def _routes(session: Session) -> APIRouter:
 
     @routes.post("/adapt")
     def adapt() -> dict[str, Any]:
-        left_out = [printable(error) for error in session.adapt()]
-        return {**standing(), "left_out": left_out}
+        return {"left_out": [printable(error) for error in session.adapt()], **standing()}
 
     @routes.get("/images/{index}")
     def image(index: int) -> Response:
-        return _jpeg(session, known(index), heat=False)
+        shown = within(session.images[known(index)], _SIDE)
+        return Response(jpeg(shown), media_type="image/jpeg")
 
     @routes.get("/images/{index}/heat")
     def heat(index: int) -> Response:
-        return _jpeg(session, known(index), heat=True)
+        shown = within(session.images[known(index)], _SIDE)
+        shown = overlaid(shown, resized(session.heat_of(index), shown))
+        return Response(jpeg(shown), media_type="image/jpeg")
 
     return routes
-
-
-def _jpeg(session: Session, index: int, *, heat: bool) -> Response:
-    """An image, with its heat map over it or without."""
-    shown = within(session.images[index], _SIDE)
-    if heat:
-        shown = overlaid(shown, resized(session.heat_of(index), shown))
-    return Response(jpeg(shown), media_type="image/jpeg")
