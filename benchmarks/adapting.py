@@ -9,7 +9,6 @@ a saved model that has never seen them, loading and saving included.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +24,9 @@ from anomem.config.presets import default
 from anomem.images.combined import choose
 from anomem.images.open import open_images
 from anomem.images.source import ImageSource
-from anomem_bench.datasets import load_named
+from draws import train_and_test
 from step import crops
-from turns import machine
+from turns import machine, show
 
 
 def some_images(data: str | None, normals: int, anomalies: int) -> tuple[ImageSource, ImageSource]:
@@ -36,9 +35,7 @@ def some_images(data: str | None, normals: int, anomalies: int) -> tuple[ImageSo
         made: npt.NDArray[np.uint8] = crops(normals + anomalies, 32)
         return open_images(made[:normals]), open_images(made[normals:, ::-1].copy())
     name, _, place = data.partition(":")
-    train = load_named(name, Path(place)).train
-    if train is None:
-        raise ValueError(f"{data} has no images to train on; give another set.")
+    train, _ = train_and_test(name, Path(place))
     chosen = [
         choose(train.images, np.flatnonzero(own)[:count])
         for own, count in ((train.label == 0, normals), (train.label != 0, anomalies))
@@ -87,9 +84,7 @@ def main(
         "retrain_seconds": training,
         "times_faster": training / float(np.median(adapting)),
     }
-    print(json.dumps(table, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+    show(table, out)
 
 
 if __name__ == "__main__":

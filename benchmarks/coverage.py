@@ -12,14 +12,13 @@ others against each kind of normal, by that deviation and by the score.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,9 +36,9 @@ from anomem.model.features import extract_set
 from anomem.model.network import MultiScaleMemory
 from anomem.model.scorer import fuse
 from anomem.report.colours import BLUE, GREEN, VERMILION
-from anomem_bench.datasets import Part, load_named
+from anomem_bench.datasets import Part
 from anomem_bench.ours import with_centroids
-from anomem_bench.protocols.one_vs_all import trained
+from draws import Results, train_and_test
 
 CONTRASTS = {"all normals as one class (default)": 100.0, "each image its own class (paper)": 0.0}
 GROUPS = {"common normals": BLUE, "rare normals": GREEN, "anomalies": VERMILION}
@@ -71,18 +70,13 @@ class Figures:
 
 def main(choices: Figures) -> None:
     """Measure, and draw the figure."""
-    parts = load_named("cifar10", choices.path)
-    choices.out.mkdir(parents=True, exist_ok=True)
-    file = choices.out / "coverage.jsonl"
-    lines = []
-    with file.open("w") as text:
-        for draw in range(choices.draws):
-            for line in measured(choices, trained("cifar10", parts), parts.test, draw):
-                lines.append(line)
-                text.write(json.dumps(line) + "\n")
-                text.flush()
-                print(line)
-    draw_figure(lines, choices, file.with_suffix(".png"))
+    train, test = train_and_test("cifar10", choices.path)
+    results = Results(choices.out / "coverage.jsonl")
+    for draw in range(choices.draws):
+        if not results.of(draw=draw):
+            for line in list(measured(choices, train, test, draw)):
+                results.add(line)
+    draw_figure(results.lines, choices, results.file.with_suffix(".png"))
 
 
 def measured(choices: Figures, train: Part, test: Part, draw: int) -> Iterator[dict[str, Any]]:
@@ -107,8 +101,8 @@ def measured(choices: Figures, train: Part, test: Part, draw: int) -> Iterator[d
         groups = {k: prepare(test.choose(v).images, shape) for k, v in tested.items()}
         memories = {
             "learnt": network,
-            "k-means": with_centroids(network, normals, config, draw, config.memory.sizes),
-            "mean alone": with_centroids(network, normals, config, draw, (1, 1)),
+            "k-means": with_centroids(network, normals, draw, config.memory.sizes),
+            "mean alone": with_centroids(network, normals, draw, None),
         }
         for name, with_memory in memories.items():
             figures = figures_of(with_memory, config, normals, groups)
@@ -139,16 +133,14 @@ def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> No
     figure = Figure(figsize=(9.2, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(1, len(CONTRASTS), sharey=True)
-    memories = list(dict.fromkeys(line["memory"] for line in lines))
+    table = pd.DataFrame(lines)
+    memories = list(table["memory"].unique())
     for axes, contrast in zip(panels, CONTRASTS, strict=True):
+        own = table[table["contrast"] == contrast].groupby("memory")[list(GROUPS)]
+        mean, spread = own.mean().loc[memories], own.std().fillna(0).loc[memories]
         for offset, (group, colour) in enumerate(GROUPS.items()):
-            values = [
-                [v[group] for v in lines if (v["contrast"], v["memory"]) == (contrast, memory)]
-                for memory in memories
-            ]
-            spread = [stdev(v) if len(v) > 1 else 0.0 for v in values]
-            axes.bar(np.arange(len(memories)) + 0.27 * (offset - 1), [fmean(v) for v in values],
-                     0.25, yerr=spread, color=colour, label=group, capsize=2)  # fmt: skip
+            axes.bar(np.arange(len(memories)) + 0.27 * (offset - 1), mean[group], 0.25,
+                     yerr=spread[group], color=colour, label=group, capsize=2)  # fmt: skip
         axes.set_xticks(range(len(memories)), memories)
         axes.set_title(contrast, fontsize=10)
     panels[0].set_ylabel("deviation / that of common normals")

@@ -8,7 +8,6 @@ what a corpus of 16 images takes, most of it imports and, with Ray, its cluster 
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -20,11 +19,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
-import torch
 import tyro
 
 from scoring import fitted, written
-from turns import in_turn, machine
+from turns import in_turn, machine, show
 
 _MAIN = "from anomem.cli.app import main; main()"
 _FEW = 16
@@ -87,8 +85,6 @@ def main(
                 for which, corpus in corpora.items()
             },
             rounds=rounds,
-            repeats=1,
-            device=torch.device("cpu"),
         )
     table: dict[str, Any] = {"machine": machine(), "images": images, "side": side, "size": size}
     table |= {"tables": tables, "rounds": rounds}
@@ -99,9 +95,7 @@ def main(
             "images_per_s": images / whole,
             "images_per_s_without_fixed": (images - _FEW) / (whole - fixed),
         }
-    print(json.dumps(table, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+    show(table, out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ kinds of normal and against each, and the share of each kind that is called anom
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,11 +26,13 @@ from anomem.config.presets import default
 from anomem.evaluation.metrics import auroc
 from anomem.images.combined import JoinedSource
 from anomem.images.source import ImageSource
-from anomem_bench.datasets import Part, load_named
-from anomem_bench.protocols.one_vs_all import trained
+from anomem_bench.datasets import Part
+from draws import Results, train_and_test
 
 TESTED = 2000
 ALPHA = 0.05
+SHARES = (0.1, 1 / 3, 1.0)
+WAYS = ("before", "extend", *(f"new fit, {share:.2g}" for share in SHARES))
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,15 @@ class Figures:
 
 def main(choices: Figures) -> None:
     """Measure every pair and draw."""
-    parts = load_named("cifar10", choices.path)
-    train = trained("cifar10", parts)
-    choices.out.mkdir(parents=True, exist_ok=True)
-    with (choices.out / "extend.jsonl").open("w") as text:
-        for pair in choices.pairs.split(","):
-            for draw in range(choices.draws):
-                for line in measured(pair, choices.seconds, train, parts.test, draw):
-                    line = {"pair": pair, "draw": draw, **line}
-                    text.write(json.dumps(line) + "\n")
-                    text.flush()
-                    print(line)
+    train, test = train_and_test("cifar10", choices.path)
+    results = Results(choices.out / "extend.jsonl")
+    for pair in choices.pairs.split(","):
+        for draw in range(choices.draws):
+            known = {line["way"] for line in results.of(pair=pair, draw=draw)}
+            if known != set(WAYS):
+                for line in measured(pair, choices.seconds, train, test, draw):
+                    if line["way"] not in known:
+                        results.add({"pair": pair, "draw": draw, **line})
 
 
 def measured(
@@ -85,21 +84,17 @@ def measured(
     model.extend(after)
     spent = round(time.monotonic() - begun, 1)
     yield {"way": "extend", "seconds": spent, **figures_of(model, images)}
-    for share in (0.1, 1 / 3, 1.0):
+    for share in SHARES:
         model, spent = fitted(JoinedSource([before, after]), share * seconds, draw)
         yield {"way": f"new fit, {share:.2g}", "seconds": spent, **figures_of(model, images)}
 
 
 def fitted(images: ImageSource, seconds: float, seed: int) -> tuple[AnoMem, float]:
     """A fit whose stage 1 ends by the clock, and the seconds of all of it."""
-    config = changed(
-        default(),
-        {
-            "stage1__min_steps": 10**9,
-            "stage1__max_steps": None,
-            "stage1__max_seconds": seconds,
-        },  # fmt: skip
-    )
+    by_clock = {
+        "stage1__min_steps": 10**9, "stage1__max_steps": None, "stage1__max_seconds": seconds,
+    }  # fmt: skip
+    config = changed(default(), by_clock)
     begun = time.monotonic()
     model = AnoMem(config, device="cpu", seed=seed).fit(images)
     return model, round(time.monotonic() - begun, 1)

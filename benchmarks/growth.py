@@ -122,7 +122,7 @@ class PatchCore:
     def __init__(self, encoder: Encoder) -> None:
         self.model = torch_model.PatchcoreModel(LAYERS, backbone="resnet10t", pre_trained=False)
         self.model.feature_extractor = Plugged(encoder)
-        self.model.anomaly_map_generator.forward = lambda distances, size: distances
+        self.model.anomaly_map_generator.forward = lambda distances, _: distances
 
     @torch.inference_mode()
     def fit(self, images: Pixels, coreset: bool = True) -> None:

@@ -13,18 +13,15 @@ that a killed benchmark goes on; the figure is drawn at the end.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from anomem import AnoMem
 from anomem.detector.score import score_features
@@ -35,9 +32,8 @@ from anomem.images.source import ImageSource
 from anomem.labelling.order import most_telling_first
 from anomem.model.features import Features, extract_set
 from anomem.report.colours import BLACK, BLUE, VERMILION
-from anomem_bench.datasets import load_named
 from anomem_bench.datasets.parts import Part
-from anomem_bench.protocols.one_vs_all import trained
+from draws import Results, bands, train_and_test
 
 BETWEEN = 5
 """Answers between two learnings."""
@@ -85,14 +81,10 @@ class Loop:
 
 def main(choices: Figures) -> None:
     """Measure what is missing, and draw the figure."""
-    choices.out.mkdir(parents=True, exist_ok=True)
     name = choices.data if choices.data == "tiles" else choices.normal
-    results = choices.out / f"{name}.jsonl"
-    lines = []
-    if results.exists():
-        lines = [json.loads(line) for line in results.read_text().splitlines()]
+    results = Results(choices.out / f"{name}.jsonl")
     for seed in range(choices.seeds):
-        missing = set(ORDERS) - {line["order"] for line in lines if line["seed"] == seed}
+        missing = set(ORDERS) - {line["order"] for line in results.of(seed=seed)}
         if not missing:
             continue
         loop = tiles(choices.path, seed) if choices.data == "tiles" else cifar10(choices, seed)
@@ -104,13 +96,8 @@ def main(choices: Figures) -> None:
         ]
         for order in sorted(missing):
             curve, found = answered(copy.deepcopy(detector), loop, order, seed, measured)
-            line = {"order": order, "seed": seed, "auroc": curve, "found": found}
-            lines.append(line)
-            with results.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            told = ", ".join(f"{curve[str(n)]:.3f} after {n}" for n in SHOWN)
-            print(f"{name}, seed {seed}: {order}: {told}; {found} anomalies found", flush=True)
-    draw_figure(lines, name, results.with_suffix(".png"))
+            results.add({"order": order, "seed": seed, "auroc": curve, "found": found})
+    draw_figure(results.lines, name, results.file.with_suffix(".png"))
 
 
 def answered(
@@ -135,8 +122,8 @@ def _orders(seed: int) -> dict[str, Callable[[Scores, float], Indices]]:
     rng = np.random.default_rng(seed)
     return {
         "most telling first": most_telling_first,
-        "most anomalous first": lambda scores, threshold: np.argsort(-scores, kind="stable"),
-        "at random": lambda scores, threshold: rng.permutation(len(scores)),
+        "most anomalous first": lambda scores, _: np.argsort(-scores, kind="stable"),
+        "at random": lambda scores, _: rng.permutation(len(scores)),
     }
 
 
@@ -147,22 +134,20 @@ def _auroc(detector: AnoMem, test: Features, truth: Indices) -> float:
 
 def tiles(path: Path, seed: int) -> Loop:
     """Of the training normals 60% to learn from and the others to label, with 60 anomalies."""
-    parts, rng = load_named("mvtec_ad", path), np.random.default_rng(seed)
-    train, test = trained("tiles", parts), parts.test
+    (train, test), rng = train_and_test("mvtec_ad", path), np.random.default_rng(seed)
     normals = rng.permutation(len(train))
     first = round(0.6 * len(normals))
     good = test.label == test.classes.index("good")
     anomalies = rng.permutation(np.flatnonzero(~good))
     return _loop(
-        train, normals[:first], normals[first:], test, anomalies[:60],
-        test, np.flatnonzero(good), anomalies[60:],
+        train.choose(normals[:first]), train.choose(normals[first:]), test.choose(anomalies[:60]),
+        test.choose(np.flatnonzero(good)), test.choose(anomalies[60:]),
     )  # fmt: skip
 
 
 def cifar10(choices: Figures, seed: int) -> Loop:
     """2,000 normals to learn from, 1,000 others and 200 anomalies to label, 1,000 each to test."""
-    parts, rng = load_named("cifar10", choices.path), np.random.default_rng(seed)
-    train, test = trained("cifar10", parts), parts.test
+    (train, test), rng = train_and_test("cifar10", choices.path), np.random.default_rng(seed)
     number = train.classes.index(choices.normal)
     normals, anomalies, test_normals, test_anomalies = (
         rng.permutation(np.flatnonzero((part.label == number) == normal))
@@ -170,48 +155,36 @@ def cifar10(choices: Figures, seed: int) -> Loop:
         for normal in (True, False)
     )
     return _loop(
-        train, normals[:2000], normals[2000:3000], train, anomalies[:200],
-        test, test_normals[:1000], test_anomalies[:1000],
+        train.choose(normals[:2000]), train.choose(normals[2000:3000]),
+        train.choose(anomalies[:200]), test.choose(test_normals[:1000]),
+        test.choose(test_anomalies[:1000]),
     )  # fmt: skip
 
 
 def _loop(
-    train: Part,
-    normals: Indices,
-    more_normals: Indices,
-    source: Part,
-    anomalies: Indices,
-    test: Part,
-    test_normals: Indices,
-    test_anomalies: Indices,
+    normals: Part, more_normals: Part, anomalies: Part, test_normals: Part, test_anomalies: Part
 ) -> Loop:
     return Loop(
-        train.choose(normals).images,
-        JoinedSource([train.choose(more_normals).images, source.choose(anomalies).images]),
+        normals.images,
+        JoinedSource([more_normals.images, anomalies.images]),
         np.repeat([0, 1], [len(more_normals), len(anomalies)]),
-        test.choose(np.concatenate([test_normals, test_anomalies])).images,
+        JoinedSource([test_normals.images, test_anomalies.images]),
         np.repeat([0, 1], [len(test_normals), len(test_anomalies)]),
     )
 
 
 def draw_figure(lines: list[dict[str, Any]], name: str, file: Path) -> None:
     """Mean change over the seeds of each order, with the band from the lowest to the highest."""
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    counts = list(range(0, SHOWN[-1] + 1, BETWEEN))
-    for order, (colour, marker) in ORDERS.items():
-        curves = [line["auroc"] for line in lines if line["order"] == order]
-        values = [[100 * (curve[str(n)] - curve["0"]) for curve in curves] for n in counts]
-        axes.plot(counts, [fmean(v) for v in values], color=colour, marker=marker, label=order)
-        low, high = ([f(v) for v in values] for f in (min, max))
-        axes.fill_between(counts, low, high, color=colour, alpha=0.15, linewidth=0)
+    rows = [
+        (line["order"], int(count), 100 * (value - line["auroc"]["0"]))
+        for line in lines
+        for count, value in line["auroc"].items()
+    ]
+    figure, axes = bands(pd.DataFrame(rows, columns=["name", "x", "y"]), ORDERS)
     seeds = len({line["seed"] for line in lines})
     axes.set_xlabel("answers")
     axes.set_ylabel("change of AUROC (points)")
     axes.set_title(f"{name}; {seeds} seeds, lowest to highest", fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend()
     figure.savefig(file, dpi=120)
 
 

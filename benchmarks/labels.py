@@ -14,20 +14,16 @@ on; the figure is drawn at the end.
 from __future__ import annotations
 
 import copy
-import json
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from anomem import AnoMem
 from anomem.config import Config
@@ -38,8 +34,9 @@ from anomem.report.colours import BLACK, BLUE, GREEN, VERMILION
 from anomem_bench.datasets import load_named
 from anomem_bench.methods import METHODS
 from anomem_bench.peers.supervised import Supervised
-from anomem_bench.protocols.one_vs_all import OneVsAll, trained
+from anomem_bench.protocols.one_vs_all import OneVsAll
 from anomem_bench.split import Caps, Cell, Split
+from draws import Results, bands
 
 LABELS = (0, 1, 2, 5, 10, 50, 250)
 TESTED = 1000
@@ -72,27 +69,19 @@ class Figures:
 
 def main(choices: Figures) -> None:
     """Measure what is missing, and draw the figure."""
-    choices.out.mkdir(parents=True, exist_ok=True)
-    results = choices.out / f"labels-{choices.normal}-{choices.seconds:g}s.jsonl"
-    lines = []
-    if results.exists():
-        lines = [json.loads(line) for line in results.read_text().splitlines()]
+    results = Results(choices.out / f"labels-{choices.normal}-{choices.seconds:g}s.jsonl")
     parts = load_named("cifar10", choices.path)
-    train = trained("cifar10", parts)
-    normals = int((train.label == train.classes.index(choices.normal)).sum())
+    normals = len(OneVsAll("cifar10", parts).train.of([choices.normal]))
     # As many anomalies as the most labels; fewer labels are the first of them.
     gamma = LABELS[-1] / (LABELS[-1] + normals)
-    protocol = OneVsAll("cifar10", parts, (choices.normal,), (gamma,), caps=Caps(tested=TESTED))
+    classes, caps = (choices.normal,), Caps(tested=TESTED)
+    protocol = OneVsAll("cifar10", parts, classes=classes, gammas=(gamma,), caps=caps)
     for draw in range(choices.draws):
         split = protocol.split(Cell(choices.normal, gamma, "all", draw))
-        known = {(line["way"], line["labels"]) for line in lines if line["draw"] == draw}
+        known = {(line["way"], line["labels"]) for line in results.of(draw=draw)}
         for way, labels, value in measured(split, choices.seconds, draw, known):
-            line = {"way": way, "labels": labels, "draw": draw, "auroc": round(value, 5)}
-            lines.append(line)
-            with results.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            print(f"draw {draw}: {way}, {labels} labels: {100 * value:.1f}")
-    draw_figure(lines, choices, results.with_suffix(".png"))
+            results.add({"way": way, "labels": labels, "draw": draw, "auroc": round(value, 5)})
+    draw_figure(results.lines, choices, results.file.with_suffix(".png"))
 
 
 def measured(
@@ -153,19 +142,9 @@ def _in_time(method: str, seconds: float) -> Config:
 
 def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> None:
     """Mean over the draws of each way, with the band from the lowest to the highest draw."""
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for way, (colour, marker) in WAYS.items():
-        found: defaultdict[int, list[float]] = defaultdict(list)
-        for line in lines:
-            if line["way"] == way:
-                found[line["labels"]].append(100 * line["auroc"])
-        counts = sorted(found)
-        where = [LABELS.index(count) for count in counts]
-        axes.plot(where, [fmean(found[n]) for n in counts], color=colour, marker=marker, label=way)
-        low, high = ([f(found[n]) for n in counts] for f in (min, max))
-        axes.fill_between(where, low, high, color=colour, alpha=0.15, linewidth=0)
+    table = pd.DataFrame(lines).rename(columns={"way": "name"})
+    table["x"], table["y"] = table["labels"].map(LABELS.index), 100 * table["auroc"]
+    figure, axes = bands(table, WAYS)
     axes.set_xticks(range(len(LABELS)), [str(n) for n in LABELS])
     axes.set_xlabel("labelled anomalies")
     axes.set_ylabel("AUROC (%)")
@@ -174,8 +153,6 @@ def draw_figure(lines: list[dict[str, Any]], choices: Figures, file: Path) -> No
         f"{choices.draws} draws, lowest to highest",
         fontsize=10,
     )
-    axes.grid(alpha=0.3)
-    axes.legend()
     figure.savefig(file, dpi=120)
 
 

@@ -8,7 +8,6 @@ what PyTorch has allocated.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,7 +21,7 @@ import tyro
 from anomem.config.presets import PRESETS
 from anomem.runtime.device import make_fabric
 from step import NETS, as_tensor, crops, new_stage1
-from turns import machine
+from turns import machine, show
 
 _STEPS = 4
 
@@ -91,9 +90,7 @@ def main(
         "mib_a_normal": slope,
         "furthest_from_a_line": max(abs(peaks[b] / line[b] - 1) for b in peaks),
     }
-    print(json.dumps(table, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+    show(table, out)
 
 
 if __name__ == "__main__":

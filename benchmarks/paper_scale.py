@@ -26,9 +26,10 @@ from anomem.runtime.device import make_fabric
 from anomem.training.batches import Drawn
 from anomem.training.optimisation import Clock
 from anomem_bench.datasets import load_named
+from anomem_bench.exam import Exam
 from anomem_bench.ours import Ours
 from anomem_bench.protocols.one_vs_all import OneVsAll
-from anomem_bench.split import Caps, Exam
+from anomem_bench.split import Caps
 from turns import machine
 
 
@@ -87,12 +88,11 @@ def trained(
     config: Config, exam: Exam, protocol: OneVsAll, scale: Scale
 ) -> Iterator[dict[str, float]]:
     """Train, yielding epochs, seconds, images/s and AUROC at each mark."""
-    contender = Ours("ours", config, device=scale.device, seed=scale.seed)
+    contender = Ours(config, device=scale.device, seed=scale.seed)
     clock = Clock(config.stage1.max_seconds)
     marks = iter([(mark + 1) / scale.marks for mark in range(scale.marks)])
     mark = next(marks)
-    course = exam.course
-    for step in contender.begin(course.normals, course.anomalies, course.shape, clock):
+    for step in contender.begin(exam.trained, clock):
         done = max(step / contender.stage1.steps, clock.share())
         if done < mark:
             continue
@@ -127,7 +127,7 @@ def main(scale: Scale) -> None:
     """Train, measure, and write after each mark."""
     name, _, place = scale.data.partition(":")
     caps = Caps(tested=scale.most_tested)
-    protocol = OneVsAll(name, load_named(name, Path(place)), scale.classes, caps=caps)
+    protocol = OneVsAll(name, load_named(name, Path(place)), classes=scale.classes, caps=caps)
     scale.out.mkdir(parents=True, exist_ok=True)
     device = make_fabric(scale.device).device
     runs: list[dict[str, Any]] = []
@@ -137,7 +137,7 @@ def main(scale: Scale) -> None:
             run: dict[str, Any] = {"training": training, "normal": cell.normal, "curve": []}
             run |= {"machine": machine(), "batch": config.stage1.batch}
             runs.append(run)
-            exam = Exam.of(protocol.split(cell), config, 0)
+            exam = Exam.of(protocol.split(cell), config)
             for point in trained(config, exam, protocol, scale):
                 run["curve"].append(point)
                 print(training, cell.normal, json.dumps(point), flush=True)

@@ -10,20 +10,22 @@ killed benchmark goes on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from anomem.config.mapping import changed
+from anomem_bench.contender import Contender
 from anomem_bench.datasets import load_named
+from anomem_bench.exam import Exam
 from anomem_bench.methods import METHODS
 from anomem_bench.protocols.one_vs_all import OneVsAll
-from anomem_bench.race import Contender, Judgement, Lane, race
-from anomem_bench.split import Cell, Exam
+from anomem_bench.race import Lane, race
+from anomem_bench.split import Cell
+from draws import Results
 
 GAMMA = {"mhrot": 0.0, "csi": 0.0, "simclr": 0.0, "supervised": 0.05, "deepsad": 0.05, "elsa": 0.05}
 """Share of labelled anomalies that each peer is tuned at."""
@@ -59,36 +61,31 @@ class Trials:
 
 def main(choices: Trials) -> None:
     """Run what the results do not hold yet."""
-    choices.out.mkdir(parents=True, exist_ok=True)
-    results = choices.out / f"peers-{choices.normal}-{choices.seconds:g}s.jsonl"
-    lines = results.read_text().splitlines() if results.exists() else []
-    known = [json.loads(line) for line in lines]
+    results = Results(choices.out / f"peers-{choices.normal}-{choices.seconds:g}s.jsonl")
     protocol = OneVsAll("cifar10", load_named("cifar10", choices.path), on="validation")
     for peer in choices.peers.split(","):
-        over = [line["trial"] for line in known if line["peer"] == peer]
+        over = [line["trial"] for line in results.of(peer=peer)]
         missing = [trial for trial in TRIALS if trial not in over]
         split = protocol.split(Cell(choices.normal, GAMMA[peer], "all", 0))
-        exam = Exam.of(split, METHODS[peer].config, choices.seconds)
-        for line in tried(peer, missing, exam, protocol):
-            with results.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            print(line, flush=True)
+        exam = Exam.of(split, METHODS[peer].config)
+        for line in tried(peer, missing, exam, protocol, choices.seconds):
+            results.add(line)
 
 
 def tried(
-    peer: str, trials: Sequence[Trial], exam: Exam, protocol: OneVsAll
+    peer: str, trials: Sequence[Trial], exam: Exam, protocol: OneVsAll, seconds: float
 ) -> Iterator[dict[str, Any]]:
     """The result of each trial of a peer, as it ends."""
     method = METHODS[peer]
     contenders: dict[Contender, Trial] = {}
     for trial in trials:
         config = changed(method.config, {f"stage1__{name}": v for name, v in trial.items()})
-        contenders[method.new(config, "auto", 0)] = trial
-
-    def judge(contender: Contender, share: float) -> Judgement:
-        return protocol.judge(contender, exam)
-
-    for lane in race([Lane(contender, exam.course, judge) for contender in contenders]):
+        contenders[replace(method, config=config).new()] = trial
+    lanes = [
+        Lane(contender, exam.trained, seconds, lambda contender, _: protocol.judge(contender, exam))
+        for contender in contenders
+    ]
+    for lane in race(lanes):
         line = {"peer": peer, "trial": contenders[lane.contender], "steps": lane.steps}
         if lane.failure:
             yield line | {"failure": lane.failure}

@@ -31,7 +31,7 @@ from anomem.images.image_set import BATCH
 from anomem.images.open import open_images
 from anomem.images.prepare import read_all
 from step import crops, passes_of
-from turns import in_turn, machine
+from turns import in_turn, machine, show
 
 _PEAK = """
 import resource, subprocess, sys
@@ -82,8 +82,6 @@ def folder_ratio(model: AnoMem, files: Sequence[Path], rounds: int) -> dict[str,
     seconds = in_turn(
         {"decode": decode, "forward": forward, "ours": lambda: model.score_images(list(files))},
         rounds=rounds,
-        repeats=1,
-        device=torch.device("cpu"),
     )
     each = [
         (d + f) / o
@@ -154,9 +152,7 @@ def main(
         models[True].save(Path(place, "model"))
         for name, folder in (("a tenth", few), ("all", many)):
             table[f"peak MiB, {name} of the files"] = peak(Path(place, "model"), folder)
-    print(json.dumps(table, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+    show(table, out)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ class Stage:
         """Images that pass through the encoder at a step, counted there."""
         seen: list[int] = []
 
-        def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen.append(len(inputs[0]))
 
         handle = self.stage1.network.encoder.register_forward_pre_hook(count)

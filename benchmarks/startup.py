@@ -7,7 +7,6 @@ Processes of their own, in turn. The floor of ``anomem score`` is to import PyTo
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -15,11 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 import tyro
 
 from scoring import fitted, written
-from turns import in_turn, machine
+from turns import in_turn, machine, show
 
 _MAIN = "from anomem.cli.app import main; main()"
 
@@ -52,14 +50,10 @@ def main(rounds: int = 7, out: Path | None = None) -> None:
         seconds = in_turn(
             {name: lambda a=arguments: run(a) for name, arguments in calls.items()},  # type: ignore[misc]
             rounds=rounds,
-            repeats=1,
-            device=torch.device("cpu"),
         )
     table: dict[str, Any] = {"machine": machine(), "rounds": rounds}
     table["seconds"] = {name: median(values) for name, values in seconds.items()}
-    print(json.dumps(table, indent=1))
-    if out is not None:
-        out.write_text(json.dumps(table, indent=1))
+    show(table, out)
 
 
 if __name__ == "__main__":

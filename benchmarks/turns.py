@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -12,10 +14,15 @@ import torch
 from anomem_bench.manifest import hardware
 
 Seconds = dict[str, list[float]]
+_CPU = torch.device("cpu")
 
 
 def in_turn(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, repeats: int, device: torch.device
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    repeats: int = 1,
+    device: torch.device = _CPU,
 ) -> Seconds:
     """Seconds of each call in each round, after one round that warms up.
 
@@ -54,3 +61,11 @@ def ratio(seconds: Seconds, of: str, to: str) -> dict[str, float]:
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return hardware() | {"torch": torch.__version__}
+
+
+def show(table: dict[str, Any], out: Path | None) -> None:
+    """Print a table as JSON, and write it to a file if one is given."""
+    text = json.dumps(table, indent=1)
+    print(text)
+    if out is not None:
+        out.write_text(text)

@@ -12,13 +12,19 @@ from anomem.cli.arguments import Common
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(Common):
-    """Of every protocol; a stopped bench goes on when it is called again."""
+class OnData(Common):
+    """Of every command that reads a data set."""
 
     data: str
     """Name of the data set, or NAME:PATH."""
     path: Path | None = None
     """Where it lies, if not said with the name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(OnData):
+    """Of every protocol; a stopped bench goes on when it is called again."""
+
     draws: int = 1
     """Random draws of the training set, and seeds of the training."""
     budget_seconds: float = 120.0
@@ -43,13 +49,19 @@ class Compared(Bench):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneVsAllArguments(Compared):
-    """Compare methods, each class of a data set normal in turn."""
+class EachClass(Bench):
+    """Of the protocols in which each class is normal in turn."""
 
     classes: str = ""
     """Normal classes, by name, separated by commas; all if empty."""
     gammas: str = "0"
     """Shares of labelled anomalies in the training set, separated by commas."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneVsAllArguments(EachClass, Compared):
+    """Compare methods, each class of a data set normal in turn."""
+
     anomaly_classes: Literal["all", "one"] = "all"
     """Draw the labelled anomalies from all other classes, or from a single one."""
     contamination: float = 0.0
@@ -82,7 +94,7 @@ class LinearArguments(Compared):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationArguments(Bench):
+class AblationArguments(EachClass):
     """Vary one choice of a method: a table or figure of the paper."""
 
     name: Positional[str]
@@ -90,20 +102,12 @@ class AblationArguments(Bench):
     scale-weights or backbone."""
     base: Literal["default", "paper-small"] = "default"
     """Method whose other choices stay as they are."""
-    classes: str = ""
-    """Normal classes, by name, separated by commas; all if empty."""
-    gammas: str = "0"
-    """Shares of labelled anomalies in the training set, separated by commas."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrototypesArguments(Common):
+class PrototypesArguments(OnData):
     """Draw prototypes among test samples by t-SNE (Figure 5 of the paper)."""
 
-    data: str
-    """Name of the data set, or NAME:PATH."""
-    path: Path | None = None
-    """Where it lies, if not said with the name."""
     normal: str
     """Name of the normal class."""
     preset: str = "default"
@@ -136,3 +140,41 @@ class DataArguments(Common):
     """cifar10, cifar100, svhn, cub200 or visa."""
     out: Path
     """Folder for its files."""
+
+
+def name_and_path(text: str, path: Path | None = None) -> tuple[str, Path | None]:
+    """Name and place of a data set, given as NAME or NAME:PATH."""
+    name, colon, where = text.partition(":")
+    return name, Path(where) if colon else path
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def gammas_of(text: str) -> tuple[float, ...]:
+    """Numbers from 0 to below 1 between commas, at least one.
+
+    Raises:
+        ValueError: They are not.
+    """
+    try:
+        numbers = tuple(float(word) for word in listed(text))
+    except ValueError:
+        numbers = (-1.0,)
+    if not numbers or not all(0 <= number < 1 for number in numbers):
+        raise ValueError(f"gammas is {text!r}; give numbers from 0 to below 1, as in 0,0.05.")
+    return numbers
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """A part and the number of parts, from "2/3".
+
+    Raises:
+        ValueError: It is no such pair.
+    """
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise ValueError(f"shard is {text!r}; give a part and their number, as 2/3.")
+    return int(part), int(parts)

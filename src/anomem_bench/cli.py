@@ -14,20 +14,23 @@ from anomem_bench.arguments import (
     Bench,
     CrossTypeArguments,
     DataArguments,
+    EachClass,
     LinearArguments,
     MergeArguments,
+    OnData,
     OneVsAllArguments,
     OodArguments,
     PrototypesArguments,
+    gammas_of,
+    listed,
+    name_and_path,
+    shard_of,
 )
-from anomem_bench.words import place, shard, shares, words
 
 if TYPE_CHECKING:
-    from anomem_bench.datasets import Parts
     from anomem_bench.methods import Method
     from anomem_bench.protocols.one_vs_all import OneVsAll
-    from anomem_bench.runner import BenchProtocol
-    from anomem_bench.split import Caps
+    from anomem_bench.protocols.protocol import BenchProtocol
 
 
 def one_vs_all(arguments: OneVsAllArguments) -> Result:
@@ -38,7 +41,7 @@ def one_vs_all(arguments: OneVsAllArguments) -> Result:
         raise ValueError(
             f"contamination is {arguments.contamination}; give a share from 0 to below 1."
         )
-    methods = methods_named(words(arguments.methods))
+    methods = methods_named(listed(arguments.methods))
     protocol = replace(
         _one_vs_all(arguments),
         anomaly_classes=arguments.anomaly_classes,
@@ -54,19 +57,17 @@ def ood(arguments: OodArguments) -> Result:
     from anomem_bench.methods import methods_named
     from anomem_bench.protocols.ood import Ood
 
-    methods = methods_named(words(arguments.methods))
+    methods = methods_named(listed(arguments.methods))
     others = {}
-    for word in words(arguments.against):
-        name, path = place(word, None)
+    for word in listed(arguments.against):
+        name, path = name_and_path(word)
         called = called_of(name, path)
         if called in others:
             raise ValueError(f"{called} is given twice; rename one of their folders.")
         others[called] = load_named(name, path).test.images
     if not others:
         raise ValueError("against is empty; give other data sets, as svhn:PATH.")
-    name, parts = _data(arguments)
-    protocol = Ood(name, parts, arguments.draws, _caps(arguments), others=others)
-    return _run(protocol, methods, arguments)
+    return _run(Ood(**_of_all(arguments), others=others), methods, arguments)
 
 
 def cross_type(arguments: CrossTypeArguments) -> Result:
@@ -74,16 +75,9 @@ def cross_type(arguments: CrossTypeArguments) -> Result:
     from anomem_bench.methods import methods_named
     from anomem_bench.protocols.cross_type import CrossType
 
-    gammas, methods = shares(arguments.gammas), methods_named(words(arguments.methods))
-    name, parts = _data(arguments)
-    protocol = CrossType(
-        name,
-        parts,
-        gammas=gammas,
-        draws=arguments.draws,
-        kinds=words(arguments.kinds),
-        caps=_caps(arguments),
-    )
+    gammas, methods = gammas_of(arguments.gammas), methods_named(listed(arguments.methods))
+    kinds = listed(arguments.kinds)
+    protocol = CrossType(**_of_all(arguments), gammas=gammas, kinds=kinds)
     return _run(protocol, methods, arguments)
 
 
@@ -92,13 +86,14 @@ def linear(arguments: LinearArguments) -> Result:
     from anomem_bench.methods import methods_named
     from anomem_bench.protocols.linear import Linear
 
-    methods = methods_named(words(arguments.methods))
-    return _run(_linear(arguments, Linear.name), methods, arguments)
+    methods = methods_named(listed(arguments.methods))
+    return _run(Linear(**_of_all(arguments)), methods, arguments)
 
 
 def ablation(arguments: AblationArguments) -> Result:
     """Vary one choice of a preset: a table or figure of the paper."""
     from anomem_bench.protocols.ablation import ABLATIONS, variants
+    from anomem_bench.protocols.linear import Linear
 
     methods = variants(arguments.name, arguments.base)
     title = f"ablation {arguments.name}"
@@ -108,7 +103,7 @@ def ablation(arguments: AblationArguments) -> Result:
                 f"{arguments.name} is measured by linear evaluation of all classes; leave classes "
                 "and gammas out."
             )
-        return _run(_linear(arguments, title), methods, arguments)
+        return _run(Linear(**_of_all(arguments), name=title), methods, arguments)
     return _run(replace(_one_vs_all(arguments), name=title), methods, arguments)
 
 
@@ -125,8 +120,8 @@ def prototypes(arguments: PrototypesArguments) -> Result:
     from anomem_bench.split import Caps, Cell
 
     try_folder(arguments.out)
-    called, parts = _data(arguments)
-    protocol = OneVsAll(called, parts, (arguments.normal,), caps=Caps(tested=arguments.samples))
+    classes, caps = (arguments.normal,), Caps(tested=arguments.samples)
+    protocol = OneVsAll(**_data(arguments), classes=classes, caps=caps)
     protocol.cells()  # tells whether there is such a class
     split = protocol.split(Cell(arguments.normal, 0.0, "all", arguments.seed))
     config = until_the_clock_ends(resolve(arguments.preset))
@@ -136,7 +131,7 @@ def prototypes(arguments: PrototypesArguments) -> Result:
     ).fit(split.normals)
     layout = prototypes_among_samples(model, split)
     out = arguments.out
-    title = f"{called}, {arguments.normal} normal"
+    title = f"{protocol.data}, {arguments.normal} normal"
     note_call(out, protocol="prototypes", data=title, seeds=[arguments.seed],
               preset=arguments.preset, budget_seconds=arguments.budget_seconds)  # fmt: skip
     draw_prototypes(layout, title, out / "prototypes.png")
@@ -186,26 +181,27 @@ PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
 }
 
 
-def _one_vs_all(arguments: OneVsAllArguments | AblationArguments) -> OneVsAll:
+def _one_vs_all(arguments: EachClass) -> OneVsAll:
     from anomem_bench.protocols.one_vs_all import OneVsAll
 
-    gammas = shares(arguments.gammas)
-    name, parts = _data(arguments)
-    return OneVsAll(
-        name,
-        parts,
-        classes=words(arguments.classes),
-        gammas=gammas,
-        draws=arguments.draws,
-        caps=_caps(arguments),
-    )
+    gammas, classes = gammas_of(arguments.gammas), listed(arguments.classes)
+    return OneVsAll(**_of_all(arguments), classes=classes, gammas=gammas)
 
 
-def _linear(arguments: Bench, title: str) -> BenchProtocol:
-    from anomem_bench.protocols.linear import Linear
+def _of_all(arguments: Bench) -> dict[str, Any]:
+    """What every protocol takes."""
+    from anomem_bench.split import Caps
 
-    name, parts = _data(arguments)
-    return Linear(name, parts, arguments.draws, _caps(arguments), name=title)
+    caps = Caps(arguments.most_normals, arguments.most_tested)
+    return {**_data(arguments), "draws": arguments.draws, "caps": caps}
+
+
+def _data(arguments: OnData) -> dict[str, Any]:
+    """The data set, and what it is called in results."""
+    from anomem_bench.datasets import called_of, load_named
+
+    name, path = name_and_path(arguments.data, arguments.path)
+    return {"data": called_of(name, path), "parts": load_named(name, path)}
 
 
 def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Bench) -> Result:
@@ -216,7 +212,7 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
     if arguments.draws < 1 or not arguments.budget_seconds > 0:
         raise ValueError("draws and budget-seconds must be above 0; correct them.")
     try_folder(arguments.out)
-    entry = Entry(methods, arguments.budget_seconds, arguments.device, shard(arguments.shard))
+    entry = Entry(methods, arguments.budget_seconds, arguments.device, shard_of(arguments.shard))
     note_call(
         arguments.out,
         protocol=protocol.name,
@@ -267,17 +263,3 @@ def _show(out: Path) -> Result:
     for line in table.splitlines():
         tell(line)
     return {"out": str(out), "runs": len(runs)}, 0
-
-
-def _data(arguments: Bench | PrototypesArguments) -> tuple[str, Parts]:
-    """The data set, and what it is called in results."""
-    from anomem_bench.datasets import called_of, load_named
-
-    name, path = place(arguments.data, arguments.path)
-    return called_of(name, path), load_named(name, path)
-
-
-def _caps(arguments: Bench) -> Caps:
-    from anomem_bench.split import Caps
-
-    return Caps(arguments.most_normals, arguments.most_tested)

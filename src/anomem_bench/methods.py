@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from anomem.config import Config
 from anomem.config.mapping import changed, flat
 from anomem.config.presets import default, paper, pretrained
+from anomem_bench.contender import Contender
 from anomem_bench.ours import Memory, Ours
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD
@@ -19,7 +21,6 @@ from anomem_bench.peers.neighbours import Neighbours
 from anomem_bench.peers.peer import Peer
 from anomem_bench.peers.simclr import SimCLR
 from anomem_bench.peers.supervised import Supervised
-from anomem_bench.race import Contender
 
 _UNBOUNDED = 10**9
 
@@ -30,15 +31,19 @@ class Method:
 
     Attributes:
         config: Every choice.
-        new: From the choices, a device and a seed to the untrained method.
+        kind: Called with the choices, ``device`` and ``seed``, gives the untrained method.
         scores: Names of the scores that one training gives.
         needs_anomalies: It cannot be trained on normals alone.
     """
 
     config: Config
-    new: Callable[[Config, str, int], Contender]
+    kind: Callable[..., Contender]
     scores: tuple[str, ...]
     needs_anomalies: bool = False
+
+    def new(self, device: str = "auto", seed: int = 0) -> Contender:
+        """The untrained method."""
+        return self.kind(self.config, device=device, seed=seed)
 
     @property
     def digest(self) -> str:
@@ -63,35 +68,15 @@ def until_the_clock_ends(config: Config) -> Config:
 
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
-    """The detector as a method.
-
-    Args:
-        name: Of its score.
-        config: Every choice.
-        memory: What stands in place of the learnt memory.
-    """
-
-    def new(config: Config, device: str, seed: int) -> Contender:
-        return Ours(name, config, device=device, seed=seed, memory=memory)
-
-    return Method(config, new, (name,))
+    """The detector as a method; name and memory as of :class:`~anomem_bench.ours.Ours`."""
+    return Method(config, partial(Ours, name=name, memory=memory), (name,))
 
 
 def _peer(kind: type[Peer], config: Config) -> Method:
-    def new(config: Config, device: str, seed: int) -> Contender:
-        return kind(config, device=device, seed=seed)
-
-    ours = Config()
     # What is the detector's own does not make a peer another one.
-    config = replace(
-        config,
-        memory=ours.memory,
-        loss=ours.loss,
-        pseudo=ours.pseudo,
-        stage2=ours.stage2,
-        calibration=ours.calibration,
-    )
-    return Method(config, new, kind.score_names, kind.needs_anomalies)
+    own = ("memory", "loss", "pseudo", "stage2", "calibration")
+    config = replace(config, **{group: getattr(Config(), group) for group in own})
+    return Method(config, kind, kind.score_names, kind.needs_anomalies)
 
 
 _DEFAULT = until_the_clock_ends(default())

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
@@ -23,85 +22,79 @@ from anomem.detector.score import score_features
 from anomem.detector.train_scorer import train_scorer
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
-from anomem.images.resize import ImageShape
 from anomem.model.features import extract_set
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import Contender, Scores, TrainingSet
+from anomem_bench.peers.peer import PeerNetwork
 
 Memory = Literal["learnt", "kmeans", "mean"]
 
 
-class Ours:
+class Ours(Contender):
     """The detector with a configuration.
 
     Args:
-        name: Of its score.
-        config: Every choice.
+        config: Name of a preset, or every choice.
         device: As of :class:`~anomem.AnoMem`.
         seed: Of every random draw.
+        name: Of its score.
         memory: The learnt memory; or none while training, and in its place afterwards the k-means
             centroids of the features of training normals, or their mean alone.
     """
 
     def __init__(
-        self, name: str, config: Config, *, device: str, seed: int, memory: Memory = "learnt"
+        self,
+        config: str | Config = "default",
+        *,
+        device: str = "auto",
+        seed: int = 0,
+        name: str = "ours",
+        memory: Memory = "learnt",
     ) -> None:
-        self.score_names, self.config, self.device = (name,), config, device
-        self.seed, self.memory = seed, memory
+        super().__init__(config, device=device, seed=seed)
+        self.score_names, self.memory = (name,), memory
 
-    def begin(
-        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-    ) -> Iterator[int]:
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
         """Hold normals out, initialise and train stage 1."""
-        split = hold_out(len(normals), self.config.calibration.share, self.seed)
+        count = len(images.normals)
         chosen = TrainingImages.of(
-            normals,
-            torch.arange(len(normals)),
-            np.zeros(len(normals), dtype=np.int64),
-            split,
-            Identities.numbered(len(normals)),
+            images.normals,
+            torch.arange(count),
+            np.zeros(count, dtype=np.int64),
+            hold_out(count, self.config.calibration.share, self.seed),
+            Identities.numbered(count),
         )
-        if anomalies is not None:
-            chosen = replace(chosen, anomalies=Chosen.of(anomalies))
-        self.images = chosen
+        if images.anomalies is not None:
+            chosen = replace(chosen, anomalies=Chosen.of(images.anomalies))
+        self.images, self.shape_ = chosen, images.shape
         fabric = make_fabric(self.device, self.config.compute.precision)
-        self.network = new_network(self.config, shape, self.images.normals, fabric, self.seed)
+        network = new_network(self.config, images.shape, chosen.normals, fabric, self.seed)
         if self.memory != "learnt":
-            remove_memories(self.network)
-        self.stage1 = new_stage1(
-            self.network, self.images, self.config, fabric=fabric, seed=self.seed
-        )
+            remove_memories(network)
+        self.stage1 = new_stage1(network, chosen, self.config, fabric=fabric, seed=self.seed)
         self.stage1.clock = clock
         yield from self.stage1
 
     def finish(self) -> None:
         """Fill the bank and train stage 2."""
-        self.scored = self.stage1.trained()
+        self.network_ = self.stage1.trained()
         if self.memory != "learnt":
-            sizes = self.config.memory.sizes
-            if self.memory == "mean":
-                sizes = (1,) * len(sizes)
-            self.scored = with_centroids(
-                self.scored, self.images.normals, self.config, self.seed, sizes
-            )
-        bank = fill_bank(self.scored, self.images)
-        widths = self.network.pooled_widths
-        self.scorer = train_scorer(bank, widths, self.config, self.seed)
+            sizes = self.config.memory.sizes if self.memory == "kmeans" else None
+            self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
+        bank = fill_bank(self.network_, self.images)
+        self.scorer_ = train_scorer(bank, self.network_.pooled_widths, self.config, self.seed)
 
-    def scores(self, images: ImageSet) -> dict[str, npt.NDArray[np.float32]]:
+    def scores(self, images: ImageSet) -> Scores:
         """The score of the detector."""
-        measured = extract_set(self.scored, images)
-        return {self.score_names[0]: score_features(self.scorer, measured).numpy()}
+        features = extract_set(self.network_, images)
+        return {self.score_names[0]: score_features(self.scorer_, features).numpy()}
 
-    @torch.inference_mode()
     def features(self, images: ImageSet) -> Tensor:
-        """Features (N, C) of the encoder: its last map, averaged over its places, on the CPU."""
-        encoder = self.scored.encoder
-        device = encoder.mean.device
-        parts = [encoder(floats_on(device, b))[-1].mean(dim=(2, 3)) for _, b in batches(images)]
-        return torch.cat(parts).float().cpu()
+        """As of :meth:`Contender.features`."""
+        return PeerNetwork(self.network_.encoder, {}).features(images)
 
 
 class NoMemory(HopfieldMemory):
@@ -120,20 +113,16 @@ def remove_memories(network: MultiScaleMemory) -> None:
 
 @torch.no_grad()
 def with_centroids(
-    network: MultiScaleMemory,
-    normals: ImageSet,
-    config: Config,
-    seed: int,
-    sizes: Sequence[int],
+    network: MultiScaleMemory, normals: ImageSet, seed: int, sizes: Sequence[int] | None
 ) -> MultiScaleMemory:
     """The network with memories of k-means centroids of features of normals.
 
     Args:
         network: Left as it is.
         normals: Training normals.
-        config: That of the network.
         seed: Of the clustering.
-        sizes: Number of centroids of each scale; 1 leaves the mean, which is to have no memory.
+        sizes: Number of centroids of each scale; None leaves the mean alone, which is to have no
+            memory.
     """
     network.eval()
     device = network.encoder.mean.device
@@ -144,11 +133,11 @@ def with_centroids(
     result = copy.deepcopy(network)
     for index, memory in enumerate(list(network.scale_memories())):
         features = torch.cat([part[index].permute(0, 2, 3, 1).flatten(0, 2) for part in parts])
-        places = memory.place(features)
-        means = MiniBatchKMeans(sizes[index], random_state=seed, n_init=1, batch_size=4096)
-        learnt = _like(memory, HopfieldMemory, sizes[index])
-        learnt.prototypes.copy_(torch.from_numpy(means.fit(places.numpy()).cluster_centers_))
-        result.memories[index] = learnt.to(device)
+        places, size = memory.place(features), sizes[index] if sizes else 1
+        means = MiniBatchKMeans(size, random_state=seed, n_init=1, batch_size=4096)
+        centroids = _like(memory, HopfieldMemory, size)
+        centroids.prototypes.copy_(torch.from_numpy(means.fit(places.numpy()).cluster_centers_))
+        result.memories[index] = centroids.to(device)
     return result
 
 

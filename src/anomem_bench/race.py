@@ -5,85 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-from torch import Tensor
-
-from anomem.images.image_set import ImageSet
-from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import Contender, TrainingSet
+from anomem_bench.exam import Judgement
 
 SLICE = 2.0
 """Seconds a method trains before the next one has its turn."""
 MARKS = (0.25, 0.5)
 """Shares of the budget at which a method is scored on its way."""
-
-Scores = dict[str, npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What a score is worth on a test.
-
-    Attributes:
-        measures: By name, in [0, 1].
-        images: Number of images measured on.
-    """
-
-    measures: dict[str, float]
-    images: int
-
-
-Judgement = dict[str, dict[str, Measures]]
-"""By score, and by test."""
-
-
-class Contender(Protocol):
-    """A method that is trained step by step, and can be scored between two steps.
-
-    Attributes:
-        score_names: Names of its scores.
-    """
-
-    @property
-    def score_names(self) -> tuple[str, ...]: ...  # noqa: D102
-
-    def begin(
-        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-    ) -> Iterator[int]:
-        """Initialise and train, yielding the steps done after each step."""
-        ...
-
-    def finish(self) -> None:
-        """Make ready to score from where the training stands."""
-        ...
-
-    def scores(self, images: ImageSet) -> Scores:
-        """Scores (N,) of all images of a set, by the name of each score."""
-        ...
-
-    def features(self, images: ImageSet) -> Tensor:
-        """Features (N, C) of all images of a set, the last map averaged over its places."""
-        ...
-
-
-@dataclass(frozen=True)
-class Course:
-    """What a contender of a race trains on.
-
-    Attributes:
-        normals: Training normals.
-        anomalies: Labelled anomalies, or None.
-        shape: Of the images.
-        budget: Wall-clock seconds of a whole fit: initialisation, training and what follows it.
-    """
-
-    normals: ImageSet
-    anomalies: ImageSet | None
-    shape: ImageShape
-    budget: float
 
 
 @dataclass
@@ -92,7 +22,8 @@ class Lane:
 
     Attributes:
         contender: The method.
-        course: What it trains on.
+        images: What it trains on.
+        budget: Wall-clock seconds of a whole fit: initialisation, training and what follows it.
         judge: Measures it, made ready to score, at a share of the budget; the time that takes is
             nobody's.
         seconds: Wall-clock seconds its fit has taken.
@@ -102,7 +33,8 @@ class Lane:
     """
 
     contender: Contender
-    course: Course
+    images: TrainingSet
+    budget: float
     judge: Callable[[Contender, float], Judgement]
     seconds: float = 0.0
     steps: int = 0
@@ -110,11 +42,8 @@ class Lane:
     marks: dict[float, Judgement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        course = self.course
-        self._clock = Clock(course.budget)
-        self._walk = self.contender.begin(
-            course.normals, course.anomalies, course.shape, self._clock
-        )
+        self._clock = Clock(self.budget)
+        self._walk = self.contender.begin(self.images, self._clock)
 
     def advance(self, seconds: float) -> bool:
         """Train for so many seconds, or to the next mark; False where the fit is over.
@@ -125,7 +54,7 @@ class Lane:
         mark = next((m for m in MARKS if m not in self.marks), None)
         until = self.seconds + seconds
         if mark is not None:
-            until = min(until, mark * self.course.budget)
+            until = min(until, mark * self.budget)
         begun, before = time.monotonic(), self.seconds
         over = True
         for steps in self._walk:
@@ -136,7 +65,7 @@ class Lane:
                 break
         if over and mark is not None and self._clock.share() >= 1:
             raise ValueError(
-                f"a budget of {self.course.budget:g} s leaves too little time to train; raise it."
+                f"a budget of {self.budget:g} s leaves too little time to train; raise it."
             )
         if over:
             self.seconds = before + time.monotonic() - begun
@@ -145,10 +74,10 @@ class Lane:
             # Who needs no more time is at every later mark what it is at its end.
             rest = {m: end for m in MARKS if m not in self.marks}
             self.marks |= rest | {1.0: end}
-        elif mark is not None and self.seconds >= mark * self.course.budget:
+        elif mark is not None and self.seconds >= mark * self.budget:
             # What follows the training takes from the budget what it took here.
             outside = self.seconds - self._clock.spent + self._finish()
-            self._clock.limit = max(self.course.budget - outside, self._clock.spent)
+            self._clock.limit = max(self.budget - outside, self._clock.spent)
             self.marks[mark] = self.judge(self.contender, mark)
         return not over
 

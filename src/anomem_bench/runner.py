@@ -6,51 +6,23 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from anomem.runtime.device import make_fabric
 from anomem.runtime.versions import git_commit, library_versions
+from anomem_bench.contender import Contender
+from anomem_bench.exam import Exam, Judgement
 from anomem_bench.methods import Method
-from anomem_bench.race import MARKS, Contender, Judgement, Lane, race
+from anomem_bench.protocols.protocol import BenchProtocol
+from anomem_bench.race import MARKS, Lane, race
 from anomem_bench.results import Key, Run, append, read
-from anomem_bench.split import Cell, Exam, Split
+from anomem_bench.split import Cell, Split
 
 _ON_THE_WAY = 2000
 """Test images that are measured on at a mark before the end."""
 _FOLLOWED = ("auroc", "accuracy")
 """Measures that are kept of these marks too."""
-
-
-class BenchProtocol(Protocol):
-    """What is trained on, and what is measured."""
-
-    @property
-    def name(self) -> str:
-        """Such as "one-vs-all"."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """The data set, and what was done to it."""
-        ...
-
-    def cells(self) -> list[Cell]:
-        """All training sets, in the order in which they are run."""
-        ...
-
-    def tests_of(self, cell: Cell) -> list[str]:
-        """What the anomalies of each test of a cell are; "" for all other classes."""
-        ...
-
-    def split(self, cell: Cell) -> Split:
-        """Choose the images of a cell."""
-        ...
-
-    def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """Measures by score of the contender, by test and by name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -139,10 +111,10 @@ def _run_cell(
     for name in methods:
         method = entry.methods[name]
         size = method.config.images.size
-        exam = exams[size] = exams.get(size) or Exam.of(split, method.config, entry.budget)
-        contender = method.new(method.config, entry.device, cell.draw)
+        exam = exams[size] = exams.get(size) or Exam.of(split, method.config)
+        contender = method.new(entry.device, cell.draw)
         contenders[contender] = name
-        lanes.append(Lane(contender, exam.course, _judge(protocol, exam)))
+        lanes.append(Lane(contender, exam.trained, entry.budget, _judge(protocol, exam)))
     for lane in race(lanes):
         name = contenders[lane.contender]
         if lane.failure:

@@ -1,4 +1,4 @@
-"""Training sets with what is tested on, and how one is made ready for a method."""
+"""Training sets with what is tested on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from anomem.config import Config
-from anomem.detector.frame import square_image_shape
-from anomem.images.image_set import Chosen, ImageSet
-from anomem.images.prepare import prepare
 from anomem.images.source import ImageSource
-from anomem_bench.race import Course
 from anomem_bench.results import AnomalyClasses
 
 
@@ -78,50 +73,6 @@ class Split:
     test_anomalies: Mapping[str, ImageSource] = field(default_factory=dict)
     development: ImageSource | None = None
     labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
-
-
-@dataclass(frozen=True)
-class Exam:
-    """A split, brought to the size that a method asks for; attributes as of :class:`Split`."""
-
-    course: Course
-    test_normals: ImageSet
-    test_anomalies: dict[str, ImageSet]
-    development: ImageSet | None
-    labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
-
-    @staticmethod
-    def of(split: Split, config: Config, budget: float) -> Exam:
-        """Prepare the images of a split."""
-        shape = square_image_shape(config, split.normals)
-
-        def ready(source: ImageSource | None) -> ImageSet | None:
-            return None if source is None else prepare(source, shape)
-
-        return Exam(
-            Course(prepare(split.normals, shape), ready(split.anomalies), shape, budget),
-            prepare(split.test_normals, shape),
-            {kind: prepare(images, shape) for kind, images in split.test_anomalies.items()},
-            ready(split.development),
-            split.labels,
-        )
-
-    @property
-    def test_images(self) -> int:
-        """Number of images to measure on."""
-        return len(self.test_normals) + sum(map(len, self.test_anomalies.values()))
-
-    def thinned(self, most: int) -> Exam:
-        """The same with about so many test images, evenly spaced in each set."""
-        share = min(most / self.test_images, 1.0)
-
-        def thin(images: ImageSet) -> Chosen:
-            return Chosen.of(images).spread(max(round(share * len(images)), 1))
-
-        normals = thin(self.test_normals)
-        labels = self.labels and (self.labels[0], self.labels[1][normals.indices.numpy()])
-        anomalies: dict[str, ImageSet] = {k: thin(v) for k, v in self.test_anomalies.items()}
-        return Exam(self.course, normals, anomalies, self.development, labels)
 
 
 def anomaly_count(gamma: float, normals: int) -> int:

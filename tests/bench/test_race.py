@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,21 +10,24 @@ from anomem.images.image_set import ImageSet
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
-from anomem_bench.race import Contender, Course, Judgement, Lane, Measures, Scores, race
+from anomem_bench.contender import Contender, Scores, TrainingSet
+from anomem_bench.exam import Judgement, Measures
+from anomem_bench.race import Lane, race
 
 NORMALS = PreparedImages(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
+IMAGES = TrainingSet(NORMALS, None, ImageShape(1, 8, 8))
 
 
-class Runner:
+class Runner(Contender):
     """A method whose steps take a given time."""
 
     def __init__(self, diary: list[str], name: str, step: float, finish: float = 0.0) -> None:
+        super().__init__()
+        self.score_names = (name,)
         self.diary, self.name, self.step_seconds, self.finish_seconds = diary, name, step, finish
         self.finished = 0
 
-    def begin(
-        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-    ) -> Iterator[int]:
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
         steps = 0
         while clock.share() < 1:
             begun = time.monotonic()
@@ -43,26 +47,18 @@ class Runner:
     def features(self, images: ImageSet) -> torch.Tensor:
         return torch.zeros(len(images), 1)
 
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-
-def course(budget: float) -> Course:
-    return Course(NORMALS, None, ImageShape(1, 8, 8), budget)
-
 
 def judged(share: float) -> Judgement:
     return {"share": {"": Measures({"share": share}, 1)}}
 
 
-def slow_judge(contender: Contender, share: float) -> Judgement:
+def slow_judge(_: Contender, share: float) -> Judgement:
     time.sleep(0.2)
     return judged(share)
 
 
 def lanes_of(runners: Sequence[Contender], budget: float) -> list[Lane]:
-    return [Lane(runner, course(budget), slow_judge) for runner in runners]
+    return [Lane(runner, IMAGES, budget, slow_judge) for runner in runners]
 
 
 def test_contenders_take_turns_and_get_the_same_seconds() -> None:
@@ -73,7 +69,7 @@ def test_contenders_take_turns_and_get_the_same_seconds() -> None:
     for lane in lanes:
         assert lane.seconds == pytest.approx(0.6, abs=0.06)
         assert lane.marks == {m: judged(m) for m in (0.25, 0.5, 1.0)}
-    turns = sum(a != b for a, b in zip(diary, diary[1:], strict=False))
+    turns = sum(a != b for a, b in pairwise(diary))
     assert turns >= 8
     steps = {lane.contender: lane.steps for lane in lanes}
     assert steps[runners[0]] > 2 * steps[runners[1]]
@@ -88,11 +84,9 @@ def test_what_follows_the_training_is_in_the_budget() -> None:
 
 def test_initialisation_is_in_the_budget() -> None:
     class LateStarter(Runner):
-        def begin(
-            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-        ) -> Iterator[int]:
+        def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
             time.sleep(0.2)
-            yield from super().begin(normals, anomalies, shape, clock)
+            yield from super().begin(images, clock)
 
     (lane,) = race(lanes_of([LateStarter([], "late", 0.005)], 0.8))
     assert lane.seconds == pytest.approx(0.8, abs=0.06)
@@ -107,7 +101,7 @@ def test_a_contender_that_fails_does_not_stop_the_others() -> None:
 
 def test_a_mark_is_not_overrun_by_a_turn() -> None:
     seen: dict[float, float] = {}
-    lane = Lane(Runner([], "one", 0.005), course(0.8), lambda c, share: {})
+    lane = Lane(Runner([], "one", 0.005), IMAGES, 0.8, lambda *_: {})
     while lane.advance(10.0):
         seen[max(lane.marks)] = lane.seconds
     assert seen[0.25] == pytest.approx(0.2, abs=0.03)
@@ -116,9 +110,7 @@ def test_a_mark_is_not_overrun_by_a_turn() -> None:
 
 def test_who_ends_before_a_mark_is_there_what_it_is_at_its_end() -> None:
     class Sprinter(Runner):
-        def begin(
-            self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-        ) -> Iterator[int]:
+        def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
             return iter(())
 
     (lane,) = race(lanes_of([Sprinter([], "quick", 0.0)], 5.0))

@@ -17,7 +17,7 @@ from anomem_bench.split import Caps, Cell
 @pytest.fixture
 def protocol(digits_as_cifar10: Path) -> OneVsAll:
     parts = load_named("cifar10", digits_as_cifar10)
-    return OneVsAll("cifar10", parts, ("airplane",), (0.0, 0.1), caps=Caps(60, 60))
+    return OneVsAll("cifar10", parts, caps=Caps(60, 60), classes=("airplane",), gammas=(0.0, 0.1))
 
 
 def entry(*names: str, budget: float = 4.0) -> Entry:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.config import Config
-from anomem.images.image_set import ImageSet, batches, floats_on
+from anomem.images.image_set import ImageSet
 from anomem.training.draws import Chance
 from anomem.training.losses import contrasted_memory_loss
 from anomem.training.views import random_view
@@ -40,19 +39,12 @@ class CSI(TrainedPeer):
         """The projection of the contrast, and the classifier of rotations."""
         return {"projection": projection_head(width), "rotation": nn.Linear(width, ROTATIONS)}
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """NT-Xent over rotated copies as images of their own, and cross-entropy of rotations."""
         normals = images[label == 0]
         copies = normals[: (len(normals) + 1) // 2].repeat(ROTATIONS, 1, 1, 1)
         # The view comes first: a mirror image turned left is, to the network, one turned right.
-        views = [rotated(random_view(copies, config.views, Chance(generator))) for _ in range(2)]
+        views = [rotated(random_view(copies, self.config.views, chance)) for _ in range(2)]
         features = network(torch.cat(views)).float()
         first, second = self.head("projection")(features).chunk(2)
         # Without soft classes the contrast has no memory in it: it is NT-Xent of what it is given.
@@ -66,7 +58,7 @@ class CSI(TrainedPeer):
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Minus the sum over rotations of both balanced scores."""
-        projection, logit = self.measured(images)
+        projection, logit = self.project(images)
         contrast = (projection @ self.directions_.transpose(1, 2)).amax(dim=2)
         balanced = torch.stack([contrast, logit]) / self.balance_[:, :, None]
         return {"csi": -balanced.sum(dim=(0, 1)).cpu()}
@@ -74,16 +66,15 @@ class CSI(TrainedPeer):
     @torch.inference_mode()
     def settle(self, normals: ImageSet) -> None:
         """Keep the projections of all training normals, and the mean of their scores."""
-        device = self._device()
-        parts = [self.measured(floats_on(device, batch)) for _, batch in batches(normals)]
+        parts = [self.project(batch) for batch in self.network_.batches(normals)]
         projection = torch.cat([projection for projection, _ in parts], dim=1)
         logit = torch.cat([logit for _, logit in parts], dim=1)
         self.directions_ = functional.normalize(projection, dim=2)
         # The normal nearest to a training normal is itself, so its norm is its score.
         self.balance_ = torch.stack([projection.norm(dim=2).mean(dim=1), logit.mean(dim=1)])
 
-    def measured(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Measure images under each rotation.
+    def project(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Project images under each rotation, and tell it.
 
         Args:
             images: (B, C, H, W) in [0, 1].

@@ -69,18 +69,19 @@ class DeepSAD(TrainedPeer):
 
     score_names = ("deepsad",)
 
+    def __init__(
+        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+    ) -> None:
+        super().__init__(config, device=device, seed=seed)
+        rate = _RATE * self.config.stage1.learning_rate
+        stage1 = replace(self.config.stage1, learning_rate=rate)
+        self.config = replace(self.config, stage1=stage1)
+
     def heads(self, width: int) -> dict[str, nn.Module]:
         """The hypersphere."""
         return {"sphere": Hypersphere(width)}
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """Squared distance of normals, inverse squared distance of anomalies."""
         sphere = self._sphere()
         if sphere.centre.isnan().any():
@@ -88,21 +89,16 @@ class DeepSAD(TrainedPeer):
             sphere.place(self.features(self._normals).to(sphere.centre.device))
             self.centre_ = sphere.centre.clone()
         return semi_supervised_loss(
-            sphere(network(random_view(images, config.views, Chance(generator))).float()), label
+            sphere(network(random_view(images, self.config.views, chance)).float()), label
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Squared distance from the centre."""
         return {"deepsad": self._sphere()(self.network_(images).float()).cpu()}
 
-    def settle(self, normals: ImageSet) -> None:
+    def settle(self, normals: ImageSet) -> None:  # noqa: ARG002 - the centre needs none
         """Put the centre, which is no weight to be averaged, where it was."""
         self._sphere().centre.copy_(self.centre_)
-
-    def _choices(self) -> Config:
-        config = super()._choices()
-        rate = _RATE * config.stage1.learning_rate
-        return replace(config, stage1=replace(config.stage1, learning_rate=rate))
 
     def _sphere(self) -> Hypersphere:
         sphere = self.head("sphere")

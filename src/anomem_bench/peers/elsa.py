@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.config import Config
-from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
+from anomem.images.image_set import Chosen, ImageSet
 from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
 from anomem_bench.peers.csi import CSI, ROTATIONS, TEMPERATURE, rotated, rotation_of
@@ -43,23 +42,16 @@ class Elsa(CSI):
 
     needs_anomalies = True
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """That of CSI on normals; from 60% of the training on, that of the energy on all."""
         if self.done_ < _PRETRAINING:
             self._refresh = -1
-            return super().loss(network, images, label, config, generator)
+            return super().loss(network, images, label, chance)
         refresh = int((self.done_ - _PRETRAINING) / (1 - _PRETRAINING) * _REFRESHES)
         if refresh != self._refresh:
             self._refresh, self._prototypes = refresh, self._clustered(self._normals)
         copies = images.repeat(ROTATIONS, 1, 1, 1)
-        features = network(rotated(random_view(copies, config.views, Chance(generator)))).float()
+        features = network(rotated(random_view(copies, self.config.views, chance))).float()
         pulled = energy(self.head("projection")(features), self._prototypes)
         logits, labels = self.head("rotation")(features), label.repeat(ROTATIONS)
         rotation = rotation_of(len(copies), logits)
@@ -69,7 +61,7 @@ class Elsa(CSI):
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
         """Mean energy over four rotations."""
-        projection, _ = self.measured(images)
+        projection, _ = self.project(images)
         return {"elsa": energy(projection, self.prototypes_).mean(dim=0).cpu()}
 
     def settle(self, normals: ImageSet) -> None:
@@ -81,14 +73,8 @@ class Elsa(CSI):
         """Prototypes of training normals, by the network as it is."""
         training = self.network_.training
         self.network_.eval()
-        device = self._device()
         chosen = Chosen.of(normals).spread(_CLUSTERED)
-        points = []
-        for _, batch in batches(chosen):
-            images = floats_on(device, batch)
-            for turn in range(ROTATIONS):
-                features = self.network_(torch.rot90(images, turn, dims=(2, 3)))
-                points.append(self.head("projection")(features))
+        points = [self.project(b)[0].flatten(0, 1) for b in self.network_.batches(chosen)]
         self.network_.train(training)
         return spherical_kmeans(torch.cat(points), _PROTOTYPES, seeded(self.seed, 0))
 

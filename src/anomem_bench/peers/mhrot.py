@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.config import Config
 from anomem.training.draws import Chance
 from anomem.training.views import random_view
 from anomem_bench.peers.peer import TrainedPeer
@@ -37,21 +36,11 @@ class MHRot(TrainedPeer):
             "right": nn.Linear(width, _SHIFTS),
         }
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """Cross-entropy of the three heads on four rotations of each normal."""
-        view = random_view(images[label == 0], config.views, Chance(generator))
+        view = random_view(images[label == 0], self.config.views, chance)
         turn = torch.arange(_TURNS, device=view.device).repeat_interleave(len(view))
-        down, right = (
-            torch.randint(_SHIFTS, turn.shape, generator=generator, device=view.device)
-            for _ in range(2)
-        )
+        down, right = (chance.integers(len(turn), _SHIFTS) for _ in range(2))
         copies = torch.cat([torch.rot90(view, k, dims=(2, 3)) for k in range(_TURNS)])
         logits = self._logits(network(shifted(copies, down, right)))
         return sum(

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from anomem.images.image_set import ImageSet
-from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.peer import Peer, PeerNetwork
 
 _NEIGHBOURS = 5
@@ -35,12 +35,10 @@ class Neighbours(Peer):
 
     score_names = ("neighbours",)
 
-    def begin(
-        self, normals: ImageSet, anomalies: ImageSet | None, shape: ImageShape, clock: Clock
-    ) -> Iterator[int]:
-        """Take the encoder as it is; there is no step."""
-        self.start(normals, shape)
-        self._anomalies = anomalies
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
+        """Take the encoder as it is."""
+        self.start(images)
+        self._anomalies = images.anomalies
         yield from ()
 
     def finish(self) -> None:

@@ -10,7 +10,6 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from anomem.config import Config
 from anomem.images.image_set import ImageSet
 from anomem.training.draws import Chance
 from anomem.training.losses import contrasted_memory_loss
@@ -53,17 +52,10 @@ class SimCLR(TrainedPeer):
         """The projection head, of two layers."""
         return {"projection": projection_head(width)}
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """NT-Xent between two views of each normal."""
         normals = images[label == 0]
-        views = torch.cat([random_view(normals, config.views, Chance(generator)) for _ in range(2)])
+        views = torch.cat([random_view(normals, self.config.views, chance) for _ in range(2)])
         first, second = self.head("projection")(network(views).float()).chunk(2)
         # A memory that recalls every query as it is leaves NT-Xent: each of the 2B rows is an
         # anchor, its other view the positive, all other rows negatives.

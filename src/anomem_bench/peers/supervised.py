@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anomem.config import Config
 from anomem.training.draws import Chance
 from anomem.training.views import random_view
 from anomem_bench.peers.peer import TrainedPeer
@@ -29,17 +27,10 @@ class Supervised(TrainedPeer):
         """One linear logit."""
         return {"anomalous": nn.Linear(width, 1)}
 
-    def loss(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        label: Tensor,
-        config: Config,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
         """Balanced binary cross-entropy on one view of each image."""
         return balanced_cross_entropy(
-            self._logit(network(random_view(images, config.views, Chance(generator)))), label
+            self._logit(network(random_view(images, self.config.views, chance))), label
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:

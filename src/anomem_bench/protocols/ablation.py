@@ -82,7 +82,7 @@ def _sampling_ratio(config: Config) -> list[Variant]:
     ]
 
 
-def _variance_weight(config: Config) -> list[Variant]:
+def _variance_weight(config: Config) -> list[Variant]:  # noqa: ARG001 - a plain list of weights
     return [
         (f"lambda_V {weight:g}", {"loss__variance_weight": weight}, "learnt")
         for weight in (0.1, 0.05, 0.025, 0.01)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from anomem.detector.hold_out import hold_out
 from anomem.evaluation.metrics import attack_metrics, auroc
-from anomem_bench.datasets import Parts
+from anomem_bench.contender import Contender
 from anomem_bench.datasets.parts import NORMAL, Part
-from anomem_bench.protocols.one_vs_all import trained
-from anomem_bench.race import Contender, Judgement, Measures
+from anomem_bench.exam import Exam, Judgement, Measures
+from anomem_bench.protocols.protocol import BenchProtocol
 from anomem_bench.results import EVERY_KIND
-from anomem_bench.split import Caps, Cell, Exam, Split, anomaly_count
+from anomem_bench.split import Cell, Split, anomaly_count
 
 DEVELOPMENT = 0.1
 """Share of the training normals that is kept to find the threshold."""
@@ -23,36 +22,24 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class CrossType:
+class CrossType(BenchProtocol):
     """Training on normals and all kinds of anomaly but one, which is tested against.
 
     At gamma 0 no anomaly is trained on, and the test is against each kind and against all.
     Thresholds come from a tenth of the training normals, at least 19, which no method sees and
     whose subjects are not among those trained on.
 
+    The first class of the data set is the normal one. Where the training part has no anomalies, as
+    in the layout of MVTec AD, those of the kinds that are trained on come from the test part.
+
     Attributes:
-        data: Name of the data set, whose first class is the normal one.
-        parts: Its images; where the training part has no anomalies, as in the layout of MVTec AD,
-            those of the kinds that are trained on come from the test part.
         gammas: Shares of anomalies in the training set, in [0, 1).
-        draws: Random draws; the draw is the seed of the training too.
         kinds: Kinds of anomaly that are left out in turn; none for all.
-        caps: Most images.
-        name: Of the protocol.
     """
 
-    data: str
-    parts: Parts
     gammas: tuple[float, ...] = (0.0, 0.05)
-    draws: int = 1
     kinds: tuple[str, ...] = ()
-    caps: Caps = Caps()
     name: str = "cross-type"
-
-    @property
-    def title(self) -> str:
-        """The data set, and what was done to it."""
-        return self.caps.title(self.data)
 
     def cells(self) -> list[Cell]:
         """One training set at gamma 0, one for each kind that is left out at the others.
@@ -87,7 +74,7 @@ class CrossType:
         Raises:
             ValueError: There are too few anomalies of the other kinds.
         """
-        train, test = trained(self.data, self.parts), self.parts.test
+        train, test = self.train, self.parts.test
         rng = np.random.default_rng(cell.draw)
         good = train.choose(rng.permutation(np.flatnonzero(train.label == 0))[: self.caps.normals])
         normals, kept = hold_out(len(good), DEVELOPMENT, cell.draw, good.group)
@@ -104,7 +91,7 @@ class CrossType:
             good.choose(normals).images,
             seen.choose(chosen).images if count else None,
             test.choose(self.caps.some(np.flatnonzero(test.label == 0))).images,
-            {kind: test.choose(self.caps.some(_of(test, kind))).images for kind in kinds},
+            {kind: test.choose(self.caps.some(test.of([kind]))).images for kind in kinds},
             good.choose(kept).images,
         )
 
@@ -138,11 +125,7 @@ class CrossType:
 
     def _seen(self, unseen: str) -> Part:
         """Anomalies of all kinds but one: of the training part, or where it has none the test's."""
-        train, test = trained(self.data, self.parts), self.parts.test
+        train, test = self.train, self.parts.test
         part = train if (train.label > 0).any() else test
         allowed = [place for place, name in enumerate(part.classes) if place and name != unseen]
         return part.choose(np.flatnonzero(np.isin(part.label, allowed)))
-
-
-def _of(part: Part, kind: str) -> npt.NDArray[np.int64]:
-    return np.flatnonzero(part.label == part.classes.index(kind))

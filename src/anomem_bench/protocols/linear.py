@@ -9,9 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from anomem.images.image_set import Chosen
-from anomem_bench.protocols.all_normal import AllNormal
-from anomem_bench.race import Contender, Judgement, Measures
-from anomem_bench.split import Cell, Exam, Split
+from anomem_bench.contender import Contender
+from anomem_bench.exam import Exam, Judgement, Measures
+from anomem_bench.protocols.protocol import AllNormal
+from anomem_bench.split import Cell, Split
 
 _MOST_FITTED = 10_000
 """Training images that the classifier is fitted to."""
@@ -24,16 +25,9 @@ class Linear(AllNormal):
     The features are the last map of the encoder, averaged over its places, whatever the scales
     that were trained, so that the training alone differs (Table 4 of the paper). The classifier is
     a multinomial logistic regression on standardised features.
-
-    Attributes:
-        name: Of the protocol.
     """
 
     name: str = "linear"
-
-    def tests_of(self, cell: Cell) -> list[str]:
-        """One test."""
-        return [""]
 
     def split(self, cell: Cell) -> Split:
         """Choose the images of a cell; all draws have the same test images."""
@@ -44,7 +38,7 @@ class Linear(AllNormal):
         """Share of the test images whose class is told."""
         assert exam.labels is not None
         label, truth = exam.labels
-        fitted = Chosen.of(exam.course.normals).spread(_MOST_FITTED)
+        fitted = Chosen.of(exam.trained.normals).spread(_MOST_FITTED)
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         classifier.fit(contender.features(fitted).numpy(), label[fitted.indices])
         told = classifier.predict(contender.features(exam.test_normals).numpy())

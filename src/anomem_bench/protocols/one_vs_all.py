@@ -6,49 +6,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from anomem.evaluation.metrics import auroc
-from anomem_bench.datasets import Parts
-from anomem_bench.datasets.parts import Part
-from anomem_bench.judging import judge_each_test
-from anomem_bench.race import Contender, Judgement
+from anomem_bench.protocols.protocol import BenchProtocol
 from anomem_bench.results import AnomalyClasses
-from anomem_bench.split import Caps, Cell, Exam, Split, anomaly_count
+from anomem_bench.split import Cell, Split, anomaly_count
 
 On = Literal["test", "validation"]
-Indices = npt.NDArray[np.int64]
 
 _VALIDATION = (0.1, 3000)
 """Share of the training normals, and number of training images of other classes."""
 
 
 @dataclass(frozen=True)
-class OneVsAll:
+class OneVsAll(BenchProtocol):
     """Each class of a data set normal in turn.
 
     Attributes:
-        data: Name of the data set.
-        parts: Its images.
         classes: Names of the classes that are normal in turn; none for all.
         gammas: Shares of anomalies in the training set, in [0, 1).
-        draws: Random draws of the anomalies; the draw is the seed of the training too.
         anomaly_classes: Draw the anomalies from all other classes, or from one of them.
         on: Measure on the test images, or on a validation split cut from the training images.
         contamination: Share of unlabelled anomalies among the normals, in [0, 1).
-        caps: Most images.
-        name: Of the protocol.
     """
 
-    data: str
-    parts: Parts
     classes: tuple[str, ...] = ()
     gammas: tuple[float, ...] = (0.0,)
-    draws: int = 1
     anomaly_classes: AnomalyClasses = "all"
     on: On = "test"
     contamination: float = 0.0
-    caps: Caps = Caps()
     name: str = "one-vs-all"
 
     @property
@@ -64,7 +49,7 @@ class OneVsAll:
         Raises:
             ValueError: There is no such class.
         """
-        train = trained(self.data, self.parts)
+        train = self.train
         both = np.intersect1d(train.label, self.parts.test.label)
         known = tuple(train.classes[label] for label in both)
         unknown = [name for name in self.classes if name not in known]
@@ -80,10 +65,6 @@ class OneVsAll:
             for normal in self.classes or known
         ]
 
-    def tests_of(self, cell: Cell) -> list[str]:
-        """One test, against all other classes."""
-        return [""]
-
     def split(self, cell: Cell) -> Split:
         """Choose the images of a cell.
 
@@ -93,7 +74,7 @@ class OneVsAll:
         Raises:
             ValueError: There are too few images for the shares that are asked for.
         """
-        train, test = trained(self.data, self.parts), self.parts.test
+        train, test = self.train, self.parts.test
         own = train.classes.index(cell.normal)
         rng = np.random.default_rng([cell.draw, own])
         normals = rng.permutation(np.flatnonzero(train.label == own))
@@ -117,35 +98,14 @@ class OneVsAll:
         else:
             rest = np.setdiff1d(np.flatnonzero(train.label != own), pool[: count + hidden])
             test, judged = train, [held, rng.permutation(rest)[: _VALIDATION[1]]]
-        return split_by(train, np.concatenate([normals, unlabelled]), anomalies, test, *judged)
-
-    def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """AUROC of each score."""
-        return judge_each_test(contender, exam, lambda normal, odd: {"auroc": auroc(normal, odd)})
-
-
-def split_by(
-    train: Part, normals: Indices, anomalies: Indices, test: Part, good: Indices, odd: Indices
-) -> Split:
-    """The split of images chosen by their indices."""
-    if len(good) == 0 or len(odd) == 0:
-        raise ValueError(
-            f"the test has {len(good)} normal and {len(odd)} anomalous images; give both kinds."
+        good, odd = judged
+        if len(good) == 0 or len(odd) == 0:
+            raise ValueError(
+                f"the test has {len(good)} normal and {len(odd)} anomalous images; give both kinds."
+            )
+        return Split(
+            train.choose(np.concatenate([normals, unlabelled])).images,
+            train.choose(anomalies).images if count else None,
+            test.choose(good).images,
+            {"": test.choose(odd).images},
         )
-    return Split(
-        train.choose(normals).images,
-        train.choose(anomalies).images if len(anomalies) else None,
-        test.choose(good).images,
-        {"": test.choose(odd).images},
-    )
-
-
-def trained(data: str, parts: Parts) -> Part:
-    """The part to train on.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if parts.train is None:
-        raise ValueError(f"{data} has test images alone; give its images to train on too.")
-    return parts.train

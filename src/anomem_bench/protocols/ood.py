@@ -11,11 +11,11 @@ from anomem.evaluation.metrics import ood_metrics
 from anomem.images.combined import choose
 from anomem.images.frame_shape import square_shape, typical_image
 from anomem.images.source import ImageSource
-from anomem_bench.judging import judge_each_test
-from anomem_bench.protocols.all_normal import AllNormal
+from anomem_bench.contender import Contender
+from anomem_bench.exam import Exam, Judgement, judge_each_test
+from anomem_bench.protocols.protocol import AllNormal
 from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
-from anomem_bench.race import Contender, Judgement
-from anomem_bench.split import Cell, Exam, Split
+from anomem_bench.split import Cell, Split
 
 RE_ENCODED = "re-encoded"
 _LONGEST = 2**16
@@ -32,13 +32,12 @@ class Ood(AllNormal):
 
     Attributes:
         others: Test images of other data sets, by name.
-        name: Of the protocol.
     """
 
     others: Mapping[str, ImageSource] = field(kw_only=True)
     name: str = "ood"
 
-    def tests_of(self, cell: Cell) -> list[str]:
+    def tests_of(self, cell: Cell) -> list[str]:  # noqa: ARG002 - each has the same tests
         """Each other set, and again re-encoded."""
         jpeg = jpeg_of(self.parts.test.images)
         again = [f"{name}, {RE_ENCODED}" for name in self.others] if jpeg else []

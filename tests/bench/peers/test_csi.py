@@ -48,7 +48,7 @@ def test_loss_contrasts_rotated_copies_and_tells_their_rotations(
     csi: CSI, hasty: Config, digits: Digits
 ) -> None:
     images, label = batch(digits["train"][:6]), torch.zeros(6, dtype=torch.int64)
-    loss = csi.loss(csi.network_, images, label, hasty, seeded(0, 0))
+    loss = csi.loss(csi.network_, images, label, Chance(seeded(0, 0)))
 
     generator, projections, entropies = seeded(0, 0), [], []
     for _ in range(2):
@@ -66,8 +66,8 @@ def test_loss_contrasts_rotated_copies_and_tells_their_rotations(
 def test_labelled_anomalies_are_not_used(csi: CSI, hasty: Config, digits: Digits) -> None:
     normals, anomalies = batch(digits["train"][:4]), batch(digits["anomalous"][:2])
     both, label = torch.cat([normals, anomalies]), torch.tensor([0, 0, 0, 0, 1, 1])
-    alone = csi.loss(csi.network_, normals, label[:4], hasty, seeded(0, 0))
-    assert csi.loss(csi.network_, both, label, hasty, seeded(0, 0)) == alone
+    alone = csi.loss(csi.network_, normals, label[:4], Chance(seeded(0, 0)))
+    assert csi.loss(csi.network_, both, label, Chance(seeded(0, 0))) == alone
 
 
 @torch.no_grad()

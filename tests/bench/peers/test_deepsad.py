@@ -13,6 +13,7 @@ from anomem.images.image_set import to_float
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.deepsad import DeepSAD, Hypersphere, semi_supervised_loss
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -70,7 +71,7 @@ def test_centre_is_that_of_the_initial_network_and_stays(hasty: Config, digits: 
     model = DeepSAD(still, device="cpu")
     normals = PreparedImages(torch.from_numpy(digits["train"])[:, None])
     centres: list[Tensor] = []
-    for _ in model.begin(normals, None, ImageShape(1, 16, 16), Clock()):
+    for _ in model.begin(TrainingSet(normals, None, ImageShape(1, 16, 16)), Clock()):
         centres.append(sphere_of(model).centre.clone())
     assert torch.equal(centres[0], centres[1])
     assert float(centres[0].abs().min()) >= 0.1 - 1e-6
@@ -91,7 +92,7 @@ def test_score_is_the_squared_distance(hasty: Config, digits: Digits) -> None:
 
 
 def test_learning_rate_is_a_tenth_of_the_detectors(hasty: Config) -> None:
-    assert DeepSAD(hasty)._choices().stage1.learning_rate == pytest.approx(
+    assert DeepSAD(hasty).config.stage1.learning_rate == pytest.approx(
         0.1 * hasty.stage1.learning_rate
     )
 

@@ -14,6 +14,7 @@ from anomem.images.resize import ImageShape
 from anomem.training.draws import Chance, seeded
 from anomem.training.optimisation import Clock
 from anomem.training.views import random_view
+from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.elsa import Elsa, energy, energy_loss, spherical_kmeans
 
@@ -76,8 +77,8 @@ def test_three_fifths_of_the_training_are_those_of_csi(
     elsa, csi = Elsa(hasty, device="cpu"), CSI(hasty, device="cpu")
     same = []
     for _ in zip(
-        elsa.begin(normals, anomalies, SHAPE, Clock()),
-        csi.begin(normals, anomalies, SHAPE, Clock()),
+        elsa.begin(TrainingSet(normals, anomalies, SHAPE), Clock()),
+        csi.begin(TrainingSet(normals, anomalies, SHAPE), Clock()),
         strict=True,
     ):
         pairs = zip(elsa.network_.parameters(), csi.network_.parameters(), strict=True)
@@ -89,14 +90,14 @@ def test_fine_tuning_weighs_energy_and_rotations(
     hasty: Config, normals: PreparedImages, anomalies: PreparedImages
 ) -> None:
     elsa = Elsa(hasty, device="cpu")
-    for _ in elsa.begin(normals, anomalies, SHAPE, Clock()):
+    for _ in elsa.begin(TrainingSet(normals, anomalies, SHAPE), Clock()):
         pass
     elsa.finish()
     images = to_float(torch.cat([normals.images[:3], anomalies.images[:2]]))
     label = torch.tensor([0, 0, 0, 1, 1])
     elsa.network_.requires_grad_(False)
     elsa.done_ = 0.95  # where prototypes are due again, and so are those of the network as it is
-    loss = elsa.loss(elsa.network_, images, label, hasty, seeded(0, 0))
+    loss = elsa.loss(elsa.network_, images, label, Chance(seeded(0, 0)))
 
     copies = random_view(images.repeat(4, 1, 1, 1), hasty.views, Chance(seeded(0, 0)))
     highest, terms, entropies = math.log(50) + 2, [], []
@@ -118,9 +119,9 @@ def test_looking_on_the_way_changes_nothing(
     hasty: Config, normals: PreparedImages, anomalies: PreparedImages
 ) -> None:
     looked, alone = Elsa(hasty, device="cpu"), Elsa(hasty, device="cpu")
-    for _ in looked.begin(normals, anomalies, SHAPE, Clock()):
+    for _ in looked.begin(TrainingSet(normals, anomalies, SHAPE), Clock()):
         looked.finish()
-    for _ in alone.begin(normals, anomalies, SHAPE, Clock()):
+    for _ in alone.begin(TrainingSet(normals, anomalies, SHAPE), Clock()):
         pass
     alone.finish()
     np.testing.assert_array_equal(looked.scores(anomalies)["elsa"], alone.scores(anomalies)["elsa"])
@@ -132,7 +133,7 @@ def test_score_is_the_mean_energy_over_rotations(
     elsa = Elsa(hasty, device="cpu").fit(digits["train"][:20], anomalies=digits["anomalous"][:6])
     assert elsa.prototypes_.shape == (50, 128)
     with torch.inference_mode():
-        projection, _ = elsa.measured(to_float(normals.images))
+        projection, _ = elsa.project(to_float(normals.images))
         expected = sum(energy(projection[turn], elsa.prototypes_) for turn in range(4)) / 4
     np.testing.assert_allclose(elsa.decision_function(digits["train"][:20]), expected, rtol=1e-6)
 

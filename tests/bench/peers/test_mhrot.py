@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from anomem import Config
 from anomem.images.image_set import to_float
+from anomem.training.draws import Chance, seeded
 from anomem_bench.peers.mhrot import MHRot, shifted
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -66,9 +67,7 @@ def test_loss_of_a_network_that_knows_nothing(trained: MHRot, digits: Digits) ->
         for parameter in model.head(name).parameters():
             torch.nn.init.zeros_(parameter)
     images = to_float(torch.from_numpy(digits["train"][:6])[:, None])
-    loss = model.loss(
-        model.network_, images, torch.zeros(6), model._choices(), torch.Generator().manual_seed(0)
-    )
+    loss = model.loss(model.network_, images, torch.zeros(6), Chance(seeded(0, 0)))
     assert float(loss.detach()) == pytest.approx(np.log(4) + 2 * np.log(3), abs=1e-5)
 
 
@@ -77,10 +76,8 @@ def test_labelled_anomalies_are_not_used(trained: MHRot, digits: Digits) -> None
     label = torch.tensor([0, 0, 0, 0, 1, 1])
 
     def loss(count: int) -> float:
-        generator = torch.Generator().manual_seed(0)
-        value = trained.loss(
-            trained.network_, images[:count], label[:count], trained._choices(), generator
-        )
+        chance = Chance(seeded(0, 0))
+        value = trained.loss(trained.network_, images[:count], label[:count], chance)
         return float(value.detach())
 
     assert loss(6) == pytest.approx(loss(4), rel=1e-5)

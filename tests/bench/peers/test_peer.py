@@ -4,8 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 
 from anomem import Config
 from anomem.config import EncoderChoices, ImageChoices, Stage1Choices
@@ -13,6 +11,7 @@ from anomem.images.prepare import PreparedImages
 from anomem.images.resize import ImageShape
 from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.deepsad import DeepSAD
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.peer import Peer, PeerNetwork
@@ -97,16 +96,6 @@ def test_peer_that_needs_anomalies_says_so(hasty: Config, digits: Digits) -> Non
         Supervised(hasty, device="cpu").fit(digits["train"])
 
 
-def test_score_before_fit_is_refused(hasty: Config, digits: Digits) -> None:
-    with pytest.raises(NotFittedError):
-        MHRot(hasty).decision_function(digits["normal"])
-
-
-def test_clone_keeps_the_parameters(hasty: Config) -> None:
-    copy = clone(MHRot(hasty, device="cpu", seed=3))
-    assert copy.get_params() == {"config": hasty, "device": "cpu", "seed": 3}
-
-
 def test_presets_by_name() -> None:
     with pytest.raises(ValueError, match="there is no preset 'fastest'"):
         MHRot("fastest").fit(np.zeros((4, 16, 16), np.uint8))
@@ -130,7 +119,7 @@ def test_begin_yields_each_step_and_scores_can_be_had_on_the_way(
 ) -> None:
     model, seen = MHRot(hasty, device="cpu"), []
     normals = as_set(digits["train"])
-    for step in model.begin(normals, None, ImageShape(1, 16, 16), Clock()):
+    for step in model.begin(TrainingSet(normals, None, ImageShape(1, 16, 16)), Clock()):
         model.finish()
         seen.append((step, model.scores(normals)["mhrot"].mean()))
     assert [step for step, _ in seen] == [1, 2, 3]
@@ -139,7 +128,7 @@ def test_begin_yields_each_step_and_scores_can_be_had_on_the_way(
 
 def test_looking_on_the_way_changes_nothing(hasty: Config, digits: Digits) -> None:
     model, normals = SimCLR(hasty, device="cpu"), as_set(digits["train"])
-    for _ in model.begin(normals, None, ImageShape(1, 16, 16), Clock()):
+    for _ in model.begin(TrainingSet(normals, None, ImageShape(1, 16, 16)), Clock()):
         model.finish()
     np.testing.assert_array_equal(
         model.decision_function(digits["normal"]),
@@ -150,7 +139,9 @@ def test_looking_on_the_way_changes_nothing(hasty: Config, digits: Digits) -> No
 def test_clock_ends_the_training(hasty: Config, digits: Digits) -> None:
     config = replace(hasty, stage1=Stage1Choices(min_steps=10_000, batch=16, max_seconds=0.05))
     model, clock = MHRot(config, device="cpu"), Clock(0.05)
-    steps = list(model.begin(as_set(digits["train"]), None, ImageShape(1, 16, 16), clock))
+    steps = list(
+        model.begin(TrainingSet(as_set(digits["train"]), None, ImageShape(1, 16, 16)), clock)
+    )
     assert 1 <= len(steps) < 10_000
     assert clock.spent >= 0.05
 

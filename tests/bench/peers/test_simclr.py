@@ -61,10 +61,10 @@ def centre_projections(model: SimCLR, images: Tensor) -> None:
 def test_loss_is_nt_xent_of_two_views_of_the_normals(trained: SimCLR, digits: Digits) -> None:
     model = copy.deepcopy(trained)
     images, label = as_images(digits["train"][:6]), torch.tensor([0, 1, 0, 0, 1, 0])
-    config, normals = model._choices(), images[label == 0]
+    config, normals = model.config, images[label == 0]
     centre_projections(model, images)
     with torch.inference_mode():
-        loss = model.loss(model.network_, images, label, config, torch.Generator().manual_seed(5))
+        loss = model.loss(model.network_, images, label, Chance(torch.Generator().manual_seed(5)))
         generator = torch.Generator().manual_seed(5)
         first, second = (
             [

@@ -9,6 +9,7 @@ import torch
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import ImageShape
 from anomem.training.optimisation import Clock
+from anomem_bench.contender import TrainingSet
 from anomem_bench.methods import Method
 from anomem_bench.ours import Ours
 from anomem_bench.protocols.ablation import ABLATIONS, variants
@@ -19,9 +20,9 @@ SHAPE = ImageShape(1, 32, 32)  # at which each sampling ratio is another number 
 def trained_weights(method: Method, images: PreparedImages) -> str:
     """Digest of the encoder after a few steps."""
     stage1 = replace(method.config.stage1, min_steps=3, max_steps=3, batch=8)
-    contender = method.new(replace(method.config, stage1=stage1), "cpu", 0)
+    contender = replace(method, config=replace(method.config, stage1=stage1)).new("cpu")
     assert isinstance(contender, Ours)
-    for _ in contender.begin(images, None, SHAPE, Clock(None)):
+    for _ in contender.begin(TrainingSet(images, None, SHAPE), Clock()):
         pass
     digest = hashlib.sha256()
     for weights in contender.stage1.trained().encoder.parameters():

@@ -10,12 +10,13 @@ from anomem.evaluation.metrics import attack_metrics, auroc
 from anomem.images.arrays import ArraySource
 from anomem.images.image_set import ImageSet
 from anomem.images.source import ImageSource
+from anomem_bench.contender import Scores
 from anomem_bench.datasets import Part, Parts, load_named
+from anomem_bench.exam import Exam
 from anomem_bench.methods import METHODS, methods_named
 from anomem_bench.protocols.cross_type import CrossType
-from anomem_bench.race import Scores
 from anomem_bench.runner import Entry, run_protocol
-from anomem_bench.split import Cell, Exam
+from anomem_bench.split import Cell
 
 TILES = Path(__file__).parents[3] / "shared" / "data" / "magnetic_tile"
 KINDS = ("good", "bright", "dark", "noisy")
@@ -110,7 +111,7 @@ class Brightness:
 
 def test_thresholds_come_from_the_development_normals(protocol: CrossType) -> None:
     split = protocol.split(protocol.cells()[0])
-    exam = Exam.of(split, METHODS["deepsad"].config, 1.0)
+    exam = Exam.of(split, METHODS["deepsad"].config)
     contender = Brightness()
     judged = protocol.judge(contender, exam)["brightness"]  # type: ignore[arg-type]
     normal = contender.scores(exam.test_normals)["brightness"]

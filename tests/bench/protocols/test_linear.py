@@ -8,10 +8,11 @@ from sklearn.preprocessing import StandardScaler
 
 from anomem.images.image_set import ImageSet
 from anomem_bench.datasets import load_named
+from anomem_bench.exam import Exam
 from anomem_bench.methods import METHODS, methods_named
 from anomem_bench.protocols.linear import Linear
 from anomem_bench.runner import Entry, run_protocol
-from anomem_bench.split import Caps, Exam
+from anomem_bench.split import Caps
 
 
 @pytest.fixture
@@ -32,13 +33,13 @@ class Pixels:
 @pytest.mark.parametrize("most", [None, 50])
 def test_accuracy_is_that_of_a_logistic_regression(protocol: Linear, most: int | None) -> None:
     split = protocol.split(protocol.cells()[0])
-    exam = Exam.of(split, METHODS["deepsad"].config, 1.0)
+    exam = Exam.of(split, METHODS["deepsad"].config)
     exam = exam if most is None else exam.thinned(most)
     judged = protocol.judge(Pixels(), exam)["pixels"][""]  # type: ignore[arg-type]
     assert split.labels is not None
-    scaler = StandardScaler().fit(Pixels().features(exam.course.normals))
+    scaler = StandardScaler().fit(Pixels().features(exam.trained.normals))
     classifier = LogisticRegression(max_iter=1000)
-    classifier.fit(scaler.transform(Pixels().features(exam.course.normals)), split.labels[0])
+    classifier.fit(scaler.transform(Pixels().features(exam.trained.normals)), split.labels[0])
     told = classifier.predict(scaler.transform(Pixels().features(exam.test_normals)))
     places = np.linspace(0, 199, most or 200).round().astype(int)
     assert judged.measures["accuracy"] == np.mean(told == split.labels[1][places])

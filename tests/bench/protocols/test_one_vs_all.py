@@ -6,13 +6,14 @@ import pytest
 
 from anomem.images.source import ImageSource
 from anomem_bench.datasets import Parts, load_named
-from anomem_bench.protocols.one_vs_all import On, OneVsAll, trained
+from anomem_bench.protocols.one_vs_all import On, OneVsAll
 from anomem_bench.split import Caps, Cell
 
 
 @pytest.fixture
 def protocol(digits_as_cifar10: Path) -> OneVsAll:
-    return OneVsAll("cifar10", load_named("cifar10", digits_as_cifar10), ("airplane",), (0.0, 0.1))
+    parts = load_named("cifar10", digits_as_cifar10)
+    return OneVsAll("cifar10", parts, classes=("airplane",), gammas=(0.0, 0.1))
 
 
 def images_of(source: ImageSource | None) -> list[bytes]:
@@ -20,7 +21,7 @@ def images_of(source: ImageSource | None) -> list[bytes]:
 
 
 def test_gamma_is_the_share_of_anomalies_to_the_image(protocol: OneVsAll) -> None:
-    train = trained("cifar10", protocol.parts)
+    train = protocol.train
     for gamma in (0.0, 0.01, 0.05, 0.1):
         split = protocol.split(Cell("cat", gamma, "all", 0))
         count = len(images_of(split.anomalies))
@@ -29,7 +30,7 @@ def test_gamma_is_the_share_of_anomalies_to_the_image(protocol: OneVsAll) -> Non
 
 
 def test_anomalies_of_one_class_are_of_one_class(protocol: OneVsAll) -> None:
-    train = trained("cifar10", protocol.parts)
+    train = protocol.train
     label = dict(zip(images_of(train.images), train.label.tolist(), strict=True))
     seen = set()
     for draw in range(6):
@@ -52,7 +53,7 @@ def test_what_is_measured_on_is_not_trained_on(protocol: OneVsAll, on: On) -> No
 
 
 def test_contamination_is_the_share_of_anomalies_among_the_normals(protocol: OneVsAll) -> None:
-    train = trained("cifar10", protocol.parts)
+    train = protocol.train
     spoilt = replace(protocol, on="validation", contamination=0.05)
     split = spoilt.split(Cell("cat", 0.1, "all", 0))
     cats = set(images_of(train.choose(np.flatnonzero(train.label == 3)).images))
@@ -99,7 +100,7 @@ def test_a_gamma_of_less_than_one_anomaly_is_told(protocol: OneVsAll) -> None:
 
 
 def test_only_classes_to_train_and_to_test_on_are_normal_in_turn(protocol: OneVsAll) -> None:
-    train = trained("cifar10", protocol.parts)
+    train = protocol.train
     some = Parts(train.choose(np.flatnonzero(train.label < 3)), protocol.parts.test)
     cells = replace(protocol, parts=some, classes=(), gammas=(0.0,)).cells()
     assert [cell.normal for cell in cells] == ["airplane", "automobile", "bird"]

@@ -1,0 +1,107 @@
+"""What takes part in a benchmark: the detector and every method of the literature alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from anomem.config import Config
+from anomem.config.presets import resolve
+from anomem.detector.frame import square_image_shape
+from anomem.images.image_set import ImageSet
+from anomem.images.open import open_images
+from anomem.images.prepare import prepare
+from anomem.images.resize import ImageShape
+from anomem.images.source import ImageSource
+from anomem.training.optimisation import Clock
+
+Scores = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a contender trains on.
+
+    Attributes:
+        normals: Training normals.
+        anomalies: Labelled anomalies, or None.
+        shape: Of the images.
+    """
+
+    normals: ImageSet
+    anomalies: ImageSet | None
+    shape: ImageShape
+
+    @staticmethod
+    def of(normals: ImageSource, anomalies: ImageSource | None, config: Config) -> TrainingSet:
+        """Bring images to the size that a method asks for."""
+        shape = square_image_shape(config, normals)
+        labelled = None if anomalies is None else prepare(anomalies, shape)
+        return TrainingSet(prepare(normals, shape), labelled, shape)
+
+
+class Contender(ABC):
+    """A method that is trained step by step, and can be scored between two steps.
+
+    Args:
+        config: Name of a preset, or every choice.
+        device: As of :class:`~anomem.AnoMem`.
+        seed: Of every random draw.
+
+    Attributes:
+        score_names: Names of its scores; the first is that of ``decision_function``.
+        needs_anomalies: It cannot be trained on normals alone.
+        shape_: Channels, height and width that images are brought to, once trained.
+    """
+
+    shape_: ImageShape
+    score_names: tuple[str, ...]
+    needs_anomalies: ClassVar[bool] = False
+
+    def __init__(
+        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+    ) -> None:
+        self.config, self.device, self.seed = resolve(config), device, seed
+
+    @abstractmethod
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
+        """Initialise and train, yielding the steps done after each step.
+
+        Args:
+            images: To train on.
+            clock: Counts the seconds of training, and may end it.
+
+        Raises:
+            ValueError: The method cannot be trained without anomalies.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Make ready to score from where the training stands."""
+
+    @abstractmethod
+    def scores(self, images: ImageSet) -> Scores:
+        """Scores (N,) of all images of a set, by the name of each score."""
+
+    @abstractmethod
+    def features(self, images: ImageSet) -> Tensor:
+        """Features (N, C) of all images of a set, on the CPU: the last map, averaged over it."""
+
+    def fit(self, X: object, *, anomalies: object = None) -> Self:
+        """Train on images X, all normal, and on labelled anomalies where there are any."""
+        labelled = None if anomalies is None else open_images(anomalies)
+        images = TrainingSet.of(open_images(X), labelled, self.config)
+        for _ in self.begin(images, Clock(self.config.stage1.max_seconds)):
+            pass
+        self.finish()
+        return self
+
+    def decision_function(self, X: object) -> npt.NDArray[np.float32]:
+        """Anomaly score of each image, (N,) float32, higher is more anomalous."""
+        return self.scores(prepare(open_images(X), self.shape_))[self.score_names[0]]
