@@ -24,6 +24,7 @@ from anomem.config.presets import default
 from anomem.images.combined import choose
 from anomem.images.open import open_images
 from anomem.images.source import ImageSource
+from anomem.runtime.allocator import keep_freed_memory
 from draws import train_and_test
 from step import crops
 from turns import machine, show
@@ -88,4 +89,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     tyro.cli(main)

@@ -19,6 +19,7 @@ from typing import Any
 import tyro
 
 from anomem.config.presets import default
+from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.device import make_fabric
 from scoring import fitted, folder_ratio, written
 from step import NETS, scoring_ratio, stage1_ratio
@@ -84,4 +85,5 @@ def lost(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     tyro.cli(main)

@@ -26,6 +26,7 @@ from anomem.config.presets import default
 from anomem.evaluation.metrics import auroc
 from anomem.images.combined import JoinedSource
 from anomem.images.source import ImageSource
+from anomem.runtime.allocator import keep_freed_memory
 from anomem_bench.datasets import Part
 from draws import Results, train_and_test
 
@@ -116,5 +117,6 @@ def figures_of(model: AnoMem, images: dict[str, ImageSource]) -> dict[str, float
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(1)
     main(tyro.cli(Figures, description=__doc__))

@@ -41,6 +41,7 @@ from anomem.config.presets import default
 from anomem.images.image_set import to_float
 from anomem.model.encoder import Encoder
 from anomem.report.colours import BLUE, GREEN, VERMILION
+from anomem.runtime.allocator import keep_freed_memory
 from anomem_bench.peers.neighbours import EveryScale, nearest
 from step import crops
 from turns import machine
@@ -252,4 +253,5 @@ def main(choices: Growth) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     main(tyro.cli(Growth, description=__doc__))

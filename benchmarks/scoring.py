@@ -30,6 +30,7 @@ from anomem.config.presets import default
 from anomem.images.image_set import BATCH
 from anomem.images.open import open_images
 from anomem.images.prepare import read_all
+from anomem.runtime.allocator import keep_freed_memory
 from step import crops, passes_of
 from turns import in_turn, machine, show
 
@@ -156,4 +157,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     tyro.cli(main)

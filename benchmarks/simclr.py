@@ -38,6 +38,7 @@ from torch.utils.data import DataLoader, Dataset
 from anomem.config import Config
 from anomem.config.presets import default
 from anomem.model.encoder import Encoder
+from anomem.runtime.allocator import keep_freed_memory
 from anomem.training.stage1 import Stage1
 from step import as_tensor, crops, new_stage1
 from turns import machine
@@ -240,4 +241,5 @@ def main(speeds: Speeds) -> None:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     main(tyro.cli(Speeds, description=__doc__))

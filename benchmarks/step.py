@@ -29,6 +29,7 @@ from anomem.config.presets import default
 from anomem.images.prepare import PreparedImages
 from anomem.model.features import extract
 from anomem.model.network import MultiScaleMemory
+from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
 from anomem.training.stage1 import Stage1, resolve_steps
@@ -208,4 +209,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     tyro.cli(main)

@@ -20,6 +20,7 @@ import tyro
 
 from anomem import AnoMem
 from anomem.config.presets import default
+from anomem.runtime.allocator import keep_freed_memory
 from engines import as_tables
 from memory import resident
 from scoring import written
@@ -85,5 +86,6 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command line does
     torch.set_num_threads(2)
     tyro.cli(main)

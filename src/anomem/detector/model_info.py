@@ -12,7 +12,7 @@ from anomem.config import LARGEST_SIDE, MOST_STEPS, Config
 from anomem.config.mapping import overlaid
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 4
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 
