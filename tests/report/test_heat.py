@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from anomem.report.heat import Row, coloured, overlaid, save_heat, save_table
+from anomem.report.heat import Row, blended, coloured, save_heat, save_table
 
 
 def test_a_heat_map_has_the_size_of_the_image_and_brightens_with_deviation(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_an_overlay_shows_the_image_where_nothing_is_unusual() -> None:
     image = data.astronaut()  # 512 rows, more than are overlaid at a time
     heat = np.zeros((512, 512), np.float32)
     heat[300:, :] = 6.0
-    shown = overlaid(image, heat)
+    shown = blended(image, heat)
     assert (shown[:300] == image[:300]).all()
     bright = coloured(heat[-1:])[0, 0].astype(float)
     np.testing.assert_allclose(shown[300:], 0.25 * image[300:] + 0.75 * bright, atol=1)

@@ -38,8 +38,8 @@ class Explanation:
         heat: Where the image is unusual, H x W float32: in standard deviations of normals at each
             place, averaged over the maps of :class:`~anomem.model.heat.HeatModel`; 0 outside
             of the region.
-        attribution: What each place of each scale adds to the score, H_s x W_s float32, of the frame;
-            below 0 where a place looks more normal than usual.
+        attribution: What each place of each scale of the frame adds to the score, H_s x W_s
+            float32; below 0 where a place looks more normal than usual.
         rest: What no place has a part in: all attributions and the rest are the score.
         recalled: The prototype that each place of each scale of the frame recalls most, H_s x W_s
             int64.

@@ -15,13 +15,12 @@ from anomem.detector.explain import scale_names
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
 from anomem.images.image_set import floats_on
+from anomem.images.layers import Pixels
 from anomem.images.prepare import read_all
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
-
-Pixels = npt.NDArray[np.generic]
 
 _BATCH = 128
 _CONTEXT = 1.0

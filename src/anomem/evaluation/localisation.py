@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.ndimage import label as connected_regions
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
+from anomem.detector.heat_maps import Heat
 from anomem.images.errors import times
 from anomem.images.masks import read_mask
 
@@ -23,7 +24,6 @@ _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 """Of a pixel in its region: those at its corners too."""
 
 Map = npt.NDArray[Any]
-Heat = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

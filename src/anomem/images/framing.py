@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from anomem.config import FramingKind
 from anomem.images.errors import ImageError, named
+from anomem.images.layers import Pixels
 from anomem.images.region import Region, colour_inside, region_at
 from anomem.images.resize import ImageShape, resampled, rounded
 from anomem.images.source import ImageSource
@@ -24,8 +24,6 @@ _DETAIL = 2
 away what little reduced decoding changes."""
 _LARGE = 2**24
 """Pixels of a frame above which it is brought to its shape as it is cut."""
-
-Pixels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from anomem.images.decode_memory import viewed
 from anomem.images.errors import ImageError
 
 Pixels = npt.NDArray[Any]
+"""Of an image: H x W x C, uint8 or uint16."""
 
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 _MULTIPLIED = ("RGBa", "La")

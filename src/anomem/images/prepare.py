@@ -28,7 +28,7 @@ _IN_MEMORY = 4 * 2**30
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReadFrames:
     """The frames of the images asked for.
 
     Attributes:
@@ -76,7 +76,7 @@ class PreparedFrames:
     count: int
 
 
-def read(source: ImageSource, indices: Sequence[int], framing: Framing) -> Batch:
+def read(source: ImageSource, indices: Sequence[int], framing: Framing) -> ReadFrames:
     """Read some images, each once, as frames; bad ones are told apart, not raised.
 
     Images of an array that are of the shape of a frame already are not copied where the indices
@@ -90,7 +90,7 @@ def read(source: ImageSource, indices: Sequence[int], framing: Framing) -> Batch
     shape = framing.shape
     if isinstance(source, ArraySource) and framing.whole:
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return Batch(batch_to_shape(_select(source.array, indices), shape), chosen, {})
+        return ReadFrames(batch_to_shape(_select(source.array, indices), shape), chosen, {})
 
     def one(index: int) -> Tensor | ImageError:
         try:
@@ -109,12 +109,12 @@ def read(source: ImageSource, indices: Sequence[int], framing: Framing) -> Batch
     deep = any(each.dtype == torch.uint16 for each in frames.values())
     parts = [_widened(each) if deep else each for each in frames.values()]
     image = [index for index, each in frames.items() for _ in each]
-    return Batch(torch.cat(parts) if parts else none, torch.tensor(image).long(), errors)
+    return ReadFrames(torch.cat(parts) if parts else none, torch.tensor(image).long(), errors)
 
 
 def read_all(
     source: ImageSource, framing: Framing, most: int = BATCH
-) -> Iterator[tuple[range, Batch]]:
+) -> Iterator[tuple[range, ReadFrames]]:
     """Read all images of a source in order, so many at a time, but few where they are cut.
 
     Args:

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from anomem.images.listing import names_in_common
 from anomem.labelling.rows import Answer
 from anomem.labelling.session import Session
-from anomem.report.heat import overlaid, resized
+from anomem.report.heat import blended, resized
 from anomem.report.page import template
 from anomem.report.pictures import jpeg, within
 from anomem.runtime.printing import printable
@@ -116,7 +116,7 @@ def _routes(session: Session) -> APIRouter:
     @routes.get("/images/{index}/heat")
     def heat(index: int) -> Response:
         shown = within(session.images[known(index)], _SIDE)
-        shown = overlaid(shown, resized(session.heat_of(index), shown))
+        shown = blended(shown, resized(session.heat_of(index), shown))
         return Response(jpeg(shown), media_type="image/jpeg")
 
     return routes

@@ -14,6 +14,7 @@ import torch
 
 from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
+from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import measured_digests
 from anomem.detector.prototypes import gallery, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of
@@ -31,7 +32,7 @@ from anomem.images.combined import choose
 from anomem.images.framing import FrameSource
 from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
-from anomem.report.heat import Heat, coloured, overlaid, resized
+from anomem.report.heat import blended, coloured, resized
 from anomem.report.page import template
 from anomem.report.pictures import data_uri, in_colours, within
 from anomem.report.prototypes import alternative_text, heading, in_words, strip
@@ -213,7 +214,7 @@ def _pictures(
     """An image, its heat map, both together, and its mask if there is one, as the page has them."""
     image = within(pixels, _SIDE)
     heat = resized(heat, image)
-    pictures = {"image": image, "heat map": coloured(heat), "overlay": overlaid(image, heat)}
+    pictures = {"image": image, "heat map": coloured(heat), "overlay": blended(image, heat)}
     if mask is not None:
         pictures["mask"] = in_colours(mask * np.uint8(255), (image.shape[1], image.shape[0]))
     return [

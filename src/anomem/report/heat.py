@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from anomem.detector.heat_maps import Heat
 from anomem.report.pictures import Colours
 from anomem.runtime.files import replacing
-
-Heat = npt.NDArray[np.float32]
 
 _HEAT_MAP = "AnoMem heat map"
 """What a picture of ours says of itself, as the PNG text ``Software``."""
@@ -58,7 +57,7 @@ def save_heat(heat: Heat, file: Path, image: Colours | None = None) -> None:
     """
     about = PngInfo()
     about.add_text("Software", _HEAT_MAP)
-    shown = coloured(heat) if image is None else overlaid(image, heat)
+    shown = coloured(heat) if image is None else blended(image, heat)
     with replacing(file) as part:
         Image.fromarray(shown).save(part, format="png", pnginfo=about)
 
@@ -77,7 +76,7 @@ def coloured(heat: Heat) -> Colours:
     return np.asarray(_COLOURS(_RANGE(heat), bytes=True))[..., :3]
 
 
-def overlaid(image: Colours, heat: Heat) -> Colours:
+def blended(image: Colours, heat: Heat) -> Colours:
     """A heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
     shown = np.empty_like(image)
     for start in range(0, len(image), _STRIP):

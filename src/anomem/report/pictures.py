@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Pixels = npt.NDArray[Any]
+from anomem.images.layers import Pixels
+
 Colours = npt.NDArray[np.uint8]
 
 

@@ -15,9 +15,10 @@ from anomem.bulk.score_table import write_table
 from anomem.detector.explain import Explanation, only_image
 from anomem.detector.prototypes import ScaleGallery, most_used_first, patch_of
 from anomem.images.framing import cut
+from anomem.images.layers import Pixels
 from anomem.images.source import ImageSource
 from anomem.report.page import template
-from anomem.report.pictures import Colours, Pixels, in_colours, picture
+from anomem.report.pictures import Colours, in_colours, picture
 from anomem.runtime.files import replacing, write_text
 from anomem.runtime.printing import path_as_text
 

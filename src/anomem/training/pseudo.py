@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from anomem.training.draws import Chance
 from anomem.training.ranks import ALONE, Ranks
-from anomem.training.views import resampled
+from anomem.training.views import zoomed
 
 _QUARTERS = {"rotate90": 1, "rotate180": 2, "rotate270": 3}
 _TONES = ((0.5, 1.5), (0.8, 1.25))
@@ -103,4 +103,4 @@ def _uniform(images: Tensor, chance: Chance, low: float, high: float) -> Tensor:
 def _shifted_and_zoomed(images: Tensor, chance: Chance) -> Tensor:
     zoom = chance.uniform(len(images), math.log(0.35), math.log(1.5)).exp()
     shift_x, shift_y = (chance.uniform(len(images), -1.0, 1.0) for _ in range(2))
-    return resampled(images, zoom, zoom, shift_x, shift_y, padding="reflection")
+    return zoomed(images, zoom, zoom, shift_x, shift_y, padding="reflection")

@@ -70,10 +70,10 @@ def _crop_and_flip(images: Tensor, choices: ViewChoices, chance: Chance) -> Tens
     centre_y = (1 - height) * chance.uniform(count, -1.0, 1.0)
     if choices.flip:
         width = width.copysign(chance.uniform(count, -1.0, 1.0))
-    return resampled(images, width, height, centre_x, centre_y, padding="border")
+    return zoomed(images, width, height, centre_x, centre_y, padding="border")
 
 
-def resampled(
+def zoomed(
     images: Tensor, width: Tensor, height: Tensor, x: Tensor, y: Tensor, *, padding: str
 ) -> Tensor:
     """A window of each image, brought to the size of the image.
