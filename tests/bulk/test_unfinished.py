@@ -15,7 +15,7 @@ from anomem.bulk.unfinished import Unfinished, finish_table
 from anomem.images.open import open_images
 
 
-def interrupt(stage: str, done: int, total: int) -> None:
+def interrupt(*_: object) -> None:
     """Ctrl-C after the first batch."""
     raise KeyboardInterrupt
 

@@ -24,7 +24,7 @@ EVALUATION = Evaluation(
     label=np.array([0, 0, 0, 0, 1, 1, 1, 1]),
     score=SCORE,
     threshold=1.0,
-    mask_of=lambda index: None,
+    mask_of=lambda _: None,
     known=Known(8, 0, 0, 0, 0, whole=True),
 )
 

@@ -86,7 +86,7 @@ def test_perfect_separation_is_not_certainty() -> None:
 
 
 @pytest.mark.parametrize(
-    "normal, anomalous", [([0.0], [1.0]), ([0.0, 2.0], [1.0]), ([1, 1], [1, 1])]
+    ("normal", "anomalous"), [([0.0], [1.0]), ([0.0, 2.0], [1.0]), ([1, 1], [1, 1])]
 )
 def test_of_hardly_any_image_an_interval_says_hardly_anything(
     normal: list[float], anomalous: list[float]

@@ -38,7 +38,7 @@ def brightness(image: Path) -> Heat:
     return np.asarray(Image.open(image), dtype=np.float32)
 
 
-def high_is_hot(image: Path) -> Heat:
+def high_is_hot(_: Path) -> Heat:
     """The same for every image."""
     return np.repeat(np.linspace(1, 0, 60, dtype=np.float32)[:, None], 80, axis=1)
 
@@ -90,7 +90,9 @@ def test_an_anomaly_beside_the_folders_is_of_no_kind(marked: Path) -> None:
 
 def test_a_mask_of_another_size_is_refused(marked: Path) -> None:
     Image.new("L", (8, 8)).save(marked / "masks" / "low" / "1_mask.png")
-    with pytest.raises(ValueError, match="1_mask.png is 8 x 8 and its image 60 x 80; give a mask"):
+    with pytest.raises(
+        ValueError, match=r"1_mask\.png is 8 x 8 and its image 60 x 80; give a mask"
+    ):
         found(brightness, marked)
 
 

@@ -144,7 +144,7 @@ def test_paths_as_windows_and_people_write_them_are_found(tmp_path: Path) -> Non
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_utf_16_is_refused_by_name(encoding: str, tmp_path: Path) -> None:
     answers = written(tmp_path, "image,answer,time\na.png,normal,x\n".encode(encoding))
-    with pytest.raises(ValueError, match="labels.csv is UTF-16; save it again as CSV in UTF-8"):
+    with pytest.raises(ValueError, match=r"labels\.csv is UTF-16; save it again as CSV in UTF-8"):
         answers.read()
 
 

@@ -98,6 +98,6 @@ def test_a_key_among_300_000_answers_takes_no_time(session: Session) -> None:
 
 def test_nothing_to_read_is_told(model: AnoMem, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match="broken.png"):
+    with pytest.raises(ValueError, match=r"broken\.png"):
         Session(model, [tmp_path / "broken.png"], AnswerFile(tmp_path / "labels.csv"),
                 out=tmp_path, rule="0.1")  # fmt: skip

@@ -168,7 +168,7 @@ def test_a_thousand_images_stay_small(
         evaluation.label[many],
         np.random.default_rng(0).normal(size=len(many)).astype(np.float32),
         0.0,
-        lambda index: None,
+        lambda _: None,
         evaluation.known,
     )
     write_report(fitted, large, tmp_path / "large.html", title="grass", rule="0.05")

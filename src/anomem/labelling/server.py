@@ -74,13 +74,6 @@ def _routes(session: Session) -> APIRouter:
     names = [printable(name) for name in names_in_common([str(file) for file in session.files])]
     page = template("anomem.labelling", "label.html")
 
-    def image_info(index: int | None) -> dict[str, Any] | None:
-        if index is None:
-            return None
-        score = float(session.score[index])
-        called = "anomalous" if score > session.threshold else "normal"
-        return {"index": index, "name": names[index], "score": score, "called": called}
-
     def known(index: int) -> int:
         if not 0 <= index < len(names):
             raise HTTPException(404, f"There is no image {index}.")
@@ -89,7 +82,11 @@ def _routes(session: Session) -> APIRouter:
     @routes.get("/standing")
     def standing() -> dict[str, Any]:
         now = session.standing()
-        return {**asdict(now), "next": image_info(now.next), "last": image_info(now.last)}
+        shown = {
+            name: None if index is None else _image_info(session, index, names[index])
+            for name, index in (("next", now.next), ("last", now.last))
+        }
+        return {**asdict(now), **shown}
 
     @routes.get("/", response_class=HTMLResponse)
     def show() -> str:
@@ -120,3 +117,10 @@ def _routes(session: Session) -> APIRouter:
         return Response(jpeg(shown), media_type="image/jpeg")
 
     return routes
+
+
+def _image_info(session: Session, index: int, name: str) -> dict[str, Any]:
+    """An image as the page shows it."""
+    score = float(session.score[index])
+    called = "anomalous" if score > session.threshold else "normal"
+    return {"index": index, "name": name, "score": score, "called": called}
