@@ -82,7 +82,7 @@ def test_only_this_machine_and_only_who_knows_the_address(page: Page) -> None:
     assert parts.port is not None
     addresses = {str(a[4][0]) for a in socket.getaddrinfo(socket.gethostname(), None)}
     for other in addresses - {"127.0.0.1"}:
-        with pytest.raises(OSError, match="refused|timed out|unreachable|Invalid argument"):
+        with pytest.raises(OSError, match=r"refused|timed out|unreachable|Invalid argument"):
             socket.create_connection((other, parts.port), timeout=1)
 
 

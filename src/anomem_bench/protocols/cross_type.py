@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomem.detector.hold_out import hold_out
-from anomem.evaluation.metrics import attack_metrics, auroc
+from anomem.evaluation.metrics import auroc
 from anomem_bench.contender import Contender
 from anomem_bench.datasets.parts import NORMAL, Part
 from anomem_bench.exam import Exam, Judgement, Measures
+from anomem_bench.metrics import attack_metrics
 from anomem_bench.protocols.protocol import BenchProtocol
 from anomem_bench.results import EVERY_KIND
 from anomem_bench.split import Cell, Split, anomaly_count

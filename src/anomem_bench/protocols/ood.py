@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anomem.evaluation.metrics import ood_metrics
 from anomem.images.combined import choose
 from anomem.images.frame_shape import square_shape, typical_image
 from anomem.images.source import ImageSource
 from anomem_bench.contender import Contender
 from anomem_bench.exam import Exam, Judgement, judge_each_test
+from anomem_bench.metrics import ood_metrics
 from anomem_bench.protocols.protocol import AllNormal
 from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
 from anomem_bench.split import Cell, Split

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomem.evaluation.metrics import attack_metrics, auroc
+from anomem.evaluation.metrics import auroc
 from anomem.images.arrays import ArraySource
 from anomem.images.image_set import ImageSet
 from anomem.images.source import ImageSource
@@ -14,6 +14,7 @@ from anomem_bench.contender import Scores
 from anomem_bench.datasets import Part, Parts, load_named
 from anomem_bench.exam import Exam
 from anomem_bench.methods import METHODS, methods_named
+from anomem_bench.metrics import attack_metrics
 from anomem_bench.protocols.cross_type import CrossType
 from anomem_bench.runner import Entry, run_protocol
 from anomem_bench.split import Cell
