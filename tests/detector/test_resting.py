@@ -11,7 +11,7 @@ from PIL import Image
 from running import run
 
 from anomem import AnoMem, Config, load
-from anomem.config import CalibrationChoices
+from anomem.config import CalibrationChoices, ScoreChoices
 from anomem.detector.calibrate import Calibration
 from anomem.detector.threshold import rests_on
 from anomem.evaluation.evaluate import evaluate
@@ -62,7 +62,8 @@ def odd_model(torn: Path, hasty: Config, tiny: Config) -> tuple[AnoMem, str]:
     pixels = np.asarray(Image.open(victim)).copy()
     pixels[len(pixels) // 2 :] = 255
     Image.fromarray(pixels).save(victim)
-    return AnoMem(replace(tiny, calibration=quarter), device="cpu").fit(torn), victim
+    config = replace(tiny, calibration=quarter, score=ScoreChoices())
+    return AnoMem(config, device="cpu").fit(torn), victim
 
 
 def test_a_person_sets_it_aside_and_the_threshold_falls(odd_model: tuple[AnoMem, str]) -> None:

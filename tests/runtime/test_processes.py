@@ -26,12 +26,6 @@ _TRAINING = [
 ]
 
 
-def started(words: list[str], **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [_ANOMEM, *words], stderr=subprocess.PIPE, text=True, env=_ALONE | environment
-    )
-
-
 def children(process: subprocess.Popen[str]) -> list[int]:
     found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
     return [int(number) for number in found.split()]
@@ -42,7 +36,9 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     words = ["fit", str(folders["train"]), "--out", str(tmp_path / "model"), *_TRAINING]
-    process = started([*words, "--devices", "2"])
+    process = subprocess.Popen(
+        [_ANOMEM, *words, "--devices", "2"], stderr=subprocess.PIPE, text=True, env=_ALONE
+    )
     checkpoint = tmp_path / "model.checkpoint"
     end = time.monotonic() + 90
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < end:
@@ -57,17 +53,12 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     nodes = [
-        started(
-            [*words, "--nodes", "2", "--resume"],
-            NODE_RANK=str(node),
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=port,
-        )
+        Command(*words, "--nodes", "2", "--resume", **meeting, NODE_RANK=str(node))
         for node in range(2)
     ]
-    errors = [node.communicate(timeout=120)[1] for node in nodes]
-    assert [node.returncode for node in nodes] == [0, 0], errors
+    assert [node.ended() for node in nodes] == [0, 0], nodes[0].err
 
     words[words.index("--out") + 1] = str(tmp_path / "alone")
     assert run(*words) == 0
@@ -80,9 +71,10 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
 
 FAIL_ALONE = """
 import sys, time
-from anomem.runtime.processes import join_processes
+from anomem.runtime import processes
 
-if join_processes("cpu", devices=2).global_rank == 1:
+processes._GRACE = 1.0  # seconds
+if processes.join_processes("cpu", devices=2).global_rank == 1:
     sys.exit(7)
 time.sleep(100)
 """
