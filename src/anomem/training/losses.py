@@ -164,15 +164,19 @@ def multi_scale_loss(
     total = first[0].new_zeros((), dtype=torch.float32)
     weights = scale_weights(len(first), choices.scale_weights)
     counts = [
-        _place_count(one, ratio) for one, ratio in zip(first, choices.sampling_ratios, strict=True)
+        max(1, int(maps[0, 0].numel() * ratio + 1e-9))
+        for maps, ratio in zip(first, choices.sampling_ratios, strict=True)
     ]
     if not choices.mean_by_scale:
         weights = [w * count / sum(counts) for w, count in zip(weights, counts, strict=True)]
     for one, two, memory, count, weight in zip(
         first, second, memories, counts, weights, strict=True
     ):
-        places = _places(one, count, generator)
-        query, other = (_at_places(features, places) for features in (one, two))
+        query, other = (maps.permute(0, 2, 3, 1).flatten(1, 2) for maps in (one, two))
+        area = query.shape[1]
+        if count < area:
+            drawn = torch.randperm(area, generator=generator, device=query.device)[:count]
+            query, other = query.index_select(1, drawn), other.index_select(1, drawn)
         recollected = gated_recollection(memory, query, normals)
         contrast = contrasted_memory_loss(
             recollected,
@@ -185,25 +189,6 @@ def multi_scale_loss(
         spread = variance_loss(recollected[:normals], ranks)
         total = total + weight * (contrast + choices.variance_weight * spread)
     return total
-
-
-def _place_count(features: Tensor, ratio: float) -> int:
-    """Number of places that a share of those of feature maps is, at least 1."""
-    return max(1, int(features.shape[2] * features.shape[3] * ratio + 1e-9))
-
-
-def _places(features: Tensor, count: int, generator: torch.Generator) -> Tensor | None:
-    """So many places of feature maps, drawn without replacement; None for all of them."""
-    area = features.shape[2] * features.shape[3]
-    if count == area:
-        return None
-    return torch.randperm(area, generator=generator, device=features.device)[:count]
-
-
-def _at_places(features: Tensor, places: Tensor | None) -> Tensor:
-    """Feature maps (B, C, H, W) at P of their places, (B, P, C)."""
-    rows = features.permute(0, 2, 3, 1).flatten(1, 2)
-    return rows if places is None else rows.index_select(1, places)
 
 
 def kind_loss(
