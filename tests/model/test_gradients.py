@@ -75,11 +75,10 @@ def test_gradients_are_those_of_float64(choices: EncoderChoices, channels: int) 
     assert farthest_gradient(Encoder(choices, channels), torch.rand(8, channels, 16, 16)) < 1e-4
 
 
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("choices", in_order(NARROW), ids=named)
-def test_gradients_of_narrow_layers_are_right(
-    choices: EncoderChoices, channels: int, threads: int
-) -> None:
+def test_gradients_of_narrow_layers_are_right(choices: EncoderChoices, channels: int) -> None:
     assert farthest_gradient(Encoder(choices, channels), torch.rand(8, channels, 32, 32)) < 1e-4
 
 

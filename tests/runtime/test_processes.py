@@ -97,14 +97,14 @@ def test_torchrun_and_the_flags_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"TORCHELASTIC_RUN_ID": "7", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
     for name, value in (environment | {"RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="started 4 processes .* give 2 devices and 2 nodes"):
+    with pytest.raises(ValueError, match=r"started 4 processes .* give 2 devices and 2 nodes"):
         join_processes("cpu", devices=2)
 
 
 def test_a_process_alone_leads_and_its_errors_are_its_own() -> None:
     fabric = join_processes("cpu")
     assert leads() and fabric.world_size == 1
-    with pytest.raises(RuntimeError, match="^gloo"), together(fabric):
+    with pytest.raises(RuntimeError, match=r"^gloo"), together(fabric):
         raise RuntimeError("gloo: connection closed")
 
 

@@ -1,5 +1,6 @@
 import math
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def fitted_line(clock: Clock, steps: int = 200, pause: float = 0.0) -> tuple[nn.
     module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
     taken = []
     for done, _ in descend(
-        optimizer, lambda step: (module(x) - 3 * x).square().mean(), CHOICES,
+        optimizer, lambda _: (module(x) - 3 * x).square().mean(), CHOICES,
         fabric=fabric, steps=steps, clock=clock,
     ):  # fmt: skip
         taken.append(done)
@@ -54,7 +55,7 @@ def test_a_limit_lowered_on_the_way_ends_the_training() -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     module, optimizer = fabric.setup(line, new_optimizer(line, CHOICES))
     walk = descend(
-        optimizer, lambda step: module(torch.ones(1, 1)).square().mean(), CHOICES,
+        optimizer, lambda _: module(torch.ones(1, 1)).square().mean(), CHOICES,
         fabric=fabric, steps=1000, clock=clock,
     )  # fmt: skip
     for done, _ in walk:
@@ -71,7 +72,7 @@ def test_learning_rate_rises_then_falls_by_a_cosine() -> None:
     assert rates[100] == max(rates) == pytest.approx(0.2)
     assert rates[550] == pytest.approx(0.1)
     assert rates[1000] == pytest.approx(0, abs=1e-12)
-    assert max(abs(a - b) for a, b in zip(rates, rates[1:], strict=False)) < 0.003
+    assert max(abs(a - b) for a, b in pairwise(rates)) < 0.003
 
 
 def test_learning_rate_without_warmup_starts_at_its_peak() -> None:
@@ -87,11 +88,10 @@ def test_no_step_passes_with_a_loss_that_is_no_number(bad: int) -> None:
     def loss_at(step: int) -> torch.Tensor:
         return module(torch.ones(1, 1)).sum() * (math.nan if step == bad else 1.0)
 
-    taken = []
+    taken: list[int] = []
     walk = descend(optimizer, loss_at, CHOICES, fabric=fabric, steps=3, clock=Clock())
     with pytest.raises(FloatingPointError, match=f"nan by step {bad + 1}"):
-        for done, _ in walk:
-            taken.append(done)
+        taken.extend(done for done, _ in walk)
     assert taken == list(range(1, bad + 1))
 
 

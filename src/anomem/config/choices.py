@@ -41,7 +41,7 @@ _Decay = Interval(ge=0, le=1000)
 class Choices:
     """Base of all dataclasses of choices: unknown keys are refused when one is read from a file."""
 
-    __pydantic_config__ = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
     _bounds: ClassVar[dict[str, dict[str, float]]]
     """Of each field that has some, as ``{"beta": {"gt": 0, "le": 1e6}}``."""
 

@@ -52,7 +52,7 @@ def new_optimizer(network: nn.Module, choices: Stage1Choices) -> torch.optim.SGD
     )
 
 
-def descend(
+def descend(  # noqa: PLR0913 - one loop for the detector and its peers, told all by name
     optimizer: torch.optim.Optimizer,
     loss_at: Callable[[int], Tensor],
     choices: Stage1Choices,
@@ -61,7 +61,7 @@ def descend(
     steps: int,
     clock: Clock,
     first: int = 0,
-    after: Callable[[int], None] = lambda step: None,
+    after: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[int, float]]:
     """Minimise a loss, yielding after each step.
 

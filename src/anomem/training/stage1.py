@@ -58,7 +58,7 @@ class Stage1:
         clock: Counts the seconds, and may end the training before the last step.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - Algorithm 1 has these inputs, the last four by name
         self,
         network: MultiScaleMemory,
         normals: ImageSet | Steps,
