@@ -111,12 +111,12 @@ def prototypes(arguments: PrototypesArguments) -> Result:
     """Draw prototypes among test samples by t-SNE (Figure 5 of the paper)."""
     from anomem import AnoMem
     from anomem.config.presets import resolve
-    from anomem.runtime.files import try_folder
-    from anomem_bench.figures.prototypes import draw_prototypes, write_prototypes
+    from anomem.runtime.files import try_folder, write_text
+    from anomem_bench.figures.prototypes import draw_prototypes
     from anomem_bench.manifest import note_call
     from anomem_bench.methods import until_the_clock_ends
     from anomem_bench.protocols.one_vs_all import OneVsAll
-    from anomem_bench.protocols.prototypes import prototypes_among_samples
+    from anomem_bench.protocols.prototypes import KINDS, prototypes_among_samples
     from anomem_bench.split import Caps, Cell
 
     try_folder(arguments.out)
@@ -135,9 +135,11 @@ def prototypes(arguments: PrototypesArguments) -> Result:
     note_call(out, protocol="prototypes", data=title, seeds=[arguments.seed],
               preset=arguments.preset, budget_seconds=arguments.budget_seconds)  # fmt: skip
     draw_prototypes(layout, title, out / "prototypes.png")
-    write_prototypes(layout, out / "prototypes.csv")
+    table = layout.to_csv(index=False, float_format="%.3f", lineterminator="\n")
+    write_text(out / "prototypes.csv", table)
     tell(str(out / "prototypes.png"))
-    return {"out": str(out), "prototypes": layout.counts}, 0
+    counts = layout[layout["kind"] == KINDS[-1]]["scale"].value_counts(sort=False).tolist()
+    return {"out": str(out), "prototypes": counts}, 0
 
 
 def merge(arguments: MergeArguments) -> Result:

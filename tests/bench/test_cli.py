@@ -80,6 +80,9 @@ def test_prototypes_are_drawn(digits_as_cifar10: Path, tmp_path: Path) -> None:
     assert bench("prototypes", where, "--normal cat --samples 10 --budget-seconds 1") == 0
     made = {file.name for file in (tmp_path / "p").iterdir()}
     assert made == {"prototypes.png", "prototypes.csv", "manifest.json"}
+    lines = (tmp_path / "p" / "prototypes.csv").read_text().splitlines()
+    assert lines[0] == "scale,kind,x,y"
+    assert lines[-1].startswith("2,prototypes,")
     assert bench("prototypes", where, "--normal cow") == 1
 
 

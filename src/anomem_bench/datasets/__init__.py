@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from anomem_bench.datasets.cifar import cifar10, cifar100, cifar100_fine
+from anomem_bench.datasets.cifar import CIFAR10_CLASSES, cifar10, cifar100, cifar100_fine
 from anomem_bench.datasets.elpv import elpv
-from anomem_bench.datasets.folders import cub200, folder, mvtec_ad
+from anomem_bench.datasets.folders import cub200, folder, mvtec_ad, visa
 from anomem_bench.datasets.lsun import lsun
-from anomem_bench.datasets.parquet import parquet
+from anomem_bench.datasets.parquet import is_parquet, parquet
 from anomem_bench.datasets.parts import Part, Parts
 from anomem_bench.datasets.svhn import svhn
-from anomem_bench.datasets.visa import visa
 from anomem_bench.datasets.wmca import wmca
 
 __all__ = ["NAMED", "Part", "Parts", "called_of", "load_named"]
@@ -32,8 +31,9 @@ NAMED: dict[str, Callable[[Path], Parts]] = {
     "parquet": parquet,
 }
 """From the place of a data set to its parts, by its name."""
-
-
+_PARQUET_TOO = {"cifar10": CIFAR10_CLASSES, "cifar100-fine": (), "svhn": (), "lsun": ()}
+"""Sets that may also lie in Parquet files, as those of "parquet", and the names of their classes
+where the files need not tell."""
 _LAYOUTS = ("mvtec_ad", "visa", "folder", "parquet")
 """Names of layouts rather than of sets."""
 
@@ -63,4 +63,6 @@ def load_named(name: str, path: Path | None) -> Parts:
         return elpv(path)
     if path is None:
         raise ValueError(f"{name} needs a place; give it as {name}:PATH.")
+    if name in _PARQUET_TOO and is_parquet(path):
+        return parquet(path, _PARQUET_TOO[name])
     return NAMED[name](path)

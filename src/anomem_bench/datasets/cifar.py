@@ -13,10 +13,10 @@ from torchvision.datasets import CIFAR10, CIFAR100  # type: ignore[import-untype
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
 from anomem.images.arrays import ArraySource
-from anomem_bench.datasets.parquet import is_parquet, parquet, read_parquet
+from anomem_bench.datasets.parquet import is_parquet, parquet
 from anomem_bench.datasets.parts import Part, Parts
 
-_CIFAR10 = (
+CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 SUPERCLASSES = {
@@ -45,25 +45,18 @@ SUPERCLASSES = {
 
 
 def cifar10(path: Path) -> Parts:
-    """Ten classes, from the official archive or from Parquet files.
+    """Ten classes, from the official archive.
 
     Args:
-        path: A folder with ``train.parquet`` and ``test.parquet``; the file
-            ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, or the folder that
-            holds either. Archives are checked against the official checksums before anything in
-            them is read.
+        path: The file ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, or the folder
+            that holds either. Archives are checked against the official checksums before anything
+            in them is read.
     """
-    files = [path / "train.parquet", path / "test.parquet"]
-    if any(file.exists() for file in files):
-        train, test = (read_parquet(file, _CIFAR10) for file in files)
-        return Parts(train, test)
-    if path.suffix == ".parquet":
-        return Parts(None, read_parquet(path, _CIFAR10))
     return _official(CIFAR10, path)
 
 
 def cifar100(path: Path) -> Parts:
-    """The twenty superclasses; files as of :func:`cifar10`."""
+    """The twenty superclasses; files as of :func:`cifar10`, or Parquet files of superclasses."""
     if is_parquet(path):
         parts = parquet(path)
         if len(parts.test.classes) != len(SUPERCLASSES):
@@ -79,27 +72,25 @@ def cifar100(path: Path) -> Parts:
 
 def cifar100_fine(path: Path) -> Parts:
     """The hundred classes; files as of :func:`cifar10`."""
-    return parquet(path) if is_parquet(path) else _official(CIFAR100, path)
+    return _official(CIFAR100, path)
 
 
 def _superclasses(part: Part) -> Part:
-    names = tuple(SUPERCLASSES)
     of_class = {
         name: place for place, words in enumerate(SUPERCLASSES.values()) for name in words.split()
     }
     label = np.array([of_class[part.classes[fine]] for fine in part.label], np.int64)
-    return Part(part.images, label, names)
+    return Part(part.images, label, tuple(SUPERCLASSES))
 
 
 def _official(kind: Any, path: Path) -> Parts:
-    if path.is_file():
-        return _archive(kind, path)
-    if path.is_dir() and path.absolute().name == kind.base_folder:
-        return _folder(kind, path.absolute().parent)
-    if (path / kind.base_folder).is_dir():
-        return _folder(kind, path)
-    if (path / kind.filename).is_file():
-        return _archive(kind, path / kind.filename)
+    whole = path.absolute()
+    folder = whole.parent if whole.name == kind.base_folder else path
+    if (folder / kind.base_folder).is_dir():
+        return _folder(kind, folder)
+    for file in (path, path / kind.filename):
+        if file.is_file():
+            return _archive(kind, file)
     raise ValueError(
         f"{path} holds no {kind.__name__}; give a folder with train.parquet and test.parquet, with "
         f"{kind.base_folder} or with {kind.filename}, which {kind.url} has."

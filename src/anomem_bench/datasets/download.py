@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import URLError
 
 from torchvision.datasets import CIFAR10, CIFAR100, SVHN  # type: ignore[import-untyped]
@@ -17,46 +17,35 @@ from anomem_bench.datasets.lsun import SOURCE as LSUN
 from anomem_bench.datasets.wmca import SOURCE as WMCA
 
 
-@dataclass(frozen=True)
-class Download:
-    """A file of a data set.
-
-    Attributes:
-        url: Where it is.
-        md5: Its checksum.
-        is_archive: Unpack it.
-    """
+class Download(NamedTuple):
+    """A file of a data set: where it is, its checksum, and whether to unpack it."""
 
     url: str
     md5: str
     is_archive: bool = True
 
 
-def files_of() -> dict[str, tuple[Download, ...]]:
-    """The files of each data set, by its name."""
-    return {
-        "cifar10": (Download(CIFAR10.url, CIFAR10.tgz_md5),),
-        "cifar100": (Download(CIFAR100.url, CIFAR100.tgz_md5),),
-        "svhn": tuple(
-            Download(url, md5, is_archive=False)
-            for split, (url, _, md5) in SVHN.split_list.items()
-            if split != "extra"
-        ),
-        "cub200": (
-            Download(
-                "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-                "97eceeb196236b17998738112f37df78",
-            ),
-        ),
-        "visa": (
-            Download(
-                "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
-                "ef908989b6dc701fc218f643c127a4de",
-            ),
-        ),
-    }
-
-
+FILES = {
+    "cifar10": [Download(CIFAR10.url, CIFAR10.tgz_md5)],
+    "cifar100": [Download(CIFAR100.url, CIFAR100.tgz_md5)],
+    "svhn": [
+        Download(url, md5, is_archive=False)
+        for url, _, md5 in (SVHN.split_list["train"], SVHN.split_list["test"])
+    ],
+    "cub200": [
+        Download(
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            "97eceeb196236b17998738112f37df78",
+        )
+    ],
+    "visa": [
+        Download(
+            "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+            "ef908989b6dc701fc218f643c127a4de",
+        )
+    ],
+}
+"""The files of each data set, by its name."""
 ELSEWHERE = {
     "mvtec_ad": f"its licence is agreed to at {MVTEC}",
     "wmca": f"it needs a signed licence, see {WMCA}",
@@ -79,13 +68,12 @@ def download(name: str, out: Path) -> None:
         ValueError: The set is unknown or cannot be downloaded freely, or a file is not what it
             should be.
     """
-    files = files_of()
     if name in ELSEWHERE:
         raise ValueError(f"{name} is not downloaded: {ELSEWHERE[name]}.")
-    if name not in files:
-        known = ", ".join([*files, *ELSEWHERE])
+    if name not in FILES:
+        known = ", ".join([*FILES, *ELSEWHERE])
         raise ValueError(f"{name!r} is no data set with a place of its own; give one of: {known}.")
-    for file in files[name]:
+    for file in FILES[name]:
         get = download_and_extract_archive if file.is_archive else download_url
         try:
             get(file.url, str(out), md5=file.md5)

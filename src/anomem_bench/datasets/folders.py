@@ -1,7 +1,8 @@
-"""Sets that are folders of images: any, MVTec AD and those in its layout, and CUB-200."""
+"""Sets that are folders of images: any, those in the layout of MVTec AD, VisA and CUB-200."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from anomem.images.local import FileSource
 from anomem.images.source import ImageSource
 from anomem_bench.datasets.parts import Part, Parts, first, part_of_files
 
+_VISA = "https://github.com/amazon-science/spot-diff"
 _CUB = "https://data.caltech.edu/records/65de6-vp158"
 MVTEC = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 
@@ -46,6 +48,34 @@ def mvtec_ad(path: Path) -> Parts:
         mend = f"give one of {', '.join(categories)} in it" if categories else f"see {MVTEC}"
         raise ValueError(f"{path} has no train/good and test; {mend}.")
     return folder(path)
+
+
+def visa(path: Path) -> Parts:
+    """One kind of object of VisA (Zou et al., 2022), in the official split for one class.
+
+    Args:
+        path: The folder of an object, such as ``VisA/candle``, beside the official
+            ``split_csv/1cls.csv``.
+    """
+    table = path.parent / "split_csv" / "1cls.csv"
+    if not table.is_file():
+        raise ValueError(
+            f"{table} is missing; give the folder of an object, as in VisA/candle, of the archive "
+            f"that {_VISA} links to."
+        )
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("object") == path.name]
+    if not rows:
+        raise ValueError(f"{table} has no row of {path.name!r}; give the folder of an object.")
+    classes = first([row["label"] for row in rows])
+    train, test = (
+        part_of_files(
+            [(path.parent / row["image"], row["label"]) for row in rows if row["split"] == split],
+            classes,
+        )
+        for split in ("train", "test")
+    )
+    return Parts(train, test)
 
 
 def cub200(path: Path) -> Parts:

@@ -8,7 +8,6 @@ import numpy as np
 
 from anomem.images.listing import list_images
 from anomem.images.source import BytesSource
-from anomem_bench.datasets.parquet import is_parquet, parquet
 from anomem_bench.datasets.parts import Part, Parts, part_of_files
 
 SOURCE = "https://www.yf.io/p/lsun"
@@ -21,10 +20,8 @@ def lsun(path: Path) -> Parts:
         path: A folder with official databases of validation or test images
             (``bedroom_val_lmdb``, ..., ``test_lmdb``; needs the package ``lmdb``); or a folder
             of images, such as the unpacked archives ``LSUN_resize`` and ``LSUN_fix`` of the
-            out-of-distribution literature; or Parquet files.
+            out-of-distribution literature.
     """
-    if is_parquet(path):
-        return parquet(path)
     databases = sorted([*path.glob("*_val_lmdb"), *path.glob("test_lmdb")])
     if databases:
         return Parts(None, _databases(databases))

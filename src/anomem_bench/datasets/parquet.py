@@ -14,44 +14,37 @@ import pyarrow.parquet
 from anomem.images.source import BytesSource
 from anomem_bench.datasets.parts import Part, Parts
 
+_FILES = ("train.parquet", "test.parquet")
 
-def parquet(path: Path) -> Parts:
+
+def parquet(path: Path, classes: Sequence[str] = ()) -> Parts:
     """A folder with ``train.parquet`` and ``test.parquet``, or a file of test images.
 
     The columns are ``image`` (a struct with ``bytes``, an encoded image), ``label`` (an integer)
     and, where classes have names, ``label_name``.
+
+    Args:
+        path: The folder or the file.
+        classes: Names of the classes, by label; where none are given they are those of the files.
+
+    Raises:
+        ValueError: A file is missing, damaged or of another layout, or a label is wrong.
     """
-    if path.is_file():
-        return Parts(None, read_parquet(path))
-    files = [path / "train.parquet", path / "test.parquet"]
+    files = [path] if path.is_file() else [path / name for name in _FILES]
     if not any(file.exists() for file in files):
         raise ValueError(
             f"{path} holds no train.parquet and test.parquet; give their folder, or one file of "
             "test images."
         )
     tables = [_table(file) for file in files]
-    classes = _classes(tables)
-    train, test = (_part(*pair, classes) for pair in zip(files, tables, strict=True))
-    return Parts(train, test)
+    classes = classes or _classes(tables)
+    *train, test = (_part(*pair, classes) for pair in zip(files, tables, strict=True))
+    return Parts(train[0] if train else None, test)
 
 
 def is_parquet(path: Path) -> bool:
     """Whether a set that may lie in other files too lies in Parquet files."""
-    return path.suffix == ".parquet" or (path / "test.parquet").exists()
-
-
-def read_parquet(file: Path, classes: Sequence[str] | None = None) -> Part:
-    """Read a part.
-
-    Args:
-        file: The file.
-        classes: Names of the classes, by label; None takes them from the file.
-
-    Raises:
-        ValueError: The file is missing, damaged or of another layout, or a label is wrong.
-    """
-    table = _table(file)
-    return _part(file, table, _classes([table]) if classes is None else classes)
+    return path.suffix == ".parquet" or any((path / name).exists() for name in _FILES)
 
 
 def _part(file: Path, table: pa.Table, classes: Sequence[str]) -> Part:
@@ -66,9 +59,10 @@ def _classes(tables: Sequence[pa.Table]) -> list[str]:
     names: dict[int, str] = {}
     for table in tables:
         if "label_name" in table.column_names:
-            label, name = table["label"].to_pylist(), table["label_name"].to_pylist()
-            names |= {k: v for k, v in zip(label, name, strict=True) if k is not None}
-    most = max((pyarrow.compute.max(table["label"]).as_py() or 0 for table in tables), default=0)
+            names |= dict(
+                zip(*table.select(["label", "label_name"]).to_pydict().values(), strict=True)
+            )
+    most = max(pyarrow.compute.max(table["label"]).as_py() or 0 for table in tables)
     return [names.get(label) or str(label) for label in range(most + 1)]
 
 

@@ -9,7 +9,6 @@ from torchvision.datasets import SVHN  # type: ignore[import-untyped]
 from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
 
 from anomem.images.arrays import ArraySource
-from anomem_bench.datasets.parquet import is_parquet, parquet
 from anomem_bench.datasets.parts import Part, Parts
 
 _DIGITS = tuple("0123456789")
@@ -20,10 +19,8 @@ def svhn(path: Path) -> Parts:
 
     Args:
         path: A folder with ``test_32x32.mat`` and, to train, ``train_32x32.mat``, checked
-            against the official checksums; or Parquet files.
+            against the official checksums.
     """
-    if is_parquet(path):
-        return parquet(path)
     url, name, _ = SVHN.split_list["test"]
     if not (path / name).is_file():
         raise ValueError(f"{path} holds no {name}; get it from {url}.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anomem.config import Config
@@ -11,26 +11,30 @@ from anomem.config.mapping import changed
 from anomem_bench.methods import Method, methods_named, ours
 from anomem_bench.ours import Memory
 
-By = Literal["one-vs-all", "linear"]
-Variant = tuple[str, dict[str, Any], Memory]
-"""Name, choices that are changed, and what stands in place of the learnt memory."""
-
 
 @dataclass(frozen=True)
 class Ablation:
     """One choice, and the values it takes.
 
     Attributes:
-        variants: From the choices they are made of.
+        values: What the choice is.
+        choices: From the choices of the base and a value to those that are changed.
+        title: Of a variant, with ``{}`` for its value.
+        memory: What stands in place of the learnt memory, by value, where something does.
         by: Protocol that measures them.
     """
 
-    variants: Callable[[Config], list[Variant]]
-    by: By = "one-vs-all"
+    values: Sequence[Any]
+    choices: Callable[[Config, Any], dict[str, Any]]
+    title: str = "{}"
+    memory: Mapping[Any, Memory] = field(default_factory=dict)
+    by: Literal["one-vs-all", "linear"] = "one-vs-all"
 
 
-def _last_scale(config: Config) -> dict[str, Any]:
-    """Choices that leave the last scale alone."""
+def _scales(config: Config, variant: str) -> dict[str, Any]:
+    """The last scale alone, unless the variant names scales."""
+    if "scales" in variant:
+        return {}
     return {
         "encoder__scales": config.encoder.scales[-1:],
         "memory__sizes": config.memory.sizes[-1:],
@@ -38,91 +42,63 @@ def _last_scale(config: Config) -> dict[str, Any]:
     }
 
 
-def _memory_and_scales(config: Config) -> list[Variant]:
-    one = _last_scale(config)
-    return [
-        ("neither", one, "kmeans"),
-        ("scales only", {}, "kmeans"),
-        ("memory only", one, "learnt"),
-        ("memory and scales", {}, "learnt"),
-    ]
+def _last_size(config: Config, size: int) -> dict[str, Any]:
+    return {"memory__sizes": (*config.memory.sizes[:-1], size)}
 
 
-def _linear_memory_and_scales(config: Config) -> list[Variant]:
-    one = _last_scale(config)
-    return [
-        ("no memory", one, "mean"),
-        ("memory", one, "learnt"),
-        ("memory and scales", {}, "learnt"),
-    ]
+def _earlier_size(config: Config, size: int) -> dict[str, Any]:
+    *early, last = config.memory.sizes
+    return {"memory__sizes": (*(size for _ in early), last)}
 
 
-def _last_size(config: Config) -> list[Variant]:
-    *early, _ = config.memory.sizes
-    return [
-        (f"last memory {size}", {"memory__sizes": (*early, size)}, "learnt")
-        for size in (16, 64, 256, 1024)
-    ]
-
-
-def _early_size(config: Config) -> list[Variant]:
-    *_, last = config.memory.sizes
-    early = len(config.memory.sizes) - 1
-    return [
-        (f"earlier memory {size}", {"memory__sizes": (*(size,) * early, last)}, "learnt")
-        for size in (64, 256, 512, 1024)
-    ]
-
-
-def _sampling_ratio(config: Config) -> list[Variant]:
+def _sampling_ratio(config: Config, ratio: float) -> dict[str, Any]:
     *early, last = config.loss.sampling_ratios
-    return [
-        (f"r {ratio:g}", {"loss__sampling_ratios": (*(ratio for _ in early), last)}, "learnt")
-        for ratio in (0.07, 0.15, 0.3, 0.6, 1.0)
-    ]
+    return {"loss__sampling_ratios": (*(ratio for _ in early), last)}
 
 
-def _variance_weight(config: Config) -> list[Variant]:  # noqa: ARG001 - a plain list of weights
-    return [
-        (f"lambda_V {weight:g}", {"loss__variance_weight": weight}, "learnt")
-        for weight in (0.1, 0.05, 0.025, 0.01)
-    ]
+def _variance_weight(_: Config, weight: float) -> dict[str, Any]:
+    return {"loss__variance_weight": weight}
 
 
-def _scale_weights(config: Config) -> list[Variant]:
-    three = {
+def _scale_weights(config: Config, form: str) -> dict[str, Any]:
+    """Of three scales, one before the first being added."""
+    sizes, ratios = config.memory.sizes, config.loss.sampling_ratios
+    return {
         "encoder__scales": (config.encoder.scales[0] - 1, *config.encoder.scales),
-        "memory__sizes": (config.memory.sizes[0], *config.memory.sizes),
-        "loss__sampling_ratios": (config.loss.sampling_ratios[0], *config.loss.sampling_ratios),
+        "memory__sizes": (sizes[0], *sizes),
+        "loss__sampling_ratios": (ratios[0], *ratios),
+        "loss__scale_weights": form,
     }
-    return [
-        (f"lambda {form}", three | {"loss__scale_weights": form}, "learnt")
-        for form in ("linear", "exponential")
-    ]
 
 
-def _backbone(config: Config) -> list[Variant]:
-    encoder = config.encoder
-    residual: list[Variant] = [
-        (name, {"encoder__name": name}, "learnt") for name in ("resnet10t", "resnet18", "resnet50")
-    ]
+def _backbone(config: Config, name: str) -> dict[str, Any]:
+    if name.startswith("resnet"):
+        return {"encoder__name": name}
     # An EfficientNet halves the size once more than a ResNet with a small stem does.
-    efficient = {
-        "encoder__name": "efficientnet_b0", "encoder__width": None,
-        "encoder__stem_stride": encoder.stem_stride and 1,
-    }  # fmt: skip
-    return [*residual, ("efficientnet_b0", efficient, "learnt")]
+    stride = config.encoder.stem_stride and 1
+    return {"encoder__name": name, "encoder__width": None, "encoder__stem_stride": stride}
 
 
 ABLATIONS = {
-    "memory": Ablation(_memory_and_scales),
-    "memory-linear": Ablation(_linear_memory_and_scales, by="linear"),
-    "last-size": Ablation(_last_size),
-    "earlier-size": Ablation(_early_size),
-    "sampling-ratio": Ablation(_sampling_ratio),
-    "variance-weight": Ablation(_variance_weight, by="linear"),
-    "scale-weights": Ablation(_scale_weights),
-    "backbone": Ablation(_backbone),
+    "memory": Ablation(
+        ("neither", "scales only", "memory only", "memory and scales"),
+        _scales,
+        memory={"neither": "kmeans", "scales only": "kmeans"},
+    ),
+    "memory-linear": Ablation(
+        ("no memory", "memory", "memory and scales"),
+        _scales,
+        memory={"no memory": "mean"},
+        by="linear",
+    ),
+    "last-size": Ablation((16, 64, 256, 1024), _last_size, "last memory {}"),
+    "earlier-size": Ablation((64, 256, 512, 1024), _earlier_size, "earlier memory {}"),
+    "sampling-ratio": Ablation((0.07, 0.15, 0.3, 0.6, 1.0), _sampling_ratio, "r {:g}"),
+    "variance-weight": Ablation(
+        (0.1, 0.05, 0.025, 0.01), _variance_weight, "lambda_V {}", by="linear"
+    ),
+    "scale-weights": Ablation(("linear", "exponential"), _scale_weights, "lambda {}"),
+    "backbone": Ablation(("resnet10t", "resnet18", "resnet50", "efficientnet_b0"), _backbone),
 }
 
 
@@ -138,8 +114,11 @@ def variants(name: str, base: str) -> dict[str, Method]:
     """
     if name not in ABLATIONS:
         raise ValueError(f"there is no ablation {name!r}; choose from {', '.join(ABLATIONS)}.")
-    config = methods_named([base])[base].config
-    return {
-        (full := f"{base}, {variant}"): ours(full, changed(config, choices), memory)
-        for variant, choices, memory in ABLATIONS[name].variants(config)
-    }
+    ablation, config = ABLATIONS[name], methods_named([base])[base].config
+    methods = {}
+    for value in ablation.values:
+        full = f"{base}, {ablation.title.format(value)}"
+        choices = ablation.choices(config, value)
+        memory = ablation.memory.get(value, "learnt")
+        methods[full] = ours(full, changed(config, choices), memory)
+    return methods

@@ -8,8 +8,7 @@ from threading import Thread
 
 import pytest
 
-from anomem_bench.datasets import download as module
-from anomem_bench.datasets.download import Download, download, files_of
+from anomem_bench.datasets.download import FILES, Download, download
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -34,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def serve(monkeypatch: pytest.MonkeyPatch, *files: Download) -> None:
-    monkeypatch.setattr(module, "files_of", lambda: {"cub200": files})
+    monkeypatch.setitem(FILES, "cub200", list(files))
 
 
 def test_archives_are_checked_and_unpacked(
@@ -70,4 +69,4 @@ def test_where_to_get_the_others(tmp_path: Path) -> None:
         ValueError, match=r"'mars' is no data set .* give one of: cifar10, cifar100"
     ):
         download("mars", tmp_path)
-    assert set(files_of()) == {"cifar10", "cifar100", "svhn", "cub200", "visa"}
+    assert set(FILES) == {"cifar10", "cifar100", "svhn", "cub200", "visa"}

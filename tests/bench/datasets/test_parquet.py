@@ -10,7 +10,7 @@ from skimage import data
 from anomem.images.decode import decode_bytes
 from anomem.images.errors import ImageError
 from anomem_bench.datasets import load_named
-from anomem_bench.datasets.parquet import read_parquet
+from anomem_bench.datasets.parquet import parquet
 
 CAT = data.chelsea()
 Encode = Callable[..., bytes]
@@ -50,7 +50,7 @@ def test_one_file_is_a_set_to_test_on(folder: Path) -> None:
 
 def test_classes_without_names_have_numbers(encode: Encode, tmp_path: Path) -> None:
     write_parquet(tmp_path / "some.parquet", [encode(CAT)] * 2, [2, 0])
-    assert read_parquet(tmp_path / "some.parquet").classes == ("0", "1", "2")
+    assert parquet(tmp_path / "some.parquet").test.classes == ("0", "1", "2")
 
 
 def test_missing_and_damaged_files_are_told(folder: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_classes_in_another_order_are_told(encode: Encode, folder: Path) -> None
 @pytest.mark.parametrize("content", [None, b"%!PS-Adobe-3.0 EPSF-3.0", b"cut"])
 def test_damaged_images_are_told_when_asked_for(content: bytes | None, tmp_path: Path) -> None:
     write_parquet(tmp_path / "some.parquet", [content], [0])
-    part = read_parquet(tmp_path / "some.parquet")
+    part = parquet(tmp_path / "some.parquet").test
     with pytest.raises(ImageError, match=r"some.parquet, row 0: "):
         part.images[0]
     if content is not None:

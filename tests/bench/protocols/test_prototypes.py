@@ -6,9 +6,9 @@ from PIL import Image
 from anomem import AnoMem
 from anomem.config import Config
 from anomem_bench.datasets import load_named
-from anomem_bench.figures.prototypes import draw_prototypes, write_prototypes
+from anomem_bench.figures.prototypes import draw_prototypes
 from anomem_bench.protocols.one_vs_all import OneVsAll
-from anomem_bench.protocols.prototypes import prototypes_among_samples
+from anomem_bench.protocols.prototypes import KINDS, prototypes_among_samples
 from anomem_bench.split import Caps, Cell
 
 
@@ -19,14 +19,12 @@ def test_prototypes_lie_among_samples(
     protocol = OneVsAll("digits", parts, caps=Caps(normals=40, tested=20))
     split = protocol.split(Cell("cat", 0.0, "all", 0))
     layout = prototypes_among_samples(AnoMem(hasty, device="cpu").fit(split.normals), split)
-    assert layout.counts == [8, 4]
-    for points, kinds in zip(layout.points, layout.kinds, strict=True):
-        assert points.shape == (len(kinds), 2) and np.isfinite(points).all()
-        assert (kinds == 0).sum() == (kinds == 1).sum() >= 20
+    counts = layout.groupby(["scale", "kind"], sort=False).size()
+    assert counts.index.tolist() == [(scale, kind) for scale in (1, 2) for kind in KINDS]
+    assert counts.loc[:, "prototypes"].tolist() == [8, 4]
+    assert (counts.loc[:, KINDS[0]] == counts.loc[:, KINDS[1]]).all()
+    assert (counts.loc[:, KINDS[0]] >= 20).all()
+    assert np.isfinite(layout[["x", "y"]].to_numpy()).all()
     draw_prototypes(layout, "digits", tmp_path / "new" / "prototypes.png")
     with Image.open(tmp_path / "new" / "prototypes.png") as picture:
         assert picture.width > picture.height
-    write_prototypes(layout, tmp_path / "prototypes.csv")
-    lines = (tmp_path / "prototypes.csv").read_text().splitlines()
-    assert lines[0] == "scale,kind,x,y" and lines[-1].startswith("2,prototypes,")
-    assert len(lines) == 1 + sum(map(len, layout.kinds))
