@@ -13,6 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from anomem import AnoMem, Config
+from anomem.config import ScoreChoices
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
 from anomem.detector.hold_out import hold_out
@@ -26,8 +27,9 @@ ALPHAS = [0.01, 0.05, 0.1]
 
 @pytest.fixture(scope="module")
 def fitted(hasty: Config) -> AnoMem:
-    """A detector to which handwritten digits are normal."""
-    return AnoMem(hasty, device="cpu").fit(all_digits()[:400])
+    """A detector to which handwritten digits are normal, and labelled normals too."""
+    config = replace(hasty, score=ScoreChoices(mahalanobis=True))
+    return AnoMem(config, device="cpu").fit(all_digits()[:400])
 
 
 @pytest.fixture(scope="module")
