@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from anomem.detector.calibrate import p_values
 from anomem.detector.estimator import AnoMem
+from anomem.detector.heat_maps import Heat
 from anomem.detector.score import extract_source, highest_frames, score_features
 from anomem.images.local import FileSource
 from anomem.labelling.answers import AnswerFile
@@ -134,7 +134,7 @@ class Session:
             self._rank()
             return list(errors.values())
 
-    def heat_of(self, index: int) -> npt.NDArray[np.float32]:
+    def heat_of(self, index: int) -> Heat:
         """The heat map of an image, H x W."""
         with self._busy:
             (heat,) = self.model.heat_maps([self.images[index]])
