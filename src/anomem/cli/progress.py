@@ -56,26 +56,18 @@ def _time(seconds: float) -> str:
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+    bars = rich.Progress(
+        "{task.description:<9}",
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
+        console=Console(stderr=True),
     )
-    bars = Progress(*columns, console=Console(file=sys.stderr))
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[str, rich.TaskID] = {}
 
     def report(stage: str, done: int, total: int) -> None:
         bars.start()

@@ -34,31 +34,29 @@ def demo(arguments: Demo) -> Result:
         result = run_demo(
             arguments.out, seed=arguments.seed, device=arguments.device, progress=progress
         )
-    tell(
-        f"one-class AUROC {result['auroc_one_class']:.3f} (8 x 8 thumbnails "
-        f"{result['knn_thumbnails']:.3f})"
-    )
-    for kind, value in result["by_kind"].items():
-        tell(
-            f"  {kind:<7} {value:.3f} (thumbnails {result['knn_by_kind'][kind]:.3f}), "
-            f"adapted {result['by_kind_adapted'][kind]:.3f}"
-        )
-    tell(
+    thumbnails, adapted = result["knn_by_kind"], result["by_kind_adapted"]
+    lines = [
+        f"one-class AUROC {result['auroc_one_class']:.3f} "
+        f"(8 x 8 thumbnails {result['knn_thumbnails']:.3f})",
+        *(
+            f"  {kind:<7} {value:.3f} (thumbnails {thumbnails[kind]:.3f}), "
+            f"adapted {adapted[kind]:.3f}"
+            for kind, value in result["by_kind"].items()
+        ),
         f"after 10 labels, on the rest: {result['auroc_rest_one_class']:.3f} -> "
-        f"{result['auroc_adapted']:.3f}"
-    )
-    tell(
+        f"{result['auroc_adapted']:.3f}",
         f"false alarms {result['false_alarms']:.1%} of normal test images, promised "
-        f"{result['false_alarms_promised']:.0%} or less on average"
-    )
-    tell(f"model {result['model']}, picture {result['picture']}")
-    tell(f"report {result['report']}, {result['seconds']:.0f} s")
+        f"{result['false_alarms_promised']:.0%} or less on average",
+        f"model {result['model']}, picture {result['picture']}",
+        f"report {result['report']}, {result['seconds']:.0f} s",
+    ]
+    for line in lines:
+        tell(line)
     return result, 0
 
 
 def fit(arguments: Fit) -> Result:
     """Train a detector on normal images."""
-    from anomem.cli.least_normal import least_normal
     from anomem.detector.estimator import AnoMem
     from anomem.detector.model_folder import checkpoint_of, try_model_folder
     from anomem.runtime.processes import leads
@@ -81,7 +79,7 @@ def fit(arguments: Fit) -> Result:
         if arguments.devices * arguments.nodes > 1 and not leads():
             sys.exit()
         _save_trained(model, arguments.out, checkpoint)
-        strangers = least_normal(model, source, progress=progress)
+        strangers = least_normal(model, source, progress)
     summary = model.summary_
     tell(
         f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
@@ -91,13 +89,8 @@ def fit(arguments: Fit) -> Result:
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
-    resting = tell_resting(model)
-    return {
-        "model": str(arguments.out),
-        "least_normal": strangers,
-        "rests_on": resting,
-        **summary,
-    }, 0
+    told = {"model": str(arguments.out), "least_normal": strangers, "rests_on": tell_resting(model)}
+    return {**told, **summary}, 0
 
 
 def _support(summary: dict[str, Any]) -> str:
@@ -121,26 +114,31 @@ def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgr
     from anomem.detector.streamed import spread
 
     source, groups = _normals(arguments)
+    given: dict[str, Any] = {
+        "anomalies": arguments.anomalies,
+        "region": arguments.region,
+        "checkpoint": checkpoint,
+        "progress": progress,
+    }
     if not arguments.stream:
-        model.fit(
-            source,
-            anomalies=arguments.anomalies,
-            groups=groups,
-            region=arguments.region,
-            checkpoint=checkpoint,
-            progress=progress,
-        )
+        model.fit(source, groups=groups, **given)
         return source
     if groups is not None:
         raise ValueError("--group needs all names in memory; give it without --stream.")
-    model.fit_stream(
-        source,
-        anomalies=arguments.anomalies,
-        region=arguments.region,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    model.fit_stream(source, **given)
     return spread(source)
+
+
+def least_normal(
+    model: AnoMem, source: ImageSource, progress: StageProgress | None = None
+) -> list[tuple[str, float]]:
+    """Name and score of the ten images with the highest scores, where unlabelled anomalies are."""
+    import numpy as np
+
+    scores = model.score_images(source, progress=progress).score
+    readable = np.flatnonzero(~np.isnan(scores))
+    highest = readable[np.argsort(-scores[readable], kind="stable")[:10]]
+    return [(source.names[i], round(float(scores[i]), 3)) for i in highest]
 
 
 def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
@@ -181,11 +179,11 @@ def _extend(arguments: Fit, start: Path) -> Result:
         )
     source, groups = _normals(arguments)
     model = load(start, device=arguments.device)
-    before = _normals_of(model)
+    before = model.summary_["normals"] + len(model.bank_.held_out_name)
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
-    new = _normals_of(model) - before
+    new = model.summary_["normals"] + len(model.bank_.held_out_name) - before
     tell(f"{arguments.out}: {new} new normals; {_support(model.summary_)}")
     return {
         "model": str(arguments.out),
@@ -193,11 +191,6 @@ def _extend(arguments: Fit, start: Path) -> Result:
         **_supported(model.summary_),
         "rests_on": tell_resting(model),
     }, 0
-
-
-def _normals_of(model: AnoMem) -> int:
-    """Normals that a model has learnt or held out."""
-    return int(model.summary_["normals"]) + len(model.bank_.held_out_name)
 
 
 def adapt(arguments: Adapt) -> Result:

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem import AnoMem
-from anomem.cli.least_normal import least_normal
+from anomem.cli.train import least_normal
 from anomem.images.open import open_images
 
 
