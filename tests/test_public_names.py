@@ -13,8 +13,8 @@ def test_the_example_of_a_public_name_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    finder = doctest.DocTestFinder(recurse=True, exclude_empty=True)
-    examples = finder.find(getattr(anomem, name), name, globs={})
+    finder = doctest.DocTestFinder()
+    examples = finder.find(getattr(anomem, name), name)
     assert any(example.examples for example in examples)
     for example in examples:
         assert doctest.DocTestRunner().run(example).failed == 0, example.name

@@ -15,6 +15,6 @@ def test_calls_are_added_one_after_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "{}", "[NaN]", "[" * 100_000])
 def test_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ValueError, match="manifest.json is damaged .*; move it away") as told:
+    with pytest.raises(ValueError, match=r"manifest.json is damaged .*; move it away") as told:
         join_manifests([tmp_path], tmp_path / "out")
     assert "\n" not in str(told.value)

@@ -27,7 +27,7 @@ class Runner(Contender):
         self.diary, self.name, self.step_seconds, self.finish_seconds = diary, name, step, finish
         self.finished = 0
 
-    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 (of all)
         steps = 0
         while clock.share() < 1:
             begun = time.monotonic()
@@ -110,7 +110,7 @@ def test_a_mark_is_not_overrun_by_a_turn() -> None:
 
 def test_who_ends_before_a_mark_is_there_what_it_is_at_its_end() -> None:
     class Sprinter(Runner):
-        def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
+        def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002
             return iter(())
 
     (lane,) = race(lanes_of([Sprinter([], "quick", 0.0)], 5.0))

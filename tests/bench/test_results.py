@@ -74,7 +74,7 @@ def test_an_absent_file_is_told(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_no_number_is_not_written(one_run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="Out of range float values"):
         append(tmp_path / "runs.jsonl", replace(one_run, measures={"auroc": float("nan")}))
     assert not (tmp_path / "runs.jsonl").exists()
 

@@ -49,7 +49,7 @@ def test_what_is_larger_than_all_there_is_is_refused() -> None:
     budget = Budget(GIGABYTE)
     with (
         budget.held(),
-        pytest.raises(ImageError, match="a.png: decoding it takes 2.5 GB of memory"),
+        pytest.raises(ImageError, match=r"a.png: decoding it takes 2.5 GB of memory"),
     ):
         budget.take(25 * GIGABYTE // 10, "a.png")
     with pytest.raises(ValueError, match="-1 GB is no memory to decode in"):

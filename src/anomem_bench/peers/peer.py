@@ -164,7 +164,7 @@ class TrainedPeer(Peer):
             chance: Random draws, on the device of the images.
         """
 
-    def settle(self, normals: ImageSet) -> None:  # noqa: B027 - most peers need nothing more
+    def settle(self, normals: ImageSet) -> None:
         """Measure the training normals after the training, where scores need it."""
 
     def head(self, name: str) -> nn.Module:

@@ -63,7 +63,7 @@ def test_loss_contrasts_rotated_copies_and_tells_their_rotations(
 
 
 @torch.no_grad()
-def test_labelled_anomalies_are_not_used(csi: CSI, hasty: Config, digits: Digits) -> None:
+def test_labelled_anomalies_are_not_used(csi: CSI, digits: Digits) -> None:
     normals, anomalies = batch(digits["train"][:4]), batch(digits["anomalous"][:2])
     both, label = torch.cat([normals, anomalies]), torch.tensor([0, 0, 0, 0, 1, 1])
     alone = csi.loss(csi.network_, normals, label[:4], Chance(seeded(0, 0)))

@@ -92,7 +92,7 @@ def test_scores_of_simclr() -> None:
 
 
 def test_peer_that_needs_anomalies_says_so(hasty: Config, digits: Digits) -> None:
-    with pytest.raises(ValueError, match="Supervised learns from labelled anomalies; give some."):
+    with pytest.raises(ValueError, match=r"Supervised learns from labelled anomalies; give some."):
         Supervised(hasty, device="cpu").fit(digits["train"])
 
 
