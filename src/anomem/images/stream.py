@@ -63,7 +63,7 @@ class Stream:
         errors: For the name of each image that could not be read so far, why.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a step gets is a function of all of them
         self,
         source: StoredSource,
         left_out: Collection[int],
