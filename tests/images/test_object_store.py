@@ -158,7 +158,8 @@ def test_a_bad_image_is_told_and_the_others_are_read(bucket: str) -> None:
         source.encoded(0)
 
 
-def test_a_lost_connection_is_no_bad_image(bucket: str, endpoint: str) -> None:
+@pytest.mark.usefixtures("bucket")
+def test_a_lost_connection_is_no_bad_image() -> None:
     source = UrlSource(["s3://no-such-bucket-here/x.png"])
     with pytest.raises(ImageError, match="there is no such file"):
         source[0]

@@ -42,9 +42,12 @@ class Items(Dataset[Any]):
 
 
 def error_of(x: object, kind: type[Exception] = ValueError) -> str:
-    with pytest.raises(kind) as caught:
+    def last() -> None:
         source = open_images(x)
         source[len(source) - 1]
+
+    with pytest.raises(kind) as caught:
+        last()
     text = str(caught.value)
     assert text.endswith(".") and "\n" not in text
     return text

@@ -256,7 +256,7 @@ def test_tiles_of_images_of_any_size_are_prepared_and_each_is_read_once(
     read_images: list[int] = []
 
     class Counted(ImageSource):
-        names = [str(number) for number in range(9)]
+        names = tuple("012345678")
 
         def __getitem__(self, index: int) -> npt.NDArray[Any]:
             read_images.append(index)

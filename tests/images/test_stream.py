@@ -1,5 +1,6 @@
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def levels(frames: Tensor) -> list[int]:
 
 def drawn(stream: Stream, images: int) -> list[int]:
     steps = [levels(stream.at(step)) for step in range(-(-images // stream.batch))]
-    return sum(steps, [])[:images]
+    return list(chain.from_iterable(steps))[:images]
 
 
 def test_every_pass_shows_every_image_once_in_another_order(files: list[Path]) -> None:
@@ -57,7 +58,7 @@ def test_every_pass_shows_every_image_once_in_another_order(files: list[Path]) -
 def test_processes_share_a_pass(files: list[Path], world: int) -> None:
     shares = [stream(files, (7,), rank=rank, world=world, batch=1) for rank in range(world)]
     shown = [drawn(share, 14) for share in shares]
-    assert max(Counter(sum(shown, [])).values()) == 1
+    assert max(Counter(chain.from_iterable(shown)).values()) == 1
     assert all(set(share).isdisjoint([7]) for share in shown)
 
 

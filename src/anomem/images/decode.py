@@ -147,7 +147,7 @@ def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
     if opened is not None:
         tiff.refuse_pages(opened, name)
         if (deep := tiff.deep_colour(opened, name)) is not None:
-            return deep.turned(tiff.orientation(opened))
+            return deep
     image = _open_image(file, head[:16], name)
     if problem := size_problem(image.width, image.height):
         raise ImageError(name, problem, _TOO_LARGE)
@@ -162,7 +162,7 @@ def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
         image._mode = "RGBa"  # as the file has it, or Pillow divides by an alpha of zeros
     _load(image)
     layers = replace(_upright(image, name), lossy=_is_lossy(image, file))
-    if opened is not None and image.mode in GREY_16 and tiff.white_is_0(opened):
+    if opened is not None and image.mode in GREY_16 and tiff.white_is_0(tiff.first_page(opened)):
         layers = Layers(65535 - layers.colour)
     return layers
 

@@ -155,14 +155,9 @@ class FrameSource(ImageSource):
 
 
 def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
-    """Where the frames of an image lie.
+    """Where the frames of an image of a height and width lie.
 
-    Args:
-        size: Height and width of the image.
-        framing: How it is framed.
-
-    Returns:
-        One box, or, for tiles, those that hold a part of the region, row by row.
+    That is one box, or, for tiles, those that hold a part of the region, row by row.
     """
     around = around_region(framing.region, size)
     if framing.kind == "resize":

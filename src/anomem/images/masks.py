@@ -22,15 +22,10 @@ _OWN = 0.3
 
 
 def mask_files(images: Sequence[Path], folder: Path, masks: Path) -> list[Path]:
-    """The mask of each image, found by its path below a folder.
+    """The mask of each image in a folder of masks, found by its path below its own folder.
 
     The mask of ``folder/crack/007.png`` is ``masks/crack/007_mask.png``, as in MVTec AD, or
     ``masks/crack/007.png``; of any image format, its suffix in small or capital letters.
-
-    Args:
-        images: Files below ``folder``.
-        folder: What their paths are taken from.
-        masks: Folder of the masks.
 
     Raises:
         ValueError: An image has no mask.

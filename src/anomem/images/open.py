@@ -49,16 +49,7 @@ def open_images(x: object) -> ImageSource:
         return _open_list([x])
     if isinstance(x, Dataset):
         return DatasetSource(x)
-    if isinstance(x, Image.Image):
-        raise TypeError("This is one Pillow image; give a list of images, [image].")
-    if isinstance(x, torch.Tensor):
-        raise TypeError(
-            "Tensors are not opened as images; "
-            "give TensorDataset(X), or X.permute(0, 2, 3, 1).numpy() as uint8."
-        )
-    if hasattr(x, "columns"):  # a table of pandas, Polars or Arrow
-        raise TypeError(f"A {type(x).__name__} is no list of images; give its column of paths.")
-    if hasattr(x, "to_numpy"):  # a column of pandas, Polars or Arrow
+    if hasattr(x, "to_numpy") and not hasattr(x, "columns"):  # a column of pandas, Polars or Arrow
         x = np.asarray(x)
     if isinstance(x, np.ndarray):
         return _open_list(x.tolist()) if _is_of_paths(x) else ArraySource(x)
@@ -66,7 +57,20 @@ def open_images(x: object) -> ImageSource:
         return _open_list(sorted(x, key=str))
     if isinstance(x, Sequence | Iterator | ValuesView) and not isinstance(x, bytes | bytearray):
         return _open_list(x if isinstance(x, list | tuple) else list(x))
-    raise TypeError(f"{type(x).__name__} holds no images that can be read; {_SOURCES}.")
+    raise TypeError(_why_not(x))
+
+
+def _why_not(x: object) -> str:
+    """Why something is not opened, and what to give in its place."""
+    kind = type(x).__name__
+    if isinstance(x, Image.Image):
+        return "This is one Pillow image; give a list of images, [image]."
+    if isinstance(x, torch.Tensor):
+        mend = "give TensorDataset(X), or X.permute(0, 2, 3, 1).numpy() as uint8"
+        return f"Tensors are not opened as images; {mend}."
+    if hasattr(x, "columns"):  # a table of pandas, Polars or Arrow
+        return f"A {kind} is no list of images; give its column of paths."
+    return f"{kind} holds no images that can be read; {_SOURCES}."
 
 
 def _is_of_paths(array: npt.NDArray[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import pyarrow.parquet
 
 from anomem.images.errors import AGAIN, ImageError
 from anomem.images.listing import protocol_of
+from anomem.images.local import version_of_file
 from anomem.images.object_store import BLOCK, BlockSource, storage_of, version_of
 from anomem.runtime.untrusted import one_line
 
@@ -46,12 +46,7 @@ class Rows:
 
     @staticmethod
     def of(file: str) -> Rows:
-        """All rows of a file.
-
-        Raises:
-            OSError: It cannot be read.
-            ValueError: It has no column of images.
-        """
+        """All rows of a file; an OSError where it cannot be read, a ValueError without images."""
         try:
             version = _version(file)
             with _opened(file) as opened:
@@ -193,21 +188,17 @@ class ParquetSource(BlockSource):
 
 
 def _opened(file: str) -> pa.parquet.ParquetFile:
-    if protocol_of(file) is None:
-        return _in_pieces(file)
-    storage, path = storage_of(file)
-    return _in_pieces(storage.open(path))
-
-
-def _in_pieces(source: object) -> pa.parquet.ParquetFile:
-    # Else a row group is held whole, before its first row is given.
+    source: object = file
+    if protocol_of(file) is not None:
+        storage, path = storage_of(file)
+        source = storage.open(path)
+    # Else, as by pyarrow.dataset, a row group is held whole before its first row is given.
     return pa.parquet.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False)
 
 
 def _version(file: str) -> str:
     if protocol_of(file) is None:
-        status = os.stat(file)
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        return version_of_file(file)
     storage, path = storage_of(file)
     return version_of(storage.info(path))
 

@@ -35,11 +35,11 @@ class ImageSource(ABC):
             IndexError: There is no such image.
         """
 
-    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:  # noqa: ARG002 - of files
         """One image, if its file allows at a reduced size of at least so many pixels a side."""
         return self[index]
 
-    def encoded(self, index: int) -> bytes | None:
+    def encoded(self, index: int) -> bytes | None:  # noqa: ARG002 - of files
         """One image as its file holds it; None where there is no file."""
         return None
 

@@ -64,7 +64,7 @@ def refuse_pages(tiff: tifffile.TiffFile, name: str) -> None:
 
 
 def deep_colour(tiff: tifffile.TiffFile, name: str) -> Layers | None:
-    """Read a TIFF of 16-bit colour, which Pillow cannot; None where Pillow can.
+    """Read a TIFF of 16-bit colour, which Pillow cannot, upright; None where Pillow can.
 
     Raises:
         ImageError: It is damaged, or of pixels that are no image of 8 or 16 bits.
@@ -74,14 +74,8 @@ def deep_colour(tiff: tifffile.TiffFile, name: str) -> Layers | None:
         raise ImageError(name, problem, "crop it or cut it")
     if page.dtype is not None and page.dtype.name not in ("bool", "uint8", "uint16"):
         raise ImageError(name, f"the pixels are {page.dtype.name}", DEPTHS)
-    samples, grey = page.samplesperpixel, page.photometric in (_WHITE_IS_0, _BLACK_IS_0)
-    colour = (grey and samples <= 2) or (page.photometric == _RGB and samples in (3, 4))
-    # Pillow reads grey beside an alpha where they alternate, and fails where they are apart.
-    apart = samples == 2 and page.planarconfig == _SEPARATE and page.bitspersample == 8
-    several = samples > 4 or (grey and samples > 2) or apart
-    if (apart or not colour) and (several or page.bitspersample == 16):
-        reason = f"{samples} channels of {page.bitspersample} bits are neither grey nor RGB"
-        raise ImageError(name, reason, "convert it to grey or RGB, or save the channels apart")
+    _refuse_channels(page, name)
+    samples = page.samplesperpixel
     if page.bitspersample != 16 or samples == 1:
         return None
     BUDGET.take(deep_cost(page), name)
@@ -99,25 +93,32 @@ def deep_colour(tiff: tifffile.TiffFile, name: str) -> Layers | None:
     if pixels.ndim != 3 or pixels.size == 0:
         raise ImageError(name, f"the image has no rows and columns ({page.axes})", AGAIN)
     pixels = pixels.astype(np.uint16, copy=False)
+    tag = page.tags.get("Orientation")
+    orientation = int(tag.value) if tag is not None else 1
     if samples == 3:
-        return Layers(pixels)
+        return Layers(pixels).turned(orientation)
     inks = pixels[..., :-1]
     if page.photometric == _WHITE_IS_0:
         inks = 65535 - inks
     # Extra sample 2 is plain alpha. Premultiplied or unknown ones are dropped.
-    return Layers(inks, pixels[..., -1] if 2 in page.extrasamples else None)
+    return Layers(inks, pixels[..., -1] if 2 in page.extrasamples else None).turned(orientation)
 
 
-def white_is_0(tiff: tifffile.TiffFile) -> bool:
+def _refuse_channels(page: tifffile.TiffPage, name: str) -> None:
+    """Refuse channels that are neither grey nor RGB, with an alpha or without."""
+    samples, grey = page.samplesperpixel, page.photometric in (_WHITE_IS_0, _BLACK_IS_0)
+    colour = (grey and samples <= 2) or (page.photometric == _RGB and samples in (3, 4))
+    # Pillow reads grey beside an alpha where they alternate, and fails where they are apart.
+    apart = samples == 2 and page.planarconfig == _SEPARATE and page.bitspersample == 8
+    several = samples > 4 or (grey and samples > 2) or apart
+    if (apart or not colour) and (several or page.bitspersample == 16):
+        reason = f"{samples} channels of {page.bitspersample} bits are neither grey nor RGB"
+        raise ImageError(name, reason, "convert it to grey or RGB, or save the channels apart")
+
+
+def white_is_0(page: tifffile.TiffPage) -> bool:
     """Whether 0 is white in a page of one 16-bit channel, which Pillow does not turn over."""
-    page = first_page(tiff)
     return page.photometric == _WHITE_IS_0 and page.bitspersample == 16
-
-
-def orientation(tiff: tifffile.TiffFile) -> int:
-    """The EXIF orientation of the first page."""
-    tag = first_page(tiff).tags.get("Orientation")
-    return int(tag.value) if tag is not None else 1
 
 
 def _has_page_below(page: tifffile.TiffPage) -> bool:
