@@ -135,7 +135,8 @@ def test_damaged_16_bit_colour_gives_an_image_or_an_image_error(
         try:
             decode_bytes(content[:at] + noise + content[at + len(noise) :])
         except ImageError as error:
-            assert "\n" not in str(error)
+            refusal = str(error)
+            assert "\n" not in refusal
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -259,7 +259,8 @@ def test_any_array_opens_or_is_refused_in_one_line(dtype: str, shape: tuple[int,
     try:
         source: ImageSource = open_images(x)
     except (ValueError, TypeError) as error:
-        assert "\n" not in str(error)
+        refusal = str(error)
+        assert "\n" not in refusal
     else:
         image = source[len(source) - 1]
         assert image.ndim == 3 and image.shape[2] in (1, 3) and image.size
