@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
-from anomem.images.decode import decode_bytes
 from anomem.images.resize import ImageShape, to_shape
-from anomem.images.source import ImageSource
+from anomem.images.source import EncodedSource, ImageSource
 
 _JPEG = b"\xff\xd8\xff"
 
@@ -41,17 +38,12 @@ def jpeg_of(source: ImageSource) -> Jpeg | None:
         return Jpeg(tables, get_sampling(image))
 
 
-class ReencodedSource(ImageSource):
+class ReencodedSource(EncodedSource):
     """Images brought to one size and encoded as JPEG, then read again."""
 
     def __init__(self, source: ImageSource, jpeg: Jpeg, shape: ImageShape) -> None:
-        """Keep the source; nothing is read yet."""
         self._source, self._jpeg, self._shape = source, jpeg, shape
         self.names = source.names
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Read one image, encode it and read it again."""
-        return decode_bytes(self.encoded(index), self.names[index])
 
     def encoded(self, index: int) -> bytes:
         """One image as a JPEG file."""
