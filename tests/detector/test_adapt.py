@@ -19,7 +19,7 @@ from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 
 Digits = dict[str, npt.NDArray[np.uint8]]
-TILES = Path(__file__).parents[2] / "shared" / "data" / "magnetic_tile"
+TILES = Path(__file__).parents[3] / "shared" / "data" / "magnetic_tile"
 
 
 def weights(model: AnoMem) -> dict[str, torch.Tensor]:
@@ -344,8 +344,9 @@ def squares(folder: Path) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", [1, 5, 10])
-def test_labels_never_make_it_worse_on_magnetic_tiles(
+def test_labels_cost_no_hundredth_on_magnetic_tiles(
     labels: int, tiles: tuple[AnoMem, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 ) -> None:
+    """Defects of five kinds after 150 steps: what labels add is within a hundredth of nothing."""
     gain = gains(*tiles, labels, draws=4)
-    assert np.mean(gain) >= -0.01 and min(gain) >= -0.03
+    assert np.mean(gain) > -0.005 and min(gain) > -0.01

@@ -19,7 +19,7 @@ from anomem_bench.protocols.cross_type import CrossType
 from anomem_bench.runner import Entry, run_protocol
 from anomem_bench.split import Cell
 
-TILES = Path(__file__).parents[3] / "shared" / "data" / "magnetic_tile"
+TILES = Path(__file__).parents[4] / "shared" / "data" / "magnetic_tile"
 KINDS = ("good", "bright", "dark", "noisy")
 
 
