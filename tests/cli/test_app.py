@@ -438,7 +438,7 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
     told = result(capsys)
     choices = told["config"]
     assert (choices["encoder"]["scales"], choices["memory"]["sizes"]) == ([3, 4], [16, 8])
-    assert told["summary"]["steps"] == 40 and told["summary"]["normals"] == 101
+    assert told["summary"]["steps"] == 20 and told["summary"]["normals"] == 101
     assert {"python", "anomem", "torch", "timm"} <= set(told["summary"]["versions"])
     assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
     assert run("info", folders["normal"]) == 1
