@@ -74,7 +74,7 @@ def save(detector: Detector, path: Path) -> None:
     for number, kind in enumerate(detector.heat):
         tensors |= prefixed(f"heat{number}", kind.state_dict())
     if detector.framing.region is not None:
-        tensors["region"] = torch.from_numpy(detector.framing.region)
+        tensors["region"] = torch.tensor(detector.framing.region)
     check_finite(tensors)
     description = {
         "config": asdict(detector.config),
