@@ -61,7 +61,8 @@ def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digit
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
 
-def test_places_have_all_of_a_deviation_norm(model: AnoMem, digits: Digits) -> None:
+def test_places_have_all_of_a_deviation_norm(hasty: Config, digits: Digits) -> None:
+    model = AnoMem(hasty, device="cpu").fit(digits["train"])
     assert model.scorer_.mahalanobis is None
     zero = -float(model.scorer_.one_class_units.mean / model.scorer_.one_class_units.std)
     assert_rest_is_that_of_no_deviation(model, digits["anomalous"][:4], zero)
