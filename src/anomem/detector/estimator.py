@@ -328,14 +328,10 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return calibration
 
     def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
-        """The one held-out normal on which the threshold rests, if it does; None otherwise.
+        """The one held-out normal on which a threshold of false alarms rests; None otherwise.
 
-        It does where the threshold would be lower by more than a standard deviation of the others
-        without it, see :func:`~anomem.detector.threshold.rests_on`.
-
-        Args:
-            rule: See :meth:`threshold`; only a share of false alarms rests on held-out normals
-                alone.
+        The threshold rests on it where it would be lower by more than a standard deviation of the
+        others without it, see :func:`~anomem.detector.threshold.rests_on`.
         """
         rule = rule_of(rule)
         if not isinstance(rule, FalseAlarms):
@@ -355,12 +351,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return p_values(self.decision_function(X), self.calibration())
 
     def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
-        """Decide for each image, (N,): 0 normal, 1 anomalous.
-
-        Args:
-            X: Images.
-            rule: See :meth:`threshold`.
-        """
+        """Decide for each image by a rule of :meth:`threshold`, (N,): 0 normal, 1 anomalous."""
         threshold = self.threshold(rule)
         return (self.decision_function(X) > threshold).astype(np.int64)
 
@@ -384,14 +375,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return threshold_by(rule_of(rule), self.calibration(), lambda: unseen_scores(detector))
 
     def promise(self, rule: str | float | Rule) -> Promise | None:
-        """What the rule "find-labelled" promises of new images; None of any other rule.
-
-        Args:
-            rule: See :meth:`threshold`.
-
-        Raises:
-            ValueError: As of :meth:`threshold`.
-        """
+        """What the rule "find-labelled" promises of new images; None of any other rule."""
         if not isinstance(rule_of(rule), FindLabelled):
             return None
         scores = self.calibration().scores
@@ -403,11 +387,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         )
 
     def explain(self, image: object) -> Explanation:
-        """Score of one image, of each scale, and the deviation map of each scale.
-
-        Args:
-            image: A path, a PIL image, or an array H x W x 3 or H x W.
-        """
+        """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W."""
         return explain(self.detector(), image)
 
     def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
