@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, local
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import tifffile
 from PIL import Image, ImageFile
 
 from anomem.images.errors import ImageError
+
+if TYPE_CHECKING:  # the command line asks for the default alone
+    import tifffile
 
 GIGABYTE = 10**9
 DEFAULT = 0.9
