@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from anomem import AnoMem
-from anomem.detector.prototypes import Place, ScaleGallery, gallery, most_used_first, patch_of
+from anomem.detector.prototypes import (
+    Place,
+    ScalePrototypes,
+    find_prototypes,
+    most_used_first,
+    patch_of,
+)
 from anomem.images.image_set import to_float
 from anomem.images.open import open_images
 from anomem.images.resize import to_shape
@@ -15,8 +21,10 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 
 @pytest.fixture
-def scales(model: AnoMem, digits: Digits) -> list[ScaleGallery]:
-    return gallery(model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3)
+def scales(model: AnoMem, digits: Digits) -> list[ScalePrototypes]:
+    return find_prototypes(
+        model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3
+    )
 
 
 def places_of(model: AnoMem, image: npt.NDArray[np.uint8], scale: int) -> torch.Tensor:
@@ -27,7 +35,7 @@ def places_of(model: AnoMem, image: npt.NDArray[np.uint8], scale: int) -> torch.
 
 
 def test_usage_counts_the_places_that_recall_a_prototype_most(
-    model: AnoMem, digits: Digits, scales: list[ScaleGallery]
+    model: AnoMem, digits: Digits, scales: list[ScalePrototypes]
 ) -> None:
     for index, (scale, memory) in enumerate(
         zip(scales, model.network_.scale_memories(), strict=True)
@@ -46,7 +54,7 @@ def test_usage_counts_the_places_that_recall_a_prototype_most(
 
 
 def test_nearest_places_are_of_the_most_alike_images(
-    model: AnoMem, digits: Digits, scales: list[ScaleGallery]
+    model: AnoMem, digits: Digits, scales: list[ScalePrototypes]
 ) -> None:
     memory = next(model.network_.scale_memories())
     for number in (0, 7):
@@ -64,10 +72,12 @@ def test_nearest_places_are_of_the_most_alike_images(
 
 
 def test_batches_are_one_count(
-    model: AnoMem, digits: Digits, scales: list[ScaleGallery], monkeypatch: pytest.MonkeyPatch
+    model: AnoMem, digits: Digits, scales: list[ScalePrototypes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anomem.detector.prototypes._BATCH", 7)
-    again = gallery(model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3)
+    again = find_prototypes(
+        model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3
+    )
     for one, other in zip(scales, again, strict=True):
         np.testing.assert_allclose(one.usage, other.usage)
         np.testing.assert_allclose(one.cosine, other.cosine, atol=1e-6)
@@ -76,7 +86,9 @@ def test_batches_are_one_count(
 def test_what_is_in_use() -> None:
     usage = np.array([0.5, 0.0, 0.25, 0.25])
     weight = np.array([0.4, 0.1, 0.2, 0.3])
-    scale = ScaleGallery("scale_1", (1, 1), usage, weight, np.zeros((4, 0), np.float32), [[]] * 4)
+    scale = ScalePrototypes(
+        "scale_1", (1, 1), usage, weight, np.zeros((4, 0), np.float32), [[]] * 4
+    )
     assert scale.dead == 1
     assert scale.in_use == pytest.approx(2**1.5)
     assert list(most_used_first(scale)) == [0, 3, 2, 1]
@@ -95,9 +107,9 @@ def test_unreadable_images_are_left_out(
 ) -> None:
     (tmp_path / "bad.png").touch()
     good, shape = sorted(folders["train"].iterdir())[:5], model.framing_.shape
-    mixed = gallery(model.network_, open_images([tmp_path / "bad.png", *good]), shape)
-    alone = gallery(model.network_, open_images(good), shape)
+    mixed = find_prototypes(model.network_, open_images([tmp_path / "bad.png", *good]), shape)
+    alone = find_prototypes(model.network_, open_images(good), shape)
     np.testing.assert_allclose(mixed[0].usage, alone[0].usage)
     assert mixed[0].nearest[0][0].image == alone[0].nearest[0][0].image + 1
     with pytest.raises(ValueError, match="the file is empty"):
-        gallery(model.network_, open_images(tmp_path / "bad.png"), shape)
+        find_prototypes(model.network_, open_images(tmp_path / "bad.png"), shape)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from anomem import AnoMem
-from anomem.detector.prototypes import Place, ScaleGallery, gallery
+from anomem.detector.prototypes import Place, ScalePrototypes, find_prototypes
 from anomem.images.open import open_images
 from anomem.report.prototypes import Recalled, patchwork, write_prototypes
 
@@ -17,7 +17,7 @@ Folders = dict[str, Path]
 @pytest.fixture
 def page(model: AnoMem, folders: Folders, tmp_path: Path) -> Path:
     source = open_images(folders["train"])
-    scales = gallery(model.network_, source, model.framing_.shape, nearest=2)
+    scales = find_prototypes(model.network_, source, model.framing_.shape, nearest=2)
     strange = sorted(folders["anomalous"].iterdir())[0]
     shown = Recalled("a <strange> one", open_images(strange)[0], model.explain(strange))
     return write_prototypes(scales, source, tmp_path / "page", title="zeros", explained=[shown])
@@ -52,7 +52,7 @@ def test_patchwork_takes_each_cell_from_what_is_most_like_the_prototype() -> Non
     dark, bright = np.full((4, 4), 10, np.uint8), np.full((4, 4), 200, np.uint8)
     shares, none = np.array([0.5, 0.5]), np.zeros((2, 1), np.float32)
     nearest = [[Place(1, 0, 1)], [Place(0, 1, 0)]]
-    scale = ScaleGallery("scale_1", (2, 2), shares, shares, none, nearest)
+    scale = ScalePrototypes("scale_1", (2, 2), shares, shares, none, nearest)
     made = patchwork(
         np.array([[0, 1], [1, 0]]), scale, open_images(np.stack([dark, bright])[..., None]), (6, 8)
     )

@@ -214,7 +214,7 @@ def prototypes(arguments: Prototypes) -> Result:
     """Show what the memory believes normal to be, on a page to browse."""
     from anomem.cli.outputs import refuse_among_images
     from anomem.detector.estimator import load
-    from anomem.detector.prototypes import gallery
+    from anomem.detector.prototypes import find_prototypes
     from anomem.images.framing import FrameSource
     from anomem.images.open import open_images
     from anomem.report.prototypes import Recalled, write_prototypes
@@ -227,7 +227,7 @@ def prototypes(arguments: Prototypes) -> Result:
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
     frames = FrameSource(source, model.framing_)
     with progress_bars() as progress:
-        scales = gallery(
+        scales = find_prototypes(
             model.network_, frames, model.framing_.shape, progress=partial(progress, "places")
         )
     page = write_prototypes(

@@ -252,9 +252,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     def forget(self, X: object, *, progress: StageProgress | None = None) -> Self:
         """Take back the labels of images, or that they are set aside; others are passed by.
 
-        Args:
-            X: Images, known by their pixels, however they are given.
-            progress: Called as ``progress(stage, done, total)``.
+        Images are known by their pixels, however they are given.
 
         Raises:
             ValueError: Unreadable images.
@@ -287,7 +285,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     def decision_function(
         self, X: object, *, progress: StageProgress | None = None
     ) -> npt.NDArray[np.float32]:
-        """Anomaly score of each image, (N,) float32, higher is more anomalous.
+        """Give the anomaly score of each image, (N,) float32; higher is more anomalous.
 
         Without labels 0 is the mean of held-out normals and 1 their standard deviation; the heads
         add to it.
@@ -301,17 +299,17 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return scores.score
 
     def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
-        """Scores of images of which some may be unreadable: those get NaN and an error."""
+        """Score images of which some may be unreadable: those get NaN and an error."""
         return joined_scores(self.score_batches(X, progress=progress))
 
     def score_batches(
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[tuple[range, Scores]]:
-        """Scores as of :meth:`score_images`, a batch and the indices of its images at a time."""
+        """Score as :meth:`score_images` does, a batch and the indices of its images at a time."""
         return score_source(self.detector(), open_images(X), stage(progress, "scoring"))
 
     def calibration(self) -> Calibration:
-        """Scores of the held-out normals, on which decisions rest.
+        """Give the scores of the held-out normals, on which decisions rest.
 
         Those labelled normal since are scored as if they had not been labelled; those labelled
         anomalous or set aside are left out. All are raised a little, see
@@ -319,16 +317,14 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         """
         detector = self.detector()
         # Where held-out normals are labelled, each call would train a scorer for every fold.
-        if self._calibrated is not None:
-            of_bank, of_scorer, calibration = self._calibrated
-            if of_bank is detector.bank and of_scorer is detector.scorer:
-                return calibration
-        calibration = calibration_of(detector)
-        self._calibrated = detector.bank, detector.scorer, calibration
-        return calibration
+        known = self._calibrated
+        if known is None or known[0] is not detector.bank or known[1] is not detector.scorer:
+            known = (detector.bank, detector.scorer, calibration_of(detector))
+            self._calibrated = known
+        return known[2]
 
     def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
-        """The one held-out normal on which a threshold of false alarms rests; None otherwise.
+        """Name the one held-out normal on which a threshold of false alarms rests, or None.
 
         The threshold rests on it where it would be lower by more than a standard deviation of the
         others without it, see :func:`~anomem.detector.threshold.rests_on`.
@@ -343,7 +339,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return rests_on(self.calibration(), names, threshold)
 
     def p_value(self, X: object) -> npt.NDArray[np.float64]:
-        """Split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
+        """Give the split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
 
         A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
         the held-out normals; n groups of them give no p-value below ``1 / (n + 1)``.
@@ -356,7 +352,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return (self.decision_function(X) > threshold).astype(np.int64)
 
     def threshold(self, rule: str | float | Rule = 0.05) -> float:
-        """The score above which :meth:`predict` calls an image anomalous.
+        """Give the score above which :meth:`predict` calls an image anomalous.
 
         Args:
             rule: A share alpha of normal images that may be called anomalous, on average over
@@ -375,7 +371,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return threshold_by(rule_of(rule), self.calibration(), lambda: unseen_scores(detector))
 
     def promise(self, rule: str | float | Rule) -> Promise | None:
-        """What the rule "find-labelled" promises of new images; None of any other rule."""
+        """Tell what the rule "find-labelled" promises of new images; None of any other rule."""
         if not isinstance(rule_of(rule), FindLabelled):
             return None
         scores = self.calibration().scores
@@ -391,7 +387,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return explain(self.detector(), image)
 
     def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
-        """The heat of :meth:`explain` for each image in order, measured in batches.
+        """Give the heat of :meth:`explain` for each image in order, measured in batches.
 
         Args:
             X: N images.
@@ -421,7 +417,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             model_folder.save(detector, Path(path))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
+        """Give the parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
         own = ("config", "device", "devices", "nodes", "seed")
         params: dict[str, Any] = {name: getattr(self, name) for name in own}
         if deep:

@@ -43,7 +43,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class ScaleGallery:
+class ScalePrototypes:
     """The P prototypes of one scale among the places of N images.
 
     Attributes:
@@ -75,14 +75,14 @@ class ScaleGallery:
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def gallery(
+def find_prototypes(
     network: MultiScaleMemory,
     source: ImageSource,
     shape: ImageShape,
     *,
     nearest: int = 6,
     progress: Callable[[int, int], None] | None = None,
-) -> list[ScaleGallery]:
+) -> list[ScalePrototypes]:
     """Find the places that each prototype of each scale stands for.
 
     Args:
@@ -141,7 +141,7 @@ class _Count:
         self.cosine, order = cosine.topk(min(self.wanted, len(cosine)), dim=0)
         self.image, self.place = image.gather(0, order), place.gather(0, order)
 
-    def result(self, name: str) -> ScaleGallery:
+    def result(self, name: str) -> ScalePrototypes:
         """What was counted."""
         nearest = [
             [
@@ -150,7 +150,7 @@ class _Count:
             ]
             for images, places in zip(self.image.T.tolist(), self.place.T.tolist(), strict=True)
         ]
-        return ScaleGallery(
+        return ScalePrototypes(
             name,
             self.grid,
             (self.used / self.places).numpy(),
@@ -185,7 +185,7 @@ def patch_of(
     return image[bounds[0], bounds[1]]
 
 
-def most_used_first(scale: ScaleGallery) -> Sequence[int]:
+def most_used_first(scale: ScalePrototypes) -> Sequence[int]:
     """Indices of the prototypes, by falling usage and then by falling weight."""
     order: list[int] = np.lexsort((-scale.weight, -scale.usage)).tolist()
     return order

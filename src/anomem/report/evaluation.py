@@ -16,7 +16,7 @@ from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
 from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import measured_digests
-from anomem.detector.prototypes import gallery, most_used_first
+from anomem.detector.prototypes import find_prototypes, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of
 from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups
 from anomem.evaluation.intervals import (
@@ -227,7 +227,7 @@ def _memory(model: AnoMem, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The most used prototypes of each scale, by places of normal images."""
     normals = choose(evaluation.images, np.flatnonzero(evaluation.label == 0)[:_REMEMBERED])
     frames = FrameSource(normals, model.framing_)
-    for scale in gallery(model.network_, frames, model.framing_.shape):
+    for scale in find_prototypes(model.network_, frames, model.framing_.shape):
         strips = [
             {
                 "src": data_uri(strip(scale, number, frames)),

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from anomem.bulk.score_table import write_table
 from anomem.detector.explain import Explanation, only_image
-from anomem.detector.prototypes import ScaleGallery, most_used_first, patch_of
+from anomem.detector.prototypes import ScalePrototypes, most_used_first, patch_of
 from anomem.images.framing import cut
 from anomem.images.layers import Pixels
 from anomem.images.source import ImageSource
@@ -47,7 +47,7 @@ class Recalled:
 
 
 def write_prototypes(
-    scales: Sequence[ScaleGallery],
+    scales: Sequence[ScalePrototypes],
     source: ImageSource,
     folder: Path,
     *,
@@ -89,23 +89,23 @@ def write_prototypes(
     return page
 
 
-def strip(scale: ScaleGallery, number: int, source: ImageSource) -> Colours:
+def strip(scale: ScalePrototypes, number: int, source: ImageSource) -> Colours:
     """The places that a prototype stands for side by side, H x W x 3."""
     patches = [patch_of(source[place.image], place, scale.grid) for place in scale.nearest[number]]
     return np.concatenate([in_colours(patch, (_SIDE, _SIDE)) for patch in patches], axis=1)
 
 
-def alternative_text(scale: ScaleGallery, number: int) -> str:
+def alternative_text(scale: ScalePrototypes, number: int) -> str:
     """What a strip shows, in words."""
     return f"{len(scale.nearest[number])} places of normal images most like prototype {number}"
 
 
-def heading(scale: ScaleGallery) -> str:
+def heading(scale: ScalePrototypes) -> str:
     """What a scale is called on a page."""
     return scale.name.replace("_", " ").capitalize()
 
 
-def in_words(scale: ScaleGallery) -> str:
+def in_words(scale: ScalePrototypes) -> str:
     """How much of a memory is in use."""
     size = len(scale.usage)
     return (
@@ -116,7 +116,7 @@ def in_words(scale: ScaleGallery) -> str:
 
 def patchwork(
     recalled: npt.NDArray[np.int64],
-    scale: ScaleGallery,
+    scale: ScalePrototypes,
     source: ImageSource,
     size: Sequence[int],
 ) -> Colours:
@@ -124,8 +124,8 @@ def patchwork(
 
     Args:
         recalled: Number of a prototype at each place, H_s x W_s.
-        scale: Of the gallery of the same memory.
-        source: The frames of the gallery.
+        scale: Of the prototypes of the same memory.
+        source: The frames that they were found in.
         size: Height and width wanted.
 
     Returns:
@@ -145,7 +145,7 @@ def patchwork(
     return result
 
 
-def _table(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
+def _table(scales: Sequence[ScalePrototypes], source: ImageSource) -> pa.Table:
     rows = [
         {
             "scale": scale.name,
@@ -165,7 +165,7 @@ def _table(scales: Sequence[ScaleGallery], source: ImageSource) -> pa.Table:
     return pa.Table.from_pylist(rows)
 
 
-def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
+def _card(scale: ScalePrototypes, number: int, source: ImageSource, folder: Path) -> dict[str, Any]:
     """What the page shows of a prototype; its picture is written."""
     return {
         "file": _write(strip(scale, number, source), folder, f"pictures/{scale.name}/{number:04}"),
@@ -178,7 +178,7 @@ def _card(scale: ScaleGallery, number: int, source: ImageSource, folder: Path) -
 
 
 def _recalled(
-    one: Recalled, scales: Sequence[ScaleGallery], source: ImageSource, folder: Path, name: str
+    one: Recalled, scales: Sequence[ScalePrototypes], source: ImageSource, folder: Path, name: str
 ) -> list[tuple[str, str]]:
     """File and caption of an image and of what each scale recalls; the files are written."""
     shown = [(_write(one.image, folder, f"{name}/0"), "the image")]
