@@ -132,9 +132,10 @@ def test_what_this_user_may_not_write_is_refused() -> None:
 
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from anomem.runtime.files import replacing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have left it ignored
 with replacing(Path(sys.argv[1])) as part:
     part.write(b"half")
     part.flush()
