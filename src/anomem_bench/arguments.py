@@ -44,7 +44,7 @@ class Compared(Bench):
     """Of every protocol that compares methods."""
 
     methods: str = "default"
-    """Names separated by commas: default, paper, default-kmeans, default-no-memory,
+    """Names separated by commas: default, paper-small, default-kmeans, default-no-memory,
     supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
 
 

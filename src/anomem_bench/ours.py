@@ -102,7 +102,7 @@ class NoMemory(HopfieldMemory):
 
     def forward(self, query: Tensor) -> Tensor:
         """The query, where the memory would compare it."""
-        return self.place(query.float())
+        return self.comparable(query.float())
 
 
 def remove_memories(network: MultiScaleMemory) -> None:
@@ -133,7 +133,7 @@ def with_centroids(
     result = copy.deepcopy(network)
     for index, memory in enumerate(list(network.scale_memories())):
         features = torch.cat([part[index].permute(0, 2, 3, 1).flatten(0, 2) for part in parts])
-        places, size = memory.place(features), sizes[index] if sizes else 1
+        places, size = memory.comparable(features), sizes[index] if sizes else 1
         means = MiniBatchKMeans(size, random_state=seed, n_init=1, batch_size=4096)
         centroids = _like(memory, HopfieldMemory, size)
         centroids.prototypes.copy_(torch.from_numpy(means.fit(places.numpy()).cluster_centers_))

@@ -21,8 +21,9 @@ def known(digest: list[int]) -> Identities:
 
 def test_copies_are_held_out_with_their_image_or_not_at_all(hasty: Config, digits: Digits) -> None:
     twice = np.repeat(digits["train"][:30], 2, axis=0)
-    with pytest.warns(UserWarning, match="30 of 60 normals are copies of others"):
+    with pytest.warns(UserWarning, match="30 of 60 normals are copies of others") as told:
         model = AnoMem(hasty, device="cpu").fit(twice)
+    assert told[0].filename == __file__  # a warning points at who called
     bank = model.bank_
     assert not set(bank.held_out_digest.tolist()) & set(bank.trained_digest.tolist())
     assert len(model.calibration()) == 30 and model.calibration().groups == 15

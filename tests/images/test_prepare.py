@@ -144,7 +144,7 @@ def test_no_file_of_the_images_is_left(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_more_images_than_the_disk_holds_are_refused() -> None:
     shape = ImageShape(3, 2**24, 2**24)
-    with pytest.raises(ValueError, match=r"100 images take .* GiB free; name a larger folder in"):
+    with pytest.raises(ValueError, match=r"100 frames take .* GiB free; name a larger folder in"):
         prepare(open_images(CROPS), shape)
 
 
@@ -154,6 +154,15 @@ def test_frames_know_their_image() -> None:
     np.testing.assert_array_equal(tiles.frames.images[3].permute(1, 2, 0), CROPS[1][:, 8:])
     whole = prepare_frames(open_images(CROPS[:3]), Framing("resize", SHAPE))
     assert whole.image.tolist() == [0, 1, 2] and len(whole.frames) == whole.count == 3
+
+
+def test_large_photographs_first_take_no_room_for_those_that_are_small() -> None:
+    """Twice the room of all frames at most, though the first images have many."""
+    large = np.zeros((320, 320, 3), np.uint8)
+    images = [large] * 4 + [large[:32, :32]] * 400
+    tiles = prepare_frames(open_images(images), Framing("tile", ImageShape(3, 32, 32)))
+    assert len(tiles.image.unique()) == 404
+    assert tiles.frames.images.untyped_storage().nbytes() <= 2 * tiles.frames.images.nbytes
 
 
 def test_prepared_images_do_not_change_with_the_array() -> None:

@@ -50,7 +50,7 @@ def test_high_beta_recalls_the_nearest_prototype() -> None:
     memory = memory_of(beta=1e4)
     query = memory.prototypes.detach() + 0.01
     recalled = memory(query)
-    torch.testing.assert_close(recalled, memory.place(memory.prototypes), atol=1e-3, rtol=0)
+    torch.testing.assert_close(recalled, memory.comparable(memory.prototypes), atol=1e-3, rtol=0)
     assert memory.deviation(memory.prototypes).abs().max() < 1e-3
 
 
@@ -122,5 +122,5 @@ def test_weights_are_those_of_the_first_retrieval() -> None:
     query = torch.randn(2, 3)
     weights = memory.weights(query)
     assert weights.sum(dim=-1).tolist() == pytest.approx([1, 1])
-    recalled = torch.nn.functional.normalize(weights @ memory.place(memory.prototypes), dim=-1)
+    recalled = torch.nn.functional.normalize(weights @ memory.comparable(memory.prototypes), dim=-1)
     torch.testing.assert_close(recalled, memory(query))

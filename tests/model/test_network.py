@@ -43,7 +43,7 @@ def test_deviation_is_taken_place_by_place(unit_norm: bool) -> None:
         assert deviation.shape == features.shape
         for b, i, j in torch.cartesian_prod(*(torch.arange(n) for n in features[:, 0].shape)):
             z = features[b, :, i, j]
-            expected = memory.place(z) - memory(z)
+            expected = memory.comparable(z) - memory(z)
             torch.testing.assert_close(deviation[b, :, i, j], expected, atol=1e-5, rtol=1e-4)
 
 

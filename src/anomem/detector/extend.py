@@ -74,5 +74,5 @@ def _leave_out_known(known: Identities, bank: FeatureBank) -> npt.NDArray[np.int
         told = f"{int(seen.sum())} of {len(digest)} images, as {name}, are normals of the model"
         if int((~seen).sum()) < FEWEST_NORMALS:
             raise ValueError(f"{told}; give at least {FEWEST_NORMALS} new ones.")
-        warnings.warn(f"{told} and are left out.", stacklevel=3)
+        warnings.warn(f"{told} and are left out.", stacklevel=4)
     return -seen.numpy().astype(np.int64)

@@ -222,7 +222,7 @@ def tell_copies(known: Identities, normals: npt.NDArray[np.int64]) -> None:
     )
     if copies:
         text = f"{copies} of {count} normals are copies of others ({example}): {together}."
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
     # Near copies of a copy are told once.
     _, first = np.unique(known.digest.numpy()[normals], return_index=True)
     near, example = _again(known, normals[np.sort(first)], known.shown, "shows the same as")
@@ -232,7 +232,7 @@ def tell_copies(known: Identities, normals: npt.NDArray[np.int64]) -> None:
             f"brighter or taken twice ({example}): {together}; keep one of each, or give groups if "
             "more images belong together."
         )
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
 
 
 def _again(

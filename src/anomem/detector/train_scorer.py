@@ -22,7 +22,7 @@ _FOLDS = 5
 
 
 def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
-    """The detector before stage 2."""
+    """The scorer before stage 2."""
     return Scorer(
         Heads(widths, config.stage2.hidden),
         scale_weights(len(widths), config.loss.scale_weights),
@@ -42,7 +42,7 @@ def learnt_labels(bank: FeatureBank, config: Config) -> int:
 
 
 def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Scorer:
-    """Stage 2: the detector that the bank and its labels give."""
+    """Stage 2: the scorer that the bank and its labels give."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer = new_scorer(widths, config)
@@ -96,7 +96,7 @@ def held_out_scores(
     """Score the held-out normals, those labelled normal since as if they had not been labelled.
 
     A held-out normal that is labelled normal stays among those on which decisions rest: in five
-    folds it is scored by a detector trained on the other labels. One labelled anomalous is no
+    folds it is scored by a scorer trained on the other labels. One labelled anomalous is no
     normal and leaves, as does one that is set aside.
 
     Args:

@@ -17,21 +17,21 @@ class _Combined(ImageSource):
     """Images of other sources, read as they are there."""
 
     @abstractmethod
-    def _place(self, index: int) -> tuple[ImageSource, int]:
+    def _locate(self, index: int) -> tuple[ImageSource, int]:
         """The source of an image, and its index there."""
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        source, place = self._place(index)
+        source, place = self._locate(index)
         return source[place]
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
         """As of its source."""
-        source, place = self._place(index)
+        source, place = self._locate(index)
         return source.reduced(place, least)
 
     def encoded(self, index: int) -> bytes | None:
         """As of its source."""
-        source, place = self._place(index)
+        source, place = self._locate(index)
         return source.encoded(place)
 
 
@@ -43,7 +43,7 @@ class JoinedSource(_Combined):
         self._starts = np.cumsum([0, *(len(source) for source in sources)])
         self.names = [name for source in sources for name in source.names]
 
-    def _place(self, index: int) -> tuple[ImageSource, int]:
+    def _locate(self, index: int) -> tuple[ImageSource, int]:
         place = range(len(self))[index]
         which = int(np.searchsorted(self._starts, place, side="right")) - 1
         return self._sources[which], place - int(self._starts[which])
@@ -56,7 +56,7 @@ class ChosenSource(_Combined):
         self._source, self._indices = source, indices
         self.names = [source.names[index] for index in indices]
 
-    def _place(self, index: int) -> tuple[ImageSource, int]:
+    def _locate(self, index: int) -> tuple[ImageSource, int]:
         return self._source, int(self._indices[index])
 
 

@@ -22,14 +22,14 @@ def refuse_shared(
     """
     if not (isinstance(one, StoredSource) and isinstance(other, StoredSource)):
         return
-    places = set(map(_place, other.names))
-    if shared := next((name for name in one.names if _place(name) in places), None):
+    places = set(map(_location, other.names))
+    if shared := next((name for name in one.names if _location(name) in places), None):
         raise ValueError(
             f"{shared} is among the {kinds[0]} and among the {kinds[1]}; keep the folders apart."
         )
 
 
-def _place(name: str) -> str:
+def _location(name: str) -> str:
     """Where an image is stored, under one name however it is reached."""
     return os.path.realpath(name) if protocol_of(name) is None else name
 

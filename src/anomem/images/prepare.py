@@ -158,8 +158,10 @@ def prepare_frames(
             needed = count + len(batch.image)
             dtype = batch.images.dtype if frames.dtype == torch.uint8 else frames.dtype
             if needed > len(frames) or dtype != frames.dtype:
-                # Images are mostly of one size, and so have as many frames as those so far.
-                most = max(len(frames), -(-needed * total // part.stop))
+                # Images are mostly of one size, and so have as many frames as those so far; where
+                # the first ones are the largest, no more than twice the room is taken.
+                most = max(needed, min(-(-needed * total // part.stop), 2 * len(frames)))
+                most = max(most, len(frames))
                 known, frames = frames, _room(most, shape, dtype)
                 for start in range(0, count, BATCH):
                     stop = min(start + BATCH, count)
@@ -189,7 +191,7 @@ def _room(count: int, shape: ImageShape, dtype: torch.dtype) -> Tensor:
     free = shutil.disk_usage(folder).free
     if free < taken:
         raise ValueError(
-            f"{count} images take {taken / 2**30:.3g} GiB and {folder} has "
+            f"{count} frames take {taken / 2**30:.3g} GiB and {folder} has "
             f"{free / 2**30:.3g} GiB free; name a larger folder in TMPDIR, or make them smaller."
         )
     with tempfile.TemporaryFile() as file:  # without a name, so that it goes with the tensor

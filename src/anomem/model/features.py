@@ -12,7 +12,6 @@ from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import one_class_scores
 from anomem.runtime.device import free_memory, repeatable_kernels
-from anomem.runtime.progress import Progress
 
 _PIXELS = 2**20
 """Of the images in a forward pass, so that its memory does not grow with their size."""
@@ -80,16 +79,9 @@ def extract(network: MultiScaleMemory, images: Tensor) -> Features:
     return Features.joined([_extract(network, p) for p in forward_passes(network, images)]).cpu()
 
 
-def extract_set(
-    network: MultiScaleMemory, images: ImageSet, progress: Progress | None = None
-) -> Features:
+def extract_set(network: MultiScaleMemory, images: ImageSet) -> Features:
     """The features of all images of a set, at least one, on the CPU."""
-    parts = []
-    for start, batch in batches(images):
-        parts.append(extract(network, batch))
-        if progress:
-            progress(start + len(batch), len(images))
-    return Features.joined(parts)
+    return Features.joined([extract(network, batch) for _, batch in batches(images)])
 
 
 def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:

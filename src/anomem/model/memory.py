@@ -50,10 +50,10 @@ class HopfieldMemory(nn.Module):
             (..., C) in float32; of unit length with ``unit_norm``.
         """
         with torch.autocast(query.device.type, enabled=False):
-            prototypes = self.place(self.prototypes.float())
-            state = self.place(query.float()).reshape(-1, query.shape[-1])
+            prototypes = self.comparable(self.prototypes.float())
+            state = self.comparable(query.float()).reshape(-1, query.shape[-1])
             for _ in range(self.steps):
-                state = self.place(_recalled(state, prototypes, self.beta))
+                state = self.comparable(_recalled(state, prototypes, self.beta))
             return state.view(query.shape)
 
     def weights(self, query: Tensor) -> Tensor:
@@ -65,16 +65,16 @@ class HopfieldMemory(nn.Module):
         Returns:
             (..., N) in float32, each summing to 1.
         """
-        similarity = self.place(query.float()) @ self.place(self.prototypes.float()).T
+        similarity = self.comparable(query.float()) @ self.comparable(self.prototypes.float()).T
         return (self.beta * similarity).softmax(dim=-1)
 
-    def place(self, features: Tensor) -> Tensor:
+    def comparable(self, features: Tensor) -> Tensor:
         """Put features where the memory compares them: the unit sphere, or as they are."""
         return functional.normalize(features, dim=-1) if self.unit_norm else features
 
     def deviation(self, query: Tensor) -> Tensor:
         """Deviation of each query from what is recalled in its place (Eq. 5), (..., C)."""
-        return self.place(query.float()) - self(query)
+        return self.comparable(query.float()) - self(query)
 
 
 def _recalled(state: Tensor, prototypes: Tensor, beta: float) -> Tensor:

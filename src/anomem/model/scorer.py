@@ -1,4 +1,4 @@
-"""The detector: from deviations to one score, with the one-class score as its prior."""
+"""The scorer: from deviations to one score, with the one-class score as its prior."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Scorer(nn.Module):
 
     @torch.no_grad()
     def of_held_out(self, held_out: Features, group: Tensor, other: Scorer) -> Tensor:
-        """Score of the held-out normals as another detector tells each, in units of this one.
+        """Score of the held-out normals as another scorer tells each, in units of this one.
 
         A new image has no part in the units of the terms. So that its score and theirs may be
         compared, what labels add to a held-out normal is in units that its group has no part in.

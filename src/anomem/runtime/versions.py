@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-_LIBRARIES = ("anomem", "torch", "torchvision", "timm", "numpy", "scikit-learn")
+_LIBRARIES = ("anomem", "torch", "timm", "numpy", "scikit-learn")
 
 
 def library_versions() -> dict[str, str]:

@@ -33,7 +33,7 @@ def prototypes_among_samples(model: AnoMem, split: Split) -> pd.DataFrame:
     good, odd = (_features(model, images) for images in tested)
     scales = []
     for scale, memory in enumerate(model.network_.scale_memories()):
-        groups = [good[scale], odd[scale], memory.place(memory.prototypes).detach().cpu()]
+        groups = [good[scale], odd[scale], memory.comparable(memory.prototypes).detach().cpu()]
         where = torch.cat(groups).float().numpy()
         layout = TSNE(metric="cosine", init="random", random_state=model.seed)
         points = pd.DataFrame(layout.fit_transform(where).astype(np.float32), columns=["x", "y"])
@@ -55,5 +55,5 @@ def _features(model: AnoMem, images: ImageSource) -> list[Tensor]:
         for scale, (memory, features) in enumerate(zip(memories, maps, strict=True)):
             places = features.flatten(2).transpose(1, 2).cpu()
             some = torch.randperm(places.shape[1], generator=generator)[:_PLACES]
-            parts[scale].append(memory.place(places[:, some].flatten(0, 1).float()))
+            parts[scale].append(memory.comparable(places[:, some].flatten(0, 1).float()))
     return [torch.cat(part) for part in parts]
