@@ -24,6 +24,7 @@ def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:3 of 176 normals are near copies:UserWarning")
 @pytest.mark.slow
 def test_demo_keeps_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("demo", "--out", tmp_path, "--json") == 0
