@@ -59,10 +59,9 @@ def forget(
     """Take back the labels of images, or that they are set aside; others are passed by."""
     bank, framing = detector.bank, detector.framing
     digest = measured_digests(source, framing, progress=stage(progress, "reading"))
-    pixels = full_digests(source, framing)
     bank = replace(
         bank,
-        labelled=bank.labelled.without(digest if pixels is None else pixels),
+        labelled=bank.labelled.without(full_digests(source, framing, digest)),
         held_out_aside=bank.held_out_aside & ~torch.isin(bank.held_out_digest, digest),
     )
     return with_bank(detector, bank)
@@ -112,14 +111,12 @@ def labelled_images(
     """
     images = prepare_frames(source, detector.framing, progress=stage(progress, "reading"))
     digest = image_digests(images.frames, images.image)
-    pixels = full_digests(source, detector.framing)
+    pixels = full_digests(source, detector.framing, digest)
     frames: ImageSet = images.frames
     if len(frames) > images.count:
         scores = score_features(detector.scorer, extract_set(detector.network, frames))
         frames = Chosen(frames, highest_frames(scores, images.image))
-    given = LabelledImages(
-        frames, torch.from_numpy(label), digest, digest if pixels is None else pixels
-    )
+    given = LabelledImages(frames, torch.from_numpy(label), digest, pixels)
     _refuse_conflicts(given, source.names, detector.bank.labelled)
     return given
 

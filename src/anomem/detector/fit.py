@@ -93,7 +93,7 @@ def fit(
     images = TrainingImages.of(frames.frames, frames.image, label, split, known)
     if label.any():
         labelled = choose(source, np.flatnonzero(label == 1))
-        images = replace(images, anomaly_pixels=full_digests(labelled, framing))
+        images = replace(images, anomaly_pixels=full_digests(labelled, framing, odd.digest))
     detector = learn(images, framing, run)
     if later is not None:
         detector = adapt(detector, later, np.ones(len(later), dtype=np.int64))
@@ -143,7 +143,7 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
 def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> Stage1State:
     """Train encoder and memories in place, keeping the state in the checkpoint as it goes."""
     stage1 = new_stage1(network, images, run.config, fabric=run.fabric, seed=run.seed)
-    keeper = None
+    file = None
     if run.checkpoint is not None and run.fabric.is_global_zero:
         parts = (images.normals, images.held_out, images.anomalies)
         same = {
@@ -152,8 +152,8 @@ def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -
             "steps": stage1.steps,
             "images": [len(images.trained_on), *(content_digest(p) for p in parts if len(p))],
         }
-        keeper = Stage1File(run.checkpoint, same)
-    return train_stage1(stage1, file=keeper, progress=stage(run.progress, "stage 1"))
+        file = Stage1File(run.checkpoint, same)
+    return train_stage1(stage1, file=file, progress=stage(run.progress, "stage 1"))
 
 
 def new_stage1(

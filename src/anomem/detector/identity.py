@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from anomem.images.image_set import Chosen, ImageSet, batches
 from anomem.images.near_copies import near_copies
 from anomem.images.prepare import PreparedFrames, prepare_frames
 from anomem.images.source import ImageSource
+from anomem.runtime.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,18 @@ class Identities:
         return self.at(torch.from_numpy(np.flatnonzero(which)))
 
 
-def full_digests(source: ImageSource, framing: Framing) -> Tensor | None:
+def full_digests(source: ImageSource, framing: Framing, measured: Tensor) -> Tensor:
     """Digest of all pixels of each image, the same of a file and of an array of its pixels.
 
     Args:
         source: N images.
         framing: How they become frames.
-
-    Returns:
-        (N,) int64; None where what is measured is all pixels, so that its digest is the one.
+        measured: (N,) int64, digest of each as it is measured; where that is all pixels, it is the
+            one, and nothing is read again.
     """
     in_memory = isinstance(source, ArraySource | ListSource | DatasetSource)
     if in_memory or not (framing.whole and framing.reduced):
-        return None
+        return measured
     images = prepare_frames(source, replace(framing, reduced=False))
     return image_digests(images.frames, images.image)
 
@@ -80,7 +80,7 @@ def measured_digests(
     source: ImageSource,
     framing: Framing,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Digest of each image as it is measured, by which held-out images are known again, (N,) int64.
 

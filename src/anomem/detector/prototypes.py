@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
+from anomem.runtime.progress import Progress
 
 _BATCH = 128
 _CONTEXT = 1.0
@@ -81,7 +82,7 @@ def find_prototypes(
     shape: ImageShape,
     *,
     nearest: int = 6,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[ScalePrototypes]:
     """Find the places that each prototype of each scale stands for.
 

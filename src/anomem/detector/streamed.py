@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from anomem.config import Config
 from anomem.detector.hold_out import hold_out_some
-from anomem.detector.identity import full_digests, identities, tell_copies
+from anomem.detector.identity import frame_digests, full_digests, identities, tell_copies
 from anomem.detector.training_images import TrainingImages
 from anomem.images.combined import choose
 from anomem.images.framing import Framing
@@ -89,14 +89,15 @@ def streamed_images(
         decode_ahead=fabric.device.type != "cpu",
     )
     stream.errors |= {chosen.names[index]: str(why) for index, why in sample.errors.items()}
+    odd = _anomalies(labelled, framing, frames)
     images = TrainingImages(
         Chosen(frames, normals),
         known.digest[normals],
         Chosen(frames, held),
         torch.arange(len(held)),
         known.at(held),
-        _anomalies(labelled, framing, frames),
-        None if labelled is None else full_digests(labelled, framing),
+        odd,
+        None if labelled is None else full_digests(labelled, framing, frame_digests(odd)),
         stream=stream,
     )
     return images, stream

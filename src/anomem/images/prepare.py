@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from anomem.images.framing import Framing, frames_of
 from anomem.images.image_set import BATCH
 from anomem.images.resize import ImageShape, batch_to_shape, to_shape
 from anomem.images.source import ImageSource
+from anomem.runtime.progress import Progress
 
 _IN_MEMORY = 4 * 2**30
 """Bytes of frames that are kept in memory."""
@@ -135,7 +136,7 @@ def prepare_frames(
     source: ImageSource,
     framing: Framing,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PreparedFrames:
     """Read all images, each once, into memory, or into a temporary file beyond 4 GiB of frames.
 
@@ -160,8 +161,8 @@ def prepare_frames(
             if needed > len(frames) or dtype != frames.dtype:
                 # Images are mostly of one size, and so have as many frames as those so far; where
                 # the first ones are the largest, no more than twice the room is taken.
-                most = max(needed, min(-(-needed * total // part.stop), 2 * len(frames)))
-                most = max(most, len(frames))
+                alike = -(-needed * total // part.stop)
+                most = max(needed, len(frames), min(alike, 2 * len(frames)))
                 known, frames = frames, _room(most, shape, dtype)
                 for start in range(0, count, BATCH):
                     stop = min(start + BATCH, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -37,6 +37,7 @@ from anomem.report.page import template
 from anomem.report.pictures import data_uri, in_colours, within
 from anomem.report.prototypes import alternative_text, heading, in_words, strip
 from anomem.runtime.files import write_text
+from anomem.runtime.progress import Progress
 from anomem.runtime.versions import library_versions
 
 _SIDE = 320
@@ -55,7 +56,7 @@ def write_report(
     title: str,
     rule: str,
     localisation: Localisation | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write the page.
 
@@ -155,7 +156,7 @@ def _cards(
     evaluation: Evaluation,
     found: list[Group],
     localisation: Localisation | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> dict[int, dict[str, Any]]:
     """Each image of the groups with its pictures, as the template shows it, by its index."""
     indices = [index for group in found for index in group.images]

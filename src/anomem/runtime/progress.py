@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 Progress = Callable[[int, int], None]
-
 StageProgress = Callable[[str, int, int], None]
 
 
-def stage(progress: StageProgress | None, name: str) -> Callable[[int, int], None] | None:
+def stage(progress: StageProgress | None, name: str) -> Progress | None:
     """Progress of one stage, told by its name."""
     return None if progress is None else partial(progress, name)
