@@ -22,7 +22,7 @@ _WORDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
 class Interval(NamedTuple):
-    """From where to where a number may be, as in annotated_types, which takes longer to load."""
+    """Bounds a number from below and above, as annotated_types does, which takes longer to load."""
 
     gt: float | None = None
     ge: float | None = None
@@ -39,7 +39,7 @@ _Decay = Interval(ge=0, le=1000)
 
 
 class Choices:
-    """Base of all dataclasses of choices: unknown keys are refused when one is read from a file."""
+    """Underlies all choices: a key that is unknown is refused when they are read from a file."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
     _bounds: ClassVar[dict[str, dict[str, float]]]
@@ -66,7 +66,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class ImageChoices(Choices):
-    """What every image is brought to before the encoder sees it."""
+    """Says what every image is brought to before the encoder sees it."""
 
     size: int | tuple[int, int] | None = None
     """Height and width in pixels; or one number: about as many pixels as a square of that side, in
@@ -95,7 +95,7 @@ class ImageChoices(Choices):
 
 @dataclass(frozen=True)
 class EncoderChoices(Choices):
-    """The backbone, by its timm name, and the stages whose feature maps are the scales.
+    """Names the backbone, as timm does, and the stages whose feature maps are the scales.
 
     Example:
         >>> EncoderChoices(name="resnet18", scales=(3, 4)).frozen
@@ -129,7 +129,7 @@ class EncoderChoices(Choices):
 
     @property
     def named_by_timm(self) -> bool:
-        """The name may be one of timm's own; others lead to a hub or a folder."""
+        """Tell whether the name may be one of timm's own; others lead to a hub or a folder."""
         return _OWN_NAME.fullmatch(self.name) is not None
 
     def __post_init__(self) -> None:
@@ -146,7 +146,7 @@ class EncoderChoices(Choices):
 
 @dataclass(frozen=True)
 class MemoryChoices(Choices):
-    """The Hopfield memory of each scale."""
+    """Shapes the Hopfield memory of each scale."""
 
     sizes: tuple[int, ...] = (512, 256)
     """Number of prototypes of each scale."""
@@ -168,7 +168,7 @@ class MemoryChoices(Choices):
 
 @dataclass(frozen=True)
 class LossChoices(Choices):
-    """The multi-scale contrasted memory loss (Eq. 4)."""
+    """Weighs the parts of the multi-scale contrasted memory loss (Eq. 4)."""
 
     temperature: Annotated[float, _Positive] = 0.1
     """tau of the contrast."""
@@ -205,7 +205,7 @@ class LossChoices(Choices):
 
 @dataclass(frozen=True)
 class ViewChoices(Choices):
-    """Strength of the random views of an image."""
+    """Says how strong the random views of an image are."""
 
     crop: Annotated[float, _Share] = 0.5
     """Smallest share of the area that a random resized crop keeps."""
@@ -225,7 +225,7 @@ class ViewChoices(Choices):
 
 @dataclass(frozen=True)
 class PseudoChoices(Choices):
-    """Pseudo-anomalies: altered normals with label 1, never memorised."""
+    """Names the pseudo-anomalies: altered normals with label 1, never memorised."""
 
     kinds: tuple[PseudoKind, ...] = ()
     """Turns, one of them for each normal image of a batch in equal shares; none turns them off."""
@@ -241,7 +241,7 @@ class PseudoChoices(Choices):
 
 @dataclass(frozen=True)
 class Stage1Choices(Choices):
-    """Training of the encoder and the memories (Algorithm 1)."""
+    """Says how encoder and memories are trained (Algorithm 1)."""
 
     epochs: Annotated[float, Interval(gt=0, le=1e9)] = 24
     """Passes over the normals, from which the number of steps is resolved."""
@@ -273,7 +273,7 @@ class Stage1Choices(Choices):
 
 @dataclass(frozen=True)
 class Stage2Choices(Choices):
-    """Training of the heads on pooled deviations (Eq. 7 and 8)."""
+    """Says how the heads on pooled deviations are trained (Eq. 7 and 8)."""
 
     hidden: Annotated[int | None, Interval(ge=1, le=2**14)] = None
     """Width of two-layer MLPs, the paper's heads; None takes a logistic regression in their place,
@@ -293,7 +293,7 @@ class Stage2Choices(Choices):
 
 @dataclass(frozen=True)
 class ScoreChoices(Choices):
-    """How the one-class score is made of an image's deviations."""
+    """Says how the one-class score is made of an image's deviations."""
 
     mirror: bool = False
     """Score the mirror image too, where views are flipped: twice the forward passes."""
@@ -307,7 +307,7 @@ class ScoreChoices(Choices):
 
 @dataclass(frozen=True)
 class CalibrationChoices(Choices):
-    """Normals held out from all training, on whose scores decisions rest."""
+    """Says how many normals are held out from all training, for decisions to rest on."""
 
     share: Annotated[float, Interval(gt=0, le=0.5)] = 0.1
     """Share of the normals held out: at least 19 of them, at most half."""
@@ -315,7 +315,7 @@ class CalibrationChoices(Choices):
 
 @dataclass(frozen=True)
 class ComputeChoices(Choices):
-    """How it is computed; None chooses what was measured to pay (docs/performance.md)."""
+    """Says how to compute; None chooses what was measured to pay (docs/performance.md)."""
 
     precision: Literal["float32", "bf16"] | None = None
     """Of the encoder in training. None takes bf16 on a GPU and float32 elsewhere. Memories, losses
@@ -329,7 +329,7 @@ class ComputeChoices(Choices):
 
 @dataclass(frozen=True)
 class Config(Choices):
-    """Every choice of an AnoMem detector.
+    """Holds every choice of an AnoMem detector.
 
     Example:
         >>> from dataclasses import replace

@@ -10,7 +10,7 @@ from anomem.config.choices import Config
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every choice by its path, ``{"memory__beta": 2.0, ...}``."""
+    """Give every choice by its path, ``{"memory__beta": 2.0, ...}``."""
     return {
         f"{group}__{name}": value
         for group, choices in asdict(config).items()
@@ -19,7 +19,7 @@ def flat(config: Config) -> dict[str, Any]:
 
 
 def changed(config: Config, choices: Mapping[str, Any]) -> Config:
-    """The configuration with some choices changed, by path as :func:`flat` gives them.
+    """Give the configuration with some choices changed, by path as :func:`flat` gives them.
 
     Raises:
         ValueError: There is no such choice, or its value is out of range.
@@ -36,7 +36,7 @@ def changed(config: Config, choices: Mapping[str, Any]) -> Config:
 
 
 def overlaid(config: Config, mapping: Mapping[str, Any]) -> Config:
-    """The configuration with the choices of a nested mapping (a TOML or JSON file) laid over it.
+    """Lay the choices of a nested mapping (a TOML or JSON file) over those of a configuration.
 
     Raises:
         ValueError: A key is unknown, or a value is of the wrong type or out of range; one

@@ -19,7 +19,7 @@ from anomem.config.choices import (
 
 
 def default() -> Config:
-    """What is best today in minutes on two cores, from scratch, at 32 to 64 pixels.
+    """Choose what is best today in minutes on two cores, from scratch, at 32 to 64 pixels.
 
     A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
     normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
@@ -38,7 +38,7 @@ def default() -> Config:
 
 
 def pretrained() -> Config:
-    """Frozen ImageNet features of an EfficientNet-lite0 at some 128 x 128 pixels.
+    """Choose frozen ImageNet features of an EfficientNet-lite0 at some 128 x 128 pixels.
 
     For ``anomem[pretrained]``. Only the memories and the heads on them are trained; the score is
     that of the default.
@@ -56,7 +56,7 @@ def pretrained() -> Config:
 
 
 def paper() -> Config:
-    """The paper, literally: ResNet-50, raw retrieval, no pseudo-anomalies, heads alone.
+    """Follow the paper to the letter: ResNet-50, raw retrieval, no pseudo-anomalies, heads alone.
 
     Stated there: scales after the third and the last stage, memories of 512 and 256, beta 2,
     sampling ratios 0.3 and 1, lambda_V 0.05, tau 0.1, M 2, batch 1024, SGD with Nesterov momentum
@@ -94,7 +94,7 @@ PRESETS = {
 
 
 def resolve(config: str | Config) -> Config:
-    """A preset by its name; a configuration is passed through.
+    """Find a preset by its name; a configuration is passed through.
 
     Raises:
         ValueError: There is no such preset.

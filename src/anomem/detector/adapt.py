@@ -90,7 +90,7 @@ def set_aside(
 
 
 def with_bank(detector: Detector, bank: FeatureBank) -> Detector:
-    """A detector of the same network on another bank: its scorer is trained anew."""
+    """Give a detector of the same network on another bank: its scorer is trained anew."""
     widths = detector.network.pooled_widths
     scorer = train_scorer(bank, widths, detector.config, detector.seed)
     return replace(detector, bank=bank, scorer=scorer, summary=detector.summary | standing(bank))

@@ -16,7 +16,7 @@ _ROUNDING = 0.002
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scores of held-out normals, on which decisions rest.
+    """Holds the scores of held-out normals, on which decisions rest.
 
     Attributes:
         scores: (n,) of normals that took no part in training, n at least 1.
@@ -32,7 +32,7 @@ class Calibration:
 
     @staticmethod
     def of(scores: npt.ArrayLike) -> Calibration:
-        """Held-out normals of one kind, each a group of its own."""
+        """Take held-out normals of one kind, each as a group of its own."""
         values = np.asarray(scores, dtype=np.float64)
         return Calibration(values, np.arange(len(values)), np.zeros(len(values), dtype=np.int64))
 
@@ -40,22 +40,22 @@ class Calibration:
         return len(self.scores)
 
     def at(self, which: npt.NDArray[np.bool_]) -> Calibration:
-        """Some of the normals, by a mask."""
+        """Choose some of the normals, by a mask."""
         return Calibration(self.scores[which], self.group[which], self.kind[which])
 
     def kinds(self) -> Iterator[Calibration]:
-        """The normals of each kind."""
+        """Yield the normals of each kind."""
         for kind in np.unique(self.kind):
             yield self.at(self.kind == kind)
 
     @property
     def groups(self) -> int:
-        """Groups of the kind that has the fewest."""
+        """Count the groups of the kind that has the fewest."""
         return min(len(np.unique(kind.group)) for kind in self.kinds())
 
 
 def raised(scores: Floats) -> Floats:
-    """Scores of held-out normals, raised by what rounding may add to one.
+    """Raise scores of held-out normals by what rounding may add to one.
 
     On one CPU an image has one score, whatever it is scored beside. Elsewhere than where the
     held-out normals were measured it may differ in the fourth digit; a held-out normal still does
@@ -65,7 +65,7 @@ def raised(scores: Floats) -> Floats:
 
 
 def p_values(scores: npt.ArrayLike, calibration: Calibration) -> Floats:
-    """Split-conformal p-values; of several kinds of normal, the largest.
+    """Give split-conformal p-values; of several kinds of normal, the largest.
 
     Within a kind of K groups ``p = (1 + sum over groups of the share >= score) / (K + 1)``. An
     image of a new group has ``p <= alpha`` with probability at most alpha if groups are
@@ -85,12 +85,12 @@ def p_values(scores: npt.ArrayLike, calibration: Calibration) -> Floats:
 
 
 def smallest_alpha(groups: int) -> float:
-    """The smallest share of false alarms that so many groups of held-out normals can support."""
+    """Give the smallest share of false alarms that so many held-out groups can support."""
     return 1 / (groups + 1)
 
 
 def threshold(calibration: Calibration, alpha: float) -> float:
-    """The held-out score above which a score has a p-value of at most alpha.
+    """Find the held-out score above which a score has a p-value of at most alpha.
 
     Args:
         calibration: The held-out normals.
@@ -109,7 +109,7 @@ def threshold(calibration: Calibration, alpha: float) -> float:
 
 
 def unit(calibration: Calibration) -> str:
-    """What is counted: held-out normals, or their groups where these are of several images.
+    """Say what is counted: held-out normals, or their groups where these are of several images.
 
     Where normals are of several kinds, those of the kind that has the fewest are counted.
     """

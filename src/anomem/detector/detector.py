@@ -16,7 +16,7 @@ from anomem.model.scorer import Scorer
 
 @dataclass(frozen=True)
 class Detector:
-    """All that a fit gives, that every verb reads, and that a model folder keeps.
+    """Holds all that a fit gives, that every verb reads, and that a model folder keeps.
 
     Attributes:
         config: Every choice.
@@ -40,7 +40,7 @@ class Detector:
 
 
 def standing(bank: FeatureBank) -> dict[str, Any]:
-    """What a summary says of the labels and the held-out normals, as they are now."""
+    """Give what a summary says of the labels and the held-out normals, as they are now."""
     label = bank.labelled.label
     deciding = bank.deciding()
     groups, kinds = bank.held_out_group[deciding], bank.held_out_kind[deciding]

@@ -51,7 +51,7 @@ _CHOICES = "config__"
 
 
 class AnoMem(BaseEstimator):  # type: ignore[misc]
-    """Image anomaly detection by multi-scale contrasted memory, as a scikit-learn estimator.
+    """Detects anomalous images by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
     N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
@@ -460,7 +460,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         return self
 
     def detector(self) -> Detector:
-        """The parts of this detector, as the functions of the package take them."""
+        """Give the parts of this detector, as the functions of the package take them."""
         check_is_fitted(self, "network_")
         own = [part.name for part in fields(Detector) if part.name != "seed"]
         return Detector(**{name: getattr(self, f"{name}_") for name in own}, seed=self.seed)

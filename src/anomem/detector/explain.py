@@ -25,7 +25,7 @@ from anomem.model.one_class import place_norms
 
 @dataclass(frozen=True)
 class Explanation:
-    """One image explained.
+    """Explains one image.
 
     Attributes:
         score: As ``decision_function`` gives it.
@@ -56,7 +56,7 @@ class Explanation:
 
 
 def scale_names(scales: int) -> list[str]:
-    """Name of each scale; "scale_1" is the shallowest."""
+    """Name each scale; "scale_1" is the shallowest."""
     return [f"scale_{number + 1}" for number in range(scales)]
 
 
@@ -98,7 +98,7 @@ def explain(detector: Detector, image: object) -> Explanation:
 
 
 def only_image(image: object) -> ImageSource:
-    """What must hold one image.
+    """Open what must hold one image.
 
     Raises:
         ValueError: It holds several. That it cannot be read is told when its pixels are asked for.

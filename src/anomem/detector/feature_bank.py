@@ -24,7 +24,7 @@ _FEWEST = {"normals": 4, "images": 1, "held_out": 1}
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with their labels, each by one frame.
+    """Holds images with their labels, each by one frame.
 
     Attributes:
         images: A frame of each of N images.
@@ -41,7 +41,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """The features of labelled images.
+    """Holds the features of labelled images.
 
     Attributes:
         features: Of N images.
@@ -61,18 +61,18 @@ class LabelledFeatures:
 
     @staticmethod
     def none(like: Features) -> LabelledFeatures:
-        """No labelled image; ``like`` gives the widths."""
+        """Hold no labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
         return LabelledFeatures(like.at(nothing), nothing, nothing, nothing)
 
     @staticmethod
     def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
-        """The features of labelled images, at least one."""
+        """Extract the features of labelled images, at least one."""
         features = extract_set(network, given.images)
         return LabelledFeatures(features, given.label, given.digest, given.pixels)
 
     def at(self, indices: Tensor) -> LabelledFeatures:
-        """The images of some indices, or of a mask."""
+        """Choose the images of some indices, or of a mask."""
         rest = (each[indices] for each in (self.label, self.digest, self.pixels))
         return LabelledFeatures(self.features.at(indices), *rest)
 
@@ -94,13 +94,13 @@ class LabelledFeatures:
         )
 
     def without(self, pixels: Tensor) -> LabelledFeatures:
-        """Those whose digest of all pixels is none of these."""
+        """Leave out those whose digest of all pixels is one of these."""
         return self.at(~torch.isin(self.pixels, pixels))
 
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """All that stays of the images; its size does not grow with the training set.
+    """Holds all that stays of the images; its size does not grow with the training set.
 
     Attributes:
         normals: Frames of training normals, at most 1,000.
@@ -131,12 +131,12 @@ class FeatureBank:
     learnt_pixels: Tensor
 
     def learnt(self) -> Tensor:
-        """Which labelled images are anomalies that stage 1 learnt from, (N,) bool."""
+        """Tell which labelled images are anomalies that stage 1 learnt from, (N,) bool."""
         known = torch.isin(self.labelled.pixels, self.learnt_pixels)
         return known & (self.labelled.label == 1)
 
     def held_out_label(self) -> Tensor:
-        """Label that each held-out image has been given since, (N,) int64; -1 where none."""
+        """Give the label that each held-out image has got since, (N,) int64; -1 where none."""
         label = torch.full_like(self.held_out_digest, -1)
         given, place = torch.nonzero(
             self.held_out_digest[:, None] == self.labelled.digest, as_tuple=True
@@ -145,7 +145,7 @@ class FeatureBank:
         return label
 
     def deciding(self) -> Tensor:
-        """Which held-out images decisions rest on, (N,) bool.
+        """Tell which held-out images decisions rest on, (N,) bool.
 
         Those that were labelled anomalous since, or that a person has set aside, are left out.
         """
@@ -167,15 +167,15 @@ class FeatureBank:
                 )
 
     def held_out_normals(self) -> Features:
-        """Frames of the held-out images that are not labelled anomalous, at least one."""
+        """Give the frames of the held-out images that are not labelled anomalous, at least one."""
         return self.held_out.at((self.held_out_label() != 1)[self.held_out_image])
 
     def with_labels(self, labelled: LabelledFeatures) -> FeatureBank:
-        """The same with other labels."""
+        """Give the same bank with other labels."""
         return replace(self, labelled=labelled)
 
     def extended(self, newer: FeatureBank) -> FeatureBank:
-        """With the normals of another bank of the same network beside its own; labels stay."""
+        """Join the normals of another bank of the same network to its own; labels stay."""
         normals = Features.joined([self.normals, newer.normals])
         trained = torch.cat([self.trained_digest, newer.trained_digest])
         first = {
@@ -199,7 +199,7 @@ class FeatureBank:
         )
 
     def recognised(self, fresh: FeatureBank) -> FeatureBank:
-        """A bank of the same held-out images by a new network, with what is known of each here."""
+        """Add to a bank of the same held-out images by a new network what is known of each here."""
         order = self.held_out_digest.argsort()
         here = order[torch.searchsorted(self.held_out_digest[order], fresh.held_out_digest)]
         return replace(
@@ -211,7 +211,7 @@ class FeatureBank:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor, by the name of its attribute."""
+        """Give every tensor, by the name of its attribute."""
         # Names as the bytes of JSON, eight a number.
         names = json.dumps(self.held_out_name).encode()
         padded = bytearray(names + b" " * (-len(names) % 8))
@@ -220,7 +220,7 @@ class FeatureBank:
 
     @staticmethod
     def of(tensors: Mapping[str, Tensor]) -> FeatureBank:
-        """The bank from its tensors, of shapes as :func:`check_bank` wants them.
+        """Build the bank of its tensors, of shapes as :func:`check_bank` wants them.
 
         Raises:
             ValueError: A number is out of its range, or a held-out image has no frame.
@@ -254,7 +254,7 @@ class FeatureBank:
 
 
 def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
-    """What a model keeps of the images of a training, as its network sees them."""
+    """Extract what a model keeps of the images of a training, as its network sees them."""
     anomalies, known = images.anomalies, images.held_out_known
     normals = extract_set(network, images.normals.spread(MOST_KEPT))
     labelled = LabelledFeatures.none(normals)
@@ -282,7 +282,7 @@ def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a tensor of a saved bank must be.
+    """Says what a tensor of a saved bank must be.
 
     Attributes:
         dtype: Of its numbers.
@@ -354,6 +354,6 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that stand under a prefix, without it."""
+    """Give the tensors that stand under a prefix, without it."""
     start = f"{prefix}."
     return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -43,7 +43,7 @@ from anomem.training.stage1 import Stage1, resolve_steps, train_stage1
 
 @dataclass(frozen=True)
 class FitRun:
-    """How a fit is run.
+    """Says how a fit is run.
 
     Attributes:
         config: Every choice.
@@ -159,7 +159,7 @@ def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -
 def new_stage1(
     network: MultiScaleMemory, images: TrainingImages, config: Config, *, fabric: Fabric, seed: int
 ) -> Stage1:
-    """Stage 1 before its first step."""
+    """Build stage 1, before its first step."""
     return Stage1(
         network,
         images.trained_on,
@@ -173,7 +173,7 @@ def new_stage1(
 
 
 def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
-    """What a detector says of its training."""
+    """Give what a detector says of its training."""
     return {
         "normals": len(images.trained_on),
         "anomalies": len(images.anomalies),

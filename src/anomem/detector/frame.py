@@ -27,14 +27,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Framing:
-    """How all images become frames of a shape, as chosen."""
+    """Choose how all images become frames of a shape."""
     return Framing(config.images.framing, shape, region, config.images.reduced)
 
 
 def choose_framing(
     config: Config, source: ImageSource, region: str | Path | npt.ArrayLike | None
 ) -> Framing:
-    """How the images of a fit become frames, where anomalies count in a region given or read.
+    """Choose how the images of a fit become frames; anomalies count in a region given or read.
 
     What the images lose is logged.
     """
@@ -51,7 +51,7 @@ def choose_framing(
 
 
 def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
-    """Shape of all frames: as chosen, or as the images suggest.
+    """Choose the shape of all frames: as configured, or as the images suggest.
 
     A size that is no height and width keeps the proportions of the images, its sides multiples of
     the stride of the first scale; letterboxes and tiles are square.
@@ -69,7 +69,7 @@ def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
 
 
 def square_image_shape(config: Config, source: ImageSource) -> ImageShape:
-    """Shape of all images of methods that turn them: as :func:`image_shape` says, but square."""
+    """Choose the shape of images of methods that turn them: as :func:`image_shape`, but square."""
     return _square_shape(config, typical_image(source))
 
 

@@ -33,7 +33,7 @@ Heat = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Unusual:
-    """How unusual each place of F frames is.
+    """Holds how unusual each place of F frames is.
 
     Attributes:
         kinds: Of each kind of normal the maps of :class:`~anomem.model.heat.HeatModel`,
@@ -46,24 +46,24 @@ class Unusual:
 
     @staticmethod
     def of(seen: PlaceMaps, places: Sequence[HeatModel]) -> Unusual:
-        """Of what is seen, beside what is usual for each kind of normal."""
+        """Compare what is seen with what is usual for each kind of normal."""
         height, width = seen.features[0].shape[2:]
         return Unusual([kind(seen) for kind in places], (height, width))
 
     @staticmethod
     def joined(parts: Sequence[Unusual]) -> Unusual:
-        """The frames of all parts, at least one, in order."""
+        """Join the frames of all parts, at least one, in order."""
         kinds = zip(*(part.kinds for part in parts), strict=True)
         maps = [[torch.cat(each) for each in zip(*kind, strict=True)] for kind in kinds]
         return Unusual(maps, parts[0].grid)
 
     def at(self, frames: npt.NDArray[np.bool_]) -> Unusual:
-        """Some of the frames."""
+        """Choose some of the frames, by a mask."""
         chosen = torch.from_numpy(frames)
         return Unusual([[maps[chosen] for maps in kind] for kind in self.kinds], self.grid)
 
     def heat(self, size: Sequence[int], framing: Framing) -> Heat:
-        """Heat map of the one image whose frames these are.
+        """Draw the heat map of the one image whose frames these are.
 
         Of each frame it is that of the kind of normal it is nearest to, averaged over the maps and
         smoothed by half a place.
@@ -85,7 +85,7 @@ class Unusual:
 
 
 def enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, Heat]]:
-    """Each of the maps (F, H_s, W_s) with its box, and as large as it."""
+    """Yield the box of each of the maps (F, H_s, W_s), and the map as large as it."""
     for places, box in zip(maps, where, strict=True):
         size = (box.height, box.width)
         yield box, functional.interpolate(places[None, None], size, mode="bilinear")[0, 0].numpy()
@@ -95,7 +95,7 @@ def enlarged(maps: Tensor, where: Sequence[Box]) -> Iterator[tuple[Box, Heat]]:
 def heat_maps(
     detector: Detector, source: ImageSource, progress: Progress | None = None
 ) -> Iterator[Heat | str]:
-    """The heat map of each image in order, or the sentence that says why it has none.
+    """Yield the heat map of each image in order, or the sentence that says why it has none.
 
     What is seen at the places is measured in batches; a map of the size of its image is made when
     it is asked for.

@@ -56,7 +56,7 @@ def hold_out(
 
 
 def hold_out_some(count: int, share: float, seed: int) -> npt.NDArray[np.int64]:
-    """Sorted indices of normals to hold out, in memory that does not grow with their number.
+    """Draw sorted indices of normals to hold out, in memory that does not grow with their number.
 
     Args:
         count: Number of normals, at least 10.
@@ -90,7 +90,7 @@ def check_enough(count: int, groups: Sequence[object] | npt.NDArray[Any] | None 
 
 
 def _some_of(count: int, share: float) -> int:
-    """How many are held out of so many normals, or groups of them."""
+    """Count how many are held out of so many normals, or groups of them."""
     return min(max(round(share * count), _AT_LEAST_HELD_OUT), count // 2, MOST_HELD_OUT)
 
 

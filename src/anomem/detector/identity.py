@@ -24,7 +24,7 @@ from anomem.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Identities:
-    """By what N images are known.
+    """Holds by what N images are known.
 
     Attributes:
         names: As they are called.
@@ -40,28 +40,28 @@ class Identities:
 
     @staticmethod
     def by_pixels(names: Sequence[str], digest: Tensor) -> Identities:
-        """Images known by their pixels alone."""
+        """Know images by their pixels alone."""
         return Identities(names, digest, digest, digest)
 
     @staticmethod
     def numbered(count: int) -> Identities:
-        """Images known by their number, each a group of its own."""
+        """Know images by their number, each as a group of its own."""
         number = torch.arange(count)
         return Identities.by_pixels([f"image {index}" for index in range(count)], number)
 
     def at(self, indices: Tensor) -> Identities:
-        """Those of some indices."""
+        """Choose those of some indices."""
         names = [self.names[index] for index in indices.tolist()]
         rest = (each[indices] for each in (self.digest, self.shown, self.group))
         return Identities(names, *rest)
 
     def where(self, which: npt.NDArray[np.bool_]) -> Identities:
-        """Those of a mask."""
+        """Choose those of a mask."""
         return self.at(torch.from_numpy(np.flatnonzero(which)))
 
 
 def full_digests(source: ImageSource, framing: Framing, measured: Tensor) -> Tensor:
-    """Digest of all pixels of each image, the same of a file and of an array of its pixels.
+    """Digest all pixels of each image, (N,) int64; a file and an array of its pixels have the same.
 
     Args:
         source: N images.
@@ -82,7 +82,7 @@ def measured_digests(
     *,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Digest of each image as it is measured, by which held-out images are known again, (N,) int64.
+    """Digest each image as it is measured, (N,) int64; held-out images are known again by it.
 
     Args:
         source: N images.
@@ -94,7 +94,7 @@ def measured_digests(
 
 
 def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
-    """Digest of each of N images, (N,) int64: the sum of those of its frames.
+    """Digest each of N images, (N,) int64: the sum of the digests of its frames.
 
     Args:
         frames: F of them, at least one.
@@ -106,7 +106,7 @@ def image_digests(frames: ImageSet, image: Tensor) -> Tensor:
 def identities(
     names: Sequence[str], frames: PreparedFrames, groups: Sequence[str] | None = None
 ) -> Identities:
-    """By what images are known; copies and near copies are one group where none are given.
+    """Find by what images are known; copies and near copies are one group where none are given.
 
     Args:
         names: Of N images.
@@ -139,17 +139,17 @@ def _shown(digest: Tensor, frames: PreparedFrames) -> npt.NDArray[np.int64]:
 
 
 def frame_digests(frames: ImageSet) -> Tensor:
-    """Digest of each frame of a set, at least one, (F,) int64."""
+    """Digest each frame of a set, at least one, (F,) int64."""
     return torch.cat([digests(batch) for _, batch in batches(frames)])
 
 
 def content_digest(frames: ImageSet) -> str:
-    """One digest of all pixels of a set of at least one frame, 32 hexadecimal digits."""
+    """Digest all pixels of a set of at least one frame, 32 hexadecimal digits."""
     return hashlib.blake2b(frame_digests(frames).numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def digests(images: Tensor) -> Tensor:
-    """A 63-bit digest of the pixels of each image (B, C, H, W), (B,) int64.
+    """Digest the pixels of each image (B, C, H, W) with 63 bits, (B,) int64.
 
     Taken at 16 bits, so that it is the same beside images of either depth.
     """
@@ -166,7 +166,7 @@ def digests(images: Tensor) -> Tensor:
 
 
 def sums_by_image(digest: Tensor, image: Tensor, count: int) -> Tensor:
-    """Digest of each of so many images, (count,) int64: the sum of those of its frames.
+    """Sum the digests of the frames of each of so many images, (count,) int64.
 
     Args:
         digest: (F,) int64, of the frames.

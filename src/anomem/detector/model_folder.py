@@ -316,7 +316,7 @@ def load_folder(
 
 
 def folder_content(path: Path) -> dict[str, bytes]:
-    """The files of a model folder by name, to be written elsewhere.
+    """Read the files of a model folder by name, to be written elsewhere.
 
     Raises:
         ModelError: ``path`` is not a whole model folder of this format.
@@ -378,7 +378,7 @@ def _shapes(file: Path) -> dict[str, Tensor]:
 
 
 def checkpoint_of(model: Path) -> Path:
-    """The file of a training's checkpoint: beside the folder of its model.
+    """Name the file of a training's checkpoint: beside the folder of its model.
 
     It is within the folder where that is mounted, or nothing can be written beside it.
     """
@@ -389,5 +389,5 @@ def checkpoint_of(model: Path) -> Path:
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under ``prefix.name``."""
+    """Name the tensors ``prefix.name``."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}

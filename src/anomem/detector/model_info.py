@@ -19,7 +19,7 @@ _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 
 @dataclass(frozen=True)
 class Described:
-    """What a model folder says of itself, every value within its range.
+    """Holds what a model folder says of itself, every value within its range.
 
     Attributes:
         config: Every choice; its encoder is one of timm's own.
@@ -88,7 +88,7 @@ def load_description(path: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:
-    """The error of a model, or of a file of one, in one sentence."""
+    """Make the error of a model, or of a file of one, in one sentence."""
     reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
     return ModelError(f"{path} is damaged ({reason}); save or fit the model again.")
 

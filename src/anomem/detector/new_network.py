@@ -24,7 +24,7 @@ NORMALISATION_SAMPLE = 2000
 def new_network(
     config: Config, shape: ImageShape, normals: Chosen, fabric: Fabric, seed: int
 ) -> MultiScaleMemory:
-    """The untrained network, its input normalised by training normals."""
+    """Build the untrained network, its input normalised by training normals."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MultiScaleMemory(config, shape.channels)
@@ -57,7 +57,7 @@ def _warn_of_constant(images: Tensor) -> None:
 
 
 def by_architecture(config: Config, network: MultiScaleMemory) -> Config:
-    """The choices with the encoder under timm's own name, as a model is built again by it.
+    """Give the choices with the encoder under timm's own name, as a model is built again by it.
 
     An encoder of a hub or a folder is looked up there once, at the fit, and never by who loads the
     model.

@@ -30,7 +30,7 @@ _CONTEXT = 1.0
 
 @dataclass(frozen=True)
 class Place:
-    """A place of a feature map, of one image.
+    """Names a place of a feature map, of one image.
 
     Attributes:
         image: Index of the image.
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True)
 class ScalePrototypes:
-    """The P prototypes of one scale among the places of N images.
+    """Describes the P prototypes of one scale among the places of N images.
 
     Attributes:
         name: Of the scale.
@@ -66,12 +66,12 @@ class ScalePrototypes:
 
     @property
     def dead(self) -> int:
-        """Number of prototypes that no place recalls most."""
+        """Count the prototypes that no place recalls most."""
         return int((self.usage == 0).sum())
 
     @property
     def in_use(self) -> float:
-        """As many prototypes of equal shares have the entropy of the shares there are."""
+        """Count how many prototypes of equal shares have the entropy of the shares there are."""
         shares = self.usage[self.usage > 0]
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -115,7 +115,7 @@ def find_prototypes(
 
 
 class _Count:
-    """Usage and nearest places of the prototypes of one memory, batch by batch."""
+    """Counts usage and nearest places of the prototypes of one memory, batch by batch."""
 
     def __init__(self, memory: HopfieldMemory, nearest: int) -> None:
         self.memory, self.wanted = memory, nearest
@@ -170,7 +170,7 @@ def _cosines(memory: HopfieldMemory, features: Tensor) -> Tensor:
 def patch_of(
     image: Pixels, place: Place, grid: tuple[int, int], context: float = _CONTEXT
 ) -> Pixels:
-    """The cell of a place, and so many cells around it as lie within the image.
+    """Cut out the cell of a place, and so many cells around it as lie within the image.
 
     Args:
         image: H x W x C.
@@ -187,6 +187,6 @@ def patch_of(
 
 
 def most_used_first(scale: ScalePrototypes) -> Sequence[int]:
-    """Indices of the prototypes, by falling usage and then by falling weight."""
+    """Sort the indices of the prototypes by falling usage and then by falling weight."""
     order: list[int] = np.lexsort((-scale.weight, -scale.usage)).tolist()
     return order

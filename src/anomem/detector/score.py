@@ -22,7 +22,7 @@ from anomem.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of the images that could be read, and why the others could not.
+    """Holds the scores of the images that could be read, and why the others could not.
 
     Attributes:
         score: (N,) float32, NaN where the image could not be read.
@@ -47,7 +47,7 @@ def score_features(scorer: Scorer, features: Features) -> Tensor:
 
 
 def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
-    """The frame of each image that scores highest.
+    """Find the frame of each image that scores highest.
 
     Args:
         scores: (F,).
@@ -63,7 +63,7 @@ def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FeaturesPart:
-    """Some images of a source, measured.
+    """Holds some images of a source, measured.
 
     Attributes:
         images: Their indices in the source.
@@ -121,7 +121,7 @@ def score_source(
 
 
 def score_part(scorer: Scorer, part: FeaturesPart, names: Sequence[str]) -> Scores:
-    """Scores of a batch; errors are numbered from its first image.
+    """Score a batch; errors are numbered from its first image.
 
     Args:
         scorer: In evaluation mode.
@@ -148,7 +148,7 @@ def score_part(scorer: Scorer, part: FeaturesPart, names: Sequence[str]) -> Scor
 
 
 def joined_scores(parts: Iterable[tuple[range, Scores]]) -> Scores:
-    """Scores of all batches as one, at least one."""
+    """Join the scores of all batches, at least one."""
     every = list(parts)
     return Scores(
         np.concatenate([scores.score for _, scores in every]),

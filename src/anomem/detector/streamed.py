@@ -25,7 +25,7 @@ _SAMPLE = 2000
 
 
 def spread(source: ImageSource) -> ImageSource:
-    """At most 2,000 of the images, evenly spaced."""
+    """Choose at most 2,000 of the images, evenly spaced."""
     return choose(source, evenly(len(source), _SAMPLE).numpy())
 
 
@@ -38,7 +38,7 @@ def streamed_images(
     fabric: Fabric,
     seed: int,
 ) -> tuple[TrainingImages, Stream]:
-    """The images of a fit: held-out normals and a sample of the others in memory, all streamed.
+    """Read the held-out normals of a fit and a sample of the others into memory, and stream all.
 
     Those of the sample that cannot be read are left out of it.
 

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """At most a share of normal images is called anomalous, on average (split-conformal).
+    """Calls at most a share of normal images anomalous, on average (split-conformal).
 
     Attributes:
         alpha: That share, in (0, 1).
@@ -31,12 +31,12 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class BestF1:
-    """The highest F1 over the held-out normals and the labelled anomalies, as many as there are."""
+    """Takes the highest F1 over the held-out normals and the labelled anomalies, all there are."""
 
 
 @dataclass(frozen=True)
 class FindLabelled:
-    """Every labelled anomaly is found, with as few false alarms as that allows.
+    """Finds every labelled anomaly, with as few false alarms as that allows.
 
     What that means for others is told by :class:`Promise`.
     """
@@ -44,7 +44,7 @@ class FindLabelled:
 
 @dataclass(frozen=True)
 class LeastCost:
-    """The least expected cost an image.
+    """Takes the least expected cost an image.
 
     Attributes:
         miss: Cost of a missed anomaly in false alarms, above 0.
@@ -67,7 +67,7 @@ _NAMED: dict[str, Rule] = {"f1": BestF1(), "find-labelled": FindLabelled()}
 
 
 def rule_of(word: str | float | Rule) -> Rule:
-    """A rule from what is written: ``0.05``, ``f1``, ``find-labelled`` or ``cost:50:0.01``.
+    """Read a rule as it is written: ``0.05``, ``f1``, ``find-labelled`` or ``cost:50:0.01``.
 
     Raises:
         ValueError: It is none of these.
@@ -97,7 +97,7 @@ def _is_number(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Promise:
-    """What the rule ``find-labelled`` promises of new images.
+    """Tells what the rule ``find-labelled`` promises of new images.
 
     Of n labelled anomalies and one more that is drawn as they were, each is the lowest with the
     same probability: the further one is missed with a probability of at most ``1 / (n + 1)``. Those
@@ -117,11 +117,11 @@ class Promise:
 
     @property
     def escapes(self) -> float:
-        """At most the expected share of new anomalies that escapes; 1 says nothing."""
+        """Bound the expected share of new anomalies that escapes from above; 1 says nothing."""
         return 1 / (self.anomalies - self.learnt + 1)
 
     def __str__(self) -> str:
-        """The promise as a sentence."""
+        """Say the promise as a sentence."""
         new = self.anomalies - self.learnt
         found = f"find-labelled finds all {self.anomalies} labelled anomalies"
         cost = f"{self.alarms} of {self.held_out} held-out normals are called anomalous."
@@ -137,7 +137,7 @@ class Promise:
 def threshold_by(
     rule: Rule, calibration: Calibration, unseen_anomalies: Callable[[], npt.ArrayLike]
 ) -> float:
-    """The score above which an image is called anomalous.
+    """Find the score above which an image is called anomalous.
 
     Args:
         rule: What is asked for.
@@ -175,7 +175,7 @@ def threshold_by(
 
 
 def falls_back_to(rule: Rule, calibration: Calibration) -> float | None:
-    """The share of false alarms at which is decided where held-out normals are too few for a rule.
+    """Give the share of false alarms decided at where held-out normals are too few for a rule.
 
     Returns:
         The smallest that they support; None where they support what is asked for.
@@ -213,7 +213,7 @@ _NEXT = 3
 
 @dataclass(frozen=True)
 class Resting:
-    """The held-out normal on which a threshold rests.
+    """Names the held-out normal on which a threshold rests.
 
     Attributes:
         name: Of the image.
@@ -235,7 +235,7 @@ class Resting:
 
 
 def rests_on(calibration: Calibration, names: Sequence[str], threshold: float) -> Resting | None:
-    """The one held-out normal without which a threshold of false alarms would be far lower.
+    """Find the one held-out normal without which a threshold of false alarms would be far lower.
 
     Far is more than the standard deviation of the other held-out normals of its kind.
 

@@ -22,7 +22,7 @@ _FOLDS = 5
 
 
 def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
-    """The scorer before stage 2."""
+    """Build the scorer before stage 2."""
     return Scorer(
         Heads(widths, config.stage2.hidden),
         scale_weights(len(widths), config.loss.scale_weights),
@@ -32,7 +32,7 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
 
 
 def learnt_labels(bank: FeatureBank, config: Config) -> int:
-    """Number of labelled anomalies that the heads of stage 1 speak for.
+    """Count the labelled anomalies that the heads of stage 1 speak for.
 
     None where there are no such heads, or where the encoder is frozen: it has learnt from no label.
     """
@@ -42,7 +42,7 @@ def learnt_labels(bank: FeatureBank, config: Config) -> int:
 
 
 def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Scorer:
-    """Stage 2: the scorer that the bank and its labels give."""
+    """Train the scorer that the bank and its labels give: stage 2."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer = new_scorer(widths, config)
@@ -143,7 +143,7 @@ def _folds(count: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def calibration_of(detector: Detector) -> Calibration:
-    """The held-out normals on which decisions of a detector rest, each as if it were new."""
+    """Score the held-out normals on which decisions of a detector rest, each as if it were new."""
     bank, widths = detector.bank, detector.network.pooled_widths
     kept, scores = held_out_scores(bank, detector.scorer, widths, detector.config, detector.seed)
     return Calibration(

@@ -18,7 +18,7 @@ from anomem.training.batches import Steps
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of a fit, as frames.
+    """Holds the images of a fit, as frames.
 
     Attributes:
         normals: To train on; where they are streamed, a sample of them.
@@ -43,7 +43,7 @@ class TrainingImages:
 
     @property
     def trained_on(self) -> Chosen | Steps:
-        """The normals of stage 1."""
+        """Give the normals of stage 1."""
         return self.normals if self.stream is None else self.stream
 
     @staticmethod
@@ -95,7 +95,7 @@ def check_normals(label: npt.NDArray[np.int64], groups: Sequence[str] | None) ->
 def split_normals(
     label: npt.NDArray[np.int64], known: Identities, share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of the normals to train on, and of those to hold out.
+    """Split the normals into the indices of those to train on and of those to hold out.
 
     An image and its copies, near ones too, never lie on both sides.
 

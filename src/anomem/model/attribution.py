@@ -16,7 +16,7 @@ from anomem.runtime.device import repeatable_kernels
 
 @dataclass(frozen=True)
 class Attribution:
-    """A score, place by place: all maps summed, and the rest, are the score.
+    """Divides a score among places: all maps summed, and the rest, are the score.
 
     Attributes:
         maps: Share of each place at each scale, (H_s, W_s) float32; below 0 where a place makes
@@ -68,7 +68,7 @@ def _slopes(scorer: Scorer, features: Features) -> tuple[float, Features]:
 def _of_view(
     network: MultiScaleMemory, scorer: Scorer, slopes: Features, view: View, image: Tensor
 ) -> list[Tensor]:
-    """Share of each place in one forward pass, (H_s, W_s) a scale."""
+    """Give the share of each place in one forward pass, (H_s, W_s) a scale."""
     one_class = scorer.mahalanobis
     usual = scorer.heads.mean if one_class is None else one_class.centre
     features = network(view.of(image.to(network.encoder.mean.device)))

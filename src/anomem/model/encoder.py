@@ -18,7 +18,7 @@ _BLOCK = 16
 
 
 class Encoder(nn.Module):
-    """Feature maps of images at several scales.
+    """Makes feature maps of images at several scales.
 
     Args:
         choices: The backbone and its scales.
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
             self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps, shallow to deep.
+        """Make the feature maps, shallow to deep.
 
         Args:
             images: (B, C, H, W), floats in [0, 1].
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         return self.every_map(images)[int(self.finer) :]
 
     def every_map(self, images: Tensor) -> list[Tensor]:
-        """The feature map before that of the first scale, where there is one, and all scales."""
+        """Make the feature map before that of the first scale, if there is one, and all scales."""
         images = images.contiguous(memory_format=self.memory_format)
         maps: list[Tensor] = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         # Models of timm that say nothing of it have the channels first.
@@ -101,7 +101,7 @@ class Encoder(nn.Module):
         return list(maps)
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module; a frozen encoder stays as it is."""
+        """Set the mode of training, as of any module; a frozen encoder stays as it is."""
         return super().train(mode and not self.frozen)
 
     @torch.no_grad()
@@ -121,7 +121,7 @@ class Encoder(nn.Module):
 
 
 def narrow_for_channels_last(network: nn.Module) -> bool:
-    """Whether a layer of a network must not be trained with the channels of a place side by side.
+    """Tell whether a layer of a network must not be trained with the channels of a place together.
 
     True of an ungrouped 1 x 1 convolution with a stride over 1 and fewer than 16 input channels.
     """
@@ -148,7 +148,7 @@ def synchronise_batch_norms(network: nn.Module) -> None:
 
 
 def stride_of(choices: EncoderChoices) -> int:
-    """Pixels of an image from one place to the next on the map of the first scale."""
+    """Give the pixels of an image from one place to the next on the map of the first scale."""
     with torch.random.fork_rng(devices=[]):
         backbone = _backbone(choices, 3, False)
     stride = int(backbone.feature_info.reduction()[int(choices.scales[0] > 0)])

@@ -23,7 +23,7 @@ stem keeps the size of the images."""
 
 @dataclass(frozen=True)
 class Features:
-    """What the scorer reads of N images.
+    """Holds what the scorer reads of N images.
 
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
@@ -42,20 +42,20 @@ class Features:
         return len(self.scores)
 
     def at(self, indices: Tensor) -> Features:
-        """The images of some indices, or of a mask."""
+        """Choose the images of some indices, or of a mask."""
         return self._each(lambda tensor: tensor[indices])
 
     def cpu(self) -> Features:
-        """The same on the CPU."""
+        """Bring all to the CPU."""
         return self._each(Tensor.cpu)
 
     def double(self) -> Features:
-        """The same in double precision."""
+        """Bring all to double precision."""
         return self._each(Tensor.double)
 
     @staticmethod
     def joined(parts: list[Features]) -> Features:
-        """Several sets as one."""
+        """Join several sets into one."""
         return Features(
             torch.cat([part.scores for part in parts]),
             torch.cat([part.pooled for part in parts]),
@@ -69,7 +69,7 @@ class Features:
 @repeatable_kernels()
 @torch.inference_mode()
 def extract(network: MultiScaleMemory, images: Tensor) -> Features:
-    """The features of images, on the CPU.
+    """Extract the features of images, on the CPU.
 
     Args:
         network: In evaluation mode.
@@ -80,12 +80,12 @@ def extract(network: MultiScaleMemory, images: Tensor) -> Features:
 
 
 def extract_set(network: MultiScaleMemory, images: ImageSet) -> Features:
-    """The features of all images of a set, at least one, on the CPU."""
+    """Extract the features of all images of a set, at least one, on the CPU."""
     return Features.joined([extract(network, batch) for _, batch in batches(images)])
 
 
 def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
-    """Images as floats where the network is, as many as go into a forward pass at a time."""
+    """Yield images as floats where the network is, as many as go into a forward pass at a time."""
     device = network.encoder.mean.device
     pixels = _PIXELS
     if device.type == "cuda":

@@ -28,7 +28,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PlaceMaps:
-    """What is seen at each place of B images.
+    """Holds what is seen at each place of B images.
 
     Attributes:
         features: Fine feature maps (B, C_s, H_s, W_s).
@@ -43,7 +43,7 @@ class PlaceMaps:
 
 
 class HeatModel(nn.Module):
-    """How unusual each place is, in standard deviations of normals.
+    """Measures how unusual each place is, in standard deviations of normals.
 
     Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
     PaDiM, ICPR 2020), the spread drawn halfway to that of all places, so that fewer normals than
@@ -84,7 +84,7 @@ class HeatModel(nn.Module):
 
     @staticmethod
     def of(tensors: dict[str, Tensor]) -> HeatModel:
-        """Those of a state dict."""
+        """Build the heat model of a state dict."""
         maps = sum(name.startswith("centres.") for name in tensors)
         shapes = []
         for scale in range(maps):
@@ -124,7 +124,7 @@ class HeatModel(nn.Module):
             self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
 
     def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Distance at each place, (B, H_s, W_s) a map."""
+        """Measure the distance at each place, (B, H_s, W_s) a map."""
         found = []
         narrowed = self._narrowed(features)
         for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=True):
@@ -134,7 +134,7 @@ class HeatModel(nn.Module):
         return found
 
     def forward(self, seen: PlaceMaps) -> list[Tensor]:
-        """How unusual each place is on each map, (B, H_s, W_s); 0 is the mean of unseen normals."""
+        """Rate how unusual each place is on each map, (B, H_s, W_s); unseen normals average 0."""
         maps = [*self.distances(seen.features), *seen.odds]
         return [
             (values - level) / width
@@ -181,7 +181,7 @@ def _fixed(values: Tensor) -> nn.Parameter:
 @repeatable_kernels()
 @torch.inference_mode()
 def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
-    """What is seen at each place, on the CPU.
+    """Measure what is seen at each place, on the CPU.
 
     Where the network looks at the mirror image too, it is the mean of both, brought back.
 
@@ -211,7 +211,7 @@ def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
 def fit_heat(
     network: MultiScaleMemory, normals: Chosen, held_out: Chosen, *, anywhere: bool
 ) -> HeatModel:
-    """What is usual at each place, from at most 1,000 frames of either kind.
+    """Learn what is usual at each place, from at most 1,000 frames of either kind.
 
     Args:
         network: In evaluation mode.
@@ -228,6 +228,6 @@ def fit_heat(
 
 
 def new_heat(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> HeatModel:
-    """A heat model before normals are seen, for fine feature maps (B, C_s, H_s, W_s)."""
+    """Build a heat model before normals are seen, for fine feature maps (B, C_s, H_s, W_s)."""
     shapes = (maps.shape[1:] for maps in features)
     return HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)

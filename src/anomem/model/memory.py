@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class HopfieldMemory(nn.Module):
-    """A fixed number of learnable prototypes, recalled by a modern Hopfield retrieval.
+    """Holds learnable prototypes of a fixed number, recalled by a modern Hopfield retrieval.
 
     Recollection of a query xi, repeated ``steps`` times:
     ``xi <- softmax(beta xi X^T) X`` (section 3.1 of the paper). With ``unit_norm`` the query, the
@@ -57,7 +57,7 @@ class HopfieldMemory(nn.Module):
             return state.view(query.shape)
 
     def weights(self, query: Tensor) -> Tensor:
-        """Weight of each prototype in the first retrieval, ``softmax(beta xi X^T)``.
+        """Weigh each prototype as the first retrieval does, ``softmax(beta xi X^T)``.
 
         Args:
             query: (..., C).
@@ -73,7 +73,7 @@ class HopfieldMemory(nn.Module):
         return functional.normalize(features, dim=-1) if self.unit_norm else features
 
     def deviation(self, query: Tensor) -> Tensor:
-        """Deviation of each query from what is recalled in its place (Eq. 5), (..., C)."""
+        """Measure how each query deviates from what is recalled in its place (Eq. 5), (..., C)."""
         return self.comparable(query.float()) - self(query)
 
 

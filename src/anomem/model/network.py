@@ -15,24 +15,24 @@ from anomem.model.memory import HopfieldMemory
 
 @dataclass(frozen=True)
 class View:
-    """One of the forward passes that an image takes, and the way back to its places."""
+    """Names one of the forward passes that an image takes, and finds the way back to its places."""
 
     turned: bool
     mirrored: bool
 
     def of(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) as this view has them."""
+        """Turn images (B, C, H, W) as this view has them."""
         sided = images.flip(3) if self.mirrored else images
         return sided.rot90(2, dims=(2, 3)) if self.turned else sided
 
     def undone(self, places: Tensor) -> Tensor:
-        """A map (..., H, W) of this view as it lies on the image."""
+        """Turn a map (..., H, W) of this view back, as it lies on the image."""
         upright = places.rot90(2, dims=(-2, -1)) if self.turned else places
         return upright.flip(-1) if self.mirrored else upright
 
 
 class MultiScaleMemory(nn.Module):
-    """The encoder with the Hopfield memory of each of its scales: what stage 1 trains.
+    """Joins the encoder and the Hopfield memory of each of its scales: what stage 1 trains.
 
     Beside the memories, linear heads at every scale tell apart the kinds of images in a batch
     (normal, labelled anomaly, each kind of pseudo-anomaly) where ``loss.kind_weight`` is above 0,
@@ -80,13 +80,13 @@ class MultiScaleMemory(nn.Module):
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
+        """Make the feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
         maps: list[Tensor] = self.encoder(images)
         return maps
 
     @property
     def views(self) -> list[View]:
-        """The views of an image: upright, its mirror image, and both upside down, as chosen."""
+        """Name the views of an image: upright, mirrored, and both upside down, as chosen."""
         return [
             View(turned, mirrored)
             for turned in (False, True)[: 1 + self.upside_down]
@@ -95,12 +95,12 @@ class MultiScaleMemory(nn.Module):
 
     @property
     def pooled_widths(self) -> tuple[int, ...]:
-        """Length of what is pooled of the deviations at each scale."""
+        """Give the length of what is pooled of the deviations at each scale."""
         parts = (2 if self.upside_down else 1) * (2 if self.with_spread else 1)
         return tuple(parts * width for width in self.encoder.widths)
 
     def pooled(self, deviations: Sequence[Tensor]) -> list[Tensor]:
-        """What each deviation map (B, C_s, H_s, W_s) is over its places: phi of Eq. 7.
+        """Pool each deviation map (B, C_s, H_s, W_s) over its places: phi of Eq. 7.
 
         Returns:
             One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it.
@@ -117,24 +117,24 @@ class MultiScaleMemory(nn.Module):
         return [torch.cat(both, 1) for both in zip(pools, spreads, strict=True)]
 
     def scale_memories(self) -> Iterator[HopfieldMemory]:
-        """The memories, shallow to deep."""
+        """Give the memories, shallow to deep."""
         for memory in self.memories:
             assert isinstance(memory, HopfieldMemory)
             yield memory
 
     def deviation_maps(self, images: Tensor) -> list[Tensor]:
-        """Deviation map of each scale (Eq. 5), (B, C_s, H_s, W_s) in float32."""
+        """Make the deviation map of each scale (Eq. 5), (B, C_s, H_s, W_s) in float32."""
         return self.deviations_of(self(images))
 
     def deviations_of(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Deviation maps of feature maps."""
+        """Make the deviation maps of feature maps."""
         return [
             memory.deviation(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for memory, features in zip(self.scale_memories(), maps, strict=True)
         ]
 
     def patch_odds(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Log-odds of a pasted patch at each place, (B, H_s, W_s) a scale; none without heads."""
+        """Give the log-odds of a pasted patch at each place, (B, H_s, W_s) a scale with a head."""
         heads = list(self.patch_heads)
         return [
             head(z.permute(0, 2, 3, 1))[..., 0]
@@ -142,7 +142,7 @@ class MultiScaleMemory(nn.Module):
         ]
 
     def evidence_of(self, maps: Sequence[Tensor]) -> Tensor:
-        """Log-odds of a labelled anomaly against a normal at each scale, (B, S).
+        """Give the log-odds of a labelled anomaly against a normal at each scale, (B, S).
 
         Each image by itself: a product of matrices is rounded by what lies beside it.
         """
@@ -156,7 +156,7 @@ class MultiScaleMemory(nn.Module):
         return torch.stack(odds, 1)
 
     def evidence_map(self, features: Tensor, scale: int) -> Tensor:
-        """The same at each place of a feature map (B, C_s, H_s, W_s), (B, H_s, W_s).
+        """Give the same at each place of a feature map (B, C_s, H_s, W_s), (B, H_s, W_s).
 
         The heads are linear, so that the log-odds of the mean are the mean of the log-odds.
         """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Mahalanobis(nn.Module):
-    """Mahalanobis distance of pooled deviations from those of normals (as SSD, ICLR 2021).
+    """Measures how far pooled deviations are from those of normals (as SSD, ICLR 2021).
 
     The norm of a deviation map weighs all channels alike; here each direction counts by how
     little normals vary in it. The covariance is shrunk (Ledoit and Wolf, 2004), so that fewer
@@ -45,13 +45,13 @@ class Mahalanobis(nn.Module):
         self.whitening.copy_(torch.linalg.solve_triangular(factor, unit, upper=False).T)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Distance (B,) of pooled deviations (B, sum C_s)."""
+        """Measure the distance (B,) of pooled deviations (B, sum C_s)."""
         values = pooled.to(self.centre.dtype)
         return torch.linalg.vector_norm((values - self.centre) @ self.whitening, dim=1)
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
-    """Score of each scale without further training: the L2 norm of its deviation map (Eq. 6).
+    """Score each scale without further training: the L2 norm of its deviation map (Eq. 6).
 
     The norm is divided by the root of the number of places, so that it does not grow with the
     size of the image.
@@ -66,5 +66,5 @@ def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
 
 
 def place_norms(deviation: Tensor) -> Tensor:
-    """L2 norm of a deviation map (B, C, H, W) at each place, (B, H, W)."""
+    """Take the L2 norm of a deviation map (B, C, H, W) at each place, (B, H, W)."""
     return torch.linalg.vector_norm(deviation, dim=1)

@@ -50,7 +50,7 @@ def load_weights(backbone: nn.Module, source: str, new: Collection[str] = ()) ->
 
 
 def weights_file(source: str) -> Path:
-    """Where given weights lie.
+    """Find the file of given weights.
 
     Args:
         source: As of :func:`load_weights`.

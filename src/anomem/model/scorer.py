@@ -16,7 +16,7 @@ _LEAST_SPREAD = 1e-3
 
 
 class Heads(nn.Module):
-    """From the pooled deviation of each scale to a distance d (Eq. 7).
+    """Map the pooled deviation of each scale to a distance d (Eq. 7).
 
     Args:
         widths: Length C_s of what is pooled at each scale.
@@ -48,7 +48,7 @@ class Heads(nn.Module):
         self.register_buffer("std", torch.ones(sum(widths)))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Distance of each scale.
+        """Measure the distance of each scale.
 
         Args:
             pooled: Pooled deviations of all scales side by side, (B, sum C_s).
@@ -85,7 +85,7 @@ class HeldOutUnits(nn.Module):
         self.std.copy_(_at_least(spread, self.mean))
 
     def of_others(self, held_out: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation over the normals of all other groups, for each normal.
+        """Take mean and standard deviation over the normals of all other groups, for each normal.
 
         Args:
             held_out: The term (N,) of the held-out normals that these units are fitted on.
@@ -107,7 +107,7 @@ class HeldOutUnits(nn.Module):
         return self.mean.where(alone, mean), self.std.where(alone, spread)
 
     def forward(self, term: Tensor) -> Tensor:
-        """The term (B,) of images, in these units."""
+        """Bring the term (B,) of images to these units."""
         units: Tensor = (term - self.mean) / self.std
         return units
 
@@ -118,7 +118,7 @@ def _at_least(spread: Tensor, mean: Tensor) -> Tensor:
 
 
 class Scorer(nn.Module):
-    """One score from the scale scores and the heads.
+    """Makes one score of the scale scores and the heads.
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations. Labelled normals join the normals that this
@@ -191,12 +191,12 @@ class Scorer(nn.Module):
         self.stage2_units.fit(self._distance(held_out))
 
     def one_class(self, features: Features) -> Tensor:
-        """The one-class score (B,)."""
+        """Give the one-class score (B,)."""
         score: Tensor = self.one_class_units(self._deviates(features))
         return score
 
     def forward(self, features: Features) -> Tensor:
-        """The score (B,), higher is more anomalous."""
+        """Give the score (B,), higher is more anomalous."""
         if int(self.labels) == 0:
             return self.one_class(features)
         distance = self._distance(features)
@@ -209,7 +209,7 @@ class Scorer(nn.Module):
 
     @torch.no_grad()
     def of_held_out(self, held_out: Features, group: Tensor, other: Scorer) -> Tensor:
-        """Score of the held-out normals as another scorer tells each, in units of this one.
+        """Score the held-out normals as another scorer tells each, in units of this one.
 
         A new image has no part in the units of the terms. So that its score and theirs may be
         compared, what labels add to a held-out normal is in units that its group has no part in.
@@ -252,7 +252,7 @@ class Scorer(nn.Module):
 
 
 def added(told: Tensor) -> Tensor:
-    """What labels since the fit add to the score by what stage 2 tells, in units of held-outs.
+    """Give what labels since the fit add to the score by what stage 2 tells, in held-out units.
 
     ``2 softplus(2 told - 1)``: they raise what looks like a labelled anomaly, and hardly lower
     what looks like none, as it may be one of another kind (docs/recipe.md).
@@ -261,6 +261,6 @@ def added(told: Tensor) -> Tensor:
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:
-    """Mean of the scale scores (B, S) weighted by lambda (Eq. 9), (B,)."""
+    """Average the scale scores (B, S), weighted by lambda (Eq. 9), (B,)."""
     weights = torch.tensor(lambdas, dtype=scores.dtype, device=scores.device)
     return scores @ weights / weights.sum()
