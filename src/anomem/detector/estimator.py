@@ -57,15 +57,15 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
 
     Args:
-        config: Name of a preset, or a :class:`~anomem.config.Config`.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        devices: Processes on each node that share stage 1 of a fit, one a GPU where there are GPUs.
-            ``stage1.batch`` is that of all together, and what they learn is what one would. Each
-            ends with the whole detector; the first should write it.
-        nodes: Machines that share it, see :func:`~anomem.runtime.processes.join_processes`.
-        seed: Of every random draw; the same seed and number of threads on the same machine give
-            the same scores, unless ``stage1.max_seconds`` makes the number of steps depend on the
-            clock. With another number of threads sums are rounded otherwise, and scores differ.
+        config: Name of a preset, or a :class:`~anomem.config.Config`; "default" unless given.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda if there is one, else cpu.
+        devices: Processes on each node, 1 by default, that share stage 1 of a fit, one a GPU where
+            there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
+            one would. Each ends with the whole detector; the first should write it.
+        nodes: Machines, 1 by default, see :func:`~anomem.runtime.processes.join_processes`.
+        seed: Of every random draw, 0 by default; the same seed and number of threads on the same
+            machine give the same scores, unless ``stage1.max_seconds`` makes the steps depend on
+            the clock. With another number of threads sums are rounded otherwise, and scores differ.
 
     Attributes:
         config_: The configuration in use, a ``Config``.
@@ -134,15 +134,15 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         Args:
             X: Images.
             y: Label of each image of X, 0 normal or 1 anomalous; None means all are normal.
-            anomalies: Further images, all anomalous.
+            anomalies: Further images, all anomalous; None for none.
             groups: Part, lot, subject or video of each image of X: held-out normals never share
-                a group with training normals.
+                a group with training normals. None makes each image one, with its copies.
             region: Where anomalies count: a mask (image file or array H x W) or corners, see
                 :func:`~anomem.images.region.read_region`; None is everywhere. What lies outside
                 takes no part in anything.
-            checkpoint: File that keeps the state of stage 1 as it goes. If it exists, the run
-                goes on from it with as many threads, and ends with the scores of the uninterrupted
-                run. A file of other images, told by their pixels, is refused.
+            checkpoint: File that keeps the state of stage 1 as it goes; None for none. If it is
+                there, the run goes on from it with as many threads, and ends with the scores of the
+                uninterrupted run. A file of other images, told by their pixels, is refused.
             progress: Called as ``progress(stage, done, total)``.
 
         Raises:
@@ -209,7 +209,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             X: Labelled images.
             y: Label of each: 0 normal, 1 anomalous, -1 to take back an earlier label. An image is
                 known by its pixels, however it is given.
-            depth: What is trained.
+            depth: What is trained, "heads" unless given.
             normal: Normal images, those of the fit and new ones, for depth "encoder". Those held
                 out by the fit are known again and stay held out.
             progress: Called as ``progress(stage, done, total)``.
@@ -355,9 +355,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         """Give the score above which :meth:`predict` calls an image anomalous.
 
         Args:
-            rule: A share alpha of normal images that may be called anomalous, on average over
-                draws of the held-out normals; or "f1", "find-labelled" or "cost:MISS:SHARE", which
-                weigh held-out normals against labelled anomalies, see
+            rule: A share alpha of normal images that may be called anomalous (0.05 by default), on
+                average over draws of the held-out normals; or "f1", "find-labelled" or
+                "cost:MISS:SHARE", which weigh held-out normals against labelled anomalies, see
                 :mod:`anomem.detector.threshold`.
 
         Raises:
@@ -474,7 +474,7 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
 
     Args:
         path: A model folder.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        device: As of :class:`AnoMem`, "auto" by default.
 
     Raises:
         ModelError: The folder is not a whole model of this format, or a number in it is not finite

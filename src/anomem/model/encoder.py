@@ -22,11 +22,11 @@ class Encoder(nn.Module):
 
     Args:
         choices: The backbone and its scales.
-        channels: Channels of the images, 1 or 3.
-        initialise: Load the pretrained weights that the choices ask for; False builds the bare
-            architecture, to be filled from a saved model.
-        channels_last: Keep feature maps with the channels of a place side by side, unless a
-            layer is too narrow for that (:func:`narrow_for_channels_last`).
+        channels: Channels of the images, 1 or 3 (the default).
+        initialise: Load the pretrained weights that the choices ask for (the default); False builds
+            the bare architecture, to be filled from a saved model.
+        channels_last: Keep feature maps with the channels of a place side by side (the default),
+            unless a layer is too narrow for that (:func:`narrow_for_channels_last`).
 
     Raises:
         ValueError: The model, its scales or the file of weights do not fit.

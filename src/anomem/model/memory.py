@@ -19,7 +19,7 @@ class HopfieldMemory(nn.Module):
         size: Number of prototypes N, at least 1.
         channels: Length C of a prototype.
         beta: Inverse temperature, above 0; high values recall the nearest prototype alone.
-        steps: Repetitions of the retrieval, at least 1.
+        steps: Repetitions of the retrieval, 1 (default) or more.
         unit_norm: Retrieve on the unit sphere (default); False is the raw dot product of the paper.
 
     Example:

@@ -16,7 +16,7 @@ _LEAST_SPREAD = 1e-3
 
 
 class Heads(nn.Module):
-    """Map the pooled deviation of each scale to a distance d (Eq. 7).
+    """Maps the pooled deviation of each scale to a distance d (Eq. 7).
 
     Args:
         widths: Length C_s of what is pooled at each scale.
@@ -133,7 +133,7 @@ class Scorer(nn.Module):
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
         prior: Number of labelled anomalies at which the heads have half their weight, or None.
-        mahalanobis: Take the Mahalanobis distance in place of the scale scores.
+        mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
 
     Attributes:
         one_class_units: Of the one-class score.

@@ -23,7 +23,7 @@ _CHUNK = 1024
 
 @runtime_checkable
 class Steps(Protocol):
-    """Images that come step by step, those of this process alone."""
+    """Gives images step by step, those of this process alone."""
 
     def __len__(self) -> int: ...
 
@@ -32,13 +32,13 @@ class Steps(Protocol):
         ...
 
     def at(self, step: int) -> Tensor:
-        """(B, C, H, W), uint8 or uint16, of a step counted from 0."""
+        """Give the images (B, C, H, W), uint8 or uint16, of a step counted from 0."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of a step, normals first.
+    """Holds the images of a step, normals first.
 
     Attributes:
         images: (B, C, H, W), floats in [0, 1].
@@ -53,7 +53,7 @@ class Batch:
 
 
 class Batches:
-    """Normals, labelled anomalies and pseudo-anomalies of each step.
+    """Draws normals, labelled anomalies and pseudo-anomalies for each step.
 
     Args:
         normals: Training normals, drawn here, or as they come step by step.
@@ -92,7 +92,7 @@ class Batches:
             self.normals.begin(step)
 
     def at(self, step: int) -> Batch:
-        """The own images of a step, counted from 0."""
+        """Draw the own images of a step, counted from 0."""
         normal = floats_on(self.device, self.normals.at(step))
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
@@ -107,7 +107,7 @@ class Batches:
 
 
 class Drawn:
-    """Images drawn from a set, a batch a step, of which each process has its rows.
+    """Draws images from a set, a batch a step, of which each process has its rows.
 
     Args:
         images: The set, brought to a GPU if it leaves most of it free.
@@ -131,12 +131,12 @@ class Drawn:
         return len(self.images)
 
     def at(self, step: int) -> Tensor:
-        """The images of a step, (B, C, H, W)."""
+        """Draw the images of a step, (B, C, H, W)."""
         return self.images.take(self.ranks.own(self.draws.indices(step)))
 
 
 class OnDevice:
-    """All images of a set, brought to the memory of a device."""
+    """Holds all images of a set in the memory of a device."""
 
     def __init__(self, images: ImageSet, device: torch.device) -> None:
         one = images.take(torch.arange(1))
@@ -148,5 +148,5 @@ class OnDevice:
         return len(self.images)
 
     def take(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) of indices on the device."""
+        """Take the images (B, C, H, W) of indices on the device."""
         return self.images[indices]

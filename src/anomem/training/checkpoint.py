@@ -28,7 +28,7 @@ _AT_A_TIME = 2**22
 
 @dataclass
 class Stage1State:
-    """Where stage 1 stands: all that a resumed run needs beside the choices and the images.
+    """Holds where stage 1 stands: all that a resumed run needs beside the choices and the images.
 
     Attributes:
         step: Steps done.
@@ -46,7 +46,7 @@ class Stage1State:
 
 
 class Stage1File:
-    """The state of stage 1 in one file, replaced atomically as training goes.
+    """Keeps the state of stage 1 in one file, replaced atomically as training goes.
 
     Args:
         path: The file.
@@ -59,7 +59,7 @@ class Stage1File:
         self._saved, self._cost = time.monotonic(), 0.0
 
     def load(self) -> Stage1State | None:
-        """The state to go on from, None to start anew.
+        """Read the state to go on from, None to start anew.
 
         Raises:
             ModelError: The file is damaged or of another run.

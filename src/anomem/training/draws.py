@@ -15,7 +15,7 @@ from anomem.training.ranks import ALONE, Ranks
 
 
 class Draws:
-    """Endless shuffled passes over a set, cut into batches.
+    """Shuffles a set in endless passes, cut into batches.
 
     Args:
         count: Images in the set.
@@ -31,7 +31,7 @@ class Draws:
         self._passes: dict[int, Tensor] = {}
 
     def indices(self, step: int) -> Tensor:
-        """Indices (batch,) of a step, counted from 0."""
+        """Draw the indices (batch,) of a step, counted from 0."""
         start = step * self.batch
         first, last = start // self.count, (start + self.batch - 1) // self.count
         self._passes = {
@@ -49,7 +49,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class Chance:
-    """Random numbers for each row of a batch, of which a process takes those of its own rows.
+    """Draws random numbers for each row of a batch, of which a process takes those of its own rows.
 
     All processes draw for the whole batch, so that what is drawn for a row does not depend on how
     many they are.
@@ -63,14 +63,14 @@ class Chance:
     ranks: Ranks = ALONE
 
     def uniform(self, own: int, low: float, high: float) -> Tensor:
-        """Numbers between two others, one for each of so many own rows, (own,)."""
+        """Draw numbers between two others, one for each of so many own rows, (own,)."""
         drawn = torch.rand(
             own * self.ranks.world, generator=self.generator, device=self.generator.device
         )
         return low + (high - low) * self.ranks.own(drawn)
 
     def integers(self, own: int, below: int) -> Tensor:
-        """Whole numbers from 0, (own,)."""
+        """Draw whole numbers from 0 to below another, (own,)."""
         drawn = torch.randint(
             below,
             (own * self.ranks.world,),
@@ -81,6 +81,6 @@ class Chance:
 
 
 def seeded(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on nothing but a seed and a step."""
+    """Seed a generator that depends on nothing but a seed and a step."""
     mixed = (seed * 1_000_003 + step * 7_919 + 17) % 2**63
     return torch.Generator(device).manual_seed(mixed)

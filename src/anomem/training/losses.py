@@ -25,7 +25,7 @@ def contrasted_memory_loss(
     soft_class: float = 0.0,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """NT-Xent between recollections of the first view and features of the second (Eq. 2).
+    """Contrast recollections of the first view with features of the second (Eq. 2, NT-Xent).
 
     The 2B representations of both views are compared by cosine similarity over ``temperature``;
     the denominator holds everything but the anchor. At ``soft_class`` 0 each of the 2B rows is an
@@ -39,7 +39,7 @@ def contrasted_memory_loss(
             itself and averaged.
         normals: Of the B, the first so many are normal and all others anomalous.
         temperature: tau, above 0.
-        soft_class: Positive weight shared by the other normals, 0 or above.
+        soft_class: Positive weight shared by the other normals, 0 (the default) or above.
         ranks: Processes that each have such rows of one batch. The anchors are the own rows, so
             that memory grows with the batch and not with its square; they are compared with the
             rows of all, and the loss of the batch is the mean of what each returns.
@@ -95,7 +95,7 @@ def _not_oneself(anchors: int, count: int, ranks: Ranks, device: torch.device) -
 
 
 def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
-    """Minus the standard deviation of what the memory returned for normals (Eq. 3).
+    """Take minus the standard deviation of what the memory returned for normals (Eq. 3).
 
     Per channel over the samples, then the mean over channels and places. Keeps the prototypes
     from collapsing into one point.
@@ -121,7 +121,7 @@ def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
 
 
 def scale_weights(scales: int, form: str) -> list[float]:
-    """Lambda of each scale, shallow to deep: 2^(s-1), or s for the linear form (section 3.2)."""
+    """Give lambda of each scale, shallow to deep: 2^(s-1), or s if linear (section 3.2)."""
     return [float(2**s if form == "exponential" else s + 1) for s in range(scales)]
 
 
@@ -134,7 +134,7 @@ def multi_scale_loss(
     generator: torch.Generator,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
+    """Add contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
 
     At scale s, floor(H W r) places (at least one) are drawn without replacement, the same in both
     views. Eq. 4 sums ``lambda_s (L_contrast + lambda_V L_variance)`` over scales and places and
@@ -194,7 +194,7 @@ def multi_scale_loss(
 def kind_loss(
     maps: Sequence[Tensor], kind: Tensor, heads: Iterable[nn.Module], weights: Sequence[float]
 ) -> Tensor:
-    """Cross-entropy of telling the kinds of images apart, at every scale.
+    """Measure by cross-entropy how well the kinds of images are told apart, at every scale.
 
     After rotation prediction (Gidaris et al., ICLR 2018), with labelled anomalies as one more
     kind: ``sum_s lambda_s CE(head_s(mean of z over its places), kind)``.
@@ -222,7 +222,7 @@ def patch_loss(
     weights: Sequence[float],
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Focal loss of telling the places of pasted patches from all others, at every scale.
+    """Measure by focal loss how well places of pasted patches are told from others, at every scale.
 
     ``sum_s lambda_s mean_places (1 - p)^2 (-log p)``, p the probability of what the place is: a
     patch, if one covers more than a tenth of it, or not (Lin et al., ICCV 2017). Patches that are

@@ -22,7 +22,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass
 class Clock:
-    """Seconds spent in training, of those it may take.
+    """Counts the seconds spent in training, of those it may take.
 
     It stands still between two steps, while whoever asked for the training looks at the network.
 
@@ -35,12 +35,12 @@ class Clock:
     spent: float = 0.0
 
     def share(self) -> float:
-        """Share of the limit that is spent, 0 without a limit."""
+        """Give the share of the limit that is spent, 0 without a limit."""
         return 0.0 if self.limit is None else self.spent / self.limit
 
 
 def new_optimizer(network: nn.Module, choices: Stage1Choices) -> torch.optim.SGD:
-    """SGD with Nesterov momentum 0.9 over all parameters of the network that are not frozen."""
+    """Build SGD with Nesterov momentum 0.9 over all parameters that are not frozen."""
     device = next(network.parameters()).device
     return torch.optim.SGD(
         [parameter for parameter in network.parameters() if parameter.requires_grad],
@@ -109,7 +109,7 @@ def descend(  # noqa: PLR0913 - one loop for the detector and its peers, told al
 
 
 class _Told:
-    """The loss of a step on its way from the device.
+    """Brings the loss of a step from the device.
 
     On a GPU it is read a step later, so that the GPU has work while this waits for the number.
     """
@@ -121,7 +121,7 @@ class _Told:
             self.arrived.record(torch.cuda.current_stream(loss.device))
 
     def finite(self, step: int) -> float:
-        """The number, once it has arrived."""
+        """Give the number, once it has arrived."""
         if self.arrived is not None:
             self.arrived.synchronize()
         value = float(self.value)
@@ -133,7 +133,7 @@ class _Told:
 
 
 def learning_rate(choices: Stage1Choices, done: float) -> float:
-    """Learning rate when a share ``done`` in [0, 1] of the training is over."""
+    """Give the learning rate when a share ``done`` in [0, 1] of the training is over."""
     if done < choices.warmup:
         return choices.learning_rate * (done + 1e-3) / (choices.warmup + 1e-3)
     cosine = (done - choices.warmup) / (1 - choices.warmup)
@@ -141,7 +141,7 @@ def learning_rate(choices: Stage1Choices, done: float) -> float:
 
 
 class WeightAverage:
-    """Exponential moving average of all weights and buffers of a network; counts are not averaged.
+    """Keeps a moving average of all weights and buffers of a network; counts are not averaged.
 
     Args:
         network: Whose weights are averaged; from here on they are written in place alone.
@@ -161,7 +161,7 @@ class WeightAverage:
         torch._foreach_lerp_(list(self.tensors.values()), list(self._values.values()), 1 - keep)
 
     def averaged(self, network: Network) -> Network:
-        """A copy of the network with the averaged weights, in evaluation mode."""
+        """Copy the network with the averaged weights, in evaluation mode."""
         result = copy.deepcopy(network)
         result.load_state_dict({**network.state_dict(), **self.tensors})
         return result.eval()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """One of the processes that train together; row i of a batch lies with rank ``i mod world``.
+    """Joins the processes that train together; row i of a batch lies with rank ``i mod world``.
 
     Every part of a batch is a multiple of the world, so that all hold as many rows of it, and the
     mean of their losses is the loss of the whole batch.
@@ -29,15 +29,15 @@ class Ranks:
 
     @staticmethod
     def of(fabric: Fabric) -> Ranks:
-        """Those that a launched fabric joins."""
+        """Take the processes that a launched fabric joins."""
         return Ranks(fabric, fabric.global_rank, fabric.world_size)
 
     def own(self, rows: Tensor) -> Tensor:
-        """The rows of this process, of those of a whole batch."""
+        """Choose the rows of this process, of those of a whole batch."""
         return rows[self.rank :: self.world]
 
     def gathered(self, rows: Tensor) -> Tensor:
-        """A tensor of every process, (world, ...), through which gradients flow back to each.
+        """Gather a tensor of every process, (world, ...), with gradients that flow back to each.
 
         What is computed on every process from all of them counts once for each: the gradient is
         that of the sum of their losses, which is divided by their number where weights learn.
@@ -53,15 +53,15 @@ class Ranks:
         return gathered.view(self.world, *rows.shape)
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, through which gradients flow back to each."""
+        """Sum a tensor over all processes, with gradients that flow back to each."""
         return self.gathered(values).sum(dim=0)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a tensor over all processes, as :meth:`total`."""
+        """Average a tensor over all processes, as :meth:`total`."""
         return self.total(values) / self.world
 
     def even(self, rows: int) -> int:
-        """So many rows or fewer, as equal shares; at least one for each."""
+        """Cut so many rows, or fewer, into equal shares; at least one for each."""
         return max(rows // self.world, 1) * self.world
 
 

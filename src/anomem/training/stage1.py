@@ -34,14 +34,14 @@ _COMPILING_PAYS = 6_000
 
 
 def resolve_steps(choices: Stage1Choices, normals: int) -> int:
-    """Number of steps for a set of so many normals."""
+    """Count the steps for a set of so many normals."""
     steps = math.ceil(choices.epochs * normals / min(choices.batch, normals))
     steps = max(steps, choices.min_steps)
     return steps if choices.max_steps is None else min(steps, choices.max_steps)
 
 
 class Stage1:
-    """Algorithm 1, step by step: minimise the multi-scale loss over encoder and memories.
+    """Runs Algorithm 1 step by step: minimises the multi-scale loss over encoder and memories.
 
     SGD with Nesterov momentum 0.9; the learning rate rises linearly over the warm-up and falls by
     a cosine to zero at the last step, or at the limit of the clock if that comes first.
@@ -106,7 +106,7 @@ class Stage1:
                 self.network.train()
 
     def state(self) -> Stage1State:
-        """Where the training stands."""
+        """Tell where the training stands."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
             momentum = self.optimizer.state[parameter].get("momentum_buffer")
@@ -134,7 +134,7 @@ class Stage1:
             value.copy_(tensors[f"average.{name}"])
 
     def trained(self) -> MultiScaleMemory:
-        """A copy of the network with averaged weights, in evaluation mode."""
+        """Copy the network with averaged weights, in evaluation mode."""
         return self.average.averaged(self.network)
 
     def _loss_at(self, step: int) -> Tensor:
@@ -171,14 +171,14 @@ class Stage1:
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:
-    """Whether the encoder is compiled: as chosen, or on a GPU where so many certain steps pay."""
+    """Tell whether to compile the encoder: as chosen, or on a GPU if so many certain steps pay."""
     if chosen is not None:
         return chosen
     return device.type == "cuda" and steps >= _COMPILING_PAYS and can_compile()
 
 
 def can_compile() -> bool:
-    """There is what torch.compile needs for a GPU: Triton, a C compiler, the headers of Python."""
+    """Tell whether Triton, a C compiler and Python's headers are there to compile for a GPU."""
     headers = Path(sysconfig.get_path("include"), "Python.h")
     compiler = any(map(which, ("cc", "gcc", "clang")))
     return find_spec("triton") is not None and compiler and headers.is_file()

@@ -18,7 +18,7 @@ _FIELD = 2**20
 
 
 def random_view(images: Tensor, choices: ViewChoices, chance: Chance) -> Tensor:
-    """One random view of each image: crop, flip, colour jitter, blur, noise.
+    """Make one random view of each image: crop, flip, colour jitter, blur, noise.
 
     Args:
         images: (B, C, H, W), floats in [0, 1].
@@ -76,7 +76,7 @@ def _crop_and_flip(images: Tensor, choices: ViewChoices, chance: Chance) -> Tens
 def zoomed(
     images: Tensor, width: Tensor, height: Tensor, x: Tensor, y: Tensor, *, padding: str
 ) -> Tensor:
-    """A window of each image, brought to the size of the image.
+    """Bring a window of each image to the size of the image.
 
     Args:
         images: (B, C, H, W).
