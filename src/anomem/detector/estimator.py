@@ -58,7 +58,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
 
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`; "default" unless given.
-        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda if there is one, else cpu.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda or else cpu.
         devices: Processes on each node, 1 by default, that share stage 1 of a fit, one a GPU where
             there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
             one would. Each ends with the whole detector; the first should write it.
