@@ -54,6 +54,6 @@ def overlaid(config: Config, mapping: Mapping[str, Any]) -> Config:
         return TypeAdapter(Config).validate_python(base)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "configuration"
+        at = ".".join(str(part) for part in first["loc"]) or "configuration"
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ValueError(f"{place}: {message} (given: {first['input']!r:.60}).") from None
+        raise ValueError(f"{at}: {message} (given: {first['input']!r:.60}).") from None

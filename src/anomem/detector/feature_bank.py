@@ -138,10 +138,10 @@ class FeatureBank:
     def held_out_label(self) -> Tensor:
         """Give the label that each held-out image has got since, (N,) int64; -1 where none."""
         label = torch.full_like(self.held_out_digest, -1)
-        given, place = torch.nonzero(
+        held, given = torch.nonzero(
             self.held_out_digest[:, None] == self.labelled.digest, as_tuple=True
         )
-        label[given] = self.labelled.label[place]
+        label[held] = self.labelled.label[given]
         return label
 
     def deciding(self) -> Tensor:

@@ -45,10 +45,10 @@ class Unusual:
     grid: tuple[int, int]
 
     @staticmethod
-    def of(seen: PlaceMaps, places: Sequence[HeatModel]) -> Unusual:
+    def of(seen: PlaceMaps, models: Sequence[HeatModel]) -> Unusual:
         """Compare what is seen with what is usual for each kind of normal."""
         height, width = seen.features[0].shape[2:]
-        return Unusual([kind(seen) for kind in places], (height, width))
+        return Unusual([model(seen) for model in models], (height, width))
 
     @staticmethod
     def joined(parts: Sequence[Unusual]) -> Unusual:

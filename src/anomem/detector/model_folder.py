@@ -132,11 +132,11 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     if not timm.is_model(about.config.encoder.name):
         raise ValueError(f"there is no encoder {about.config.encoder.name!r}")
     with torch.device("meta"):
-        network, places = _on_meta(about)
+        network, heat = _on_meta(about)
         scorer = new_scorer(network.pooled_widths, about.config)
     wanted = prefixed("network", network.state_dict()) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
-        wanted |= prefixed(f"heat{kind}", places.state_dict())
+        wanted |= prefixed(f"heat{kind}", heat.state_dict())
     bank = {f"bank.{name}" for name in under("bank", tensors)}
     for name in sorted(tensors.keys() - bank - {"region"} | wanted.keys()):
         _check_same(name, tensors.get(name), wanted.get(name))
@@ -231,7 +231,7 @@ def save_folder(path: Path, description: Mapping[str, Any], tensors: Mapping[str
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where a model would overwrite something else.
+    """Refuse a folder where a model would overwrite something else.
 
     Raises:
         ModelError: ``path`` is a file, or a folder with other things in it.

@@ -91,9 +91,9 @@ class HeatModel(nn.Module):
             channels, height, width = tensors[f"centres.{scale}"].shape
             wide = tensors.get(f"directions.{scale}")
             shapes.append((channels if wide is None else len(wide), height, width))
-        places = HeatModel(shapes, len(tensors["level"]) - maps)
-        places.load_state_dict(tensors)
-        return places
+        model = HeatModel(shapes, len(tensors["level"]) - maps)
+        model.load_state_dict(tensors)
+        return model
 
     @torch.no_grad()
     def fit(self, normals: Iterable[PlaceMaps]) -> None:
