@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from anomem_bench.datasets import Part, load_named
 
 
-def train_and_test(name: str, path: Path) -> tuple[Part, Part]:
+def train_and_test(name: str, path: Path | None) -> tuple[Part, Part]:
     """Both parts of a data set.
 
     Raises:
@@ -23,7 +23,7 @@ def train_and_test(name: str, path: Path) -> tuple[Part, Part]:
     """
     parts = load_named(name, path)
     if parts.train is None:
-        raise ValueError(f"{path} has no images to train on; give another set.")
+        raise ValueError(f"{path or name} has no images to train on; give another set.")
     return parts.train, parts.test
 
 

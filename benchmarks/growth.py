@@ -27,32 +27,24 @@ from timeit import timeit
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import tyro
-from anomalib.models.image.patchcore import torch_model  # type: ignore[import-not-found]
 from matplotlib.figure import Figure
-from torch import Tensor, nn
-from torch.nn.functional import normalize
 
+from anomalib_models import PatchCore, at_random, greedy
 from anomem import AnoMem
 from anomem.config.mapping import changed
 from anomem.config.presets import default
-from anomem.images.image_set import to_float
-from anomem.model.encoder import Encoder
 from anomem.report.colours import BLUE, GREEN, VERMILION
 from anomem.runtime.allocator import keep_freed_memory
-from anomem_bench.peers.neighbours import EveryScale, nearest
+from frozen import Neighbours, Pixels
 from step import crops
 from turns import machine
 
-SIDE, BATCH = 32, 256
-LAYERS, CORESET = ("layer3", "layer4"), 0.1
+SIDE, CORESET = 32, 0.1
 OURS, PATCHCORE, NEIGHBOURS = "AnoMem", "PatchCore", "neighbours"
 STYLES = {OURS: (VERMILION, "o"), PATCHCORE: (BLUE, "s"), NEIGHBOURS: (GREEN, "^")}
 PANELS = {"fit_seconds": "fit, s", "score_seconds": "score 1,000 images, s", "size": "size, bytes"}
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -105,92 +97,23 @@ class Ours:
             return sum(path.stat().st_size for path in Path(folder).iterdir())
 
 
-class Plugged(nn.Module):
-    """An encoder in the place of anomalib's feature extractor."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Feature maps by layer; as anomalib's, in evaluation mode whatever is asked for."""
-        return dict(zip(LAYERS, self.encoder.eval()(images), strict=True))
-
-
-class PatchCore:
-    """PatchCore of anomalib on a trained encoder."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.model = torch_model.PatchcoreModel(LAYERS, backbone="resnet10t", pre_trained=False)
-        self.model.feature_extractor = Plugged(encoder)
-        self.model.anomaly_map_generator.forward = lambda distances, _: distances
-
-    @torch.inference_mode()
-    def fit(self, images: Pixels, coreset: bool = True) -> None:
-        """Features of all places, and a coreset of them; or as many at random."""
-        self.model.train()
-        places = [self.model(batch) for batch in batches(images)]
-        if coreset:
-            self.model.subsample_embedding(CORESET)
-        else:
-            bank = torch.cat(places)
-            self.model.memory_bank = bank[torch.randperm(len(bank))[: int(CORESET * len(bank))]]
-        self.model.eval()
-
-    @torch.inference_mode()
-    def score(self, images: Pixels) -> Tensor:
-        """Scores (N,)."""
-        return torch.cat([self.model(batch).pred_score for batch in batches(images)])
-
-    def size(self) -> int:
-        """Bytes of the encoder and of the memory bank."""
-        return sum(tensor.nbytes for tensor in self.model.state_dict().values())
-
-
-class Neighbours:
-    """Cosine to the nearest training images, on pooled features of a trained encoder."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.network = EveryScale(encoder, {}).eval()
-
-    @torch.inference_mode()
-    def fit(self, images: Pixels) -> None:
-        """Directions of all images."""
-        self.bank = torch.cat([normalize(self.network(b), dim=1) for b in batches(images)])
-
-    @torch.inference_mode()
-    def score(self, images: Pixels) -> Tensor:
-        """Scores (N,)."""
-        found = [nearest(normalize(self.network(b), dim=1), self.bank) for b in batches(images)]
-        return -torch.cat(found)
-
-    def size(self) -> int:
-        """Bytes of the encoder and of the directions."""
-        return self.bank.nbytes + sum(t.nbytes for t in self.network.state_dict().values())
-
-
-def batches(images: Pixels) -> Iterator[Tensor]:
-    """Images (N, H, W, 3) as batches of floats in [0, 1]."""
-    return map(to_float, torch.from_numpy(images).permute(0, 3, 1, 2).split(BATCH))
-
-
 def costs(train: Pixels, scored: Pixels, choices: Growth, known: list[Cost]) -> Iterator[Cost]:
     """The cost of each method, given those at fewer training images."""
     count, ours = len(train), Ours(choices.steps)
     fits = {OURS: timeit(partial(ours.fit, train), number=1)}
     encoder = ours.model.network_.encoder
-    neighbours, patchcore = Neighbours(encoder), PatchCore(encoder)
+    neighbours = Neighbours(encoder)
     fits[NEIGHBOURS] = timeit(partial(neighbours.fit, train), number=1)
     earlier = [cost for cost in known if cost.method == PATCHCORE]
     expected = earlier[-1].fit_seconds * (count / earlier[-1].images) ** 2 if earlier else 0.0
     guessed = expected > choices.patchcore_limit
     print(f"{count:7,} images: {OURS} and {NEIGHBOURS} are fitted", flush=True)
+    patchcore = PatchCore(encoder, CORESET, at_random if guessed else greedy)
+    patchcore.model.anomaly_map_generator.forward = lambda distances, _: distances
+    fits[PATCHCORE] = timeit(partial(patchcore.fit, train), number=1)
     if guessed:
         print(f"{count:7,} images: {PATCHCORE} would take {expected:.1f} s by the square")
-        patchcore.fit(train, coreset=False)
         fits[PATCHCORE] = extrapolated([c for c in earlier if not c.extrapolated], count)
-    else:
-        fits[PATCHCORE] = timeit(partial(patchcore.fit, train), number=1)
     methods: dict[str, Any] = {OURS: ours, NEIGHBOURS: neighbours, PATCHCORE: patchcore}
     rounds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(choices.rounds + 1):
