@@ -147,14 +147,11 @@ def _masks(
     folder = path / "ground_truth"
     if not folder.is_dir():
         return None
-    files = mask_files(
-        [Path(name) for name, odd in zip(names, anomalous, strict=True) if odd],
-        path / "test",
-        folder,
-    )
+    odd = np.flatnonzero(anomalous).tolist()
+    files = mask_files([Path(names[index]) for index in odd], path / "test", folder)
     masks = [np.zeros((shape.height, shape.width), dtype=bool) for _ in names]
     grey = ImageShape(1, shape.height, shape.width)
-    for index, file in zip(np.flatnonzero(anomalous), files, strict=True):
+    for index, file in zip(odd, files, strict=True):
         marked = read_mask(file).astype(np.uint8)[..., None] * 255
         masks[index] = (to_shape(marked, grey)[0] >= torch.tensor(128)).numpy()
     return masks
