@@ -56,6 +56,10 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
     assert told["normals"] + told["held_out"] == told["anomalies"] == 120
     assert told["held_out"] % 20 == 0
     assert told["steps"] == 3 and told["smallest_alpha"] == 1 / (told["held_out_groups"] + 1)
+    assert told["held_out_by_kind"] == [[told["held_out"], told["held_out_groups"]]]
+    alarms = told["expected_alarms"]
+    assert (alarms["kinds"][0]["groups"], alarms["kinds"][0]["low"]) == (told["held_out_groups"], 0)
+    assert "groups of held-out normals would make it up to 9%" in alarms["words"]
     assert load(out).seed == 4
 
 
@@ -106,6 +110,7 @@ def test_extend_and_adapt_tell_which_rate_the_kind_with_the_fewest_normals_suppo
     assert run("adapt", new, "--normal", few, "--out", adapted, "--json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"; 0 set aside; 24 held-out normals {fewest}")
+    assert lines[1].startswith("at alpha=0.05 and 0.167, up to 15% of new normals of kind 1, up to")
     told = json.loads(lines[-1])
     assert (told["held_out"], told["smallest_alpha"]) == (24, pytest.approx(1 / 6))
     with pytest.warns(UserWarning, match="19 held-out normals of each kind and there are 5 of one"):
@@ -430,7 +435,8 @@ def test_find_labelled_says_what_it_promises(
         out = capsys.readouterr().out
         assert promised in out and "held-out normals are called anomalous." in out
         assert json.loads(out.splitlines()[-1])["expected_escapes"] == pytest.approx(1 / 11)
-    assert promised in page.read_text()
+        assert "a threshold that labels set promises no rate of false alarms: it calls up to" in out
+    assert promised in page.read_text() and "promises no rate of false alarms" in page.read_text()
 
 
 def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
@@ -441,6 +447,9 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
     assert told["summary"]["steps"] == 20 and told["summary"]["normals"] == 101
     assert {"python", "anomem", "torch", "timm"} <= set(told["summary"]["versions"])
     assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
+    expected = "at alpha=0.05, 0.3% to 15% of new normals will be called anomalous, nine times"
+    assert told["expected_alarms"]["words"].startswith(expected)
+    assert run("info", model_folder) == 0 and f"\n{expected} in ten; 99 " in capsys.readouterr().out
     assert run("info", folders["normal"]) == 1
     assert "is not a saved model" in error_line(capsys)
 

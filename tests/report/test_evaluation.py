@@ -195,4 +195,7 @@ def test_the_share_that_is_decided_at_is_told(
     )
     assert "the least that the held-out normals support" not in page.read_text()
     write_report(fitted, few, tmp_path / "page.html", title="few", rule="0.01")
-    assert "<b>0.01</b> at <b>0.05</b>, the least that" in (tmp_path / "page.html").read_text()
+    text = (tmp_path / "page.html").read_text()
+    assert "<b>0.01</b> at <b>0.05</b>, the least that" in text
+    assert "at alpha=0.05, 0.3% to 15% of new normals will be called anomalous, nine times" in text
+    assert "99 held-out normals would make it 0.1% to 3%" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from anomem.runtime.printing import tell
@@ -11,20 +12,19 @@ if TYPE_CHECKING:
     from anomem.detector.estimator import AnoMem
 
 
-def tell_resting(model: AnoMem, rule: str = "0.05") -> dict[str, Any] | None:
-    """Tell of the one held-out normal on which the threshold rests, and give it back as JSON."""
-    resting = model.rests_on(rule)
-    if resting is None:
-        return None
-    tell(str(resting))
-    return asdict(resting)
+def tell_decision(model: AnoMem, rule: str = "0.05") -> dict[str, Any]:
+    """Tell what a threshold rests on and what to expect of its rule, and give it back as JSON."""
+    from anomem.detector.expected_alarms import expected_alarms
+    from anomem.detector.threshold import rule_of
 
-
-def tell_decision(model: AnoMem, rule: str) -> dict[str, Any]:
-    """Tell what a threshold rests on and what its rule promises, and give it back as JSON."""
-    told: dict[str, Any] = {"rests_on": tell_resting(model, rule)}
-    promise = model.promise(rule)
+    resting, promise = model.rests_on(rule), model.promise(rule)
+    alarms = expected_alarms(rule_of(rule), model.calibration(), partial(model.threshold, rule))
+    for sentence in filter(None, (alarms, resting, promise)):
+        tell(str(sentence))
+    told: dict[str, Any] = {
+        "expected_alarms": alarms.as_json(),
+        "rests_on": None if resting is None else asdict(resting),
+    }
     if promise is not None:
-        tell(str(promise))
         told["expected_escapes"] = promise.escapes
     return told

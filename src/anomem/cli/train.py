@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.cli.arguments import Adapt, Demo, Fit, Label, Result
-from anomem.cli.decision import tell_decision, tell_resting
+from anomem.cli.decision import tell_decision
 from anomem.cli.progress import progress_bars
 from anomem.runtime.printing import tell
 
@@ -89,19 +89,21 @@ def fit(arguments: Fit) -> Result:
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
-    told = {"model": str(arguments.out), "least_normal": strangers, "rests_on": tell_resting(model)}
+    told = {"model": str(arguments.out), "least_normal": strangers, **tell_decision(model)}
     return {**told, **summary}, 0
 
 
 def _support(summary: dict[str, Any]) -> str:
     """What rate of false alarms the held-out normals support, in words."""
-    images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_kinds"))
+    images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_by_kind"))
     of_groups = "" if groups == images else f" of {groups} groups"
     line = f"{images} held-out normals{of_groups} support alpha >= {summary['smallest_alpha']:.3g}"
-    if kinds == 1:
+    if len(kinds) == 1:
         return line
-    fewest = summary["fewest_groups_of_a_kind"]
-    return f"{line}, as of {kinds} kinds of normal the one with the fewest has {fewest} of them"
+    fewest = min(groups for _, groups in kinds)
+    return (
+        f"{line}, as of {len(kinds)} kinds of normal the one with the fewest has {fewest} of them"
+    )
 
 
 def _supported(summary: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
         "model": str(arguments.out),
         "normals": new,
         **_supported(model.summary_),
-        "rests_on": tell_resting(model),
+        **tell_decision(model),
     }, 0
 
 
@@ -234,7 +236,7 @@ def adapt(arguments: Adapt) -> Result:
         "normals": labels.count(0),
         "set_aside": standing["set_aside"],
         **_supported(standing),
-        "rests_on": tell_resting(model),
+        **tell_decision(model),
     }, 0
 
 

@@ -247,19 +247,24 @@ def prototypes(arguments: Prototypes) -> Result:
 
 def info(arguments: Info) -> Result:
     """Show what a saved model is."""
+    from anomem.detector.expected_alarms import expected_at
     from anomem.detector.model_info import DESCRIPTION, Described, damaged, load_description
+    from anomem.detector.threshold import FalseAlarms
 
     description = load_description(arguments.model)
     files = (arguments.model / name for name in (DESCRIPTION, description["weights"]))
     try:
-        description["config"] = asdict(Described.of(description).config)
+        described = Described.of(description)
+        description["config"] = asdict(described.config)
         size = sum(check_regular(file) for file in files)
     except ValueError as error:
         raise damaged(arguments.model, error) from error
     for part in ("shape", "summary", "config"):
         _print_nested(part, description[part], 0)
     tell(f"size: {size / 2**20:.1f} MiB")
-    return {**description, "bytes": size}, 0
+    alarms = expected_at(FalseAlarms().alpha, described.held_out)
+    tell(str(alarms))
+    return {**description, "bytes": size, "expected_alarms": alarms.as_json()}, 0
 
 
 def _print_nested(name: str, value: Any, depth: int) -> None:

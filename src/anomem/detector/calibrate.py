@@ -51,7 +51,18 @@ class Calibration:
     @property
     def groups(self) -> int:
         """Count the groups of the kind that has the fewest."""
-        return min(len(np.unique(kind.group)) for kind in self.kinds())
+        return min(groups for _, groups in self.sizes)
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Count the normals of each kind, and their groups."""
+        return [(len(kind), len(np.unique(kind.group))) for kind in self.kinds()]
+
+    def share_above(self, score: float) -> float:
+        """Give the share of the normals above a score, each group weighing 1."""
+        _, group = np.unique(self.group, return_inverse=True)
+        above = np.bincount(group, weights=self.scores > score) / np.bincount(group)
+        return float(above.mean())
 
 
 def raised(scores: Floats) -> Floats:

@@ -40,18 +40,21 @@ class Detector:
 
 
 def standing(bank: FeatureBank) -> dict[str, Any]:
-    """Give what a summary says of the labels and the held-out normals, as they are now."""
+    """Give what a summary says of the labels and the held-out normals, as they are now.
+
+    ``held_out_by_kind`` are the images of each kind and their groups.
+    """
     label = bank.labelled.label
     deciding = bank.deciding()
     groups, kinds = bank.held_out_group[deciding], bank.held_out_kind[deciding]
-    fewest = min(len(groups[kinds == kind].unique()) for kind in kinds.unique())
+    of_kinds = [groups[kinds == kind] for kind in kinds.unique()]
+    by_kind = [[len(kind), len(kind.unique())] for kind in of_kinds]
     return {
         "held_out": int(deciding.sum()),
         "held_out_groups": len(groups.unique()),
-        "held_out_kinds": len(kinds.unique()),
-        "fewest_groups_of_a_kind": fewest,
+        "held_out_by_kind": by_kind,
         "set_aside": int(bank.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),
-        "smallest_alpha": smallest_alpha(fewest),
+        "smallest_alpha": smallest_alpha(min(groups for _, groups in by_kind)),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from anomem.config import LARGEST_SIDE, MOST_STEPS, Config
 from anomem.config.mapping import overlaid
+from anomem.detector.hold_out import MOST_HELD_OUT
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
 FORMAT_VERSION = 4
@@ -28,6 +29,7 @@ class Described:
         width: Of a frame, in pixels.
         seed: Of every random draw.
         summary: Of the training, as it is shown.
+        held_out: Of each kind of normal the held-out images and their groups, at least one of each.
     """
 
     config: Config
@@ -36,6 +38,7 @@ class Described:
     width: int
     seed: int
     summary: dict[str, Any]
+    held_out: list[tuple[int, int]]
 
     @staticmethod
     def of(description: Mapping[str, Any]) -> Described:
@@ -59,6 +62,7 @@ class Described:
             _whole(shape, "width", 8, LARGEST_SIDE),
             _whole(description, "seed", 0, 2**64 - 1),
             parts["summary"],
+            _held_out(parts["summary"]),
         )
 
 
@@ -98,6 +102,20 @@ def _mapping(description: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is {value!r:.40}; it must be a mapping")
     return value
+
+
+def _held_out(summary: Mapping[str, Any]) -> list[tuple[int, int]]:
+    kinds = summary.get("held_out_by_kind")
+    if not isinstance(kinds, list) or not kinds:
+        raise ValueError(f"held_out_by_kind is {kinds!r:.40}; it must be a list of pairs")
+    sizes = []
+    for kind in kinds:
+        if not isinstance(kind, list) or len(kind) != 2:
+            raise ValueError(f"held_out_by_kind has {kind!r:.40}; it must be a list of pairs")
+        pair = {"images": kind[0], "groups": kind[1]}
+        images = _whole(pair, "images", 1, MOST_HELD_OUT)
+        sizes.append((images, _whole(pair, "groups", 1, images)))
+    return sizes
 
 
 def _whole(description: Mapping[str, Any], name: str, least: int, most: int) -> int:

@@ -14,6 +14,7 @@ import torch
 
 from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
+from anomem.detector.expected_alarms import expected_alarms
 from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import measured_digests
 from anomem.detector.prototypes import find_prototypes, most_used_first
@@ -78,6 +79,7 @@ def write_report(
         known=str(evaluation.known),
         whole=evaluation.known.whole,
         promise=model.promise(rule),
+        alarms=expected_alarms(rule_of(rule), model.calibration(), lambda: evaluation.threshold),
         normals=len(evaluation.normal),
         anomalies=len(evaluation.anomalous),
         tiles=_tiles(evaluation),
