@@ -2,19 +2,15 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
-from running import run
+from running import Command, run
 
 from anomem import load
 from anomem.bulk.partitions import Partitions, plan, score_shard
@@ -27,33 +23,24 @@ pytestmark = pytest.mark.skipif(not Path("/proc").exists(), reason="finds worker
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 _ENVIRONMENT.pop("RAY_ADDRESS", None)
 
-SMALL_SHARDS = """
-import sys, time
+FAILING_SHARD = """
+import sys
 from pathlib import Path
 from anomem.bulk.partitions import Partitions, plan
 from anomem.images.open import open_images
 from anomem.bulk.ray_cluster import score_shards
-from anomem.bulk.score_table import ScoreCounts
 
-images, model, out, spoilt = *map(Path, sys.argv[1:4]), sys.argv[4:]
+images, model, out, spoilt = map(Path, sys.argv[1:])
 partitions = Partitions(str(out))
 partitions.claim(model, "0.05")
-shards = plan(open_images(images), partitions, shard_size=64)
-for file in spoilt:
-    Path(file).write_bytes(bytes(Path(file).stat().st_size))
+shards = plan(open_images(images), partitions)
+spoilt.write_bytes(bytes(spoilt.stat().st_size))
 try:
-    print(sum(score_shards(shards, model, partitions, rule="0.05", device="cpu"), ScoreCounts()))
+    print(list(score_shards(shards, model, partitions, rule="0.05", device="cpu")))
 except RuntimeError as error:
     sys.exit(str(error))
 """
-
-
-def anomem(*words: str | Path, code: str = "from anomem.cli.app import main; main()") -> list[str]:
-    return [sys.executable, "-c", code, *map(str, words)]
-
-
-def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True, timeout=120)
+OWN_CLUSTER = {"RAY_ADDRESS": "local"}
 
 
 def check_scores(out: Path, model: Path, images: Path) -> None:
@@ -86,68 +73,42 @@ def workers(parent: int) -> list[int]:
     return [pid for pid in found if below(pid)]
 
 
-def wait_for(moment: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 90
-    while process.poll() is None and time.monotonic() < end and not moment():
-        time.sleep(0.001)
-    assert process.poll() is None, process.communicate()
-
-
-@pytest.fixture(scope="module")
-def shards(digits_as_cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,400 digits in two Parquet files."""
-    folder = tmp_path_factory.mktemp("shards")
-    table = parquet.read_table(digits_as_cifar10 / "train.parquet")
-    for name in ("a", "b"):
-        parquet.write_table(table, folder / f"{name}.parquet", row_group_size=100)
+@pytest.fixture
+def shards(digits_as_cifar10: Path, tmp_path: Path) -> Path:
+    """1,200 digits in twelve Parquet files, the row 7 of the first broken."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    images = parquet.read_table(digits_as_cifar10 / "train.parquet")["image"].to_pylist()
+    images[7]["bytes"] = b"no image"
+    for part in range(12):
+        table = pa.table({"image": images[100 * part : 100 * (part + 1)]})
+        parquet.write_table(table, folder / f"{part:02}.parquet")
     return folder
 
 
-def test_shards_of_a_killed_worker_are_redone(
-    model_folder: Path, shards: Path, tmp_path: Path
+def test_a_call_goes_on_after_an_earlier_one_and_after_a_killed_worker(
+    model_folder: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores"
-    with subprocess.Popen(
-        anomem(shards, model_folder, out, code=SMALL_SHARDS),
-        env=_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        wait_for(lambda: len(list(out.glob("*.parquet"))) > 3, process)
-        (worker,) = workers(process.pid)
-        os.kill(worker, signal.SIGKILL)
-        told, noise = process.communicate(timeout=120)
-    assert process.returncode == 0, noise
-    assert told.startswith("ScoreCounts(images=2400, errors=0, ")
-    assert noise.count("A worker died") == 1 and "Traceback" not in noise
-    check_scores(out, model_folder, shards)
-
-
-def test_a_second_call_scores_what_is_new(
-    model_folder: Path,
-    folders: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    images, out = tmp_path / "images", tmp_path / "scores"
-    shutil.copytree(folders["normal"], images)
     partitions = Partitions(str(out))
     partitions.claim(model_folder, "0.05")
-    (first,) = plan(open_images(images), partitions)
-    score_shard(load(model_folder, device="cpu"), first, partitions, "0.05")
+    *_, last = plan(open_images(shards), partitions)
+    score_shard(load(model_folder, device="cpu"), last, partitions, "0.05")
 
-    (images / "broken.png").write_bytes(b"no image")
-    shutil.copy(images / "lot0-000.png", images / "new.png")
-    words = ["score", str(model_folder), str(images), "--out", str(out)]
-    words += ["--engine", "ray", "--json"]
-    second = ended(anomem(*words))
-    assert second.returncode == 3, second.stderr
-    assert second.stderr.splitlines()[-1] == "anomem: 1 images cannot be read; see their rows."
-    assert len(second.stderr.splitlines()) == 2, second.stderr
-    told = json.loads(second.stdout.splitlines()[-1])
-    assert (told["images"], told["errors"], told["finished_before"]) == (2, 1, 1)
-    check_scores(out, model_folder, images)
+    words = ["score", str(model_folder), str(shards), "--out", str(out)]
+    words += ["--engine", "ray", "--device", "cpu", "--json"]
+    call = Command(*words, **OWN_CLUSTER)
+    call.wait_for(lambda: len(partitions.names()) > 3)
+    (worker,) = workers(call.pid)
+    os.kill(worker, signal.SIGKILL)
+    assert call.ended() == 3, call.err
+    noise = call.err.decode().splitlines()
+    print(noise)
+    assert noise[-1] == "anomem: 1 images cannot be read; see their rows."
+    assert call.err.count(b"A worker died") == 1 and b"Traceback" not in call.err
+    told = json.loads(call.out.splitlines()[-1])
+    assert (told["images"], told["errors"], told["finished_before"]) == (1100, 1, 1)
+    check_scores(out, model_folder, shards)
 
     assert run(*words) == 0  # nothing is left, so that no cluster is started
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 0
@@ -159,14 +120,14 @@ def test_a_second_call_scores_what_is_new(
 def test_a_shard_that_fails_ends_all_in_one_sentence(
     model_folder: Path, shards: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(shards, tmp_path / "shards")
-    out, spoilt = tmp_path / "scores", tmp_path / "shards" / "b.parquet"
-    done = ended(anomem(spoilt.parent, model_folder, out, spoilt, code=SMALL_SHARDS))
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"{spoilt} cannot be read (")
-    assert done.stderr.endswith("What is finished stays; mend that, call again.\n")
-    assert done.stderr.count("\n") == 1
-    assert 0 < len(Partitions(str(out)).names()) <= 24
+    out, spoilt = tmp_path / "scores", shards / "11.parquet"
+    call = Command(shards, model_folder, out, spoilt, code=FAILING_SHARD, **OWN_CLUSTER)
+    assert call.ended() == 1
+    told = call.err.decode()
+    assert told.startswith(f"{spoilt} cannot be read (")
+    assert told.endswith("What is finished stays; mend that, call again.\n")
+    assert told.count("\n") == 1
+    assert 0 < len(Partitions(str(out)).names()) <= 11
 
 
 def test_what_ray_cannot_do_is_refused(

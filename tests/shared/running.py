@@ -74,6 +74,12 @@ class Command:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        """Number of its process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.is_alive()
@@ -97,8 +103,7 @@ class Command:
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def ended(self, seconds: float = 120) -> int:
         """Wait for its end: its exit code, below 0 that of the signal that ended it."""
