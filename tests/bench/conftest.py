@@ -3,7 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from anomem.config.mapping import changed
+from anomem_bench.methods import METHODS
 from anomem_bench.results import Run
+
+
+@pytest.fixture
+def three_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every method is trained for three steps of small images, whatever seconds it may take."""
+    steps = {"stage1__min_steps": 3, "stage1__max_steps": 3, "stage1__batch": 16}
+    few = {**steps, "images__size": 32, "stage1__epochs": 1, "stage2__steps": 5}
+    for name, method in METHODS.items():
+        monkeypatch.setitem(METHODS, name, replace(method, config=changed(method.config, few)))
 
 
 @pytest.fixture

@@ -15,6 +15,9 @@ MADE = {
 }  # fmt: skip
 
 
+pytestmark = pytest.mark.usefixtures("three_steps")
+
+
 def bench(*words: str) -> int:
     return run("bench", *(word for given in words for word in given.split()))
 
@@ -23,7 +26,7 @@ def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
     digits_as_cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = "--classes airplane --methods default,deepsad --budget-seconds 1.5 --json"
+    words = "--classes airplane --methods default,deepsad --budget-seconds 60 --json"
     assert bench("one-vs-all", f"--data cifar10:{digits_as_cifar10} --out {out}", words) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out.splitlines()[-1]) == {"out": str(out), "runs": 2}
@@ -32,7 +35,7 @@ def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
     assert table in shown.out and "| default |" in table and "published" in table
     assert {file.name for file in out.iterdir()} == MADE
     (call,) = json.loads((out / "manifest.json").read_text())
-    assert call["seeds"] == [0] and call["budget_seconds"] == 1.5 and call["hardware"]["cores"] > 0
+    assert call["seeds"] == [0] and call["budget_seconds"] == 60 and call["hardware"]["cores"] > 0
     assert set(call["methods"]) == {"default", "deepsad"} and call["versions"]["torch"]
 
 
@@ -56,14 +59,14 @@ def test_cross_type_ood_linear_and_ablation_run(
     tiles: Path, digits_as_cifar10: Path, tmp_path: Path
 ) -> None:
     digits = f"--data cifar10:{digits_as_cifar10} --most-normals 60 --most-tested 30"
-    quick = "--methods deepsad --budget-seconds 1.5"
+    quick = "--methods deepsad --budget-seconds 60"
     assert bench(
         f"cross-type --data mvtec_ad:{tiles} --kinds dark --out {tmp_path / 'a'}", quick
     ) == 0  # fmt: skip
     assert bench(f"ood {digits} --against folder:{tiles} --out {tmp_path / 'b'}", quick) == 0
     assert bench(f"linear {digits} --out {tmp_path / 'c'}", quick) == 0
     assert bench(
-        f"ablation sampling-ratio {digits} --classes cat --budget-seconds 2 --out {tmp_path / 'd'}"
+        f"ablation sampling-ratio {digits} --classes cat --budget-seconds 60 --out {tmp_path / 'd'}"
     ) == 0  # fmt: skip
     runs = {name: read(tmp_path / name / "runs.jsonl") for name in "abcd"}
     assert [run.against for run in runs["a"]] == ["bright", "dark", "all kinds", "dark"]
@@ -87,7 +90,7 @@ def test_prototypes_are_drawn(digits_as_cifar10: Path, tmp_path: Path) -> None:
 
 
 def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
-    words = "--classes cat,dog --methods deepsad --budget-seconds 1"
+    words = "--classes cat,dog --methods deepsad --budget-seconds 60"
     words = f"--data cifar10:{digits_as_cifar10} {words}"
     for part in (1, 2):
         assert bench("one-vs-all", words, f"--shard {part}/2 --out {tmp_path / str(part)}") == 0

@@ -118,7 +118,7 @@ def test_a_score_does_not_depend_on_the_batch(tiny: Config, digits: Digits) -> N
         if since:
             model.adapt(odd[8 : 8 + since], np.ones(since))
         together = model.decision_function(images)
-        for size in (1, 2, 3, 7, 50):
-            parts = np.array_split(images, range(size, len(images), size))
+        for size, count in ((1, 20), (2, 20), (3, 21), (7, 21), (50, 120)):
+            parts = np.split(images[:count], range(size, count, size))
             apart = np.concatenate([model.decision_function(part) for part in parts])
-            np.testing.assert_array_equal(apart, together)
+            np.testing.assert_array_equal(apart, together[:count])
