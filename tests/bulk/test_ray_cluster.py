@@ -101,9 +101,8 @@ def test_a_call_goes_on_after_an_earlier_one_and_after_a_killed_worker(
     call.wait_for(lambda: len(partitions.names()) > 3)
     (worker,) = workers(call.pid)
     os.kill(worker, signal.SIGKILL)
-    assert call.ended() == 3, call.err
+    assert call.ended(300) == 3, call.err
     noise = call.err.decode().splitlines()
-    print(noise)
     assert noise[-1] == "anomem: 1 images cannot be read; see their rows."
     assert call.err.count(b"A worker died") == 1 and b"Traceback" not in call.err
     told = json.loads(call.out.splitlines()[-1])

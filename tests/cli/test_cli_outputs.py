@@ -104,7 +104,7 @@ def test_one_heat_map_that_fails_is_told_and_the_others_are_written(
 ) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    for number, side in enumerate((16, 16, 2000)):
+    for number, side in enumerate((16, 16, 600)):
         with Image.open(folders["anomalous"] / "lot0-000.png") as image:
             image.resize((side, side)).save(images / f"{number}.png")
     out, heat = tmp_path / "scores.csv", tmp_path / "heat"

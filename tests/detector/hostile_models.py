@@ -1,7 +1,7 @@
 """Spoils a saved model at random, many times, and loads it each time within bounds of memory.
 
-Run in a process of its own: python hostile_models.py MODEL FOLDER COUNT SEED. Prints, as JSON, how
-many loaded and were refused, and all that went wrong.
+Run in a process of its own: hostile_models.py MODEL FOLDER COUNT SEED. Prints, as JSON, how many
+loaded and were refused, and all that went wrong.
 """
 
 import copy

@@ -95,8 +95,8 @@ def test_without_labels_the_rate_is_met_to_the_image(
 @pytest.mark.parametrize(
     ("which", "draws"),
     [
-        ("highest", 40),
-        ("all", 40),
+        ("highest", 25),
+        ("all", 25),
         *(pytest.param(which, 200, marks=pytest.mark.slow) for which in ("highest", "any", "all")),
     ],
 )

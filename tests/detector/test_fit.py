@@ -167,6 +167,8 @@ def small(name: str) -> Config:
         "stage1__epochs": 1,
         "stage2__steps": 5,
     }
+    if name == "paper":  # a ResNet-50
+        choices["encoder__width"] = 16
     return changed(config, choices)
 
 

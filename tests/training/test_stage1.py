@@ -118,10 +118,16 @@ def test_frozen_encoder_stays_as_it_is_while_memories_learn() -> None:
         assert torch.equal(value, before[name]) == name.startswith("encoder."), name
 
 
+@pytest.fixture(scope="module")
+def whole() -> MultiScaleMemory:
+    """Trained without an interruption."""
+    network = network_of()
+    train(network, anomalies=Digits(8))
+    return network
+
+
 @pytest.mark.parametrize("cut", [1, 7, STEPS - 1, STEPS])
-def test_interrupted_run_ends_as_the_uninterrupted(cut: int) -> None:
-    whole = network_of()
-    train(whole, anomalies=Digits(8))
+def test_interrupted_run_ends_as_the_uninterrupted(cut: int, whole: MultiScaleMemory) -> None:
     diary = Diary(fails_after=cut)
     with pytest.raises(PowerCut):
         train(network_of(), diary, anomalies=Digits(8))

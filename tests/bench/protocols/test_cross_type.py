@@ -129,8 +129,9 @@ def test_thresholds_come_from_the_development_normals(protocol: CrossType) -> No
     assert judged["all kinds"].images == 20 + 8 + 9 + 10
 
 
+@pytest.mark.usefixtures("three_steps")
 def test_every_kind_has_a_line(protocol: CrossType, tmp_path: Path) -> None:
-    entry = Entry(methods_named(["deepsad"]), 1.5, "cpu")
+    entry = Entry(methods_named(["deepsad"]), 60.0, "cpu")
     runs = list(run_protocol(replace(protocol, kinds=("dark",)), entry, tmp_path / "runs.jsonl"))
     assert [(run.gamma, run.anomaly_classes, run.against) for run in runs] == [
         (0.0, "all", "bright"), (0.0, "all", "dark"), (0.0, "all", "noisy"),

@@ -62,8 +62,9 @@ def test_where_normals_are_jpeg_others_are_tested_again_with_their_encoding(
     assert jpeg_of(again) == jpeg_of(part.images)
 
 
+@pytest.mark.usefixtures("three_steps")
 def test_every_test_has_a_line_with_four_measures(protocol: Ood, tmp_path: Path) -> None:
-    entry = Entry(methods_named(["deepsad"]), 2.0, "cpu")
+    entry = Entry(methods_named(["deepsad"]), 60.0, "cpu")
     (run,) = run_protocol(protocol, entry, tmp_path / "runs.jsonl")
     assert (run.protocol, run.normal, run.against, run.column) == ("ood", "all", "cat", "cat")
     early = {"auroc_quarter", "auroc_half"}
