@@ -5,11 +5,14 @@
 
 A set is a folder in the layout of MVTec AD, or NAME:PATH of a data set of the bench. Where no class
 is the normal one, a few are in turn. All methods are given the same frames, in memory and at the
-proportions that AnoMem chooses, and the encoder of ``pretrained``: PatchCore and PaDiM, which are
-anomalib's own, its stages 2 and 3; neighbours, whose cosines are of pooled features, stages 3 and
-4; ours is ``AnoMem("pretrained")``, whose encoder must be the same to the bit. AUROC is of tested
-images that no training normal has the pixels of; pixels are measured on the frames. A fit is timed
-once, features included and decoding not; a score in turn with a bare pass of the encoder.
+proportions that AnoMem chooses, and the encoder of ``pretrained``. PatchCore and PaDiM are
+anomalib's own, on its stages 2 and 3; but the coreset is found in less time, the same to the place.
+Neighbours are cosines of pooled features, of stages 3 and 4. Ours is ``AnoMem("pretrained")``,
+whose encoder must be the same to the bit.
+
+AUROC is of tested images that no training normal has the pixels of; pixels are measured on the
+frames. A fit is timed once, features included and decoding not; a score in turn with a bare pass of
+the encoder.
 
 ``--labels 1 3 10 30`` adapts ours (of seed 0) to so many labelled anomalies, and measures all
 others; then to those of one kind, and measures all other kinds. Beside it stand its scores without
@@ -23,6 +26,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -39,7 +44,7 @@ from anomem.evaluation.localisation import pixel_metrics
 from anomem.evaluation.metrics import auroc
 from anomem.model.encoder import Encoder
 from anomem.runtime.allocator import keep_freed_memory
-from anomem.runtime.versions import git_commit
+from anomem.runtime.versions import git_commit, library_versions
 from anomem_bench.split import Caps
 from few_labels import LabelsResult, with_labels
 from frozen import Map, Neighbours, Pixels, Values, batches
@@ -291,7 +296,14 @@ def main(choices: Choices) -> None:
     """Measure, print and write."""
     size = choices.size[0] if len(choices.size) == 1 else choices.size
     caps = Caps(choices.most_normals, choices.most_tested)
-    setting = asdict(choices) | {"machine": machine(), "commit": git_commit()}
+    versions = library_versions()
+    if find_spec("anomalib"):
+        versions["anomalib"] = version("anomalib")
+    setting = asdict(choices) | {
+        "machine": machine(),
+        "commit": git_commit(),
+        "versions": versions,
+    }
     sets: list[dict[str, Any]] = []
     for data in choices.sets:
         for parts in part_sets(data, size, caps, choices.most_classes):
