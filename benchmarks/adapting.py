@@ -20,7 +20,7 @@ import numpy.typing as npt
 import tyro
 
 from anomem import AnoMem, load
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.images.combined import choose
 from anomem.images.open import open_images
 from anomem.images.source import ImageSource
@@ -62,7 +62,7 @@ def main(
         max_steps: Cap on the steps of the training, to try the road.
         out: JSON file for the table.
     """
-    config = default()
+    config = scratch()
     if max_steps is not None:
         config = replace(config, stage1=replace(config.stage1, min_steps=1, max_steps=max_steps))
     normal, anomalous = some_images(data, normals, anomalies)

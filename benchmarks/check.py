@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.device import make_fabric
 from scoring import fitted, folder_ratio, written
@@ -37,7 +37,7 @@ def measured() -> dict[str, dict[str, Any]]:
     ratios: dict[str, dict[str, Any]] = {}
     for name, rounds in _NETS.items():
         net = NETS[name]
-        ours = replace(default(), encoder=net.encoder)
+        ours = replace(scratch(), encoder=net.encoder)
         config = replace(ours, stage1=replace(ours.stage1, batch=net.batch))
         at = f"{name}, {net.side} px"
         ratios[f"stage 1, {at}"] = stage1_ratio(config, net, fabric, rounds)

@@ -4,8 +4,8 @@
 
 The normals are one class of CIFAR-10 with a few images of another, all normal. On the features of
 one training, the learnt prototypes are compared with as many k-means centroids and with the mean
-alone; once with the contrast of the default (all normals softly one class) and once with that of
-the paper (each image its own). Measured on test images: the deviation (Eq. 6) of common normals,
+alone; once with the contrast of ``scratch`` (all normals softly one class) and once with that
+of the paper (each image its own). Measured on test images: the deviation (Eq. 6) of common normals,
 rare normals and all other classes, in multiples of that of common normals; and the AUROC of the
 others against each kind of normal, by that deviation and by the score.
 """
@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 from anomem import AnoMem
 from anomem.config.mapping import changed
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.detector.score import score_features
 from anomem.detector.train_scorer import new_scorer
 from anomem.evaluation.metrics import auroc
@@ -40,7 +40,7 @@ from anomem_bench.datasets import Part
 from anomem_bench.ours import with_centroids
 from draws import Results, train_and_test
 
-CONTRASTS = {"all normals as one class (default)": 100.0, "each image its own class (paper)": 0.0}
+CONTRASTS = {"all normals as one class (scratch)": 100.0, "each image its own class (paper)": 0.0}
 GROUPS = {"common normals": BLUE, "rare normals": GREEN, "anomalies": VERMILION}
 TESTED = 1000
 
@@ -92,7 +92,7 @@ def measured(choices: Figures, train: Part, test: Part, draw: int) -> Iterator[d
         "anomalies": rng.permutation(test.of(others))[:TESTED],
     }
     for contrast, soft_class in CONTRASTS.items():
-        config = changed(default(), {"loss__soft_class": soft_class,
+        config = changed(scratch(), {"loss__soft_class": soft_class,
                                      "stage1__min_steps": choices.steps,
                                      "stage1__max_steps": choices.steps})  # fmt: skip
         model = AnoMem(config, device="cpu", seed=draw).fit(images)

@@ -22,7 +22,7 @@ import tyro
 
 from anomem import AnoMem
 from anomem.config.mapping import changed
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.evaluation.metrics import auroc
 from anomem.images.combined import JoinedSource
 from anomem.images.source import ImageSource
@@ -95,7 +95,7 @@ def fitted(images: ImageSource, seconds: float, seed: int) -> tuple[AnoMem, floa
     by_clock = {
         "stage1__min_steps": 10**9, "stage1__max_steps": None, "stage1__max_seconds": seconds,
     }  # fmt: skip
-    config = changed(default(), by_clock)
+    config = changed(scratch(), by_clock)
     begun = time.monotonic()
     model = AnoMem(config, device="cpu", seed=seed).fit(images)
     return model, round(time.monotonic() - begun, 1)

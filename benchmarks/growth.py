@@ -3,11 +3,11 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/growth.py --out growth.json --figure growth.svg [--patchcore-limit 1800]
 
-On photographs of 32 px, in one process. AnoMem is the default with a fixed number of steps. The
+On photographs of 32 px, in one process. AnoMem is ``scratch`` with a fixed number of steps. The
 others are given its trained encoder for nothing: their fit is to pass all images through it, and
 to choose a coreset of a tenth of the places at the same two scales (PatchCore, as in anomalib) or
 to keep one unit vector an image (neighbours). A fit is timed once, scoring of an array in turn,
-without heat maps; AnoMem looks at an image four times, as is its default. Size is what must be on
+without heat maps; AnoMem looks at an image four times, as that preset does. Size is what must be on
 disk to score: AnoMem's folder, with what it keeps to learn from labels; encoder and memory bank.
 Where a fit of PatchCore would exceed its limit if it grew with the square of the images, its
 seconds are extrapolated by a power law, and the rest is measured with as many places at random.
@@ -34,7 +34,7 @@ from matplotlib.figure import Figure
 from anomalib_models import PatchCore, at_random, greedy
 from anomem import AnoMem
 from anomem.config.mapping import changed
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.report.colours import BLUE, GREEN, VERMILION
 from anomem.runtime.allocator import keep_freed_memory
 from frozen import Neighbours, Pixels
@@ -83,11 +83,11 @@ class Cost:
 
 
 class Ours:
-    """The default of AnoMem, with a fixed number of steps."""
+    """The preset ``scratch``, with a fixed number of steps."""
 
     def __init__(self, steps: int) -> None:
         fixed = {"stage1__min_steps": steps, "stage1__max_steps": steps}
-        self.model = AnoMem(changed(default(), fixed), device="cpu")
+        self.model = AnoMem(changed(scratch(), fixed), device="cpu")
         self.fit, self.score = self.model.fit, self.model.decision_function
 
     def size(self) -> int:

@@ -88,7 +88,7 @@ def main(choices: Figures) -> None:
         if not missing:
             continue
         loop = tiles(choices.path, seed) if choices.data == "tiles" else cifar10(choices, seed)
-        detector = AnoMem(seed=seed).fit(loop.normals)
+        detector = AnoMem("scratch", seed=seed).fit(loop.normals)
         shape = detector.framing_.shape
         measured = [
             extract_set(detector.network_, prepare(images, shape))

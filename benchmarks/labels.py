@@ -109,7 +109,7 @@ def learners(
 
     @cache
     def one_class() -> AnoMem:
-        return AnoMem(_in_time("default", seconds), seed=draw).fit(split.normals)
+        return AnoMem(_in_time("scratch", seconds), seed=draw).fit(split.normals)
 
     def adapted(anomalies: ImageSource | None, **depth: Any) -> AnoMem:
         if anomalies is None:
@@ -120,7 +120,7 @@ def learners(
     def anew(anomalies: ImageSource | None) -> AnoMem:
         if anomalies is None:
             return one_class()
-        detector = AnoMem(_in_time("default", seconds), seed=draw)
+        detector = AnoMem(_in_time("scratch", seconds), seed=draw)
         return detector.fit(split.normals, anomalies=anomalies)
 
     def classifier(anomalies: ImageSource | None) -> Supervised:

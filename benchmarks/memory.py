@@ -38,7 +38,7 @@ def measured(preset: str, net: str, batch: int, device: str) -> float:
     config = PRESETS[preset]()
     config = replace(
         config,
-        encoder=chosen.encoder if preset == "default" else config.encoder,
+        encoder=chosen.encoder if preset == "scratch" else config.encoder,
         stage1=replace(config.stage1, batch=batch),
         compute=replace(config.compute, compile=False),
     )
@@ -54,7 +54,7 @@ def measured(preset: str, net: str, batch: int, device: str) -> float:
 
 def main(
     net: str = "small",
-    preset: str = "default",
+    preset: str = "scratch",
     batches: tuple[int, ...] = (32, 64, 128, 256, 512),
     device: str = "auto",
     one: bool = False,
@@ -63,8 +63,8 @@ def main(
     """Measure and print.
 
     Args:
-        net: In ``NETS`` of ``step.py``: encoder (of the default) and size of the images.
-        preset: default, or paper with its own encoder.
+        net: In ``NETS`` of ``step.py``: encoder (of the preset) and size of the images.
+        preset: scratch, or paper with its own encoder.
         batches: Normals in a step.
         device: auto, cpu or cuda.
         one: Measure the first batch in this process, and print nothing else.

@@ -2,7 +2,7 @@
 
     python benchmarks/paper_scale.py --data cifar10:PATH --classes horse --seconds 150 --out out
 
-Trains the preset ``paper`` (ResNet-50, batches of 1,024) and the default with a ResNet-18, each for
+Trains the preset ``paper`` (ResNet-50, batches of 1,024) and ``scratch`` with a ResNet-18, each for
 its epochs or for the seconds given, whichever end first; the learning rate reaches its end with
 them. Test images measure the training on its way and decide nothing. ``--toy`` shrinks networks
 and batches, to try the road on a CPU.
@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from anomem.config import Config, EncoderChoices
-from anomem.config.presets import default, paper
+from anomem.config.presets import paper, scratch
 from anomem.runtime.device import make_fabric
 from anomem.training.batches import Drawn
 from anomem.training.optimisation import Clock
@@ -41,7 +41,7 @@ class Scale:
         data: Data set as NAME:PATH, see docs/protocols.md.
         out: Folder for ``runs.json`` and ``auroc.svg``.
         classes: Classes that are normal in turn; none for all.
-        trainings: Of "paper" and "default".
+        trainings: Of "paper" and "scratch".
         epochs: Of each training; its own number where none are given.
         seconds: Cap on each training.
         marks: Times each is measured, evenly over its training.
@@ -54,7 +54,7 @@ class Scale:
     data: str
     out: Path
     classes: tuple[str, ...] = ()
-    trainings: tuple[str, ...] = ("paper", "default")
+    trainings: tuple[str, ...] = ("paper", "scratch")
     epochs: float | None = None
     seconds: float | None = None
     marks: int = 10
@@ -69,7 +69,7 @@ def config_of(training: str, scale: Scale) -> Config:
     if training == "paper":
         config = paper()
     else:
-        ours = default()
+        ours = scratch()
         config = replace(
             ours,
             encoder=EncoderChoices(name="resnet18", stem_stride=1),

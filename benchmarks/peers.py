@@ -37,7 +37,7 @@ TRIALS: tuple[Trial, ...] = (
     {"batch": 64},
     {"batch": 128},
 )
-"""Choices of stage 1 that differ from those of ``default``."""
+"""Choices of stage 1 that differ from those of ``scratch``."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def whole_life() -> Iterator[Figures]:
     """One detector from its fit to a model of two kinds of normal with labels."""
     zeros, ones, sevens = digits(0), digits(1), digits(7)
     images = np.concatenate([zeros[120:140], sevens[:20]])
-    model = AnoMem(shortened("default", 40)).fit(zeros[:120])
+    model = AnoMem(shortened("scratch", 40)).fit(zeros[:120])
     yield told(model, images, "fitted")
     labelled = np.concatenate([sevens[20:28], zeros[140:143]])
     model.adapt(labelled, np.array([1] * 8 + [0] * 3))
@@ -93,7 +93,7 @@ def whole_life() -> Iterator[Figures]:
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder, "model"))
         yield told(load(Path(folder, "model")), images, "loaded")
-    with_anomalies = AnoMem(shortened("default", 30)).fit(zeros[:100], anomalies=sevens[:12])
+    with_anomalies = AnoMem(shortened("scratch", 30)).fit(zeros[:100], anomalies=sevens[:12])
     yield told(with_anomalies, images, "with anomalies")
 
 
@@ -105,10 +105,10 @@ def framings() -> Iterator[Figures]:
     mask = np.zeros((64, 32), np.uint8)
     mask[8:60, 4:28] = 255
     for framing in ("resize", "letterbox", "tile"):
-        config = shortened("default", 20)
+        config = shortened("scratch", 20)
         config = replace(config, images=replace(config.images, framing=framing, size=32))
         yield told(AnoMem(config).fit(wide[:100]), images, framing)
-    config = shortened("default", 20)
+    config = shortened("scratch", 20)
     yield told(AnoMem(config).fit(wide[:100], region=mask), images, "region")
     yield told(AnoMem(config).fit(deep[:100]), images.astype(np.uint16) * 257, "16 bits")
 
@@ -127,7 +127,7 @@ def presets() -> Iterator[Figures]:
         for index, pixels in enumerate(normal[:120].repeat(4, axis=1).repeat(4, axis=2)):
             end = ("jpg", "png")[index % 2]
             Image.fromarray(pixels).save(Path(folder, f"{index:03d}.{end}"))
-        config = shortened("default", 20)
+        config = shortened("scratch", 20)
         model = AnoMem(replace(config, images=replace(config.images, size=32)))
         yield told(model.fit(folder), sorted(Path(folder).iterdir())[:20], "files")
         yield told(model.fit_stream(folder), sorted(Path(folder).iterdir())[:20], "stream")
@@ -148,7 +148,7 @@ def peers() -> Iterator[Figures]:
     )
     for peer in every:
         pretrained = peer is neighbours.Neighbours
-        model = peer(shortened("pretrained" if pretrained else "default", 10))
+        model = peer(shortened("pretrained" if pretrained else "scratch", 10))
         model.fit(zeros[:120], anomalies=sevens[20:40])
         yield {f"peer {peer.__name__}": model.decision_function(images)}
 

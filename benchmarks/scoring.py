@@ -26,7 +26,7 @@ import tyro
 from PIL import Image
 
 from anomem import AnoMem
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.images.image_set import BATCH
 from anomem.images.open import open_images
 from anomem.images.prepare import read_all
@@ -52,8 +52,8 @@ def written(folder: Path, count: int, side: int) -> list[Path]:
 
 
 def fitted(side: int, files: Sequence[Path], *, reduced: bool) -> AnoMem:
-    """The default detector after two steps: how well it detects does not matter here."""
-    config = default()
+    """The preset ``scratch`` after two steps: how well it detects does not matter here."""
+    config = scratch()
     config = replace(
         config,
         images=replace(config.images, size=(side, side), reduced=reduced),

@@ -3,7 +3,7 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/simclr.py [--rounds 7] [--steps 24] [--threads N] [--json]
 
-Both sides train the encoder of the default (its timm backbone, weights channels last) on the same
+Both sides train the encoder of ``scratch`` (its timm backbone, weights channels last) on the same
 photographs of 32 px, with the same batch of normal images a step and as many threads. Theirs is the
 plain loop of https://docs.lightly.ai/examples/simclr.html with its choices for CIFAR-10: PIL images
 through ``SimCLRTransform``, a ``DataLoader``, ``SimCLRProjectionHead``, ``NTXentLoss`` and SGD. It
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from anomem.config import Config
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.model.encoder import Encoder
 from anomem.runtime.allocator import keep_freed_memory
 from anomem.training.stage1 import Stage1
@@ -145,11 +145,11 @@ class Example:
 
 
 class Stage:
-    """Stage 1 of the default.
+    """Stage 1 of the preset ``scratch``.
 
     Args:
         images: (N, H, W, 3), training images.
-        config: The default.
+        config: The preset.
     """
 
     def __init__(self, images: Pixels, config: Config) -> None:
@@ -218,7 +218,7 @@ def main(speeds: Speeds) -> None:
     Raises:
         ValueError: An epoch is shorter than a turn.
     """
-    config = default()
+    config = scratch()
     least = (SETTLE + speeds.steps) * config.stage1.batch
     if speeds.images < least:
         raise ValueError(f"{speeds.images} images are too few for a turn; give {least} or more.")

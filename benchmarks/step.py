@@ -25,7 +25,7 @@ from skimage import data
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.images.prepare import PreparedImages
 from anomem.model.features import extract
 from anomem.model.network import MultiScaleMemory
@@ -56,7 +56,7 @@ class Net:
 
 
 NETS = {
-    "small": Net(default().encoder, 32, 32, 10),
+    "small": Net(scratch().encoder, 32, 32, 10),
     "resnet18": Net(EncoderChoices(name="resnet18", stem_stride=2), 64, 32, 2),
     "resnet18-32": Net(EncoderChoices(name="resnet18", stem_stride=1), 32, 512, 10),
     "resnet50-32": Net(EncoderChoices(name="resnet50", stem_stride=1), 32, 256, 5),
@@ -191,7 +191,7 @@ def main(
     table: dict[str, Any] = {"machine": machine()}
     for name in nets:
         net = NETS[name]
-        ours = replace(default(), encoder=net.encoder)
+        ours = replace(scratch(), encoder=net.encoder)
         config = replace(
             ours,
             stage1=replace(ours.stage1, batch=net.batch),

@@ -19,7 +19,7 @@ import torch
 import tyro
 
 from anomem import AnoMem
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.runtime.allocator import keep_freed_memory
 from engines import as_tables
 from memory import resident
@@ -29,7 +29,7 @@ from turns import machine
 
 def measured(how: str, folder: Path, side: int, steps: int) -> dict[str, float]:
     """MiB that a fit takes beyond its imports, and seconds of its stage 1."""
-    config = default()
+    config = scratch()
     config = replace(
         config,
         images=replace(config.images, size=(side, side)),

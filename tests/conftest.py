@@ -181,7 +181,7 @@ def one_run() -> Run:
     return Run(
         protocol="one-vs-all",
         data="digits",
-        method="default",
+        method="scratch",
         normal="zero",
         against="",
         gamma=0.05,

@@ -43,8 +43,8 @@ class Bench(OnData):
 class Compared(Bench):
     """Of every protocol that compares methods."""
 
-    methods: str = "default"
-    """Names separated by commas: default, paper-small, default-kmeans, default-no-memory,
+    methods: str = "scratch"
+    """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
     supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
 
 
@@ -100,7 +100,7 @@ class AblationArguments(EachClass):
     name: Positional[str]
     """memory, memory-linear, last-size, earlier-size, sampling-ratio, variance-weight,
     scale-weights or backbone."""
-    base: Literal["default", "paper-small"] = "default"
+    base: Literal["scratch", "paper-small"] = "scratch"
     """Method whose other choices stay as they are."""
 
 
@@ -110,7 +110,7 @@ class PrototypesArguments(OnData):
 
     normal: str
     """Name of the normal class."""
-    preset: str = "default"
+    preset: str = "scratch"
     """Choices of the detector."""
     budget_seconds: float = 120.0
     """Wall-clock seconds of the fit."""

@@ -65,7 +65,7 @@ class Contender(ABC):
     needs_anomalies: ClassVar[bool] = False
 
     def __init__(
-        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+        self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
     ) -> None:
         self.config, self.device, self.seed = resolve(config), device, seed
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from anomem.config import Config
 from anomem.config.mapping import changed, flat
-from anomem.config.presets import default, paper, pretrained
+from anomem.config.presets import paper, pretrained, scratch
 from anomem_bench.contender import Contender
 from anomem_bench.ours import Memory, Ours
 from anomem_bench.peers.csi import CSI
@@ -58,13 +58,13 @@ class Method:
 
 
 def until_the_clock_ends(config: Config) -> Config:
-    """The same with the small encoder of ``default``, and as many steps as the clock allows.
+    """The same with the small encoder of ``scratch``, and as many steps as the clock allows.
 
     Nothing is compiled unless asked for, as the clock would run meanwhile.
     """
     stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
     compute = replace(config.compute, compile=bool(config.compute.compile))
-    return replace(config, encoder=default().encoder, stage1=stage1, compute=compute)
+    return replace(config, encoder=scratch().encoder, stage1=stage1, compute=compute)
 
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
@@ -79,22 +79,22 @@ def _peer(kind: type[Peer], config: Config) -> Method:
     return Method(config, kind, kind.score_names, kind.needs_anomalies)
 
 
-_DEFAULT = until_the_clock_ends(default())
+_SCRATCH = until_the_clock_ends(scratch())
 
-_FASTER = changed(_DEFAULT, {"stage1__learning_rate": 0.3})
+_FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
 """For the peers that it suits on validation images: docs/recipe.md."""
 
 METHODS = {
-    "default": ours("default", _DEFAULT),
+    "scratch": ours("scratch", _SCRATCH),
     "paper-small": ours("paper-small", until_the_clock_ends(paper())),
-    "default-kmeans": ours("default-kmeans", _DEFAULT, "kmeans"),
-    "default-no-memory": ours("default-no-memory", _DEFAULT, "mean"),
+    "scratch-kmeans": ours("scratch-kmeans", _SCRATCH, "kmeans"),
+    "scratch-no-memory": ours("scratch-no-memory", _SCRATCH, "mean"),
     "supervised": _peer(Supervised, _FASTER),
-    "simclr": _peer(SimCLR, _DEFAULT),
+    "simclr": _peer(SimCLR, _SCRATCH),
     "mhrot": _peer(MHRot, _FASTER),
-    "csi": _peer(CSI, _DEFAULT),
-    "deepsad": _peer(DeepSAD, _DEFAULT),
-    "elsa": _peer(Elsa, _DEFAULT),
+    "csi": _peer(CSI, _SCRATCH),
+    "deepsad": _peer(DeepSAD, _SCRATCH),
+    "elsa": _peer(Elsa, _SCRATCH),
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
 }

@@ -47,7 +47,7 @@ class Ours(Contender):
 
     def __init__(
         self,
-        config: str | Config = "default",
+        config: str | Config = "scratch",
         *,
         device: str = "auto",
         seed: int = 0,

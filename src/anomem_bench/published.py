@@ -11,7 +11,7 @@ PAPER = "AnoMem (paper)"
 MEAN = "mean"
 """Column of the figures that are means over all classes."""
 _NAMES = {
-    "default": PAPER,
+    "scratch": PAPER,
     "supervised": "Supervised",
     "mhrot": "MHRot",
     "csi": "CSI",

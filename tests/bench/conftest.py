@@ -35,7 +35,7 @@ def runs(one_run: Run) -> list[Run]:
             },
         )
         for gamma in (0.05, 0.0)
-        for method in ("default", "peer", "late")
+        for method in ("scratch", "peer", "late")
         for normal in ("zero", "one", "two")
         for draw in (0, 1)
         if (method, normal) != ("late", "two") and (method, draw, gamma) != ("peer", 1, 0.0)

@@ -26,17 +26,17 @@ def test_one_vs_all_writes_runs_tables_figures_and_a_manifest(
     digits_as_cifar10: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    words = "--classes airplane --methods default,deepsad --budget-seconds 60 --json"
+    words = "--classes airplane --methods scratch,deepsad --budget-seconds 60 --json"
     assert bench("one-vs-all", f"--data cifar10:{digits_as_cifar10} --out {out}", words) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out.splitlines()[-1]) == {"out": str(out), "runs": 2}
     assert "airplane, gamma 0 (all), draw 0: deepsad auroc" in shown.err
     table = (out / "table.md").read_text()
-    assert table in shown.out and "| default |" in table and "published" in table
+    assert table in shown.out and "| scratch |" in table and "published" in table
     assert {file.name for file in out.iterdir()} == MADE
     (call,) = json.loads((out / "manifest.json").read_text())
     assert call["seeds"] == [0] and call["budget_seconds"] == 60 and call["hardware"]["cores"] > 0
-    assert set(call["methods"]) == {"default", "deepsad"} and call["versions"]["torch"]
+    assert set(call["methods"]) == {"scratch", "deepsad"} and call["versions"]["torch"]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_cross_type_ood_linear_and_ablation_run(
     assert [run.against for run in runs["b"]] == [f"folder {tiles.name}"]
     assert "accuracy" in runs["c"][0].measures
     assert sorted(run.method for run in runs["d"]) == [
-        f"default, r {ratio}" for ratio in ("0.07", "0.15", "0.3", "0.6", "1")
+        f"scratch, r {ratio}" for ratio in ("0.07", "0.15", "0.3", "0.6", "1")
     ]
     assert (tmp_path / "d" / "against-choice.png").is_file()
 

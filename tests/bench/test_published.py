@@ -39,7 +39,7 @@ def test_where_there_are_none(protocol: str, data: str, gamma: float) -> None:
 
 
 def test_ours_are_compared_with_their_namesakes() -> None:
-    assert counterpart("default") == PAPER
+    assert counterpart("scratch") == PAPER
     assert counterpart("simclr-mahalanobis") == "SSD"
     assert counterpart("paper-small, memory only") == "memory only"
     assert counterpart("pretrained") == counterpart("paper-small") == ""

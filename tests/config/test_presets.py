@@ -26,11 +26,11 @@ def test_paper_says_what_the_paper_says() -> None:
 
 
 def test_preset_by_name_and_configuration_as_it_is() -> None:
-    assert resolve("default") == presets.default()
+    assert resolve("scratch") == presets.scratch()
     config = Config(stage1=Stage1Choices(epochs=3))
     assert resolve(config) is config
     with pytest.raises(
-        ValueError, match="no preset 'fast'; choose from default, pretrained, paper"
+        ValueError, match="no preset 'fast'; choose from scratch, pretrained, paper"
     ):
         resolve("fast")
 

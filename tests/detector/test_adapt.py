@@ -14,7 +14,7 @@ from PIL import Image
 
 from anomem import AnoMem, Config, load
 from anomem.config import ScoreChoices
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 
@@ -328,7 +328,7 @@ def tiles() -> tuple[AnoMem, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """A detector fitted on good magnetic tiles, further good ones, and defects of all kinds."""
     if not TILES.is_dir():
         pytest.skip("the magnetic tiles (Huang et al. 2018) are not beside the project")
-    config = default()
+    config = scratch()
     config = replace(config, stage1=replace(config.stage1, min_steps=150, max_steps=150))
     kinds = ("blowhole", "break", "crack", "fray", "uneven")
     defects = np.concatenate([squares(TILES / "test" / kind) for kind in kinds])

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from anomem import AnoMem, Config, load
 from anomem.config import ComputeChoices
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.detector.identity import digests
 from anomem.evaluation.metrics import auroc
 from anomem.images.resize import ImageShape, batch_to_shape
@@ -210,7 +210,7 @@ def test_held_out_normals_share_no_group_with_training_normals(
 
 
 def test_shape_follows_the_images_where_no_size_is_chosen(hasty: Config) -> None:
-    config = replace(hasty, images=default().images)
+    config = replace(hasty, images=scratch().images)
     crops = [data.astronaut()[row : row + 40, :30] for row in range(10)]
     model = AnoMem(config, device="cpu").fit(np.stack(crops))
     assert model.framing_.shape == ImageShape(3, 40, 24)

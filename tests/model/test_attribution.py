@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anomem import AnoMem, Config
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.images.image_set import to_float
 from anomem.images.resize import batch_to_shape
 from anomem.model.attribution import Attribution, attribution
@@ -18,11 +18,11 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def fitted(tiny: Config, digits: Digits) -> AnoMem:
-    """Scored by a Mahalanobis distance, upright and upside down, as the default is."""
+    """Scored by a Mahalanobis distance, upright and upside down, as the preset ``scratch`` is."""
     config = replace(
         tiny,
-        score=default().score,
-        pseudo=default().pseudo,
+        score=scratch().score,
+        pseudo=scratch().pseudo,
         loss=replace(tiny.loss, kind_weight=0.5),
     )
     return AnoMem(config, device="cpu").fit(digits["train"])

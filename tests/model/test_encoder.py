@@ -20,7 +20,7 @@ SMALL = EncoderChoices(width=4, stem_stride=2)
         (EncoderChoices("resnet50", stem_stride=1), (1024, 2048), (8, 4)),
         (EncoderChoices("efficientnet_b0"), (112, 320), (2, 1)),
         (EncoderChoices("efficientnet_b0", stem_stride=1), (112, 320), (4, 2)),
-        (presets.default().encoder, (64, 128), (4, 2)),
+        (presets.scratch().encoder, (64, 128), (4, 2)),
     ],
 )
 def test_maps_of_each_scale(

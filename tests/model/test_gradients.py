@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
-from anomem.config.presets import PRESETS, default
+from anomem.config.presets import PRESETS, scratch
 from anomem.model.encoder import Encoder
 from anomem_bench.methods import METHODS
 from anomem_bench.protocols.ablation import variants
 
 _CONFIGS = [
     *(preset() for preset in PRESETS.values()),
-    *(method.config for method in (METHODS | variants("backbone", "default")).values()),
+    *(method.config for method in (METHODS | variants("backbone", "scratch")).values()),
 ]
 USED = {replace(config.encoder, weights=None, frozen=False) for config in _CONFIGS}
 NARROW = {EncoderChoices(width=width, stem_stride=1) for width in (4, 12)}
@@ -88,7 +88,7 @@ def test_gradients_of_narrow_layers_are_right(choices: EncoderChoices) -> None:
     assert farthest_gradient(choices, 32) < 1e-4
 
 
-@pytest.mark.parametrize("choices", [default().encoder, *in_order(NARROW)], ids=named)
+@pytest.mark.parametrize("choices", [scratch().encoder, *in_order(NARROW)], ids=named)
 def test_gradients_in_bfloat16_are_as_near_as_it_can_tell(choices: EncoderChoices) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert farthest_gradient(choices, 16) < 0.03

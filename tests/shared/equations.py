@@ -1,4 +1,4 @@
-"""Eq. 1 to 3 of the paper with numbers and loops, and what the default makes of Eq. 2."""
+"""Eq. 1 to 3 of the paper with numbers and loops, and what ``scratch`` makes of Eq. 2."""
 
 import math
 

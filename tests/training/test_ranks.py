@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices, Stage1Choices
-from anomem.config.presets import default, paper
+from anomem.config.presets import paper, scratch
 from anomem.images.prepare import PreparedImages
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.processes import join_processes
@@ -26,7 +26,7 @@ from anomem.training.stage1 import Stage1
 _STEPS = 3
 # Batch norm would see other images in each process, so the encoder has group norm.
 _ENCODER = EncoderChoices("test_efficientnet_gn", scales=(2, 3))
-_PRESETS = {"default": default(), "paper": paper()}
+_PRESETS = {"scratch": scratch(), "paper": paper()}
 
 
 def choices(preset: str) -> Config:

@@ -14,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from anomem.config import Config, FramingKind
 from anomem.config.mapping import overlaid
-from anomem.config.presets import default, resolve
+from anomem.config.presets import resolve, scratch
 from anomem.images.decode_memory import DEFAULT
 
 _RANGES = {
@@ -96,8 +96,8 @@ class Fit(Common):
     start: Annotated[Path | None, arg(name="from")] = None
     """Model that learns these images as a new kind of normal, in seconds and without its earlier
     ones; its choices stay."""
-    preset: str = "default"
-    """Choices to start from: default, pretrained or paper."""
+    preset: str = "scratch"
+    """Choices to start from: scratch, pretrained or paper."""
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     resize: int | None = None
@@ -122,7 +122,7 @@ class Fit(Common):
     """Go on with an interrupted run of the same command."""
     seed: int = 0
     """Of every random draw."""
-    choices: Annotated[Config, arg(name="")] = field(default_factory=default)
+    choices: Annotated[Config, arg(name="")] = field(default_factory=scratch)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,7 +276,7 @@ def parse(
     Raises:
         ValueError: The preset, the TOML file or a choice is wrong.
     """
-    choices = _starting_choices(words) if words[:1] == ["fit"] else default()
+    choices = _starting_choices(words) if words[:1] == ["fit"] else scratch()
     fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices)
     kinds = [
         Annotated[kind, subcommand(name, default=fit) if kind is Fit else subcommand(name)]
@@ -302,7 +302,7 @@ def _one_of(kinds: Sequence[Any], told: str) -> Any:
 def _starting_choices(words: Sequence[str]) -> Config:
     """The preset with the TOML file over it, before any flag."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", default="default")
+    early.add_argument("--preset", default="scratch")
     early.add_argument("--config", type=Path)
     known, _ = early.parse_known_args(list(words))
     config = resolve(known.preset)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from anomem.cli.demo_images import DemoImages, demo_images, thumbnail_auroc
 from anomem.config import Config
 from anomem.config.mapping import changed
-from anomem.config.presets import default
+from anomem.config.presets import scratch
 from anomem.detector.estimator import AnoMem
 from anomem.evaluation.evaluate import Evaluation, evaluate
 from anomem.evaluation.metrics import auroc
@@ -46,8 +46,9 @@ def run_demo(
 
     Args:
         out: Folder for the model, the picture and the report.
-        config: Choices; None takes the default with twice the steps, as images are small and few,
-            and a quarter of the normals held out, so that the rate of false alarms is set well.
+        config: Choices; None takes the preset scratch with twice the steps, as images are small and
+            few, and a quarter of the normals held out, so that the rate of false alarms is set
+            well.
         seed: Of the crops, the training and the choice of labels.
         device: Of the detector.
         progress: Called as ``progress(stage, done, total)``.
@@ -61,7 +62,7 @@ def run_demo(
     begun = time.monotonic()
     model, picture, report = files_of(out)
     images = demo_images(seed)
-    twice = changed(default(), {"stage1__min_steps": 600, "calibration__share": 0.25})
+    twice = changed(scratch(), {"stage1__min_steps": 600, "calibration__share": 0.25})
     detector = AnoMem(config or twice, device=device, seed=seed)
     detector.fit(images.train, progress=progress)
     normal = detector.decision_function(images.normal)

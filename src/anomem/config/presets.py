@@ -18,8 +18,8 @@ from anomem.config.choices import (
 )
 
 
-def default() -> Config:
-    """Choose what is best today in minutes on two cores, from scratch, at 32 to 64 pixels.
+def scratch() -> Config:
+    """Learn all from the images at hand, at 32 to 64 pixels, in minutes on two cores.
 
     A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
     normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
@@ -41,9 +41,9 @@ def pretrained() -> Config:
     """Choose frozen ImageNet features of an EfficientNet-lite0 at some 128 x 128 pixels.
 
     For ``anomem[pretrained]``. Only the memories and the heads on them are trained; the score is
-    that of the default.
+    that of the preset ``scratch``.
     """
-    ours = default()
+    ours = scratch()
     return replace(
         ours,
         images=ImageChoices(size=128),
@@ -87,7 +87,7 @@ def paper() -> Config:
 
 
 PRESETS = {
-    "default": default,
+    "scratch": scratch,
     "pretrained": pretrained,
     "paper": paper,
 }

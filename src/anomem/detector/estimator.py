@@ -57,7 +57,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
 
     Args:
-        config: Name of a preset, or a :class:`~anomem.config.Config`; "default" unless given.
+        config: Name of a preset, or a :class:`~anomem.config.Config`; "scratch" unless given.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda or else cpu.
         devices: Processes on each node, 1 by default, that share stage 1 of a fit, one a GPU where
             there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
@@ -83,7 +83,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         >>> pixels, digit = load_digits(return_X_y=True)
         >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
         >>> zeros, ones = images[digit == 0], images[digit == 1]
-        >>> model = AnoMem("default", seed=0)
+        >>> model = AnoMem("scratch", seed=0)
         >>> model = model.set_params(config__stage1__min_steps=20, config__stage1__max_steps=20)
         >>> model = model.fit(zeros[:60])
         >>> scores = model.decision_function(np.concatenate([zeros[60:70], ones[:10]]))
@@ -105,7 +105,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        config: str | Config = "default",
+        config: str | Config = "scratch",
         *,
         device: str = "auto",
         devices: int = 1,

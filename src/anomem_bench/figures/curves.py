@@ -16,7 +16,7 @@ from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY,
 from anomem.runtime.files import replacing
 from anomem_bench.results import ANOMALIES, Run, Setting, averaged, by_setting, grid_of, means
 
-_OURS = {"default": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper-small": (GREEN, "D")}
+_OURS = {"scratch": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper-small": (GREEN, "D")}
 _COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)
 _MARKERS = "^vXP<>*hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)))

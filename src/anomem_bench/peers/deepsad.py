@@ -70,7 +70,7 @@ class DeepSAD(TrainedPeer):
     score_names = ("deepsad",)
 
     def __init__(
-        self, config: str | Config = "default", *, device: str = "auto", seed: int = 0
+        self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
     ) -> None:
         super().__init__(config, device=device, seed=seed)
         rate = _RATE * self.config.stage1.learning_rate

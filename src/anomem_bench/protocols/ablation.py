@@ -107,7 +107,7 @@ def variants(name: str, base: str) -> dict[str, Method]:
 
     Args:
         name: In :data:`ABLATIONS`.
-        base: Method whose choices stay as they are, "default" or "paper-small".
+        base: Method whose choices stay as they are, "scratch" or "paper-small".
 
     Raises:
         ValueError: There is no such ablation or method.

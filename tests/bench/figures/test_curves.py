@@ -67,11 +67,11 @@ def slow_point(runs: list[Run], **wanted: object) -> tuple[float, float]:
 
 
 def test_lines_against_gamma_are_means_over_classes_and_draws(one_run: Run) -> None:
-    runs = some_runs(one_run, "default", "peer")
+    runs = some_runs(one_run, "scratch", "peer")
     panels = lines_against_gamma(runs)
     assert list(panels) == [ALL, ONE]
     for title, kind in ((ALL, "all"), (ONE, "one")):
-        assert set(panels[title]["method"]) == {"default", "peer"}
+        assert set(panels[title]["method"]) == {"scratch", "peer"}
         for method, points in panels[title].groupby("method"):
             (start, end) = points[["x", "mean", "std"]].to_numpy()
             at_zero = slow_point(runs, method=method, gamma=0.0)
@@ -82,18 +82,18 @@ def test_lines_against_gamma_are_means_over_classes_and_draws(one_run: Run) -> N
 
 def test_all_points_against_gamma_are_of_the_same_classes(one_run: Run) -> None:
     runs = [
-        *some_runs(one_run, "default", "peer"),
+        *some_runs(one_run, "scratch", "peer"),
         replace(one_run, normal="two", measures={"auroc": 0.1}),
     ]
     for title, lines in lines_against_gamma(runs[:-1]).items():
         pd.testing.assert_frame_equal(lines_against_gamma(runs)[title], lines)
     without = [run for run in runs if (run.method, run.normal) != ("peer", "one") or not run.gamma]
     points = lines_against_gamma(without)[ALL]["method"].value_counts()
-    assert points.to_dict() == {"default": 2, "peer": 1}
+    assert points.to_dict() == {"scratch": 2, "peer": 1}
 
 
 def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget(one_run: Run) -> None:
-    runs = some_runs(one_run, "default")
+    runs = some_runs(one_run, "scratch")
     panels = lines_against_seconds(runs)
     assert [title.splitlines()[1] for title in panels] == [
         "gamma 0, no labelled anomaly",
@@ -113,11 +113,11 @@ def test_lines_against_seconds_are_at_a_quarter_half_and_whole_budget(one_run: R
 
 def test_choices_whose_values_are_numbers_have_curves(one_run: Run, tmp_path: Path) -> None:
     runs = [
-        replace(one_run, method=f"default, last memory {size}", measures={"auroc": size / 100})
+        replace(one_run, method=f"scratch, last memory {size}", measures={"auroc": size / 100})
         for size in (64, 16)
     ]
     (curve,) = lines_against_choices([*runs, one_run]).items()
-    assert curve[0] == "default, last memory"
+    assert curve[0] == "scratch, last memory"
     assert curve[1][["x", "mean"]].to_numpy().tolist() == [[16, 0.16], [64, 0.64]]
     auroc_against_choices(runs, tmp_path / "choices.png")
     assert (tmp_path / "choices.png").is_file()
@@ -131,7 +131,7 @@ def test_budgets_have_panels_of_their_own(one_run: Run) -> None:
 
 
 def test_pictures_grow_with_their_panels_and_show_each_method(one_run: Run, tmp_path: Path) -> None:
-    methods = ["default", "pretrained", "paper-small", *(f"peer {number}" for number in range(9))]
+    methods = ["scratch", "pretrained", "paper-small", *(f"peer {number}" for number in range(9))]
     runs = some_runs(one_run, *methods)
     sizes, colours = {}, {}
     for name, draw in (("gamma", auroc_against_gamma), ("seconds", auroc_against_seconds)):

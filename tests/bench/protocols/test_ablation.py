@@ -30,7 +30,7 @@ def trained_weights(method: Method, images: PreparedImages) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("base", ["default", "paper-small"])
+@pytest.mark.parametrize("base", ["scratch", "paper-small"])
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_each_setting_changes_the_trained_weights(
     name: str, base: str, digits: dict[str, npt.NDArray[np.uint8]]
@@ -53,14 +53,14 @@ def _smaller(method: Method) -> Method:
 
 
 def test_variants_bear_the_name_of_their_base() -> None:
-    methods = variants("memory", "default")
+    methods = variants("memory", "scratch")
     assert list(methods) == [
-        "default, neither", "default, scales only", "default, memory only",
-        "default, memory and scales",
+        "scratch, neither", "scratch, scales only", "scratch, memory only",
+        "scratch, memory and scales",
     ]  # fmt: skip
     assert all(method.scores == (name,) for name, method in methods.items())
 
 
 def test_an_unknown_ablation_is_told() -> None:
     with pytest.raises(ValueError, match="there is no ablation 'magic'; choose from memory"):
-        variants("magic", "default")
+        variants("magic", "scratch")

@@ -55,7 +55,7 @@ def test_no_test_image_is_trained_on(protocol: Linear) -> None:
 
 @pytest.mark.usefixtures("three_steps")
 def test_a_method_without_labels_has_an_accuracy(protocol: Linear, tmp_path: Path) -> None:
-    entry = Entry(methods_named(["default"]), 60.0, "cpu")
+    entry = Entry(methods_named(["scratch"]), 60.0, "cpu")
     (run,) = run_protocol(protocol, entry, tmp_path / "runs.jsonl")
     assert set(run.measures) == {"accuracy", "accuracy_quarter", "accuracy_half"}
     assert run.measures["accuracy"] > 0.2  # of ten digits
