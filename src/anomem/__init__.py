@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_PLACES = {
+_MODULES = {
     "AnoMem": "anomem.detector.estimator",
     "load": "anomem.detector.estimator",
     "Config": "anomem.config",
@@ -61,9 +61,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("anomem")
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'anomem' has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

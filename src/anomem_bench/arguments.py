@@ -143,7 +143,7 @@ class DataArguments(Common):
 
 
 def name_and_path(text: str, path: Path | None = None) -> tuple[str, Path | None]:
-    """Name and place of a data set, given as NAME or NAME:PATH."""
+    """Name and path of a data set, given as NAME or NAME:PATH."""
     name, colon, where = text.partition(":")
     return name, Path(where) if colon else path
 

@@ -170,8 +170,8 @@ def _run(line: bytes, file: Path, number: int) -> Run:
         return _RUN.validate_json(line)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = f"{place}: {first['msg']}" if place else first["msg"]
+        at = ".".join(map(str, first["loc"]))
+        reason = f"{at}: {first['msg']}" if at else first["msg"]
         raise ValueError(
             f"{file}, line {number} is not a run ({reason}); delete the line or restore the file."
         ) from error

@@ -44,14 +44,14 @@ def tiles(tmp_path: Path) -> Path:
     """Crops of a photograph in the layout of MVTec AD, with two kinds of anomaly."""
     brick = data.brick()
     rng = np.random.default_rng(0)
-    for place, count, change in (
+    for folder, count, change in (
         ("train/good", 40, 0), ("test/good", 12, 0), ("test/bright", 12, 90), ("test/dark", 12, -90)
     ):  # fmt: skip
-        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / folder).mkdir(parents=True)
         for row in range(count):
             y, x = rng.integers(0, 480, 2)
             crop = (brick[y : y + 32, x : x + 32].astype(int) + change).clip(0, 255)
-            Image.fromarray(crop.astype(np.uint8)).save(tmp_path / place / f"{row}.png")
+            Image.fromarray(crop.astype(np.uint8)).save(tmp_path / folder / f"{row}.png")
     return tmp_path
 
 
@@ -115,7 +115,7 @@ def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
         ("ablation variance-weight --classes cat", "variance-weight is measured by linear evalu"),
         ("one-vs-all --shard 3/2", "shard is '3/2'; give a part and their number, as 2/3"),
         ("ood --against mars:there", "'mars' is no data set known by name"),
-        ("ood --against svhn", "svhn needs a place; give it as svhn:PATH"),
+        ("ood --against svhn", "svhn needs a path; give it as svhn:PATH"),
         ("ood --against ,", "against is empty"),
         ("ablation magic", "there is no ablation 'magic'"),
     ],

@@ -41,23 +41,23 @@ def test_the_same_seed_gives_the_same_images(demo: DemoImages) -> None:
         assert not np.array_equal(demo.anomalies[kind], other.anomalies[kind])
 
 
-def _places(crops: np.ndarray, photograph: np.ndarray) -> list[tuple[int, int]]:
+def _positions(crops: np.ndarray, photograph: np.ndarray) -> list[tuple[int, int]]:
     """Row and column of the photograph that each crop was cut from."""
     windows = sliding_window_view(photograph, (SIZE, SIZE))
     found: dict[bytes, list[tuple[int, int]]] = {}
     for top in range(windows.shape[0]):
         for left in range(windows.shape[1]):
             found.setdefault(windows[top, left, 0].tobytes(), []).append((top, left))
-    places = []
+    positions = []
     for crop in crops:
-        (place,) = [at for at in found[crop[0].tobytes()] if (windows[at] == crop).all()]
-        places.append(place)
-    return places
+        (position,) = [at for at in found[crop[0].tobytes()] if (windows[at] == crop).all()]
+        positions.append(position)
+    return positions
 
 
 def test_no_two_normal_crops_share_a_pixel(demo: DemoImages, brick: np.ndarray) -> None:
     taken = np.zeros(brick.shape, dtype=int)
-    for top, left in _places(np.concatenate([demo.train, demo.normal]), brick):
+    for top, left in _positions(np.concatenate([demo.train, demo.normal]), brick):
         taken[top : top + SIZE, left : left + SIZE] += 1
     assert taken.max() == 1
 

@@ -81,7 +81,7 @@ def test_a_table_is_no_input(tmp_path: Path) -> None:
     (tmp_path / "link.parquet").symlink_to(tables / "a.parquet")
     source = open_images(tables)
     for file in (tables / "a.parquet", tmp_path / "link.parquet"):
-        with pytest.raises(ValueError, match="is one of the inputs; give another place"):
+        with pytest.raises(ValueError, match="is one of the inputs; give another path"):
             refuse_input(file, [tables], source)
     with pytest.raises(ValueError, match="lies among the images"):
         refuse_input(tables / "scores.parquet", [tables], source)
@@ -98,7 +98,7 @@ def test_a_report_replaces_no_image_no_mask_and_no_part_of_the_model(tmp_path: P
     (tmp_path / "link").symlink_to(tmp_path / "a")
     given = (tmp_path / "model", [str(image), "s3://bucket/y.png"], [mask])
     for file in (image, mask, tmp_path / "link" / "x.png", tmp_path / "model" / "model.json"):
-        with pytest.raises(ValueError, match="is one of the inputs; give another place"):
+        with pytest.raises(ValueError, match="is one of the inputs; give another path"):
             refuse_report(file, *given)
     for folder in ("a", "model"):
         refuse_report(tmp_path / folder / "report.html", *given)

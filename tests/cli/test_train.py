@@ -9,7 +9,7 @@ from anomem.images.open import open_images
 def test_strangers_among_the_normals_are_listed(
     model: AnoMem, digits: dict[str, npt.NDArray[np.uint8]]
 ) -> None:
-    """Three digits that are not zeros, at places 5, 25 and 45 of the normals."""
+    """Three digits that are not zeros, at indices 5, 25 and 45 of the normals."""
     images = digits["normal"].copy()
     images[[5, 25, 45]] = digits["anomalous"][:3]
     listed = least_normal(model, open_images(images))

@@ -158,9 +158,9 @@ def test_explain_is_at_the_size_of_the_image(model: AnoMem, digits: Digits, tmp_
     for image in (large, np.asarray(large), tmp_path / "large.png", str(tmp_path / "large.png")):
         explained = model.explain(image)
         assert list(explained.maps) == list(explained.scale_scores) == ["scale_1", "scale_2"]
-        for place in (*explained.maps.values(), explained.heat):
-            assert place.shape == (24, 40) and place.dtype == np.float32
-            assert np.isfinite(place).all()
+        for found in (*explained.maps.values(), explained.heat):
+            assert found.shape == (24, 40) and found.dtype == np.float32
+            assert np.isfinite(found).all()
         assert explained.score == pytest.approx(model.decision_function([large])[0], abs=1e-5)
 
 

@@ -15,8 +15,8 @@ def test_maps_and_scores_agree(model: AnoMem, digits: Digits) -> None:
     explained = model.explain(digits["normal"][0])
     scores = model.score_images(digits["normal"][:1]).scale_scores[0]
     np.testing.assert_allclose(list(explained.scale_scores.values()), scores, rtol=1e-5)
-    for name, place in explained.maps.items():
-        root_mean_square = np.sqrt((place**2).mean())
+    for name, norms in explained.maps.items():
+        root_mean_square = np.sqrt((norms**2).mean())
         assert root_mean_square == pytest.approx(explained.scale_scores[name], rel=0.02)
 
 

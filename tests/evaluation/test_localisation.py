@@ -127,7 +127,7 @@ def slow_curve(maps: Arrays, masks: Arrays) -> list[tuple[float, float]]:
     for level in levels:
         normal = np.concatenate([h[m == 0] for h, m in zip(maps, masks, strict=True)])
         overlaps = [
-            np.mean([heat[place] >= level for place in region])
+            np.mean([heat[pixel] >= level for pixel in region])
             for heat, mask in zip(maps, masks, strict=True)
             for region in regions(mask)
         ]
@@ -138,8 +138,8 @@ def slow_curve(maps: Arrays, masks: Arrays) -> list[tuple[float, float]]:
 def slow_area(curve: list[tuple[float, float]], most: float) -> float:
     """By ten thousand thin slices."""
     x, y = zip(*curve, strict=True)
-    places = (np.arange(10_000) + 0.5) / 10_000 * most
-    return float(np.mean(np.interp(places, x, y)))
+    levels = (np.arange(10_000) + 0.5) / 10_000 * most
+    return float(np.mean(np.interp(levels, x, y)))
 
 
 def test_metrics_are_their_definitions(maps_and_masks: tuple[Arrays, Arrays]) -> None:

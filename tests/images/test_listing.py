@@ -162,9 +162,9 @@ def test_images_that_cannot_be_read_are_counted_in_one_line(folder: Path) -> Non
 )
 def test_thumbnails_and_bins_of_storage_systems_are_left_out(junk: str, folder: Path) -> None:
     expected = names(list_images(folder), folder)
-    for place in (folder / junk / "b.png", folder / "sub" / junk / "c.tiff" / "SM.jpg"):
-        place.parent.mkdir(parents=True)
-        place.touch()
+    for path in (folder / junk / "b.png", folder / "sub" / junk / "c.tiff" / "SM.jpg"):
+        path.parent.mkdir(parents=True)
+        path.touch()
     (folder / "._b.png").touch()
     (folder / "Thumbs.db").touch()
     assert names(list_images(folder), folder) == expected
@@ -185,9 +185,9 @@ def test_a_system_folder_that_cannot_be_listed_is_passed_by(locked_folder: Path)
 
 
 def test_a_pattern_below_a_folder_with_brackets(folder: Path) -> None:
-    for place in ("lot [3]/1.png", "lot [3]/2.png", "lot 3/3.png", "day/lot[4]-b/[x].png"):
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).touch()
+    for path in ("lot [3]/1.png", "lot [3]/2.png", "lot 3/3.png", "day/lot[4]-b/[x].png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
     for pattern, expected in (
         ("lot [3]/*.png", ["lot [3]/1.png", "lot [3]/2.png"]),
         ("lot [3]/[12].png", ["lot [3]/1.png", "lot [3]/2.png"]),

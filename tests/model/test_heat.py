@@ -32,10 +32,10 @@ def parts(whole: PlaceMaps, at: int) -> list[PlaceMaps]:
 
 
 def fitted(*, anywhere: bool = False) -> HeatModel:
-    places = HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in SHAPES], 1)
-    places.fit(parts(seen(30, 0), 20))
-    places.calibrate(parts(seen(50, 1), 7))
-    return places
+    model = HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in SHAPES], 1)
+    model.fit(parts(seen(30, 0), 20))
+    model.calibrate(parts(seen(50, 1), 7))
+    return model
 
 
 def spread_of(values: Values) -> Values:
@@ -77,9 +77,9 @@ def test_heat_is_in_standard_deviations_of_unseen_normals() -> None:
 
 @pytest.mark.parametrize("anywhere", [False, True])
 def test_places_come_back_from_their_tensors(anywhere: bool) -> None:
-    places = fitted(anywhere=anywhere)
-    again = HeatModel.of(places.state_dict())
-    for one, other in zip(places(seen(3, 2)), again(seen(3, 2)), strict=True):
+    model = fitted(anywhere=anywhere)
+    again = HeatModel.of(model.state_dict())
+    for one, other in zip(model(seen(3, 2)), again(seen(3, 2)), strict=True):
         assert torch.equal(one, other)
 
 
@@ -91,10 +91,10 @@ def wide(count: int, seed: int) -> PlaceMaps:
 
 
 def test_every_channel_of_a_wide_map_shows() -> None:
-    places = HeatModel([(300, 2, 1), (5, 2, 1)], 0)
-    places.fit([wide(1000, 0)])
+    model = HeatModel([(300, 2, 1), (5, 2, 1)], 0)
+    model.fit([wide(1000, 0)])
     one_each = (1000 * torch.eye(300))[..., None, None].expand(-1, -1, 2, 1)
-    odd, usual = (places.distances([maps, maps[:, :5]])[0] for maps in (one_each, 0 * one_each))
+    odd, usual = (model.distances([maps, maps[:, :5]])[0] for maps in (one_each, 0 * one_each))
     # Of the square of a change, 128 of 300 parts lie in 128 of 300 directions on average.
     share = (odd[:, 0, 0] / odd[:, 0, 0].square().mean().sqrt()).square()
     assert float(share.min()) > 0.4 and float(share.max()) < 1.8
@@ -104,9 +104,9 @@ def test_every_channel_of_a_wide_map_shows() -> None:
 
 def test_wide_places_come_back_and_are_the_same_in_every_model() -> None:
     first, second = (HeatModel([(300, 2, 1), (5, 2, 1)], 0) for _ in range(2))
-    for places in (first, second):
-        places.fit([wide(50, 0)])
-        places.calibrate([wide(20, 1)])
+    for model in (first, second):
+        model.fit([wide(50, 0)])
+        model.calibrate([wide(20, 1)])
     again = HeatModel.of(first.state_dict())
     for one, other, third in zip(*(p(wide(3, 2)) for p in (first, second, again)), strict=True):
         assert torch.equal(one, other) and torch.equal(one, third)
@@ -123,15 +123,15 @@ def test_places_of_a_preset_take_so_much_of_a_model(preset: str, mebibytes: floa
     with torch.device("meta"):
         network = MultiScaleMemory(config, initialise=False).eval()
         maps = network.encoder.every_map(torch.empty(1, 3, side, side))
-        places = new_heat(maps[:2], len(network.patch_heads), anywhere=False)
-    size = sum(tensor.nbytes for tensor in places.state_dict().values()) / 2**20
+        model = new_heat(maps[:2], len(network.patch_heads), anywhere=False)
+    size = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
     assert 0.8 * mebibytes < size < mebibytes
 
 
 def test_constant_normals_have_a_finite_heat() -> None:
-    places = HeatModel([(4, 3, 2)], 0)
+    model = HeatModel([(4, 3, 2)], 0)
     constant = PlaceMaps([torch.ones(5, 4, 3, 2)], [], [])
-    places.fit([constant])
-    places.calibrate([constant])
+    model.fit([constant])
+    model.calibrate([constant])
     odd = PlaceMaps([torch.randn(2, 4, 3, 2)], [], [])
-    assert bool(torch.isfinite(places(odd)[0]).all())
+    assert bool(torch.isfinite(model(odd)[0]).all())

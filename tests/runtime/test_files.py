@@ -35,7 +35,7 @@ def test_what_cannot_be_written_whole_leaves_the_old(tmp_path: Path) -> None:
     with files_of_at_most(1000), pytest.raises(WriteError) as error:
         write_bytes(file, bytes(100_000))
     assert str(error.value) == (
-        f"{file} cannot be written (File too large); free some space or give another place."
+        f"{file} cannot be written (File too large); free some space or give another path."
     )
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["scores.csv"]
     with suppress(KeyboardInterrupt), replacing(file) as part:

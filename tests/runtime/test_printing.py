@@ -99,5 +99,5 @@ def test_a_result_that_cannot_be_told_is_an_error(model_folder: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == (
-        "anomem: standard output cannot be written (No space left on device); give another place.\n"
+        "anomem: standard output cannot be written (No space left on device); write it elsewhere.\n"
     )

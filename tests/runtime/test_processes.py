@@ -117,7 +117,7 @@ torch.distributed.barrier()
 def test_a_model_is_saved_on_any_rank_of_a_group_that_is_not_ours(
     model_folder: Path, tmp_path: Path
 ) -> None:
-    places = (model_folder, tmp_path, tmp_path / "meeting")
-    ranks = [Command(*places, rank, code=SAVE_IN_A_GROUP) for rank in range(2)]
+    paths = (model_folder, tmp_path, tmp_path / "meeting")
+    ranks = [Command(*paths, rank, code=SAVE_IN_A_GROUP) for rank in range(2)]
     assert [rank.ended() for rank in ranks] == [0, 0]
     assert load(tmp_path / "0").seed == load(tmp_path / "1").seed

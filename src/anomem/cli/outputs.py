@@ -59,10 +59,10 @@ def refuse_among_images(folder: Path, given: Sequence[str | Path], names: Sequen
     Raises:
         ValueError: The folder lies below a folder of images, or images lie in it.
     """
-    place = Path(os.path.realpath(folder))
+    target = Path(os.path.realpath(folder))
     roots = [root for each in given if (root := _searched(str(each))) is not None]
     parents = {os.path.dirname(os.path.abspath(name)) for name in names}
-    if any(map(place.is_relative_to, roots)) or str(place) in map(os.path.realpath, parents):
+    if any(map(target.is_relative_to, roots)) or str(target) in map(os.path.realpath, parents):
         raise ValueError(
             f"{folder} lies among the images, so what is written there would be taken for one the "
             "next time; give another folder."
@@ -80,7 +80,7 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
     target = os.path.realpath(file)
     alike = (each for each in inputs if os.path.basename(each) == os.path.basename(target))
     if any(os.path.realpath(each) == target for each in alike):
-        raise ValueError(f"{file} is one of the inputs; give another place.")
+        raise ValueError(f"{file} is one of the inputs; give another path.")
     if tables and file.suffix != ".csv":
         refuse_among_images(file.parent, given, [])
 
@@ -96,7 +96,7 @@ def refuse_report(file: Path, model: Path, images: Sequence[str], masks: Sequenc
     inputs = {os.path.realpath(name) for name in names if protocol_of(name) is None}
     inputs.update(os.path.realpath(part) for part in model.glob("*.safetensors"))
     if target in {*inputs, os.path.realpath(model / DESCRIPTION)}:
-        raise ValueError(f"{file} is one of the inputs; give another place.")
+        raise ValueError(f"{file} is one of the inputs; give another path.")
 
 
 def _searched(given: str) -> str | None:

@@ -21,18 +21,18 @@ class _Combined(ImageSource):
         """The source of an image, and its index there."""
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        source, place = self._locate(index)
-        return source[place]
+        source, position = self._locate(index)
+        return source[position]
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
         """As of its source."""
-        source, place = self._locate(index)
-        return source.reduced(place, least)
+        source, position = self._locate(index)
+        return source.reduced(position, least)
 
     def encoded(self, index: int) -> bytes | None:
         """As of its source."""
-        source, place = self._locate(index)
-        return source.encoded(place)
+        source, position = self._locate(index)
+        return source.encoded(position)
 
 
 class JoinedSource(_Combined):
@@ -44,9 +44,9 @@ class JoinedSource(_Combined):
         self.names = [name for source in sources for name in source.names]
 
     def _locate(self, index: int) -> tuple[ImageSource, int]:
-        place = range(len(self))[index]
-        which = int(np.searchsorted(self._starts, place, side="right")) - 1
-        return self._sources[which], place - int(self._starts[which])
+        position = range(len(self))[index]
+        which = int(np.searchsorted(self._starts, position, side="right")) - 1
+        return self._sources[which], position - int(self._starts[which])
 
 
 class ChosenSource(_Combined):

@@ -22,8 +22,8 @@ def refuse_shared(
     """
     if not (isinstance(one, StoredSource) and isinstance(other, StoredSource)):
         return
-    places = set(map(_location, other.names))
-    if shared := next((name for name in one.names if _location(name) in places), None):
+    stored = set(map(_location, other.names))
+    if shared := next((name for name in one.names if _location(name) in stored), None):
         raise ValueError(
             f"{shared} is among the {kinds[0]} and among the {kinds[1]}; keep the folders apart."
         )

@@ -88,8 +88,8 @@ def _pairs(thumbnails: Tensor) -> Tensor:
         explained = (unit[candidates] @ basis).square().sum(dim=2)
         left = 1 - explained
         copies = (explained > _ALIKE) & (left < _NEARER * left.max(dim=1, keepdim=True).values)
-        row, place = copies.nonzero(as_tuple=True)
-        found.append(torch.stack([part[row], candidates[row, place]], 1))
+        row, column = copies.nonzero(as_tuple=True)
+        found.append(torch.stack([part[row], candidates[row, column]], 1))
     return torch.cat(found)
 
 

@@ -125,7 +125,7 @@ class BlockSource(EncodedSource, StoredSource):
         self._kept: deque[tuple[object, Sequence[bytes | ImageError]]] = deque(maxlen=4)
 
     @abstractmethod
-    def _place(self, index: int) -> tuple[Any, int]:
+    def _locate(self, index: int) -> tuple[Any, int]:
         """The key of the block of one image, and its position there; IndexError beyond the last."""
 
     @abstractmethod
@@ -139,7 +139,7 @@ class BlockSource(EncodedSource, StoredSource):
             ImageError: There is no such image.
             OSError: The block cannot be fetched, which says nothing of the image.
         """
-        key, position = self._place(index)
+        key, position = self._locate(index)
         content = self._block(key)[position]
         if isinstance(content, ImageError):
             raise ImageError(*content.args)  # a fresh one, as a raised one holds on to its frames
@@ -180,7 +180,7 @@ class UrlSource(BlockSource):
                 listed.update((entry["name"], version_of(entry)) for entry in entries)
         return [listed.get(path, "") for path in paths]
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         return divmod(range(len(self))[index], BLOCK)
 
     def _fetch(self, key: int) -> list[bytes | ImageError]:

@@ -82,10 +82,10 @@ class RowNames(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        which, row = self.place(index)
+        which, row = self.locate(index)
         return f"{self.rows[which].file}#{row}"
 
-    def place(self, index: int) -> tuple[int, int]:
+    def locate(self, index: int) -> tuple[int, int]:
         """The number of the file of an index, and the row there."""
         index = range(len(self))[index]
         which = bisect_right(self.starts, index) - 1
@@ -147,8 +147,8 @@ class ParquetSource(BlockSource):
         """That of the file of each row."""
         return [rows.version for rows in self.rows for _ in range(rows.start, rows.stop)]
 
-    def _place(self, index: int) -> tuple[tuple[int, int, int], int]:
-        which, row = self.names.place(index)
+    def _locate(self, index: int) -> tuple[tuple[int, int, int], int]:
+        which, row = self.names.locate(index)
         ends = self.rows[which].ends
         group = bisect_right(ends, row)
         block, position = divmod(row - (ends[group - 1] if group else 0), BLOCK)

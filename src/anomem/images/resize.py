@@ -152,9 +152,9 @@ def _weights(first: int, length: int, size: int, wanted: int) -> csr_array:
     begin = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
     end = np.minimum((centre + reach + 0.5).astype(np.int64), length)
     cell = np.repeat(np.arange(wanted), end - begin)
-    place = np.arange(len(cell)) - np.repeat(
+    source = np.arange(len(cell)) - np.repeat(
         np.cumsum(end - begin) - (end - begin) - begin, end - begin
     )
-    weight = np.maximum(1 - np.abs(place - centre[cell] + 0.5) / reach, 0)
+    weight = np.maximum(1 - np.abs(source - centre[cell] + 0.5) / reach, 0)
     weight /= np.bincount(cell, weight, wanted)[cell]
-    return csr_array((weight, (cell, np.clip(first + place, 0, size - 1))), shape=(wanted, size))
+    return csr_array((weight, (cell, np.clip(first + source, 0, size - 1))), shape=(wanted, size))

@@ -163,10 +163,10 @@ def _stored(
     """The encoded images of runs, in order."""
     for run in runs:
         part = source.part(run.start, run.stop)
-        for place, index in enumerate(run):
+        for position, index in enumerate(run):
             if index not in left_out:
-                content, why = _content(part, place)
-                yield {"image": content, "name": part.names[place], "why": why}
+                content, why = _content(part, position)
+                yield {"image": content, "name": part.names[position], "why": why}
 
 
 def _content(source: ImageSource, index: int) -> tuple[bytes, str]:

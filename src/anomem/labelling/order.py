@@ -22,8 +22,8 @@ def most_telling_first(score: npt.NDArray[np.float32], threshold: float) -> npt.
     """
     anomalous = np.argsort(-score, kind="stable")
     uncertain = np.argsort(np.abs(score - threshold), kind="stable")
-    place = np.arange(len(score))
-    turn = np.concatenate([place * (_UNCERTAIN + 1), place + place // _UNCERTAIN + 1])
+    rank = np.arange(len(score))
+    turn = np.concatenate([rank * (_UNCERTAIN + 1), rank + rank // _UNCERTAIN + 1])
     wanted = np.concatenate([anomalous, uncertain])[np.argsort(turn, kind="stable")]
     _, first = np.unique(wanted, return_index=True)
     order: npt.NDArray[np.int64] = wanted[np.sort(first)]

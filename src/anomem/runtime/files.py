@@ -41,7 +41,7 @@ def named_if_unwritten(file: Path) -> Iterator[None]:
         reason = error.strerror or " ".join(str(error).split())
         free = "free some space or " * (error.errno in _FULL)
         raise WriteError(
-            f"{file} cannot be written ({reason}); {free}give another place."
+            f"{file} cannot be written ({reason}); {free}give another path."
         ) from error
 
 

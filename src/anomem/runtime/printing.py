@@ -63,7 +63,7 @@ def tell(line: str, *, error: bool = False) -> None:
         _silence(stream)
         if not error and not isinstance(problem, BrokenPipeError):
             raise OSError(
-                f"standard output cannot be written ({problem.strerror}); give another place."
+                f"standard output cannot be written ({problem.strerror}); write it elsewhere."
             ) from problem
 
 

@@ -120,12 +120,12 @@ class Drawn:
     def __init__(
         self, images: ImageSet, batch: int, seed: int, device: torch.device, ranks: Ranks
     ) -> None:
-        self.images, place = images, torch.device("cpu")
+        self.images, held_on = images, torch.device("cpu")
         if device.type == "cuda":
             taken = len(images) * images.take(torch.arange(1)).nbytes
             if taken <= _GPU_SHARE * free_memory(device):
-                self.images, place = OnDevice(images, device), device
-        self.draws, self.ranks = Draws(len(images), batch, seed, place), ranks
+                self.images, held_on = OnDevice(images, device), device
+        self.draws, self.ranks = Draws(len(images), batch, seed, held_on), ranks
 
     def __len__(self) -> int:
         return len(self.images)

@@ -30,7 +30,7 @@ NAMED: dict[str, Callable[[Path], Parts]] = {
     "folder": folder,
     "parquet": parquet,
 }
-"""From the place of a data set to its parts, by its name."""
+"""From the path of a data set to its parts, by its name."""
 _PARQUET_TOO = {"cifar10": CIFAR10_CLASSES, "cifar100-fine": (), "svhn": (), "lsun": ()}
 """Sets that may also lie in Parquet files, as those of "parquet", and the names of their classes
 where the files need not tell."""
@@ -39,7 +39,7 @@ _LAYOUTS = ("mvtec_ad", "visa", "folder", "parquet")
 
 
 def called_of(name: str, path: Path | None) -> str:
-    """What a data set is called in results: its name and, of a layout, that of its place too."""
+    """What a data set is called in results: its name and, of a layout, that of its path too."""
     return f"{name} {path.absolute().stem}" if path is not None and name in _LAYOUTS else name
 
 
@@ -62,7 +62,7 @@ def load_named(name: str, path: Path | None) -> Parts:
     if name == "elpv":
         return elpv(path)
     if path is None:
-        raise ValueError(f"{name} needs a place; give it as {name}:PATH.")
+        raise ValueError(f"{name} needs a path; give it as {name}:PATH.")
     if name in _PARQUET_TOO and is_parquet(path):
         return parquet(path, _PARQUET_TOO[name])
     return NAMED[name](path)

@@ -77,7 +77,7 @@ def cifar100_fine(path: Path) -> Parts:
 
 def _superclasses(part: Part) -> Part:
     of_class = {
-        name: place for place, words in enumerate(SUPERCLASSES.values()) for name in words.split()
+        name: index for index, words in enumerate(SUPERCLASSES.values()) for name in words.split()
     }
     label = np.array([of_class[part.classes[fine]] for fine in part.label], np.int64)
     return Part(part.images, label, tuple(SUPERCLASSES))

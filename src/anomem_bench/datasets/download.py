@@ -72,7 +72,7 @@ def download(name: str, out: Path) -> None:
         raise ValueError(f"{name} is not downloaded: {ELSEWHERE[name]}.")
     if name not in FILES:
         known = ", ".join([*FILES, *ELSEWHERE])
-        raise ValueError(f"{name!r} is no data set with a place of its own; give one of: {known}.")
+        raise ValueError(f"{name!r} is no data set with its own address; give one of: {known}.")
     for file in FILES[name]:
         get = download_and_extract_archive if file.is_archive else download_url
         try:

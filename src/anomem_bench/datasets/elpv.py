@@ -31,7 +31,7 @@ def elpv(path: Path | None = None) -> Parts:
     near = np.abs(np.subtract.outer(probability, _PROBABILITIES))
     label = near.argmin(axis=1).astype(np.int64)
     tests = np.zeros(len(label), dtype=bool)
-    for place in range(len(_CLASSES)):
-        tests[np.flatnonzero(label == place)[::_TEST_EVERY]] = True
+    for index in range(len(_CLASSES)):
+        tests[np.flatnonzero(label == index)[::_TEST_EVERY]] = True
     whole = Part(ArraySource(images), label, _CLASSES)
     return Parts(whole.choose(np.flatnonzero(~tests)), whole.choose(np.flatnonzero(tests)))

@@ -42,7 +42,7 @@ def _databases(folders: list[Path]) -> Part:
     contents: list[bytes] = []
     names: list[str] = []
     label: list[int] = []
-    for place, folder in enumerate(folders):
+    for index, folder in enumerate(folders):
         try:
             with (
                 lmdb.open(str(folder), readonly=True, lock=False, create=False) as database,
@@ -53,6 +53,6 @@ def _databases(folders: list[Path]) -> Part:
             raise ValueError(f"{folder} is no database that can be read ({error}).") from error
         names += [f"{folder}, {key.decode(errors='replace')}" for key, _ in rows]
         contents += [value for _, value in rows]
-        label += [place] * len(rows)
+        label += [index] * len(rows)
     classes = tuple(f.name.removesuffix("_lmdb").removesuffix("_val") for f in folders)
     return Part(BytesSource(contents, names), np.array(label, np.int64), classes)

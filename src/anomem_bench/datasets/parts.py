@@ -63,8 +63,8 @@ class Parts:
 
 def part_of_files(files: Sequence[tuple[Path, str]], classes: Sequence[str]) -> Part:
     """A part of image files, each with the name of its class."""
-    places = {name: place for place, name in enumerate(classes)}
-    label = np.array([places[name] for _, name in files], np.int64)
+    indices = {name: index for index, name in enumerate(classes)}
+    label = np.array([indices[name] for _, name in files], np.int64)
     return Part(FileSource([file for file, _ in files]), label, tuple(classes))
 
 

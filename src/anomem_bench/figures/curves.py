@@ -111,8 +111,8 @@ def auroc_against_choices(runs: Sequence[Run], file: Path) -> None:
     FigureCanvasAgg(figure)
     grid = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (choice, lines) in zip(grid, curves.items(), strict=True):
-        for place, (name, points) in enumerate(lines.groupby("method", sort=False)):
-            colour, marker = _OF_A_CHOICE[place % len(_OF_A_CHOICE)]
+        for index, (name, points) in enumerate(lines.groupby("method", sort=False)):
+            colour, marker = _OF_A_CHOICE[index % len(_OF_A_CHOICE)]
             x, spread = points["x"], 100 * points["std"].fillna(0)
             axes.errorbar(x, 100 * points["mean"], spread, color=colour, capsize=3, marker=marker,
                           label=name)  # fmt: skip
@@ -153,7 +153,7 @@ def _panels(panels: Mapping[str, Lines], label: str) -> tuple[Figure, list[Any]]
     columns = ceil(len(panels) / rows)
     figure = Figure(figsize=(3.7 * columns + 1.6, 3.5 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = [figure.add_subplot(rows, columns, place + 1) for place in range(len(panels))]
+    grid = [figure.add_subplot(rows, columns, index + 1) for index in range(len(panels))]
     styles = _styles({method for lines in panels.values() for method in lines["method"]})
     for axes, (title, lines) in zip(grid, panels.items(), strict=True):
         axes.sharey(grid[0])
@@ -182,11 +182,11 @@ def _styles(methods: set[str]) -> dict[str, dict[str, Any]]:
     for method, (colour, marker) in _OURS.items():
         if method in methods:
             styles[method] = {"color": colour, "marker": marker, "linewidth": 2.6}
-    for place, method in enumerate(sorted(methods - set(_OURS))):
+    for index, method in enumerate(sorted(methods - set(_OURS))):
         styles[method] = {
-            "color": _COLOURS[place % len(_COLOURS)],
-            "marker": _MARKERS[place % len(_MARKERS)],
-            "linestyle": _DASHES[place // len(_COLOURS) % len(_DASHES)],
+            "color": _COLOURS[index % len(_COLOURS)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
             "linewidth": 1.2,
         }
     return styles

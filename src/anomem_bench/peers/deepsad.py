@@ -43,7 +43,7 @@ class Hypersphere(nn.Module):
         return squared
 
     @torch.no_grad()
-    def place(self, features: Tensor) -> None:
+    def centre_on(self, features: Tensor) -> None:
         """Put the centre at the mean of features (N, C), no coordinate of it near zero.
 
         A coordinate of zero could be met by weights of zero, whatever the image.
@@ -86,7 +86,7 @@ class DeepSAD(TrainedPeer):
         sphere = self._sphere()
         if sphere.centre.isnan().any():
             # Before training, only the statistics of a batch tell what normalised features are.
-            sphere.place(self.features(self._normals).to(sphere.centre.device))
+            sphere.centre_on(self.features(self._normals).to(sphere.centre.device))
             self.centre_ = sphere.centre.clone()
         return semi_supervised_loss(
             sphere(network(random_view(images, self.config.views, chance)).float()), label

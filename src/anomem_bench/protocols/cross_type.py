@@ -122,11 +122,11 @@ class CrossType(BenchProtocol):
     def _known(self) -> list[str]:
         """Kinds of anomaly that the test has images of."""
         test = self.parts.test
-        return [name for place, name in enumerate(test.classes) if place and place in test.label]
+        return [name for index, name in enumerate(test.classes) if index and index in test.label]
 
     def _seen(self, unseen: str) -> Part:
         """Anomalies of all kinds but one: of the training part, or where it has none the test's."""
         train, test = self.train, self.parts.test
         part = train if (train.label > 0).any() else test
-        allowed = [place for place, name in enumerate(part.classes) if place and name != unseen]
+        allowed = [index for index, name in enumerate(part.classes) if index and name != unseen]
         return part.choose(np.flatnonzero(np.isin(part.label, allowed)))

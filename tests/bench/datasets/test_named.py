@@ -11,7 +11,7 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 def test_unknown_names_and_missing_places_are_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'cifar11' is no data set .* give one of: cifar10, cif"):
         load_named("cifar11", tmp_path)
-    with pytest.raises(ValueError, match=r"svhn needs a place; give it as svhn:PATH"):
+    with pytest.raises(ValueError, match=r"svhn needs a path; give it as svhn:PATH"):
         load_named("svhn", None)
 
 
@@ -33,7 +33,7 @@ def test_elpv_comes_from_its_package() -> None:
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real images are not beside the repository")
 @pytest.mark.parametrize(
-    ("name", "place", "trained", "tested", "classes"),
+    ("name", "path", "trained", "tested", "classes"),
     [
         ("cifar10", "cifar10", 50_000, 10_000, 10),
         ("cifar100", "ood/cifar100_test2000.parquet", 0, 2000, 20),
@@ -46,8 +46,8 @@ def test_elpv_comes_from_its_package() -> None:
         ("folder", "magnetic_tile", 714, 630, 6),
     ],
 )
-def test_real_sets_are_read(name: str, place: str, trained: int, tested: int, classes: int) -> None:
-    parts = load_named(name, SHARED / place)
+def test_real_sets_are_read(name: str, path: str, trained: int, tested: int, classes: int) -> None:
+    parts = load_named(name, SHARED / path)
     assert (0 if parts.train is None else len(parts.train), len(parts.test)) == (trained, tested)
     assert len(parts.test.classes) == classes and name in NAMED
     assert parts.test.images[len(parts.test) - 1].ndim == 3

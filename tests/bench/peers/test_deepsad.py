@@ -28,7 +28,7 @@ def sphere_of(model: DeepSAD) -> Hypersphere:
 @torch.inference_mode()
 def test_hypersphere_measures_the_squared_distance_from_its_centre() -> None:
     sphere, features = Hypersphere(6), torch.rand(40, 6)
-    sphere.place(features)
+    sphere.centre_on(features)
     weight = sphere.linear.weight
     for row, squared in zip(features, sphere(features), strict=True):
         total = 0.0
@@ -40,7 +40,7 @@ def test_hypersphere_measures_the_squared_distance_from_its_centre() -> None:
 @torch.inference_mode()
 def test_centre_is_the_mean_with_no_coordinate_near_zero() -> None:
     sphere, features = Hypersphere(6), torch.rand(40, 6)
-    sphere.place(features)
+    sphere.centre_on(features)
     nudged = 0
     for unit in range(32):
         outputs = [float(sphere.linear.weight[unit] @ row) for row in features]
