@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 def commands_of(document: Path) -> list[str]:
     """Every ``anomem`` command of an indented block, continued lines joined."""
     text = document.read_text().replace("\\\n", " ")
-    lines = re.findall(r"^ {4,}(?:\S*/)?(anomem .*)$", text, flags=re.MULTILINE)
+    lines = re.findall(r"^ {4,}(?:\S*/|torchrun .* )?(anomem .*)$", text, flags=re.MULTILINE)
     return [line.partition(" #")[0] for line in lines]
 
 
 DOCUMENTED = [
     pytest.param(command, id=f"{document.name}: {command[7:60]}")
-    for document in (ROOT / "README.md", ROOT / "docs" / "protocols.md")
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     for command in commands_of(document)
 ]
 

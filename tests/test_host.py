@@ -3,9 +3,22 @@
 from running import Command
 
 _CODE = """
-import importlib, logging, os, pkgutil, sys, warnings
+import ctypes, importlib, logging, os, pkgutil, re, sys, tempfile, warnings
+from pathlib import Path
 import numpy as np
 import torch
+from PIL import Image
+
+def handlers_of_libtiff():
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text() if maps.exists() else ""
+    for file in sorted(set(re.findall(r"(/\\S*/libtiff[-.]\\S*)$", lines, re.MULTILINE))):
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(ctypes.CDLL(file), name)
+            set_handler.restype, set_handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+            handler = set_handler(None)
+            set_handler(handler)
+            yield name, handler
 
 def settings():
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -19,6 +32,8 @@ def settings():
         "environment": dict(os.environ),
         "warnings": list(warnings.filters),
         "logging": [logging.getLogger(name).level for name in ("", "lightning_fabric", "ray")],
+        "handlers": [list(logging.getLogger(name).handlers) for name in ("", "tifffile")],
+        "libtiff": list(handlers_of_libtiff()),
         "arrays": np.geterr(),
     }
 
@@ -48,7 +63,9 @@ config = Config(
 )
 normals = np.random.default_rng(0).integers(0, 255, (50, 16, 16, 3), dtype=np.uint8)
 model = AnoMem(config, device="cpu").fit(normals)
-model.decision_function(normals[:3])
+with tempfile.TemporaryDirectory() as folder:
+    Image.fromarray(normals[0]).save(Path(folder, "a.tif"), compression="tiff_lzw")
+    model.decision_function(folder)
 print("used:", changed(before))
 """
 

@@ -1,3 +1,6 @@
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,13 +38,39 @@ def test_what_libtiff_says_is_counted_and_not_passed_on(
 
 
 def test_what_tifffile_logs_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
-    import logging
-
     complaints.told()
-    logging.getLogger("tifffile").error("a tag is odd")
+    log = logging.getLogger("tifffile")
+    with complaints.LISTENING:
+        log.error("a tag is odd")
     complaints.heard("tifffile", 2)
     assert capfd.readouterr().err == ""
     assert "(lines: tifffile 3)" in str(complaints.told())
+    log.error("a tag of the host's own file is odd")
+    assert complaints.told() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="libtiff is found on Linux")
+def test_threads_listen_together_until_the_last_one_is_done(
+    damaged: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def lines() -> int:
+        found = re.search(r"libtiff (\d+)", str(complaints.told()))
+        return 0 if found is None else int(found[1])
+
+    def read(_: int) -> None:
+        with pytest.raises(ImageError, match="damaged"):
+            decode(damaged)
+
+    complaints.told()
+    read(0)
+    of_one = lines()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(40)))
+    assert lines() == 40 * of_one > 0
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(OSError, match="decoder error"), Image.open(damaged) as image:
+        image.load()
+    assert lines() == 0 and "LZW" in capfd.readouterr().err
 
 
 def test_a_command_tells_of_it_in_one_line(damaged: Path, model_folder: Path) -> None:

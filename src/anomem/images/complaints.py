@@ -6,7 +6,8 @@ import ctypes
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -38,32 +39,62 @@ def told() -> str | None:
 class _Counting(logging.Handler):
     """Counts records; being there keeps Python from writing them to standard error."""
 
-    def __init__(self, library: str) -> None:
-        super().__init__()
-        self._library = library
-
-    def emit(self, _: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Count one."""
-        heard(self._library)
+        heard(record.name)
 
 
 def _libtiff_spoke(*_: object) -> None:
     heard("libtiff")
 
 
-_LIBTIFF_SPOKE = _HANDLER(_libtiff_spoke)  # must outlive the library
+_COUNTING = _Counting()
+_TIFFFILE = logging.getLogger("tifffile")
+_LIBTIFF_SPOKE = _HANDLER(_libtiff_spoke)  # kept, as C may call it
 
 
-def count_noise() -> None:
-    """Count what tifffile logs and what libtiff, from C, writes to standard error."""
-    logging.getLogger("tifffile").addHandler(_Counting("tifffile"))
+class _Listening:
+    """Hears what tifffile logs and libtiff, from C, would write, while some thread listens.
+
+    libtiff has one handler of errors and one of warnings for the whole process: the first thread
+    to listen puts ours in their place, and the last one puts back those that were there.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._threads = Lock(), 0
+        self._earlier: list[tuple[Callable[..., int | None], int | None]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._threads += 1
+            if self._threads == 1:
+                _TIFFFILE.addHandler(_COUNTING)
+                self._earlier = [(set_, set_(_LIBTIFF_SPOKE)) for set_ in _setters()]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads == 0:
+                _TIFFFILE.removeHandler(_COUNTING)
+                for set_, earlier in self._earlier:
+                    set_(earlier)
+
+
+LISTENING = _Listening()
+"""To be entered around what tifffile and libtiff do."""
+
+
+@cache
+def _setters() -> list[Callable[..., int | None]]:
+    """The functions of libtiff that set a handler and give the one before it."""
+    found = []
     for file in _loaded("libtiff"):
         library = ctypes.CDLL(file)
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-            setter = getattr(library, name, None)
-            if setter is not None:
-                setter.restype, setter.argtypes = ctypes.c_void_p, [_HANDLER]
-                setter(_LIBTIFF_SPOKE)
+            if (setter := getattr(library, name, None)) is not None:
+                setter.restype, setter.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+                found.append(setter)
+    return found
 
 
 def _loaded(name: str) -> Iterable[str]:

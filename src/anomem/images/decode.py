@@ -6,7 +6,7 @@ import stat
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 from anomem.images import tiff
-from anomem.images.complaints import count_noise, heard
+from anomem.images.complaints import LISTENING, heard
 from anomem.images.decode_memory import BUDGET, file_cost, image_cost, size_problem, viewed
 from anomem.images.errors import AGAIN, ImageError
 from anomem.images.layers import GREY_16, Layers, layers_of, orientation_of
@@ -26,6 +26,8 @@ from anomem.runtime.untrusted import one_line
 # All of Pillow's rasters that cameras, scanners and exporters write. Others are left out on
 # purpose: EPS, for one, starts an interpreter.
 _FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "AVIF", "DIB")
+_ORDERS = (b"II", b"MM")
+"""The orders of bytes by which every TIFF file begins, also one that is damaged."""
 _TOO_LARGE = "crop it or cut it"
 
 _CORE: Any = Image.core  # type: ignore[attr-defined]
@@ -34,7 +36,6 @@ _ALLOCATING = Lock()
 
 # Pillow loads its format plugins at the first use, which is not thread safe: do it here, once.
 Image.init()
-count_noise()
 
 
 def decode(path: Path, least: int | None = None) -> npt.NDArray[Any]:
@@ -77,7 +78,7 @@ def pil_to_array(image: Image.Image, name: str) -> npt.NDArray[Any]:
         ImageError: It is a file of several frames, the pixels are 32-bit numbers, or cannot be
             read; the image is called by the name.
     """
-    with _telling_damage(name):
+    with _telling_damage(name), LISTENING:
         frames = 1
         with suppress(Exception):  # its file may be closed
             frames = int(getattr(image, "n_frames", 1))
@@ -138,11 +139,12 @@ def _telling_damage(name: str) -> Iterator[None]:
 
 def _layers(file: BinaryIO, name: str, least: int | None) -> Layers:
     with BUDGET.held(), _telling_damage(name):
-        return _decode(file, name, least)
+        head = file.read(26)
+        with LISTENING if head.startswith(_ORDERS) else nullcontext():
+            return _decode(file, head, name, least)
 
 
-def _decode(file: BinaryIO, name: str, least: int | None) -> Layers:
-    head = file.read(26)
+def _decode(file: BinaryIO, head: bytes, name: str, least: int | None) -> Layers:
     opened = tiff.open_tiff(file) if head[:4] in tiff.MAGIC else None
     if opened is not None:
         tiff.refuse_pages(opened, name)
