@@ -13,7 +13,7 @@ from anomem.cli.arguments import Common
 
 @dataclass(frozen=True, kw_only=True)
 class OnData(Common):
-    """Of every command that reads a data set."""
+    """Holds the flags of every command that reads a data set."""
 
     data: str
     """Name of the data set, or NAME:PATH."""
@@ -23,7 +23,7 @@ class OnData(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(OnData):
-    """Of every protocol; a stopped bench goes on when it is called again."""
+    """Holds the flags of every protocol; a stopped bench goes on when it is called again."""
 
     draws: int = 1
     """Random draws of the training set, and seeds of the training."""
@@ -41,7 +41,7 @@ class Bench(OnData):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Bench):
-    """Of every protocol that compares methods."""
+    """Holds the flags of every protocol that compares methods."""
 
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
@@ -50,7 +50,7 @@ class Compared(Bench):
 
 @dataclass(frozen=True, kw_only=True)
 class EachClass(Bench):
-    """Of the protocols in which each class is normal in turn."""
+    """Holds the flags of the protocols in which each class is normal in turn."""
 
     classes: str = ""
     """Normal classes, by name, separated by commas; all if empty."""
@@ -143,18 +143,18 @@ class DataArguments(Common):
 
 
 def name_and_path(text: str, path: Path | None = None) -> tuple[str, Path | None]:
-    """Name and path of a data set, given as NAME or NAME:PATH."""
+    """Split a data set, given as NAME or NAME:PATH, into name and path."""
     name, colon, where = text.partition(":")
     return name, Path(where) if colon else path
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """What stands between commas."""
+    """Split what stands between commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def gammas_of(text: str) -> tuple[float, ...]:
-    """Numbers from 0 to below 1 between commas, at least one.
+    """Read numbers from 0 to below 1 between commas, at least one.
 
     Raises:
         ValueError: They are not.
@@ -169,7 +169,7 @@ def gammas_of(text: str) -> tuple[float, ...]:
 
 
 def shard_of(text: str) -> tuple[int, int]:
-    """A part and the number of parts, from "2/3".
+    """Read a part and the number of parts, from "2/3".
 
     Raises:
         ValueError: It is no such pair.

@@ -26,7 +26,7 @@ Scores = dict[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a contender trains on.
+    """Holds what a contender trains on.
 
     Attributes:
         normals: Training normals.
@@ -47,7 +47,7 @@ class TrainingSet:
 
 
 class Contender(ABC):
-    """A method that is trained step by step, and can be scored between two steps.
+    """Trains a method step by step, so that it can be scored between two steps.
 
     Args:
         config: Name of a preset, or every choice.
@@ -87,11 +87,11 @@ class Contender(ABC):
 
     @abstractmethod
     def scores(self, images: ImageSet) -> Scores:
-        """Scores (N,) of all images of a set, by the name of each score."""
+        """Give the scores (N,) of all images of a set, by the name of each score."""
 
     @abstractmethod
     def features(self, images: ImageSet) -> Tensor:
-        """Features (N, C) of all images of a set, on the CPU: the last map, averaged over it."""
+        """Give features (N, C) of all images of a set, on the CPU, from the last map averaged."""
 
     def fit(self, X: object, *, anomalies: object = None) -> Self:
         """Train on images X, all normal, and on labelled anomalies where there are any."""
@@ -103,5 +103,5 @@ class Contender(ABC):
         return self
 
     def decision_function(self, X: object) -> npt.NDArray[np.float32]:
-        """Anomaly score of each image, (N,) float32, higher is more anomalous."""
+        """Give the anomaly score of each image, (N,) float32, higher is more anomalous."""
         return self.scores(prepare(open_images(X), self.shape_))[self.score_names[0]]

@@ -17,7 +17,7 @@ from anomem_bench.split import Split
 
 @dataclass(frozen=True)
 class Measures:
-    """What a score is worth on a test.
+    """Says what a score is worth on a test.
 
     Attributes:
         measures: By name, in [0, 1].
@@ -36,7 +36,7 @@ Measure = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], dict[str,
 
 @dataclass(frozen=True)
 class Exam:
-    """A split, brought to the size that a method asks for; attributes as of :class:`Split`."""
+    """Holds a split at the size that a method asks for; attributes as of :class:`Split`."""
 
     trained: TrainingSet
     test_normals: ImageSet
@@ -57,7 +57,7 @@ class Exam:
         )
 
     def thinned(self, most: int) -> Exam:
-        """The same with about so many test images, evenly spaced in each set."""
+        """Keep about so many test images, evenly spaced in each set."""
         count = len(self.test_normals) + sum(map(len, self.test_anomalies.values()))
         share = min(most / count, 1.0)
 

@@ -47,7 +47,7 @@ def join_manifests(folders: Sequence[Path], out: Path) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores that may be used, memory in GiB, threads and GPU."""
+    """Name processor, cores that may be used, memory in GiB, threads and GPU."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": _processor(),

@@ -27,7 +27,7 @@ _UNBOUNDED = 10**9
 
 @dataclass(frozen=True)
 class Method:
-    """A method that can be trained.
+    """Names a method that can be trained.
 
     Attributes:
         config: Every choice.
@@ -42,12 +42,12 @@ class Method:
     needs_anomalies: bool = False
 
     def new(self, device: str = "auto", seed: int = 0) -> Contender:
-        """The untrained method."""
+        """Build the untrained method."""
         return self.kind(self.config, device=device, seed=seed)
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that tell its choices from others.
+        """Give eight hexadecimal digits that tell its choices from others.
 
         Of those that differ from the plain ones, so that a choice added later changes no digest.
         """
@@ -58,7 +58,7 @@ class Method:
 
 
 def until_the_clock_ends(config: Config) -> Config:
-    """The same with the small encoder of ``scratch``, and as many steps as the clock allows.
+    """Take the small encoder of ``scratch``, and as many steps as the clock allows.
 
     Nothing is compiled unless asked for, as the clock would run meanwhile.
     """
@@ -68,7 +68,7 @@ def until_the_clock_ends(config: Config) -> Config:
 
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
-    """The detector as a method; name and memory as of :class:`~anomem_bench.ours.Ours`."""
+    """Take the detector as a method; name and memory as of :class:`~anomem_bench.ours.Ours`."""
     return Method(config, partial(Ours, name=name, memory=memory), (name,))
 
 
@@ -101,7 +101,7 @@ METHODS = {
 
 
 def methods_named(names: Sequence[str]) -> dict[str, Method]:
-    """Methods of :data:`METHODS`, by name.
+    """Find methods of :data:`METHODS`, by name.
 
     Raises:
         ValueError: There is no such method.

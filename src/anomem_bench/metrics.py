@@ -12,7 +12,7 @@ from anomem.evaluation.metrics import auroc, average_precision, detection_metric
 
 
 def ood_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, float]:
-    """Metrics of the out-of-distribution literature, normals being the images in distribution.
+    """Measure as the out-of-distribution literature does; normals are in distribution.
 
     Args:
         normal: Scores of normal images, at least one.
@@ -36,7 +36,7 @@ def ood_metrics(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> dict[str, fl
 def attack_metrics(
     bona_fide: npt.ArrayLike, attacks: Mapping[str, npt.ArrayLike], threshold: float
 ) -> dict[str, float]:
-    """Error rates of the detection of presentation attacks (ISO/IEC 30107-3).
+    """Measure the error rates of detecting presentation attacks (ISO/IEC 30107-3).
 
     Args:
         bona_fide: Scores of bona fide presentations, at least one.
@@ -64,7 +64,7 @@ def attack_metrics(
 
 
 def equal_error_rate(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
-    """Where as large a share of normals is called anomalous as of anomalies normal, in [0, 1]."""
+    """Find where as large a share of normals is called anomalous as of anomalies normal, 0 to 1."""
     false, true, _ = roc_curve(*labelled(normal, anomalous), drop_intermediate=False)
     nearest = np.argmin(np.abs(false - (1 - true)))
     return float((false[nearest] + 1 - true[nearest]) / 2)

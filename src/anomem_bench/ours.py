@@ -34,7 +34,7 @@ Memory = Literal["learnt", "kmeans", "mean"]
 
 
 class Ours(Contender):
-    """The detector with a configuration.
+    """Trains the detector with a configuration.
 
     Args:
         config: Name of a preset, or every choice.
@@ -88,7 +88,7 @@ class Ours(Contender):
         self.scorer_ = train_scorer(bank, self.network_.pooled_widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> Scores:
-        """The score of the detector."""
+        """Give the score of the detector."""
         features = extract_set(self.network_, images)
         return {self.score_names[0]: score_features(self.scorer_, features).numpy()}
 
@@ -98,10 +98,10 @@ class Ours(Contender):
 
 
 class NoMemory(HopfieldMemory):
-    """In place of the memory while training: every feature is its own recollection."""
+    """Stands for the memory while training: every feature is its own recollection."""
 
     def forward(self, query: Tensor) -> Tensor:
-        """The query, where the memory would compare it."""
+        """Give the query, where the memory would compare it."""
         return self.comparable(query.float())
 
 
@@ -115,7 +115,7 @@ def remove_memories(network: MultiScaleMemory) -> None:
 def with_centroids(
     network: MultiScaleMemory, normals: ImageSet, seed: int, sizes: Sequence[int] | None
 ) -> MultiScaleMemory:
-    """The network with memories of k-means centroids of features of normals.
+    """Copy the network with memories of k-means centroids of features of normals.
 
     Args:
         network: Left as it is.

@@ -23,7 +23,7 @@ _NAMES = {
 
 
 def published(protocol: str, data: str, gamma: float) -> pd.DataFrame:
-    """The figures that stand beside a table.
+    """List the figures that stand beside a table.
 
     Args:
         protocol: Such as "one-vs-all".
@@ -47,7 +47,7 @@ def published(protocol: str, data: str, gamma: float) -> pd.DataFrame:
 
 
 def counterpart(method: str) -> str:
-    """The published method that one of ours is compared with, "" for none."""
+    """Name the published method that one of ours is compared with, "" for none."""
     return _NAMES.get(method) or method.partition(", ")[2]
 
 

@@ -18,7 +18,7 @@ MARKS = (0.25, 0.5)
 
 @dataclass
 class Lane:
-    """One contender on its way.
+    """Leads one contender on its way.
 
     Attributes:
         contender: The method.

@@ -20,7 +20,7 @@ AnomalyClasses = Literal["all", "one", "seen"]
 
 @dataclass(frozen=True)
 class Key:
-    """What tells a run from all others.
+    """Tells a run from all others.
 
     Attributes:
         protocol: Such as "one-vs-all".
@@ -51,13 +51,13 @@ class Key:
 
     @property
     def column(self) -> str:
-        """Where the run stands in a table: the test it was put to, or its normal class."""
+        """Tell where the run stands in a table: the test it was put to, or its normal class."""
         return self.against or self.normal
 
 
 @dataclass(frozen=True)
 class Run(Key):
-    """One method, trained once on one training set and measured on one test.
+    """Records one method, trained once on one training set and measured on one test.
 
     Attributes:
         seconds: Wall-clock seconds that the fit took.
@@ -82,12 +82,12 @@ class Run(Key):
 
     @property
     def key(self) -> Key:
-        """What tells this run from all others."""
+        """Give what tells this run from all others."""
         return Key(*(getattr(self, field.name) for field in fields(Key)))
 
 
 class Setting(NamedTuple):
-    """Runs whose AUROC may be compared; ``anomaly_classes`` is "none" where gamma is 0."""
+    """Names runs whose AUROC may be compared; ``anomaly_classes`` is "none" where gamma is 0."""
 
     protocol: str
     data: str
@@ -98,7 +98,7 @@ class Setting(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What is in the training set."""
+        """Say what is in the training set."""
         return f"gamma {self.gamma:g}, {ANOMALIES[self.anomaly_classes]}"
 
 
@@ -178,7 +178,7 @@ def _run(line: bytes, file: Path, number: int) -> Run:
 
 
 def as_csv(runs: Iterable[Run]) -> str:
-    """Runs as CSV, a line each below the names of the columns; versions are JSON."""
+    """Write runs as CSV, a line each below the names of the columns; versions are JSON."""
     rows = []
     for run in runs:
         row = asdict(run)
@@ -188,14 +188,14 @@ def as_csv(runs: Iterable[Run]) -> str:
 
 
 def csv_of(table: pd.DataFrame, **figures: Sequence[object]) -> str:
-    """A table as CSV, no text of which a spreadsheet takes for a formula, and figures beside it."""
+    """Write a table as CSV, no text a spreadsheet takes for a formula, and figures beside it."""
     safe = table.map(lambda value: no_formula(value) if isinstance(value, str) else value)
     safe = safe.assign(**figures)
     return str(safe.to_csv(index=False, lineterminator="\n"))
 
 
 def by_setting(runs: Iterable[Run]) -> dict[Setting, pd.DataFrame]:
-    """Runs of each setting, the settings in order; a later run replaces one of its cell.
+    """Group runs by setting, the settings in order; a later run replaces one of its cell.
 
     Returns:
         Tables with a row a run: the fields of its key, its ``column``, and its measures by name.
@@ -213,13 +213,13 @@ def by_setting(runs: Iterable[Run]) -> dict[Setting, pd.DataFrame]:
 
 
 def averaged(columns: Iterable[str]) -> list[str]:
-    """The columns that a mean is taken over: not that of all kinds beside each of them."""
+    """Name the columns that a mean is taken over: not that of all kinds beside each of them."""
     columns = list(columns)
     return [name for name in columns if name != EVERY_KIND] or columns
 
 
 def grid_of(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """A measure by method and draw (rows) and by column, columns sorted; NaN where there is none.
+    """Lay out a measure by method and draw (rows) and by column, sorted; NaN where there is none.
 
     Args:
         runs: Of one setting, as :func:`by_setting` gives them.
@@ -230,7 +230,7 @@ def grid_of(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def means(grid: pd.DataFrame) -> pd.DataFrame:
-    """Mean over columns of the means over their draws, by method.
+    """Average over columns the means over their draws, by method.
 
     Args:
         grid: Of :func:`grid_of`, or some columns of it.
@@ -246,5 +246,5 @@ def means(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def merged(files: Sequence[Path]) -> list[Run]:
-    """Runs of several files, each key once; a later run replaces an earlier one of its key."""
+    """Join runs of several files, each key once; a later run replaces an earlier one of its key."""
     return list({run.key: run for file in files for run in read(file)}.values())

@@ -27,7 +27,7 @@ _FOLLOWED = ("auroc", "accuracy")
 
 @dataclass(frozen=True)
 class Entry:
-    """Who takes part, and on what terms.
+    """Says who takes part, and on what terms.
 
     Attributes:
         methods: By name.
@@ -75,13 +75,13 @@ def run_protocol(protocol: BenchProtocol, entry: Entry, results: Path) -> Iterat
 
 
 def methods_of(entry: Entry, cell: Cell) -> list[str]:
-    """The methods that can be trained on a cell."""
+    """List the methods that can be trained on a cell."""
     methods = entry.methods.items()
     return [name for name, m in methods if cell.gamma > 0 or not m.needs_anomalies]
 
 
 def keys_of(protocol: BenchProtocol, entry: Entry, cell: Cell, method: str) -> list[Key]:
-    """Keys of the runs that a method gives on a cell."""
+    """List the keys of the runs that a method gives on a cell."""
     return [
         Key(
             protocol=protocol.name,

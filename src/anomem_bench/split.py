@@ -14,7 +14,7 @@ from anomem_bench.results import AnomalyClasses
 
 @dataclass(frozen=True)
 class Caps:
-    """Most images, so that a protocol also runs in minutes; None for all.
+    """Bounds the number of images, so that a protocol also runs in minutes; None for all.
 
     Attributes:
         normals: To train on.
@@ -25,19 +25,19 @@ class Caps:
     tested: int | None = None
 
     def title(self, data: str) -> str:
-        """The data set, and how few of its images are taken."""
+        """Name the data set, and how few of its images are taken."""
         most = f", at most {self.normals} normals" if self.normals else ""
         tested = f", at most {self.tested} tested of each kind" if self.tested else ""
         return data + most + tested
 
     def some(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """At most so many of the indices of test images of a kind, sorted."""
+        """Choose at most so many of the indices of test images of a kind, sorted."""
         return np.sort(np.random.default_rng(0).permutation(indices)[: self.tested])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training set.
+    """Describes one training set.
 
     Attributes:
         normal: Name of the normal class, "all" where all classes are.
@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Split:
-    """Images of a cell.
+    """Holds the images of a cell.
 
     Attributes:
         normals: To train on.
@@ -76,7 +76,7 @@ class Split:
 
 
 def anomaly_count(gamma: float, normals: int) -> int:
-    """Number of anomalies whose share beside so many normals is gamma, to the nearest image.
+    """Count the anomalies whose share beside so many normals is gamma, to the nearest image.
 
     Raises:
         ValueError: Gamma is above 0, and that is none.

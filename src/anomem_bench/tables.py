@@ -30,7 +30,7 @@ RANK, FEWER = "rank", "fewer errors"
 
 @dataclass(frozen=True)
 class Table:
-    """A measure of the runs of a setting.
+    """Lays out a measure of the runs of a setting.
 
     Attributes:
         setting: What its runs have in common.
@@ -50,7 +50,7 @@ class Table:
 
 
 def tables(runs: Iterable[Run]) -> list[Table]:
-    """Tables for each setting: rows methods; columns normal classes or tests, and their mean.
+    """Make tables for each setting: rows methods; columns normal classes or tests, and their mean.
 
     Rows are sorted by the mean. A method without a run of every column has no mean and no rank.
     Ranks are taken among the others, in each pair of a column and a draw that all of them have.
@@ -66,12 +66,12 @@ def tables(runs: Iterable[Run]) -> list[Table]:
 
 
 def markdown_table(runs: Iterable[Run]) -> str:
-    """The tables as Markdown, the best of each column bold."""
+    """Write the tables as Markdown, the best of each column bold."""
     return "\n\n".join(map(_markdown, tables(runs))) + "\n"
 
 
 def csv_table(runs: Iterable[Run]) -> str:
-    """The tables as CSV, a line for each figure."""
+    """Write the tables as CSV, a line for each figure."""
     rows: list[tuple[object, ...]] = []
     for table in tables(runs):
         start = (*table.setting, table.measure)

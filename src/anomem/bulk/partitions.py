@@ -35,7 +35,7 @@ _MADE_BY = "_made_by.json"
 
 @dataclass(frozen=True)
 class Shard:
-    """Images that are scored together.
+    """Names images that are scored together.
 
     Attributes:
         partition: Name of the file of their scores, which says what the shard is.
@@ -49,7 +49,7 @@ class Shard:
 
 
 class Partitions:
-    """A folder of partitions, here or on object storage.
+    """Keeps a folder of partitions, here or on object storage.
 
     Attributes:
         folder: Its path or URL; it need not exist yet.
@@ -79,20 +79,20 @@ class Partitions:
         self._write(_MADE_BY, json.dumps(maker).encode())
 
     def names(self) -> set[str]:
-        """The partitions that are finished."""
+        """List the partitions that are finished."""
         storage, folder = storage_of(self._url)
         storage.invalidate_cache()
         files = (os.path.basename(file) for file in storage.ls(folder, detail=False))
         return {name for name in files if name.endswith(".parquet")}
 
     def read(self, columns: list[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
-        """The name of each partition and its table, or some columns of it."""
+        """Yield the name of each partition and its table, or some columns of it."""
         for name in sorted(self.names()):
             if (table := self.table(name, columns)) is not None:
                 yield name, table
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table | None:
-        """One partition, or some columns of it; None where another process has removed it."""
+        """Read one partition, or some columns; None where another process has removed it."""
         storage, folder = storage_of(self._url)
         try:
             with storage.open(f"{folder}/{name}") as file:
@@ -123,7 +123,7 @@ class Partitions:
 
 
 def plan(source: ImageSource, partitions: Partitions, shard_size: int = SHARD_SIZE) -> list[Shard]:
-    """The shards that are not finished.
+    """List the shards that are not finished.
 
     Rows of Parquet files are finished if their partition is there, other images if they have a row
     in any partition. What was made of a file that has been replaced since is removed.
@@ -194,7 +194,7 @@ def score_shard(model: AnoMem, shard: Shard, partitions: Partitions, rule: str) 
 
 
 def made_by(model: Path, rule: str) -> dict[str, str]:
-    """What scores are told apart by: the model, the rule, and how they are kept."""
+    """Say what scores are told apart by: the model, the rule, and how they are kept."""
     description = load_description(model)
     digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
     return {

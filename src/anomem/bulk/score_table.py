@@ -24,7 +24,7 @@ from anomem.runtime.printing import no_formula, path_as_text, printable
 
 @dataclass(frozen=True)
 class ScoreCounts:
-    """What a table of scores comes to, or the sum of several.
+    """Counts what a table of scores comes to, or the sum of several.
 
     Attributes:
         images: How many there were.
@@ -38,7 +38,7 @@ class ScoreCounts:
 
     @staticmethod
     def of(table: pa.Table) -> ScoreCounts:
-        """The counts of a table of :func:`score_table`."""
+        """Count over a table of :func:`score_table`."""
         anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
         return ScoreCounts(len(table), len(table) - table["error"].null_count, anomalous)
 
@@ -52,7 +52,7 @@ class ScoreCounts:
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0, 3 where some images could not be read, 1 where none could."""
+        """Give the command's: 0, 3 where some images could not be read, 1 where none could."""
         if self.errors == 0:
             return 0
         return 1 if self.errors == self.images else 3
@@ -73,7 +73,7 @@ def score_table(model: AnoMem, source: ImageSource, *, rule: str = "0.05") -> pa
 
 
 def as_table(model: AnoMem, names: Sequence[str], scores: Scores, threshold: float) -> pa.Table:
-    """Scores as the table of :func:`score_table`."""
+    """Make the table of :func:`score_table` of scores."""
     unread = np.isnan(scores.score)
     anomalous = scores.score > threshold
     scales = dict(

@@ -27,7 +27,7 @@ _SHARE_OF_TIME = 0.02
 
 
 class Unfinished:
-    """The rows that a table has so far, in a file beside it, with the version of each image.
+    """Keeps the rows that a table has so far, in a file beside it, with the version of each image.
 
     Args:
         table: The file that the table will be; the rows are in the same name with ``.partial``.
@@ -40,7 +40,7 @@ class Unfinished:
         self._saved, self._cost = time.monotonic(), 0.0
 
     def read(self, versions: Mapping[str, str]) -> list[pa.Table]:
-        """The rows of images that could be read and whose files are the same now, as one table.
+        """Read the rows of images that could be read and whose files are as they were, in a table.
 
         Args:
             versions: Of the file of each image, by its path; "" where it is unknown.
@@ -60,7 +60,7 @@ class Unfinished:
         return [table.filter(pa.array(same, pa.bool_()))]
 
     def is_due(self) -> bool:
-        """Whether it is time to keep the rows again: that takes at most 2% of the time."""
+        """Tell whether it is time to keep the rows again: that takes at most 2% of the time."""
         pause = max(_PAUSE, self._cost / _SHARE_OF_TIME)
         return time.monotonic() - self._saved > pause
 

@@ -32,7 +32,7 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """Of every command."""
+    """Holds the flags of every command."""
 
     json: FlagCreatePairsOff[bool] = False
     """Print the result as one JSON object on the last line."""
@@ -51,7 +51,7 @@ class Common:
 
 @dataclass(frozen=True, kw_only=True)
 class Deciding(Common):
-    """Of every command that decides."""
+    """Holds the flags of every command that decides."""
 
     rule: Annotated[
         str,
@@ -132,7 +132,7 @@ class Fit(Common):
             raise ValueError(f"{names} exclude one another; give one.")
 
     def framed(self) -> Config:
-        """The choices, with the framing that the flags ask for."""
+        """Give the choices, with the framing that the flags ask for."""
         for kind in get_args(FramingKind):
             if (side := getattr(self, kind)) is not None:
                 size = side if kind == "resize" else (side, side)

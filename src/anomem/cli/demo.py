@@ -30,7 +30,7 @@ ALPHA = 0.1
 
 
 def files_of(out: Path) -> tuple[Path, Path, Path]:
-    """The model, the picture and the report of a demo."""
+    """Name the model, the picture and the report of a demo."""
     return out / "model", out / "demo.png", out / "report.html"
 
 

@@ -33,7 +33,7 @@ _Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DemoImages:
-    """Images of the demo: N x 32 x 32, uint8.
+    """Holds the images of the demo: N x 32 x 32, uint8.
 
     Attributes:
         train: Normal crops to learn from.
@@ -49,7 +49,7 @@ class DemoImages:
 
 
 def demo_images(seed: int = 0) -> DemoImages:
-    """Cuts the images of the demo.
+    """Cut the images of the demo.
 
     The photograph of bricks is cut once into squares that share no pixel, and these are dealt at
     random. So test normals and those held out of the training are alike in all, also in sharing
@@ -83,7 +83,7 @@ def demo_images(seed: int = 0) -> DemoImages:
 
 
 def thumbnail_auroc(demo: DemoImages) -> dict[str, float]:
-    """Tells how far the demo is solved without learning, by thumbnails alone.
+    """Tell how far the demo is solved without learning, by thumbnails alone.
 
     The score is the Euclidean distance to the nearest training crop on area-averaged 8 x 8
     thumbnails. Near 1, a kind is too easy to tell anything about a detector; 0.5 is chance.

@@ -16,7 +16,7 @@ _HEAT = ".heat.png"
 
 
 def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """A file for the heat map of each image, keeping the folders below their common one.
+    """Name a file for the heat map of each image, keeping the folders below their common one.
 
     That of ``a.jpg`` is ``a.jpg.heat.png``, so no two images share one.
 

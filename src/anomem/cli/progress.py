@@ -16,7 +16,7 @@ _PAUSE = 10.0
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress on standard error, so that standard output stays the result's.
+    """Show progress on standard error, so that standard output stays the result's.
 
     Yields:
         ``report(stage, done, total)``; a new stage opens a new bar.
@@ -29,7 +29,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def progress_lines(pause: float = _PAUSE) -> Callable[[str, int, int], None]:
-    """``report(stage, done, total)`` that tells how far it is, at most once a pause."""
+    """Give ``report(stage, done, total)`` that tells how far it is, at most once a pause."""
     stages: dict[str, tuple[float, int]] = {}
     told = time.monotonic()
 

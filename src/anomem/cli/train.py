@@ -134,7 +134,7 @@ def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgr
 def least_normal(
     model: AnoMem, source: ImageSource, progress: StageProgress | None = None
 ) -> list[tuple[str, float]]:
-    """Name and score of the ten images with the highest scores, where unlabelled anomalies are."""
+    """Name and score the ten images with the highest scores, where unlabelled anomalies are."""
     import numpy as np
 
     scores = model.score_images(source, progress=progress).score

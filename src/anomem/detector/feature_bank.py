@@ -61,7 +61,7 @@ class LabelledFeatures:
 
     @staticmethod
     def none(like: Features) -> LabelledFeatures:
-        """Hold no labelled image; ``like`` gives the widths."""
+        """Take no labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
         return LabelledFeatures(like.at(nothing), nothing, nothing, nothing)
 

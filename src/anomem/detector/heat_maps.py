@@ -122,17 +122,14 @@ class _Sized(ImageSource):
         self._sizes: dict[int, tuple[int, int]] = {}
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Read one image."""
         pixels = self._source[index]
         self._sizes[index] = (pixels.shape[0], pixels.shape[1])
         return pixels
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """As of the source."""
         return self._source.reduced(index, least)
 
     def encoded(self, index: int) -> bytes | None:
-        """As of the source."""
         return self._source.encoded(index)
 
     def size(self, index: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ MOST_SHOWN = 40
 
 @dataclass(frozen=True)
 class Known:
-    """How many of the images of an evaluation are not new, told by their pixels.
+    """Counts the images of an evaluation that are not new, told by their pixels.
 
     Attributes:
         images: How many there are.
@@ -65,7 +65,7 @@ class Known:
         return "; ".join(lines)
 
     def as_json(self) -> dict[str, int]:
-        """The counts by name."""
+        """Give the counts by name."""
         return {name: getattr(self, name) for name in ("labelled", "trained", "held_out", "copies")}
 
 
@@ -92,7 +92,7 @@ def known_among(digest: Tensor, bank: FeatureBank, trained: int) -> Known:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """N labelled images and their scores.
+    """Holds N labelled images and their scores.
 
     Attributes:
         images: The N of them.
@@ -115,17 +115,17 @@ class Evaluation:
 
     @property
     def called(self) -> npt.NDArray[np.bool_]:
-        """Which are called anomalous, (N,)."""
+        """Tell which are called anomalous, (N,)."""
         return self.score > self.threshold
 
     @property
     def normal(self) -> Values:
-        """Scores of the normal images."""
+        """Give the scores of the normal images."""
         return self.score[self.label == 0].astype(np.float64)
 
     @property
     def anomalous(self) -> Values:
-        """Scores of the anomalous images."""
+        """Give the scores of the anomalous images."""
         return self.score[self.label == 1].astype(np.float64)
 
 
@@ -189,7 +189,7 @@ def _scored(
 
 @dataclass(frozen=True)
 class Group:
-    """Images that belong together.
+    """Holds images that belong together.
 
     Attributes:
         title: What they are.
@@ -205,7 +205,7 @@ class Group:
 
 
 def groups(evaluation: Evaluation) -> list[Group]:
-    """Misses, false alarms, the most doubtful and the most anomalous; each image is shown once."""
+    """Find misses, false alarms, the most doubtful and the most anomalous; each image once."""
     score, anomalous, called = evaluation.score, evaluation.label == 1, evaluation.called
     right = anomalous == called
     wanted = (
@@ -230,7 +230,7 @@ def groups(evaluation: Evaluation) -> list[Group]:
 
 @dataclass(frozen=True)
 class FolderRow:
-    """How the images of one folder and one label came out."""
+    """Tells how the images of one folder and one label came out."""
 
     folder: str
     label: str
@@ -240,12 +240,12 @@ class FolderRow:
 
     @property
     def interval(self) -> Interval:
-        """Of the share that is called anomalous, 95%."""
+        """Bound the share that is called anomalous, 95%."""
         return rate_interval(self.called, self.images)
 
 
 def by_folder(evaluation: Evaluation) -> list[FolderRow]:
-    """A row for each folder and label, normal images first."""
+    """Make a row for each folder and label, normal images first."""
     folder = np.array([str(PurePath(name).parent) for name in evaluation.names])
     rows = []
     for value, label in enumerate(("normal", "anomalous")):

@@ -24,7 +24,7 @@ _QUANTILE = float(norm.isf(_TAIL))
 def detection_intervals(
     normal: npt.ArrayLike, anomalous: npt.ArrayLike, threshold: float
 ) -> dict[str, Interval]:
-    """Intervals of :func:`~anomem.evaluation.metrics.detection_metrics` and of the two rates.
+    """Bound :func:`~anomem.evaluation.metrics.detection_metrics` and the two rates.
 
     That of the average precision is the exact binomial one of as many images as there are
     anomalies: Boyd et al. (2013) found binomial intervals to hold best. That of F1 goes from the
@@ -57,7 +57,7 @@ def detection_intervals(
 
 
 def rate_interval(count: float, total: float) -> Interval:
-    """Interval of a rate by Clopper and Pearson (1934): exact, whatever the rate and the number.
+    """Bound a rate by Clopper and Pearson (1934): exact, whatever the rate and the number.
 
     Args:
         count: How many, 0 to ``total``; need not be whole, as it must for scipy's ``binomtest``.
@@ -67,7 +67,7 @@ def rate_interval(count: float, total: float) -> Interval:
 
 
 def auroc_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
-    """Interval of the AUROC: from the lower to the higher end of two that fail in turn.
+    """Bound the AUROC: from the lower to the higher end of two intervals that fail in turn.
 
     That of DeLong et al. (1988), on the logit and with Student's t, is too narrow where nearly all
     pairs are in order; that of Newcombe (2006), which takes scores for exponential, where anomalies
@@ -99,7 +99,7 @@ def auroc_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
 
 
 def overkill_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
-    """Exact interval of the share of all normals above the lowest of these anomalies.
+    """Bound the share of all normals above the lowest of these anomalies, exactly.
 
     Another set of anomalies has another lowest, see :func:`escape_bound`.
     """
@@ -108,7 +108,7 @@ def overkill_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interv
 
 
 def escape_bound(anomalies: int) -> float:
-    """The share of all anomalies that lies below the lowest of so many, with 95% confidence.
+    """Bound the share of all anomalies below the lowest of so many, with 95% confidence.
 
     On average it is ``1 / (anomalies + 1)``; the least of n draws is a first order statistic,
     whatever the distribution, so this is exact.
@@ -117,12 +117,12 @@ def escape_bound(anomalies: int) -> float:
 
 
 def roc_band(normal: Values, anomalous: Values) -> tuple[Values, Values]:
-    """Bounds of :func:`~anomem.evaluation.metrics.roc_on_grid` over all images, 95% a point."""
+    """Bound :func:`~anomem.evaluation.metrics.roc_on_grid` over all images, 95% a point."""
     return share_above(anomalous, normal, GRID)
 
 
 def precision_recall_band(normal: Values, anomalous: Values) -> tuple[Values, Values]:
-    """Bounds of :func:`~anomem.evaluation.metrics.precision_recall_on_grid`, 95% a point.
+    """Bound :func:`~anomem.evaluation.metrics.precision_recall_on_grid`, 95% a point.
 
     They hold for as many images of either kind as were measured.
     """
@@ -134,7 +134,7 @@ def precision_recall_band(normal: Values, anomalous: Values) -> tuple[Values, Va
 def share_above(
     scores: npt.ArrayLike, reference: npt.ArrayLike, share: npt.ArrayLike
 ) -> tuple[Values, Values]:
-    """Bounds of the share of scores above a line, above which lies a given share of a reference.
+    """Bound the share of scores above a line, above which lies a given share of a reference.
 
     Where the line is, is told by order statistics of the reference, and what lies above it by
     Clopper and Pearson (Schaefer, 1994), each at 95%: together they are no narrower than their sum

@@ -28,7 +28,7 @@ Map = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Localisation:
-    """Metrics of heat maps against masks, each a dictionary of :func:`pixel_metrics`.
+    """Holds metrics of heat maps against masks, each a dictionary of :func:`pixel_metrics`.
 
     Attributes:
         maps: Of all images, the normal ones first, at no more than 256 pixels a side.
@@ -44,7 +44,7 @@ class Localisation:
 
     @property
     def by_name(self) -> dict[str, dict[str, float]]:
-        """All metrics, by the name of what they are of."""
+        """Give all metrics, by the name of what they are of."""
         return {"heat maps": self.all, "mean map": self.mean_map, **self.by_kind}
 
 
@@ -99,7 +99,7 @@ def localise(
 
 
 def pixel_metrics(maps: Sequence[Map], masks: Sequence[Map]) -> dict[str, float]:
-    """Metrics of heat maps over all pixels of all images; anomalous pixels are the positives.
+    """Measure heat maps over all pixels of all images; anomalous pixels are the positives.
 
     Args:
         maps: Heat of each image, H x W, higher being more anomalous.

@@ -17,7 +17,7 @@ GRID: Values = np.linspace(0, 1, 201)
 def detection_metrics(
     normal: npt.ArrayLike, anomalous: npt.ArrayLike, threshold: float
 ) -> dict[str, float]:
-    """Metrics of scores, higher being more anomalous; anomalies are the positives.
+    """Measure scores, higher being more anomalous; anomalies are the positives.
 
     Args:
         normal: Scores of normal images, at least one.
@@ -39,24 +39,24 @@ def detection_metrics(
 
 
 def auroc(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
-    """Area under the ROC curve: the chance that an anomaly scores above a normal image."""
+    """Take the area under the ROC curve: the chance that an anomaly scores above a normal image."""
     return float(roc_auc_score(*labelled(normal, anomalous)))
 
 
 def average_precision(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
-    """Precision averaged over the anomalies found, from the highest score down."""
+    """Average the precision over the anomalies found, from the highest score down."""
     return float(average_precision_score(*labelled(normal, anomalous)))
 
 
 def roc_on_grid(normal: Values, anomalous: Values) -> Values:
-    """ROC curve: share of anomalies found where a share ``GRID`` of normals is called anomalous."""
+    """Give the share of anomalies found where a share ``GRID`` of normals is called anomalous."""
     false, found, _ = roc_curve(*labelled(normal, anomalous), drop_intermediate=False)
     curve: Values = np.interp(GRID, false, found)
     return curve
 
 
 def precision_recall_on_grid(normal: Values, anomalous: Values) -> Values:
-    """Share of anomalies among what is called anomalous where a share ``GRID`` of them is found."""
+    """Give the share of anomalies among those called so where a share ``GRID`` of them is found."""
     found = np.maximum(np.ceil(GRID * len(anomalous) - 1e-9), 1).astype(int)
     line = np.sort(anomalous)[::-1][found - 1]
     false = len(normal) - np.searchsorted(np.sort(normal), line, side="left")
@@ -65,13 +65,13 @@ def precision_recall_on_grid(normal: Values, anomalous: Values) -> Values:
 
 
 def overkill(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> float:
-    """Share of normals called anomalous where none of these anomalies escapes, in [0, 1]."""
+    """Give the share of normals called anomalous where none of these anomalies escapes, 0 to 1."""
     return float((np.asarray(normal) >= np.min(anomalous)).mean())
 
 
 def labelled(
     normal: npt.ArrayLike, anomalous: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-    """Label and score of all images, normals first."""
+    """Give label and score of all images, normals first."""
     scores = [np.asarray(normal), np.asarray(anomalous)]
     return np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)

@@ -57,7 +57,7 @@ def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> N
 
 
 def dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
-    """What is wrong with the dtype of an array and what to do, or None."""
+    """Say what is wrong with the dtype of an array and what to do, or None."""
     if dtype.kind == "u" and dtype.itemsize in (1, 2):
         return None
     if dtype.kind == "f":
@@ -70,7 +70,7 @@ def dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
 
 
 def shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """What is wrong with the shape of a batch and what to do, or None."""
+    """Say what is wrong with the shape of a batch and what to do, or None."""
     given = times(shape)
     if len(shape) == 2:
         return f"is one image of shape {given}", "give a batch, X[None]"
@@ -89,7 +89,7 @@ def shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
 
 
 class ArraySource(ImageSource):
-    """Images of one size in one array.
+    """Holds images of one size in one array.
 
     Attributes:
         array: N x H x W x C, C in {1, 3}, uint8 or uint16, not copied from what was given.
@@ -109,7 +109,7 @@ class ArraySource(ImageSource):
 
 
 class ListSource(ImageSource):
-    """A list of Pillow images, or of arrays of differing sizes."""
+    """Holds a list of Pillow images, or of arrays of differing sizes."""
 
     def __init__(self, images: Sequence[Image.Image | npt.NDArray[Any]]) -> None:
         self._images = images
@@ -122,7 +122,7 @@ class ListSource(ImageSource):
 
 
 class DatasetSource(ImageSource):
-    """A map-style torch Dataset whose items are an image or a tuple that begins with one."""
+    """Reads a map-style torch Dataset whose items are an image or a tuple that begins with one."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):

@@ -14,7 +14,7 @@ from anomem.images.source import ImageSource
 
 
 class _Combined(ImageSource):
-    """Images of other sources, read as they are there."""
+    """Reads images of other sources as they are there."""
 
     @abstractmethod
     def _locate(self, index: int) -> tuple[ImageSource, int]:
@@ -25,18 +25,16 @@ class _Combined(ImageSource):
         return source[position]
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """As of its source."""
         source, position = self._locate(index)
         return source.reduced(position, least)
 
     def encoded(self, index: int) -> bytes | None:
-        """As of its source."""
         source, position = self._locate(index)
         return source.encoded(position)
 
 
 class JoinedSource(_Combined):
-    """The images of several sources, one source after the other."""
+    """Joins the images of several sources, one source after the other."""
 
     def __init__(self, sources: Sequence[ImageSource]) -> None:
         self._sources = list(sources)
@@ -50,7 +48,7 @@ class JoinedSource(_Combined):
 
 
 class ChosenSource(_Combined):
-    """Some images of a source, by their indices."""
+    """Chooses some images of a source, by their indices."""
 
     def __init__(self, source: ImageSource, indices: npt.NDArray[np.int64]) -> None:
         self._source, self._indices = source, indices
@@ -61,7 +59,7 @@ class ChosenSource(_Combined):
 
 
 def choose(source: ImageSource, indices: npt.NDArray[np.int64]) -> ImageSource:
-    """Some images of a source, in the order of their indices; those of an array are an array.
+    """Choose some images of a source, in the order of their indices; from an array, as an array.
 
     Args:
         source: N images.

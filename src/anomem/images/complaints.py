@@ -24,7 +24,7 @@ def heard(library: str, times: int = 1) -> None:
 
 
 def told() -> str | None:
-    """What was heard since this was last asked, as a sentence; None where nothing was."""
+    """Say what was heard since this was last asked, in a sentence; None where nothing was."""
     with _LOCK:
         found = ", ".join(f"{library} {count}" for library, count in sorted(_HEARD.items()))
         _HEARD.clear()
@@ -40,7 +40,6 @@ class _Counting(logging.Handler):
     """Counts records; being there keeps Python from writing them to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count one."""
         heard(record.name)
 
 

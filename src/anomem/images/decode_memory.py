@@ -22,7 +22,7 @@ DEFAULT = 0.9
 
 
 class Budget:
-    """Bytes that decoding may take, of all threads together.
+    """Counts the bytes that decoding may take, of all threads together.
 
     A thread that holds none waits until what it asks for is free. One that holds some does not, as
     two that waited for one another would wait for ever.
@@ -39,7 +39,7 @@ class Budget:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What this thread takes inside is given back at the end; of nested ones, the outermost."""
+        """Give back at the end what this thread takes inside; of nested ones, the outermost."""
         if getattr(self._own, "taken", None) is not None:
             yield
             return
@@ -109,7 +109,7 @@ _READ_WHOLE = ("WEBP", "AVIF")
 
 
 def size_problem(width: int, height: int) -> str | None:
-    """What is wrong with the size of an image, or None."""
+    """Say what is wrong with the size of an image, or None."""
     longer, shorter = max(width, height), max(min(width, height), 1)
     if longer > SIDE:
         return f"{width} x {height} pixels have a side longer than {SIDE}"
@@ -119,12 +119,12 @@ def size_problem(width: int, height: int) -> str | None:
 
 
 def file_cost(file: BinaryIO, kind: str) -> int:
-    """Bytes that opening a file takes, before its header is known."""
+    """Count the bytes that opening a file takes, before its header is known."""
     return 2 * _length(file) if kind in _READ_WHOLE else 0
 
 
 def image_cost(image: ImageFile.ImageFile, file: BinaryIO, tiff: tifffile.TiffPage | None) -> int:
-    """Bytes that it takes to decode an image that is opened and to bring it into an array.
+    """Count the bytes that it takes to decode an opened image and to bring it into an array.
 
     It is neither loaded nor set to a reduced size yet; ``tiff`` is the first page of a TIFF file.
     """
@@ -143,17 +143,17 @@ def image_cost(image: ImageFile.ImageFile, file: BinaryIO, tiff: tifffile.TiffPa
 
 
 def deep_cost(page: tifffile.TiffPage) -> int:
-    """Bytes that it takes to read a page of 16-bit colour."""
+    """Count the bytes that it takes to read a page of 16-bit colour."""
     return page.imagewidth * page.imagelength * page.samplesperpixel * 2 + 2 * _segment(page)
 
 
 def deep_png_cost(width: int, height: int, channels: int) -> int:
-    """Bytes that it takes to read a PNG of 16 bits: what Pillow holds, and the array."""
+    """Count the bytes that it takes to read a PNG of 16 bits: what Pillow holds, and the array."""
     return width * height * (4 + 2 * channels)
 
 
 def viewed(image: Image.Image) -> bool:
-    """Whether an image is looked at in Pillow's memory."""
+    """Tell whether an image is looked at in Pillow's memory."""
     large = image.width * image.height > VIEWED
     return image.mode == "RGB" and large and not image.has_transparency_data
 

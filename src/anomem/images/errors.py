@@ -11,7 +11,7 @@ AGAIN = "remove it or export it again"
 
 
 class ImageError(ValueError):
-    """An image that cannot be read; the message is one sentence that says what to do.
+    """Says why an image cannot be read, and what to do, in one sentence.
 
     Attributes:
         name: The file, or "image 3".
@@ -50,5 +50,5 @@ def named(name: str) -> Iterator[None]:
 
 
 def times(shape: Sequence[int]) -> str:
-    """A shape as it is told: 4 x 3."""
+    """Write a shape as it is told: 4 x 3."""
     return " x ".join(map(str, shape)) or "()"

@@ -31,7 +31,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class TypicalImage:
-    """What images are like: medians over a sample.
+    """Describes what images are like: medians over a sample.
 
     Attributes:
         height: In pixels.
@@ -84,7 +84,7 @@ def typical_image(source: ImageSource, part: Callable[[Size], Size] | None = Non
 
 
 def square_shape(typical: TypicalImage, longest: int = _LONGEST) -> ImageShape:
-    """A square that suits the images, of 3 channels if any of them has colour, else of 1.
+    """Choose a square that suits the images, of 3 channels if any of them has colour, else of 1.
 
     Its side is the median shorter side, at most ``longest`` pixels, rounded down to a multiple of 8
     and at least 16.
@@ -94,7 +94,7 @@ def square_shape(typical: TypicalImage, longest: int = _LONGEST) -> ImageShape:
 
 
 def proportionate_shape(typical: TypicalImage, step: int = _STEP) -> ImageShape:
-    """A shape in the proportions of the images, of at most 64 x 64 pixels and not larger than they.
+    """Choose a shape in the images' proportions, of at most 64 x 64 pixels and no larger than they.
 
     Height and width are at least 16 pixels, and multiples of a step. It is what
     :func:`square_shape` gives where they would differ by less than a step.
@@ -114,7 +114,7 @@ def proportionate_shape(typical: TypicalImage, step: int = _STEP) -> ImageShape:
 
 
 def proportionate(side: int, aspect: float, step: int = _STEP) -> Size:
-    """Height and width that have an aspect, and about as many pixels as a square of a side.
+    """Choose height and width that have an aspect, and about as many pixels as a square of a side.
 
     They are the nearest multiples of a step, at least one each; the side itself where they would
     differ by less than a step.
@@ -126,7 +126,7 @@ def proportionate(side: int, aspect: float, step: int = _STEP) -> Size:
 
 
 def what_is_lost(typical: TypicalImage, kind: str, shape: ImageShape) -> str:
-    """What becomes of images, or the part of them that counts, in frames of a kind and shape."""
+    """Say what becomes of images, or the part that counts, in frames of a kind and shape."""
     given, frame = (typical.height, typical.width), (shape.height, shape.width)
     photographs = f"images of {times(given)} pixels (height x width, the median)"
     if kind == "tile":

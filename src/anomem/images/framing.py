@@ -28,7 +28,7 @@ _LARGE = 2**24
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of an image, in pixels; it may reach beyond the image.
+    """Bounds a rectangle of an image, in pixels; it may reach beyond the image.
 
     Attributes:
         top: First row.
@@ -45,7 +45,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Framing:
-    """How an image becomes frames of one shape.
+    """Says how an image becomes frames of one shape.
 
     Attributes:
         kind: "resize" stretches the image to a frame; "letterbox" keeps its proportions, and
@@ -64,21 +64,21 @@ class Framing:
 
     @property
     def whole(self) -> bool:
-        """An image is one frame as it is."""
+        """Tell whether an image is one frame as it is."""
         return self.kind == "resize" and self.region is None
 
     @property
     def cuts(self) -> bool:
-        """An image may have several frames."""
+        """Tell whether an image may have several frames."""
         return self.kind == "tile"
 
     def at_a_time(self, frames: int) -> int:
-        """Images in memory at a time where so many frames are: four of those that are cut."""
+        """Count the images in memory at a time for so many frames: four of those that are cut."""
         return 4 if self.cuts else frames
 
 
 def frames_of(source: ImageSource, index: int, framing: Framing) -> Iterator[Pixels]:
-    """The frames of one image, which is read once.
+    """Cut the frames of one image, which is read once.
 
     Yields:
         H x W x C, as cut from the image; a large one is of the height and width of a frame already.
@@ -115,7 +115,7 @@ def frames_of(source: ImageSource, index: int, framing: Framing) -> Iterator[Pix
 
 
 class FrameSource(ImageSource):
-    """The frames of images one by one, for pages that show some of them.
+    """Gives the frames of images one by one, for pages that show some of them.
 
     Of tiles all images are read at first, as their number depends on the size.
     """
@@ -155,7 +155,7 @@ class FrameSource(ImageSource):
 
 
 def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
-    """Where the frames of an image of a height and width lie.
+    """Lay out the frames of an image of a height and width.
 
     That is one box, or, for tiles, those that hold a part of the region, row by row.
     """
@@ -181,7 +181,7 @@ def boxes(size: Sequence[int], framing: Framing) -> list[Box]:
 
 
 def around_region(region: Region | None, size: Sequence[int]) -> Box:
-    """The box around the region of an image of a height and width; all of it without a region."""
+    """Find the box around the region of an image of a height and width; all of it without one."""
     if region is None:
         return Box(0, 0, *size)
     inside = region_at(region, size)
@@ -190,7 +190,7 @@ def around_region(region: Region | None, size: Sequence[int]) -> Box:
 
 
 def cut(pixels: Pixels, box: Box) -> Pixels:
-    """What a box holds of an image H x W x C; beyond the image its edge is repeated."""
+    """Cut what a box holds out of an image H x W x C; beyond the image its edge is repeated."""
     rows = np.clip(np.arange(box.top, box.top + box.height), 0, pixels.shape[0] - 1)
     columns = np.clip(np.arange(box.left, box.left + box.width), 0, pixels.shape[1] - 1)
     found: Pixels = pixels[np.ix_(rows, columns)]
@@ -202,7 +202,7 @@ def assembled(
     size: Sequence[int],
     region: Region | None,
 ) -> npt.NDArray[np.float32]:
-    """Maps of frames as one map of the image: their mean where they overlap.
+    """Join maps of frames to one map of the image: their mean where they overlap.
 
     Args:
         maps: Each with its box, and as large as it.

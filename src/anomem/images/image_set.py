@@ -13,18 +13,18 @@ BATCH = 256
 
 
 class ImageSet(Protocol):
-    """Images of one size that can be drawn by index."""
+    """Gives images of one size by index."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W), uint8 or uint16."""
+        """Give the images (B, C, H, W), uint8 or uint16, of B indices."""
         ...
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some images of a set, by index."""
+    """Chooses some images of a set, by index."""
 
     images: ImageSet
     indices: Tensor
@@ -34,39 +34,39 @@ class Chosen:
 
     @staticmethod
     def of(images: ImageSet) -> Chosen:
-        """All images of a set, to choose from."""
+        """Take all images of a set, to choose from."""
         return Chosen(images, torch.arange(len(images)))
 
     def take(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) of indices into the chosen ones."""
+        """Give the images (B, C, H, W) of indices into the chosen ones."""
         return self.images.take(self.indices[indices])
 
     def all(self) -> Tensor:
-        """All of them, (N, C, H, W)."""
+        """Give all of them, (N, C, H, W)."""
         return self.take(torch.arange(len(self)))
 
     def spread(self, most: int) -> Chosen:
-        """At most so many of them, evenly spaced."""
+        """Choose at most so many of them, evenly spaced."""
         if len(self) <= most:
             return self
         return Chosen(self.images, self.indices[evenly(len(self), most)])
 
 
 def batches(images: ImageSet) -> Iterator[tuple[int, Tensor]]:
-    """All images of a set in order, a batch at a time, with the index of its first."""
+    """Yield all images of a set in order, a batch at a time, with the index of its first."""
     for start in range(0, len(images), BATCH):
         yield start, images.take(torch.arange(start, min(start + BATCH, len(images))))
 
 
 def evenly(count: int, most: int) -> Tensor:
-    """Indices of at most so many of a number of things, evenly spaced."""
+    """Give the indices of at most so many of a number of things, evenly spaced."""
     if count <= most:
         return torch.arange(count)
     return torch.linspace(0, count - 1, most).round().long()
 
 
 def floats_on(device: torch.device, images: Tensor) -> Tensor:
-    """Images of any shape as :func:`to_float` scales them, on a device.
+    """Bring images of any shape to a device, as :func:`to_float` scales them.
 
     To a GPU they go by way of pinned memory, so that it goes on computing meanwhile.
     """

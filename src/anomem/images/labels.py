@@ -37,7 +37,7 @@ def _location(name: str) -> str:
 def with_anomalies(
     source: ImageSource, label: npt.NDArray[np.int64], anomalies: ImageSource
 ) -> tuple[ImageSource, npt.NDArray[np.int64]]:
-    """Images and their labels, with further images that are all anomalous.
+    """Join images and their labels with further images that are all anomalous.
 
     Raises:
         ValueError: A file is among both.
@@ -50,7 +50,7 @@ def with_anomalies(
 def check_labels(
     y: npt.ArrayLike | None, count: int, allowed: tuple[int, ...] = (0, 1)
 ) -> npt.NDArray[np.int64]:
-    """Labels of so many images, as integers (count,).
+    """Check the labels of so many images, and give them as integers (count,).
 
     Args:
         y: 0 normal, 1 anomalous; None means all are normal.

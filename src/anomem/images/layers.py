@@ -30,7 +30,7 @@ _VISIBLE = 16
 
 @dataclass(frozen=True)
 class Layers:
-    """An image before transparency is composited.
+    """Holds an image before transparency is composited.
 
     Attributes:
         colour: H x W x 1 (grey) or H x W x 3 (RGB), uint8 or uint16.
@@ -46,19 +46,19 @@ class Layers:
 
     @property
     def transparency(self) -> Pixels | None:
-        """The alpha, where it says what is seen: not the same everywhere, nor next to 0."""
+        """Give the alpha, where it says what is seen: not the same everywhere, nor next to 0."""
         if self.alpha is None:
             return None
         low, high = self.alpha.min(), self.alpha.max()
         return None if low == high or high <= _range(self.alpha) // _VISIBLE else self.alpha
 
     def turned(self, orientation: int) -> Layers:
-        """Upright, by one of the eight EXIF orientations."""
+        """Turn the image upright, by one of the eight EXIF orientations."""
         alpha = None if self.alpha is None else _turn(self.alpha, orientation)
         return replace(self, colour=_turn(self.colour, orientation), alpha=alpha)
 
     def on(self, ground: int) -> Pixels:
-        """The picture on a ground of 0 (black) or 1 (white), H x W x C; the colour is overwritten.
+        """Lay the picture on a ground of 0 (black) or 1 (white), H x W x C; overwrites the colour.
 
         Where the alpha hides everything, as of files whose fourth channel was never meant as one,
         the colour is the picture.
@@ -76,13 +76,13 @@ class Layers:
 
 
 def strips(height: int, width: int) -> Iterator[slice]:
-    """The rows of an image, some at a time."""
+    """Yield the rows of an image, some at a time."""
     rows = max(_STRIP // max(width, 1), 1)
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def layers_of(image: Image.Image, name: str) -> Layers:
-    """The layers of a loaded Pillow image of any mode, as its pixels lie in it.
+    """Take the layers of a loaded Pillow image of any mode, as its pixels lie in it.
 
     Raises:
         ImageError: The pixels are 32-bit numbers.
@@ -104,7 +104,7 @@ def layers_of(image: Image.Image, name: str) -> Layers:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of a loaded image, 1 where it has none."""
+    """Read the EXIF orientation of a loaded image, 1 where it has none."""
     # Damaged EXIF data does not make the picture unreadable.
     with suppress(Exception):
         return int(image.getexif().get(0x0112, 1))

@@ -39,7 +39,7 @@ _NOT_OURS = frozenset({
 
 
 class Storage(Protocol):
-    """Where files lie: on this machine or on object storage.
+    """Finds files where they lie: on this machine or on object storage.
 
     Attributes:
         mend: What to check where there is no such file.
@@ -48,23 +48,23 @@ class Storage(Protocol):
     mend: str
 
     def kind(self, path: str) -> Literal["file", "folder"] | None:
-        """What a path is; None where there is nothing."""
+        """Say what a path is; None where there is nothing."""
 
     def glob(self, pattern: str) -> list[str]:
-        """The paths that match a pattern."""
+        """List the paths that match a pattern."""
 
     def files(self, folder: str) -> list[str]:
-        """The files below a folder, but for what is left out."""
+        """List the files below a folder, but for what is left out."""
 
 
 def protocol_of(given: str | Path) -> str | None:
-    """How the files of a URL are reached, as s3; None of a path of this machine."""
+    """Say how the files of a URL are reached, as s3; None of a path of this machine."""
     protocol, separator, _ = str(given).partition("://")
     return protocol if separator and protocol != "file" else None
 
 
 def local_path(given: str | Path) -> str:
-    """A path as it was given, or the one that a ``file://`` URI means."""
+    """Give a path as it was given, or the one that a ``file://`` URI means."""
     path = str(given)
     if not path.startswith("file://"):
         return path
@@ -73,7 +73,7 @@ def local_path(given: str | Path) -> str:
 
 
 def absolute(given: str | Path) -> str:
-    """A path as another process finds it; a URL as it is."""
+    """Write a path as another process finds it; a URL as it is."""
     if protocol_of(given) is not None:
         return str(given)
     return os.path.abspath(os.path.expanduser(local_path(given)))
@@ -131,7 +131,7 @@ def list_files(storage: Storage, paths: Sequence[str], *, tables: bool) -> list[
 
 
 def names_in_common(paths: Sequence[str]) -> list[str]:
-    """Short names of files: their paths from the folder above the lowest one common to all.
+    """Shorten the names of files: their paths from the folder above the lowest one common to all.
 
     Such as "good/007.png" and "bad/crack/007.png".
     """
@@ -213,7 +213,7 @@ def _counted(files: set[str]) -> str:
 
 
 def left_out(name: str) -> bool:
-    """Whether a file or folder of this name is no one's image: hidden, or a storage system's."""
+    """Tell whether a file or folder so named is no one's image: hidden, or a storage system's."""
     return name.startswith(".") or name.casefold() in _NOT_OURS
 
 

@@ -14,7 +14,7 @@ from anomem.images.source import StoredSource
 
 
 class FileSource(StoredSource):
-    """Image files, opened when they are asked for."""
+    """Reads image files when they are asked for."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = list(paths)
@@ -28,21 +28,21 @@ class FileSource(StoredSource):
         return decode(self._paths[index], least)
 
     def encoded(self, index: int) -> bytes:
-        """The content of one file."""
+        """Read the content of one file."""
         with open_file(self._paths[index]) as file:
             return file.read()
 
     def part(self, start: int, stop: int) -> FileSource:
-        """Some of the files."""
+        """Choose some of the files."""
         return FileSource(self._paths[start:stop])
 
     def versions(self) -> list[str]:
-        """Size and time of each file."""
+        """Give size and time of each file."""
         return [version_of_file(path) for path in self.names]
 
 
 def version_of_file(path: str) -> str:
-    """Size and time of a file; "" where it cannot be told."""
+    """Give size and time of a file; "" where it cannot be told."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -22,7 +22,7 @@ _OWN = 0.3
 
 
 def mask_files(images: Sequence[Path], folder: Path, masks: Path) -> list[Path]:
-    """The mask of each image in a folder of masks, found by its path below its own folder.
+    """Find the mask of each image in a folder of masks, by its path below its own folder.
 
     The mask of ``folder/crack/007.png`` is ``masks/crack/007_mask.png``, as in MVTec AD, or
     ``masks/crack/007.png``; of any image format, its suffix in small or capital letters.
@@ -48,7 +48,7 @@ def _mask_file(image: Path, folder: Path, masks: Path) -> Path:
 
 
 def read_mask(file: Path) -> npt.NDArray[np.bool_]:
-    """A mask H x W, True where something is marked.
+    """Read a mask H x W, True where something is marked.
 
     Whatever is not the ground is marked: what is not black, not transparent, or, where a palette
     holds no black, not of its first colour. Where values run through, as at smoothed edges, in

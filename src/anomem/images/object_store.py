@@ -22,7 +22,7 @@ _CHANGING = ("ETag", "etag", "LastModified", "last_modified", "updated", "mtime"
 
 
 def storage_of(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URL and the path there, set up by fsspec's own configuration.
+    """Open the file system of a URL, set up by fsspec's own configuration, and find the path there.
 
     Raises:
         ValueError: fsspec knows no such protocol, or lacks the package for it.
@@ -105,7 +105,7 @@ def _telling(url: str) -> Iterator[None]:
 
 
 def version_of(entry: Mapping[str, Any]) -> str:
-    """What a storage says of a file that changes with its content: size, and tag or time."""
+    """Give what a storage says of a file that changes with its content: size, and tag or time."""
     changing = next((str(entry[name]) for name in _CHANGING if entry.get(name)), "")
     return f"{entry.get('size')}-{changing}"
 
@@ -115,7 +115,7 @@ BLOCK = 16
 
 
 class BlockSource(EncodedSource, StoredSource):
-    """Stored images fetched a block of neighbours at a time; threads that read in order share it.
+    """Fetches stored images a block of neighbours at a time; threads that read in order share it.
 
     The last four blocks are kept.
     """
@@ -133,7 +133,7 @@ class BlockSource(EncodedSource, StoredSource):
         """A block; called by one thread at a time."""
 
     def encoded(self, index: int) -> bytes:
-        """What the file of one image would hold.
+        """Fetch what the file of one image would hold.
 
         Raises:
             ImageError: There is no such image.
@@ -156,7 +156,7 @@ class BlockSource(EncodedSource, StoredSource):
 
 
 class UrlSource(BlockSource):
-    """Image files on one storage, some of which are fetched at once, as each keeps one waiting."""
+    """Fetches image files of one storage, some of them at once, as each keeps one waiting."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         super().__init__()
@@ -166,11 +166,11 @@ class UrlSource(BlockSource):
         return UrlSource, (self.names,)
 
     def part(self, start: int, stop: int) -> UrlSource:
-        """Some of the files."""
+        """Choose some of the files."""
         return UrlSource(self.names[start:stop])
 
     def versions(self) -> list[str]:
-        """Size, and tag or time, of each file as its folder lists it."""
+        """Give size, and tag or time, of each file as its folder lists it."""
         paths = [storage_of(url)[1] for url in self.names]
         storage = storage_of(self.names[0])[0]
         listed: dict[str, str] = {}

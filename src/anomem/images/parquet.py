@@ -28,7 +28,7 @@ _BUFFER = 2**20
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one Parquet file.
+    """Names rows of one Parquet file.
 
     Attributes:
         file: Its path or URL.
@@ -46,7 +46,7 @@ class Rows:
 
     @staticmethod
     def of(file: str) -> Rows:
-        """All rows of a file; an OSError where it cannot be read, a ValueError without images."""
+        """Take all rows of a file; OSError where it cannot be read, ValueError without images."""
         try:
             version = _version(file)
             with _opened(file) as opened:
@@ -58,7 +58,7 @@ class Rows:
         return Rows(file, version, tuple(accumulate(groups)), 0, sum(groups))
 
     def run_end(self, start: int, size: int) -> int:
-        """The end of a run of at most ``size`` rows: that of a row group if one ends within it."""
+        """End a run of at most ``size`` rows: where a row group ends if one does within it."""
         limit = min(start + size, self.stop)
         groups = bisect_right(self.ends, limit)
         whole = self.ends[groups - 1] if groups else 0
@@ -66,7 +66,7 @@ class Rows:
 
 
 class RowNames(Sequence[str]):
-    """The names FILE#ROW of all rows, each made when it is asked for."""
+    """Names all rows FILE#ROW, each when it is asked for."""
 
     def __init__(self, rows: Sequence[Rows]) -> None:
         self.rows = rows
@@ -86,14 +86,14 @@ class RowNames(Sequence[str]):
         return f"{self.rows[which].file}#{row}"
 
     def locate(self, index: int) -> tuple[int, int]:
-        """The number of the file of an index, and the row there."""
+        """Find the number of the file of an index, and the row there."""
         index = range(len(self))[index]
         which = bisect_right(self.starts, index) - 1
         return which, self.rows[which].start + index - self.starts[which]
 
 
 class ParquetSource(BlockSource):
-    """Rows with an encoded image in the column ``image``: binary, or a struct with ``bytes``."""
+    """Reads encoded images in the column ``image``: binary, or a struct with ``bytes``."""
 
     names: RowNames
 
@@ -108,7 +108,7 @@ class ParquetSource(BlockSource):
 
     @staticmethod
     def of(files: Sequence[str]) -> ParquetSource:
-        """All rows of files.
+        """Take all rows of files.
 
         Raises:
             OSError: A file cannot be read.
@@ -124,7 +124,7 @@ class ParquetSource(BlockSource):
         return ParquetSource, (self.rows,)
 
     def part(self, start: int, stop: int) -> ParquetSource:
-        """Some of the rows."""
+        """Choose some of the rows."""
         part, starts = [], self.names.starts
         for which in range(bisect_right(starts, start) - 1, bisect_left(starts, stop)):
             rows, shift = self.rows[which], self.rows[which].start - starts[which]
@@ -133,7 +133,7 @@ class ParquetSource(BlockSource):
         return ParquetSource(part)
 
     def runs(self, size: int) -> list[range]:
-        """Ranges within a file; they end where row groups end, if these are no larger."""
+        """Cut ranges within a file; they end where row groups end, if these are no larger."""
         runs = []
         for rows, first in zip(self.rows, self.names.starts, strict=False):
             start, shift = rows.start, first - rows.start
@@ -144,7 +144,7 @@ class ParquetSource(BlockSource):
         return runs
 
     def versions(self) -> list[str]:
-        """That of the file of each row."""
+        """Give that of the file of each row."""
         return [rows.version for rows in self.rows for _ in range(rows.start, rows.stop)]
 
     def _locate(self, index: int) -> tuple[tuple[int, int, int], int]:

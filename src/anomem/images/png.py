@@ -24,7 +24,7 @@ _LARGE_TEXT = 2**16
 
 
 def is_deep(head: bytes) -> bool:
-    """Whether the first 26 bytes are those of a PNG of 16-bit colour, which Pillow would cut."""
+    """Tell whether the first 26 bytes are of a PNG of 16-bit colour, which Pillow would cut."""
     # Byte 24 is the bit depth, byte 25 the colour type.
     return head.startswith(_SIGNATURE) and head[24:25] == b"\x10" and head[25] in _RAW_MODES
 
@@ -62,7 +62,7 @@ def deep_png(file: BinaryIO, head: bytes, name: str) -> Layers:
 
 
 def without_texts(file: BinaryIO, name: str) -> BinaryIO:
-    """A PNG without its large texts and profiles, for which Pillow refuses a file."""
+    """Leave the large texts and profiles out of a PNG, for which Pillow refuses a file."""
     texts = []
     file.seek(len(_SIGNATURE))
     while len(chunk := file.read(8)) == 8:

@@ -30,7 +30,7 @@ _IN_MEMORY = 4 * 2**30
 
 @dataclass(frozen=True)
 class ReadFrames:
-    """The frames of the images asked for.
+    """Holds the frames of the images asked for.
 
     Attributes:
         images: The F frames of those that could be read, F x C x H x W, uint8, or uint16 if any of
@@ -45,7 +45,7 @@ class ReadFrames:
 
 
 class PreparedImages:
-    """Images of one size, in memory or in a temporary file mapped to it.
+    """Holds images of one size, in memory or in a temporary file mapped to it.
 
     Attributes:
         images: N x C x H x W, uint8 or uint16.
@@ -58,13 +58,13 @@ class PreparedImages:
         return len(self.images)
 
     def take(self, indices: Tensor) -> Tensor:
-        """The images of B indices, B x C x H x W, uint8 or uint16."""
+        """Give the images of B indices, B x C x H x W, uint8 or uint16."""
         return self.images.index_select(0, indices.to(self.images.device))
 
 
 @dataclass(frozen=True)
 class PreparedFrames:
-    """The frames of N images.
+    """Holds the frames of N images.
 
     Attributes:
         frames: F of them, N or more.

@@ -25,7 +25,7 @@ _DRAWN = 1024
 
 
 def read_region(given: str | Path | npt.ArrayLike) -> Region:
-    """A region from a mask or from the corners of a polygon.
+    """Read a region from a mask or from the corners of a polygon.
 
     Args:
         given: A mask: an image file, bright inside, or an array H x W, not 0 inside. Or at least
@@ -50,7 +50,7 @@ def read_region(given: str | Path | npt.ArrayLike) -> Region:
 
 
 def region_at(region: Region, size: Sequence[int]) -> Region:
-    """A region scaled to an image of a height and width; never empty where the region is not."""
+    """Scale a region to an image of a height and width; never empty where the region is not."""
     rows, columns = (
         ((np.arange(side) + 0.5) * cells / side).astype(int)
         for side, cells in zip(size, region.shape, strict=True)
@@ -65,7 +65,7 @@ def region_at(region: Region, size: Sequence[int]) -> Region:
 
 
 def colour_inside(pixels: npt.NDArray[Any], inside: Region) -> npt.NDArray[Any]:
-    """The mean colour (C,) of an image H x W x C within its region."""
+    """Average the colour (C,) of an image H x W x C within its region."""
     total = sum(
         pixels[rows][inside[rows]].sum(axis=0, dtype=np.float64) for rows in strips(*inside.shape)
     )

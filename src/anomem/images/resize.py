@@ -19,7 +19,7 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 @dataclass(frozen=True)
 class ImageShape:
-    """The shape that all images are brought to.
+    """Says the shape that all images are brought to.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB).
@@ -82,7 +82,7 @@ def _large_to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
 
 
 def rounded(pixels: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Floats as pixels of a type, in its range."""
+    """Round floats to pixels of a type, in its range."""
     found: npt.NDArray[Any] = pixels.round().clip(0, np.iinfo(dtype).max).astype(dtype)
     return found
 

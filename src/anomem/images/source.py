@@ -12,7 +12,7 @@ from anomem.images.decode import decode_bytes
 
 
 class ImageSource(ABC):
-    """Images by number, each read when it is asked for.
+    """Gives images by number, each read when it is asked for.
 
     Attributes:
         names: N names, the path of each image or "image 3".
@@ -36,53 +36,53 @@ class ImageSource(ABC):
         """
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:  # noqa: ARG002 - of files
-        """One image, if its file allows at a reduced size of at least so many pixels a side."""
+        """Read one image, reduced to at least ``least`` pixels a side if its file allows."""
         return self[index]
 
     def encoded(self, index: int) -> bytes | None:  # noqa: ARG002 - of files
-        """One image as its file holds it; None where there is no file."""
+        """Give one image as its file holds it; None where there is no file."""
         return None
 
 
 class EncodedSource(ImageSource):
-    """Images of which each is had as its file holds it, and decoded from there."""
+    """Has each image as its file holds it, and decodes it from there."""
 
     @abstractmethod
     def encoded(self, index: int) -> bytes:
-        """One image as its file holds it; nothing where it is missing."""
+        """Give one image as its file holds it; nothing where it is missing."""
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         return decode_bytes(self.encoded(index), self.names[index])
 
     def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        """One image, a JPEG at a reduced size."""
+        """Decode one image, a JPEG at a reduced size."""
         return decode_bytes(self.encoded(index), self.names[index], least)
 
 
 class BytesSource(EncodedSource):
-    """Encoded images in memory, such as the cells of a table; None is one that is missing."""
+    """Holds encoded images in memory, such as the cells of a table; None is one that is missing."""
 
     def __init__(self, contents: Sequence[bytes | None], names: Sequence[str]) -> None:
         self._contents = list(contents)
         self.names = list(names)
 
     def encoded(self, index: int) -> bytes:
-        """What the file of one image would hold."""
+        """Give what the file of one image would hold."""
         return self._contents[index] or b""
 
 
 class StoredSource(ImageSource):
-    """Images in files, here or on object storage, of which another process can read a part."""
+    """Reads images in files, here or on object storage; another process can read a part."""
 
     @abstractmethod
     def part(self, start: int, stop: int) -> ImageSource:
-        """The images from start up to stop, under the same names; pickles as what they need."""
+        """Take the images from start up to stop, names kept; pickles as what they need."""
 
     @abstractmethod
     def versions(self) -> list[str]:
-        """What changes with the file of each image, as size and time; "" where it is unknown."""
+        """Give what changes with the file of each image, as size and time; "" where unknown."""
 
     def runs(self, size: int) -> list[range]:
-        """All indices in order, in ranges of at most ``size`` that are best read together."""
+        """Cut all indices, in order, into ranges of at most ``size`` best read together."""
         count = len(self)
         return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -26,7 +26,7 @@ _BUFFER_BYTES = 2**28
 
 
 class Stored(TypedDict):
-    """An image of the stream: what its file holds, its name, and why it cannot be read, or ""."""
+    """Holds an image of the stream: what its file holds, its name, why it cannot be read or ""."""
 
     image: bytes
     name: str
@@ -40,7 +40,7 @@ def check_streaming() -> None:
 
 
 class Stream:
-    """The frames of each step, read while the step before is trained on.
+    """Reads the frames of each step while the step before is trained on.
 
     Every pass takes the runs of the source in a new order, those of one process apart from those
     of the others, and draws from a buffer of what they hold (Hugging Face ``datasets``). So memory
@@ -103,7 +103,7 @@ class Stream:
         return self._length
 
     def at(self, step: int) -> Tensor:
-        """The frames of a step, counted from 0: (batch, C, H, W), uint8 or uint16.
+        """Give the frames of a step, counted from 0: (batch, C, H, W), uint8 or uint16.
 
         Raises:
             ImageError: None of its images can be read.

@@ -26,7 +26,7 @@ _SEPARATE = 2
 
 
 def open_tiff(file: BinaryIO) -> tifffile.TiffFile | None:
-    """A file as tifffile sees it; None where it sees none, and Pillow may tell what is wrong."""
+    """Open a file with tifffile; None where it sees none, and Pillow may tell what is wrong."""
     file.seek(0)
     try:
         opened = tifffile.TiffFile(file)
@@ -36,7 +36,7 @@ def open_tiff(file: BinaryIO) -> tifffile.TiffFile | None:
 
 
 def first_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
-    """Its first page."""
+    """Give its first page."""
     page = tiff.pages[0]
     assert isinstance(page, tifffile.TiffPage)
     return page
@@ -117,7 +117,7 @@ def _refuse_channels(page: tifffile.TiffPage, name: str) -> None:
 
 
 def white_is_0(page: tifffile.TiffPage) -> bool:
-    """Whether 0 is white in a page of one 16-bit channel, which Pillow does not turn over."""
+    """Tell whether 0 is white in a page of one 16-bit channel, which Pillow does not turn over."""
     return page.photometric == _WHITE_IS_0 and page.bitspersample == 16
 
 

@@ -23,7 +23,7 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class AnswerFile:
-    """A CSV file with a row an answer; the last row of an image counts.
+    """Keeps a CSV file with a row an answer; the last row of an image counts.
 
     Every answer is a line of its own, appended in one write that is on the disk when
     :meth:`append` returns. So nothing is lost when the process is killed, and several pages or
@@ -61,7 +61,7 @@ class AnswerFile:
             _append(file, self._line(content, os.path.abspath(image), answer))
 
     def read(self) -> dict[str, Answer]:
-        """The answer that counts of each image, by absolute path, the latest given last.
+        """Read the answer that counts of each image, by absolute path, the latest given last.
 
         Only what was added since the last call is read anew.
 
@@ -80,7 +80,7 @@ class AnswerFile:
             return self._answers_of(content)
 
     def labels(self) -> dict[str, int]:
-        """The label of each image answered, by absolute path.
+        """Give the label of each image answered, by absolute path.
 
         0 normal, 1 anomalous, -1 where the image was skipped or its answer taken back.
         """

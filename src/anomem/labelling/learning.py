@@ -39,7 +39,7 @@ def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:
 
 
 def missing(files: Iterable[str]) -> dict[str, str]:
-    """Of the files that are not there any more or cannot be opened, the sentence that says why."""
+    """Say why files are not there any more or cannot be opened, one sentence each."""
     errors = {}
     for file in files:
         try:

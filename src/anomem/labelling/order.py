@@ -11,7 +11,7 @@ _HALF = 0.5
 
 
 def most_telling_first(score: npt.NDArray[np.float32], threshold: float) -> npt.NDArray[np.int64]:
-    """The most anomalous image and then the four most uncertain ones, again and again.
+    """Order images: the most anomalous one and then the four most uncertain, again and again.
 
     Args:
         score: (N,) higher is more anomalous.
@@ -31,7 +31,7 @@ def most_telling_first(score: npt.NDArray[np.float32], threshold: float) -> npt.
 
 
 def anomalies_among(p_values: npt.NDArray[np.float64], held_out: int) -> tuple[int, int]:
-    """Between which numbers lies how many of some images are anomalous.
+    """Bound from both sides how many of some images are anomalous.
 
     Normal images have p-values that are spread evenly over (0, 1], so twice as many as there are
     above one half are about all the normals; the rest is anomalous: ``N - 2 #{p > 1/2}`` (Storey,

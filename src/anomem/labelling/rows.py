@@ -32,7 +32,7 @@ _FORMULA = ("=", "+", "-", "@")
 
 @dataclass(frozen=True)
 class Columns:
-    """How a table of answers is laid out.
+    """Says how a table of answers is laid out.
 
     Attributes:
         file: Of the table.
@@ -52,7 +52,7 @@ class Columns:
 
     @staticmethod
     def of(file: Path, text: str) -> Columns:
-        """As the first line of a table says; those of a new table where it is empty.
+        """Read the first line of a table; an empty one gives those of a new table.
 
         Raises:
             ValueError: It has no column "image" or "answer".
@@ -70,11 +70,11 @@ class Columns:
         return Columns(file, os.path.abspath(file.parent), delimiter, names, image, answer)
 
     def header(self) -> str:
-        """The first line."""
+        """Write the first line."""
         return self._line(self.names)
 
     def line(self, image: str, answer: Answer, time: str) -> str:
-        """A row: absolute path, what was said of it, when; columns of others stay empty."""
+        """Write a row: absolute path, what was said of it, when; columns of others stay empty."""
         below = os.path.relpath(image, self.folder)
         if below.startswith(_FORMULA):  # or a spreadsheet computes it
             below = os.path.join(os.curdir, below)
@@ -82,7 +82,7 @@ class Columns:
         return self._line([fields.get(name.lower(), "") for name in self.names])
 
     def rows(self, text: str, lines_before: int) -> Iterator[tuple[str, Answer | None]]:
-        """The rows of a part of the table, its first line and empty lines apart.
+        """Read the rows of a part of the table, its first line and empty lines apart.
 
         Args:
             text: Whole lines; bytes that are not UTF-8 as surrogate escapes.

@@ -49,7 +49,7 @@ def serve(session: Session, port: int) -> None:
 
 
 def make_app(session: Session, token: str) -> FastAPI:
-    """The application; every address begins with the token, and others are not found."""
+    """Build the application; every address begins with the token, and others are not found."""
     app = FastAPI(openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])
     app.include_router(_routes(session), prefix=f"/{token}")

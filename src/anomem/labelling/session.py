@@ -26,7 +26,7 @@ from anomem.runtime.progress import StageProgress, stage
 
 @dataclass(frozen=True)
 class Standing:
-    """Where the work stands.
+    """Tells where the work stands.
 
     Attributes:
         next: Index of the image to look at, None when there is none left.
@@ -95,7 +95,7 @@ class Session:
         self._rank()
 
     def standing(self) -> Standing:
-        """What is to be looked at next, and what is left."""
+        """Say what is to be looked at next, and what is left."""
         answers = self.answers.read()
         given = [answers.get(file, "undone") for file in self._number]
         answered = np.array([answer != "undone" for answer in given])
@@ -135,7 +135,7 @@ class Session:
             return list(errors.values())
 
     def heat_of(self, index: int) -> Heat:
-        """The heat map of an image, H x W."""
+        """Draw the heat map of an image, H x W."""
         with self._busy:
             (heat,) = self.model.heat_maps([self.images[index]])
         return heat

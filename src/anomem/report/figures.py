@@ -19,7 +19,7 @@ _BINS = 40
 
 
 def roc_figure(evaluation: Evaluation) -> str:
-    """ROC curve with its 95% band, and the threshold on it."""
+    """Draw the ROC curve with its 95% band, and the threshold on it."""
     pair = normal, anomalous = evaluation.normal, evaluation.anomalous
     figure, axes = _figure("normal images called anomalous", "anomalies found")
     axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle=":", label="guessing")
@@ -31,7 +31,7 @@ def roc_figure(evaluation: Evaluation) -> str:
 
 
 def precision_figure(evaluation: Evaluation) -> str:
-    """Precision-recall curve with its 95% band, and the threshold on it."""
+    """Draw the precision-recall curve with its 95% band, and the threshold on it."""
     pair = evaluation.normal, evaluation.anomalous
     figure, axes = _figure("anomalies found", "right among those called anomalous")
     _draw(axes, precision_recall_on_grid(*pair), precision_recall_band(*pair))
@@ -43,7 +43,7 @@ def precision_figure(evaluation: Evaluation) -> str:
 
 
 def histogram_figure(evaluation: Evaluation) -> str:
-    """Scores of normal and of anomalous images, and the threshold between them."""
+    """Draw the scores of normal and of anomalous images, and the threshold between them."""
     figure, axes = _figure("score", "share of images")
     edges = np.histogram_bin_edges(evaluation.score, bins=_BINS)
     for scores, colour, name, style in (

@@ -32,7 +32,7 @@ _STRIP = 256
 
 @dataclass(frozen=True)
 class Row:
-    """One image of the table.
+    """Holds one image of the table.
 
     Attributes:
         title: Kind and score.
@@ -63,7 +63,7 @@ def save_heat(heat: Heat, file: Path, image: Colours | None = None) -> None:
 
 
 def is_heat_map(file: Path) -> bool:
-    """Whether a file is a heat map that was written by :func:`save_heat`."""
+    """Tell whether a file is a heat map that was written by :func:`save_heat`."""
     try:
         with Image.open(file) as picture:
             return picture.info.get("Software") == _HEAT_MAP
@@ -72,12 +72,12 @@ def is_heat_map(file: Path) -> bool:
 
 
 def coloured(heat: Heat) -> Colours:
-    """A heat map H x W in colours, H x W x 3."""
+    """Colour a heat map H x W, H x W x 3."""
     return np.asarray(_COLOURS(_RANGE(heat), bytes=True))[..., :3]
 
 
 def blended(image: Colours, heat: Heat) -> Colours:
-    """A heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
+    """Lay a heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
     shown = np.empty_like(image)
     for start in range(0, len(image), _STRIP):
         rows = slice(start, start + _STRIP)
@@ -87,7 +87,7 @@ def blended(image: Colours, heat: Heat) -> Colours:
 
 
 def resized(heat: Heat, image: Colours) -> Heat:
-    """A heat map at the size of a picture."""
+    """Bring a heat map to the size of a picture."""
     return np.asarray(Image.fromarray(heat).resize((image.shape[1], image.shape[0])))
 
 

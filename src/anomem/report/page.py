@@ -6,7 +6,7 @@ import jinja2
 
 
 def template(package: str, name: str) -> jinja2.Template:
-    """A template of a package, from its folder ``templates``; what it shows is escaped."""
+    """Load a template of a package, from its folder ``templates``; what it shows is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(package), autoescape=True, trim_blocks=True
     )

@@ -15,13 +15,13 @@ Colours = npt.NDArray[np.uint8]
 
 
 def picture(pixels: Pixels) -> Image.Image:
-    """Pixels of 8 or 16 bits, H x W, H x W x 1 or H x W x 3, as a picture of 8."""
+    """Bring pixels of 8 or 16 bits, H x W, H x W x 1 or H x W x 3, to a picture of 8."""
     eight = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
     return Image.fromarray(eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight)
 
 
 def in_colours(pixels: Pixels, size: tuple[int, int] | None = None) -> Colours:
-    """Pixels as :func:`picture` takes them, H x W x 3 uint8; at another width and height if given.
+    """Bring pixels as of :func:`picture` to H x W x 3 uint8, and to another size if one is given.
 
     >>> in_colours(np.zeros((4, 6), np.uint8), (3, 2)).shape
     (2, 3, 3)
@@ -31,7 +31,7 @@ def in_colours(pixels: Pixels, size: tuple[int, int] | None = None) -> Colours:
 
 
 def within(pixels: Pixels, side: int) -> Colours:
-    """The same with its proportions kept and no side longer than asked, H x W x 3 uint8.
+    """Do the same with proportions kept and no side longer than asked, H x W x 3 uint8.
 
     >>> within(np.zeros((400, 600), np.uint8), 300).shape
     (200, 300, 3)
@@ -42,12 +42,12 @@ def within(pixels: Pixels, side: int) -> Colours:
 
 
 def jpeg(pixels: Pixels) -> bytes:
-    """Pixels as :func:`picture` takes them, as the content of a JPEG file."""
+    """Encode pixels as :func:`picture` takes them, as the content of a JPEG file."""
     file = io.BytesIO()
     picture(pixels).save(file, format="JPEG", quality=85)
     return file.getvalue()
 
 
 def data_uri(pixels: Pixels) -> str:
-    """A picture within a page."""
+    """Write a picture within a page."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels)).decode()

@@ -28,7 +28,7 @@ _SIDE = 48
 
 @dataclass(frozen=True)
 class Recalled:
-    """An image to show beside what the memory recalls in its place.
+    """Names an image to show beside what the memory recalls in its place.
 
     Attributes:
         title: Of the image.
@@ -42,7 +42,7 @@ class Recalled:
 
     @staticmethod
     def of(path: Path, explanation: Explanation) -> Recalled:
-        """An image file and its explanation."""
+        """Take an image file and its explanation."""
         return Recalled(str(path), cut(only_image(path)[0], explanation.frame), explanation)
 
 
@@ -90,23 +90,23 @@ def write_prototypes(
 
 
 def strip(scale: ScalePrototypes, number: int, source: ImageSource) -> Colours:
-    """The places that a prototype stands for side by side, H x W x 3."""
+    """Lay the places that a prototype stands for side by side, H x W x 3."""
     patches = [patch_of(source[place.image], place, scale.grid) for place in scale.nearest[number]]
     return np.concatenate([in_colours(patch, (_SIDE, _SIDE)) for patch in patches], axis=1)
 
 
 def alternative_text(scale: ScalePrototypes, number: int) -> str:
-    """What a strip shows, in words."""
+    """Say in words what a strip shows."""
     return f"{len(scale.nearest[number])} places of normal images most like prototype {number}"
 
 
 def heading(scale: ScalePrototypes) -> str:
-    """What a scale is called on a page."""
+    """Say what a scale is called on a page."""
     return scale.name.replace("_", " ").capitalize()
 
 
 def in_words(scale: ScalePrototypes) -> str:
-    """How much of a memory is in use."""
+    """Say how much of a memory is in use."""
     size = len(scale.usage)
     return (
         f"{size - scale.dead} of {size} prototypes are recalled most by some place; their shares "
@@ -120,7 +120,7 @@ def patchwork(
     source: ImageSource,
     size: Sequence[int],
 ) -> Colours:
-    """An image as it should have looked: at each place what is most like the prototype recalled.
+    """Draw an image as it should have looked: at each place what is most like what is recalled.
 
     Args:
         recalled: Number of a prototype at each place, H_s x W_s.

@@ -18,7 +18,7 @@ def make_fabric(
     devices: int = 1,
     nodes: int = 1,
 ) -> Fabric:
-    """Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+    """Set up Lightning Fabric on a device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Args:
         device: See above.
@@ -60,7 +60,7 @@ def make_fabric(
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU that nobody uses, those included that PyTorch holds back for new tensors."""
+    """Count the bytes of a GPU that nobody uses, with those PyTorch holds back for new tensors."""
     free, _ = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free + held

@@ -23,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class WriteError(OSError):
-    """An output that cannot be written; the message is one sentence that names it."""
+    """Names an output that cannot be written, in one sentence."""
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def named_if_unwritten(file: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes its name, and the place of an older one, once it is whole.
+    """Open a file to write, which takes its name, and an older one's, once it is whole.
 
     Until then it lies beside under a name of its own, so neither a kill, a full disk nor another
     process that writes the same file can spoil it. The folder is made where it is missing. A link
@@ -112,7 +112,7 @@ def try_folder(folder: Path) -> None:
 
 
 def locked(descriptor: int, *, wait: bool) -> bool:
-    """Take the lock of an open file or folder until it is closed; whether it could be taken."""
+    """Take the lock of an open file or folder until it is closed, and tell whether it could be."""
     if sys.platform == "win32":
         return False
     try:

@@ -20,17 +20,17 @@ _FORMULA = re.compile("[=+@\uff1d\uff0b\uff0d\uff20-]")
 
 
 def printable(text: str) -> str:
-    r"""Text on one line, with ``\x1b`` and the like for what acts on a terminal or ends a line."""
+    r"""Write text on one line, ``\x1b`` and the like for what acts on a terminal or ends a line."""
     return _ACTS.sub(_escaped, text)
 
 
 def encoded(text: str) -> bytes:
-    r"""Text as UTF-8, with ``\xff`` and the like for bytes of a path that are none."""
+    r"""Encode text as UTF-8, with ``\xff`` and the like for bytes of a path that are none."""
     return _NO_UTF8.sub(_escaped, text).encode()
 
 
 def path_as_text(name: str) -> str:
-    """A path or URL as it stands in a table.
+    """Write a path or URL as it stands in a table.
 
     That of a file whose name is no plain text (bytes that are no UTF-8, control characters) stands
     there as a ``file://`` URI, which is the same file wherever a path is asked for.
@@ -41,7 +41,7 @@ def path_as_text(name: str) -> str:
 
 
 def no_formula(text: str) -> str:
-    """Text of a CSV cell that no spreadsheet takes for a formula.
+    """Write text of a CSV cell so that no spreadsheet takes it for a formula.
 
     What would be one gets ``./`` before it, which leaves a path the path of the same file.
     """

@@ -32,7 +32,7 @@ def join_processes(
     devices: int = 1,
     nodes: int = 1,
 ) -> Fabric:
-    """Lightning Fabric over all processes of a fit, which are started unless torchrun did.
+    """Set up Lightning Fabric over all processes of a fit, started here unless torchrun did.
 
     On each node the first process starts the others by running its own command again, so more than
     one device needs a command or a script, not a notebook.
@@ -97,12 +97,12 @@ def _watched(others: list[Popen[bytes]]) -> None:
 
 
 def leads() -> bool:
-    """This process is alone, or the first of those that share a fit: the one that writes."""
+    """Tell whether this process is alone, or the first that shares a fit: the one that writes."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def joined(fabric: Fabric, told: dict[str, str]) -> dict[str, str]:
-    """What each process has to tell, as one; all of them must ask."""
+    """Join what each process has to tell; all of them must ask."""
     if fabric.world_size == 1:
         return told
     every: list[dict[str, str]] = [{}] * fabric.world_size

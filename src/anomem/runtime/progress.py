@@ -10,5 +10,5 @@ StageProgress = Callable[[str, int, int], None]
 
 
 def stage(progress: StageProgress | None, name: str) -> Progress | None:
-    """Progress of one stage, told by its name."""
+    """Tell the progress of one stage by its name."""
     return None if progress is None else partial(progress, name)

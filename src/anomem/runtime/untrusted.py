@@ -17,7 +17,7 @@ _DEEPEST = 32
 
 
 def check_regular(file: Path) -> int:
-    """The size in bytes of a file that is one, or a link to one.
+    """Give the size in bytes of a file that is one, or a link to one.
 
     Raises:
         ValueError: It is a folder, pipe, socket or device, which may never end, or it is not there.
@@ -32,7 +32,7 @@ def check_regular(file: Path) -> int:
 
 
 def read_json(file: Path, most: int = MOST_JSON) -> Any:
-    """What a JSON file of at most so many bytes holds.
+    """Read what a JSON file of at most so many bytes holds.
 
     Raises:
         ValueError: It is no regular file, or :func:`parse_json` refuses it.
@@ -47,7 +47,7 @@ def read_json(file: Path, most: int = MOST_JSON) -> Any:
 
 
 def parse_json(content: bytes, most: int = MOST_JSON) -> Any:
-    """JSON of which every number is finite and every name stands once.
+    """Parse JSON of which every number is finite and every name stands once.
 
     Raises:
         ValueError: It is not such JSON, has more bytes, or is nested over 32 deep.
@@ -68,7 +68,7 @@ def parse_json(content: bytes, most: int = MOST_JSON) -> Any:
 
 
 def one_line(error: BaseException | str) -> str:
-    """The first line of what an error says, cut to 200 characters, all of them printable."""
+    """Cut what an error says to its first line, 200 characters, all of them printable."""
     first = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
     shown = printable(first)
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
@@ -99,4 +99,4 @@ def _check_depth(value: Any, left: int) -> None:
 
 
 class ModelError(ValueError):
-    """A folder or file is not a model or checkpoint that can be read."""
+    """Says why a folder or file is no model or checkpoint that can be read."""

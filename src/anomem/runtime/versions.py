@@ -11,12 +11,12 @@ _LIBRARIES = ("anomem", "torch", "timm", "numpy", "scikit-learn")
 
 
 def library_versions() -> dict[str, str]:
-    """Version of Python and of each library that scores depend on."""
+    """Give the version of Python and of each library that scores depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def git_commit() -> str:
-    """Commit of the source that runs, with a plus where files differ from it; "" if unknown."""
+    """Give the commit of the source that runs, a plus where files differ from it; "" if unknown."""
     where = Path(__file__).parent
     command = ["git", "-C", str(where), "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:

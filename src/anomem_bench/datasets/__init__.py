@@ -39,7 +39,7 @@ _LAYOUTS = ("mvtec_ad", "visa", "folder", "parquet")
 
 
 def called_of(name: str, path: Path | None) -> str:
-    """What a data set is called in results: its name and, of a layout, that of its path too."""
+    """Say what a data set is called in results: its name and, of a layout, that of its path too."""
     return f"{name} {path.absolute().stem}" if path is not None and name in _LAYOUTS else name
 
 

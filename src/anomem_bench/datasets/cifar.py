@@ -45,7 +45,7 @@ SUPERCLASSES = {
 
 
 def cifar10(path: Path) -> Parts:
-    """Ten classes, from the official archive.
+    """Read ten classes, from the official archive.
 
     Args:
         path: The file ``cifar-10-python.tar.gz``, the folder ``cifar-10-batches-py``, or the folder
@@ -56,7 +56,7 @@ def cifar10(path: Path) -> Parts:
 
 
 def cifar100(path: Path) -> Parts:
-    """The twenty superclasses; files as of :func:`cifar10`, or Parquet files of superclasses."""
+    """Read the twenty superclasses; files as of :func:`cifar10`, or Parquet files of them."""
     if is_parquet(path):
         parts = parquet(path)
         if len(parts.test.classes) != len(SUPERCLASSES):
@@ -71,7 +71,7 @@ def cifar100(path: Path) -> Parts:
 
 
 def cifar100_fine(path: Path) -> Parts:
-    """The hundred classes; files as of :func:`cifar10`."""
+    """Read the hundred classes; files as of :func:`cifar10`."""
     return _official(CIFAR100, path)
 
 

@@ -18,7 +18,7 @@ from anomem_bench.datasets.wmca import SOURCE as WMCA
 
 
 class Download(NamedTuple):
-    """A file of a data set: where it is, its checksum, and whether to unpack it."""
+    """Names a file of a data set: where it is, its checksum, and whether to unpack it."""
 
     url: str
     md5: str

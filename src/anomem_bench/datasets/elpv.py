@@ -16,7 +16,7 @@ _TEST_EVERY = 4
 
 
 def elpv(path: Path | None = None) -> Parts:
-    """2,624 cells of 300 x 300 pixels by their probability of a defect.
+    """Read 2,624 cells of 300 x 300 pixels by their probability of a defect.
 
     Args:
         path: The file ``labels.csv`` beside its folder ``images``; None takes those of the

@@ -21,7 +21,7 @@ MVTEC = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
 
 
 def folder(path: Path) -> Parts:
-    """A folder a class under ``train`` and ``test``; without these, test images alone.
+    """Read a folder a class under ``train`` and ``test``; without these, test images alone.
 
     A class named good, normal or ok is the normal one. In a folder without folders all images are
     of one class, named as the folder.
@@ -38,7 +38,7 @@ def folder(path: Path) -> Parts:
 
 
 def mvtec_ad(path: Path) -> Parts:
-    """A category in the layout of MVTec AD (Bergmann et al., 2019).
+    """Read a category in the layout of MVTec AD (Bergmann et al., 2019).
 
     Args:
         path: The folder of the category, with ``train/good`` and ``test/KIND``.
@@ -51,7 +51,7 @@ def mvtec_ad(path: Path) -> Parts:
 
 
 def visa(path: Path) -> Parts:
-    """One kind of object of VisA (Zou et al., 2022), in the official split for one class.
+    """Read one kind of object of VisA (Zou et al., 2022), in the official split for one class.
 
     Args:
         path: The folder of an object, such as ``VisA/candle``, beside the official
@@ -79,7 +79,7 @@ def visa(path: Path) -> Parts:
 
 
 def cub200(path: Path) -> Parts:
-    """CUB-200-2011: photographs of birds (Wah et al., 2011), cut to their bounding boxes.
+    """Read CUB-200-2011: photographs of birds (Wah et al., 2011), cut to their bounding boxes.
 
     Args:
         path: The official folder ``CUB_200_2011`` with ``images``, ``images.txt``,
@@ -131,7 +131,7 @@ def _rows(file: Path) -> dict[str, list[str]]:
 
 
 class BoxedSource(ImageSource):
-    """Image files, each cut to a box."""
+    """Reads image files, each cut to a box."""
 
     def __init__(self, names: Sequence[str], boxes: Sequence[Sequence[float]]) -> None:
         """Keep N paths, and x, y, width and height in pixels of the box of each."""

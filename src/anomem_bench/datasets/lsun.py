@@ -14,7 +14,7 @@ SOURCE = "https://www.yf.io/p/lsun"
 
 
 def lsun(path: Path) -> Parts:
-    """Test images, without a part to train on.
+    """Read test images, without a part to train on.
 
     Args:
         path: A folder with official databases of validation or test images

@@ -18,7 +18,7 @@ _FILES = ("train.parquet", "test.parquet")
 
 
 def parquet(path: Path, classes: Sequence[str] = ()) -> Parts:
-    """A folder with ``train.parquet`` and ``test.parquet``, or a file of test images.
+    """Read a folder with ``train.parquet`` and ``test.parquet``, or a file of test images.
 
     The columns are ``image`` (a struct with ``bytes``, an encoded image), ``label`` (an integer)
     and, where classes have names, ``label_name``.
@@ -43,7 +43,7 @@ def parquet(path: Path, classes: Sequence[str] = ()) -> Parts:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a set that may lie in other files too lies in Parquet files."""
+    """Tell whether a set that may lie in other files too lies in Parquet files."""
     return path.suffix == ".parquet" or any((path / name).exists() for name in _FILES)
 
 

@@ -19,7 +19,7 @@ NORMAL = ("good", "normal", "ok", "functional", "bona fide")
 
 @dataclass(frozen=True)
 class Part:
-    """Images with the class of each.
+    """Holds images with the class of each.
 
     Attributes:
         images: N images.
@@ -39,18 +39,18 @@ class Part:
         return len(self.label)
 
     def of(self, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Indices of the images of some classes, by their names."""
+        """Find the indices of the images of some classes, by their names."""
         return np.flatnonzero(np.isin(self.label, [self.classes.index(name) for name in classes]))
 
     def choose(self, indices: npt.NDArray[np.int64]) -> Part:
-        """Some of the images, at least one, in the order of their indices."""
+        """Choose some of the images, at least one, in the order of their indices."""
         group = None if self.group is None else tuple(self.group[index] for index in indices)
         return Part(choose(self.images, indices), self.label[indices], self.classes, group)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set.
+    """Holds a data set.
 
     Attributes:
         train: To train on; None where there are test images alone.
@@ -62,12 +62,12 @@ class Parts:
 
 
 def part_of_files(files: Sequence[tuple[Path, str]], classes: Sequence[str]) -> Part:
-    """A part of image files, each with the name of its class."""
+    """Make a part of image files, each with the name of its class."""
     indices = {name: index for index, name in enumerate(classes)}
     label = np.array([indices[name] for _, name in files], np.int64)
     return Part(FileSource([file for file, _ in files]), label, tuple(classes))
 
 
 def first(names: Sequence[str]) -> tuple[str, ...]:
-    """Names in alphabetical order, that of the normal class before all others."""
+    """Sort names alphabetically, that of the normal class before all others."""
     return tuple(sorted(set(names), key=lambda name: (name not in NORMAL, name)))

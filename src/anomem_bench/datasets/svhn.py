@@ -15,7 +15,7 @@ _DIGITS = tuple("0123456789")
 
 
 def svhn(path: Path) -> Parts:
-    """The digits 0 to 9.
+    """Read the digits 0 to 9.
 
     Args:
         path: A folder with ``test_32x32.mat`` and, to train, ``train_32x32.mat``, checked

@@ -24,7 +24,7 @@ SOURCE = "https://www.idiap.ch/en/scientific-research/data/wmca"
 
 
 def wmca(path: Path) -> Parts:
-    """Faces, bona fide and under attack; the group of an image is its subject.
+    """Read faces, bona fide and under attack; the group of an image is its subject.
 
     Args:
         path: A folder with ``train`` and ``test``, as above.
@@ -41,7 +41,7 @@ def wmca(path: Path) -> Parts:
 
 
 def attack_of(file: Path) -> str:
-    """Kind of the attack that an image shows, "bona fide" for none.
+    """Name the kind of the attack that an image shows, "bona fide" for none.
 
     Raises:
         ValueError: The name is not one of the set.

@@ -32,7 +32,7 @@ Lines: TypeAlias = pd.DataFrame
 
 
 def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
-    """Lines by title of a panel: a panel for anomalies of all other classes, one for those of one.
+    """Collect lines by panel: a panel for anomalies of all other classes, one for those of one.
 
     The points at gamma 0 are in both. All points of a panel are of the same normal classes, those
     that have runs at every gamma; a method without one of these at a gamma has no point there.
@@ -55,7 +55,7 @@ def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
 
 
 def lines_against_seconds(runs: Iterable[Run]) -> dict[str, Lines]:
-    """Lines by title of a panel, one for each setting: at 1/4, 1/2 and the whole of the budget."""
+    """Collect lines by panel, one for each setting: at 1/4, 1/2 and the whole of the budget."""
     panels = {}
     for setting, own in by_setting(runs).items():
         columns = sorted(set(own["column"]))
@@ -66,7 +66,7 @@ def lines_against_seconds(runs: Iterable[Run]) -> dict[str, Lines]:
 
 
 def lines_against_choices(runs: Iterable[Run]) -> dict[str, Lines]:
-    """Lines of choices whose values are numbers, by choice; the methods are their settings."""
+    """Collect lines of choices whose values are numbers, by choice; methods are their settings."""
     points = []
     for setting, own in by_setting(runs).items():
         found = _means(own, sorted(set(own["column"]))).reset_index()

@@ -18,7 +18,7 @@ TEMPERATURE = 0.5
 
 
 class CSI(TrainedPeer):
-    """SimCLR whose negatives include rotated copies, and a classifier of the rotations.
+    """Contrasts as SimCLR with rotated copies as negatives, and classifies the rotations.
 
     "CSI: Novelty Detection via Contrastive Learning on Distributionally Shifted Instances",
     sections 2 and 3.2: the score joins, over four rotations, the cosine to the nearest training
@@ -36,11 +36,11 @@ class CSI(TrainedPeer):
     score_names = ("csi",)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """The projection of the contrast, and the classifier of rotations."""
+        """Build the projection of the contrast, and the classifier of rotations."""
         return {"projection": projection_head(width), "rotation": nn.Linear(width, ROTATIONS)}
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """NT-Xent over rotated copies as images of their own, and cross-entropy of rotations."""
+        """Contrast rotated copies as images of their own (NT-Xent), and classify the rotations."""
         normals = images[label == 0]
         copies = normals[: (len(normals) + 1) // 2].repeat(ROTATIONS, 1, 1, 1)
         # The view comes first: a mirror image turned left is, to the network, one turned right.
@@ -57,7 +57,7 @@ class CSI(TrainedPeer):
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Minus the sum over rotations of both balanced scores."""
+        """Give minus the sum over rotations of both balanced scores."""
         projection, logit = self.project(images)
         contrast = (projection @ self.directions_.transpose(1, 2)).amax(dim=2)
         balanced = torch.stack([contrast, logit]) / self.balance_[:, :, None]
@@ -97,5 +97,5 @@ def rotated(images: Tensor) -> Tensor:
 
 
 def rotation_of(count: int, like: Tensor) -> Tensor:
-    """Rotation, 0 to 3, of each of so many images of :func:`rotated`, on the device of another."""
+    """Give the rotation, 0 to 3, of so many images of :func:`rotated`, on the device of another."""
     return torch.arange(ROTATIONS, device=like.device).repeat_interleave(count // ROTATIONS)

@@ -21,7 +21,7 @@ _RATE = 0.1
 
 
 class Hypersphere(nn.Module):
-    """Squared distance from a centre in a linear space without bias.
+    """Measures the squared distance from a centre in a linear space without bias.
 
     Args:
         width: Channels of the features.
@@ -38,7 +38,7 @@ class Hypersphere(nn.Module):
         self.register_buffer("centre", torch.full((_DIMENSIONS,), torch.nan))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Squared distance (B,) of features (B, C)."""
+        """Measure the squared distance (B,) of features (B, C)."""
         squared: Tensor = (self.linear(features) - self.centre).square().sum(dim=1)
         return squared
 
@@ -54,7 +54,7 @@ class Hypersphere(nn.Module):
 
 
 class DeepSAD(TrainedPeer):
-    """Pull normals to a centre, push labelled anomalies from it; the score is the distance.
+    """Pulls normals to a centre, pushes labelled anomalies from it; the score is the distance.
 
     "Deep Semi-Supervised Anomaly Detection" (Ruff et al., ICLR 2020), with eta = 1; without
     labelled anomalies it is Deep SVDD (ICML 2018). Departures from the official code: no
@@ -78,11 +78,11 @@ class DeepSAD(TrainedPeer):
         self.config = replace(self.config, stage1=stage1)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """The hypersphere."""
+        """Build the hypersphere."""
         return {"sphere": Hypersphere(width)}
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """Squared distance of normals, inverse squared distance of anomalies."""
+        """Add squared distances of normals and inverse squared distances of anomalies."""
         sphere = self._sphere()
         if sphere.centre.isnan().any():
             # Before training, only the statistics of a batch tell what normalised features are.
@@ -93,7 +93,7 @@ class DeepSAD(TrainedPeer):
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Squared distance from the centre."""
+        """Give the squared distance from the centre."""
         return {"deepsad": self._sphere()(self.network_(images).float()).cpu()}
 
     def settle(self, normals: ImageSet) -> None:  # noqa: ARG002 - the centre needs none
@@ -107,7 +107,7 @@ class DeepSAD(TrainedPeer):
 
 
 def semi_supervised_loss(squared: Tensor, label: Tensor) -> Tensor:
-    """Mean of the squared distance of normals, and of eta over that of anomalies.
+    """Average the squared distance of normals, and eta over that of anomalies.
 
     Args:
         squared: Squared distance from the centre, (B,).

@@ -21,7 +21,7 @@ _ITERATIONS = 10
 
 
 class Elsa(CSI):
-    """CSI, fine-tuned by an energy: minus the likeness to prototypes of the normals.
+    """Fine-tunes CSI by an energy: minus the likeness to prototypes of the normals.
 
     "Elsa: Energy-based learning for semi-supervised anomaly detection", in its stronger form with
     rotations (Elsa+). The first 60% of the training are those of CSI. Then prototypes are made by
@@ -43,7 +43,7 @@ class Elsa(CSI):
     needs_anomalies = True
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """That of CSI on normals; from 60% of the training on, that of the energy on all."""
+        """Take that of CSI on normals; from 60% of the training on, that of the energy on all."""
         if self.done_ < _PRETRAINING:
             self._refresh = -1
             return super().loss(network, images, label, chance)
@@ -60,7 +60,7 @@ class Elsa(CSI):
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Mean energy over four rotations."""
+        """Give the mean energy over four rotations."""
         projection, _ = self.project(images)
         return {"elsa": energy(projection, self.prototypes_).mean(dim=0).cpu()}
 
@@ -80,7 +80,7 @@ class Elsa(CSI):
 
 
 def energy(projection: Tensor, prototypes: Tensor) -> Tensor:
-    """Minus the log of the summed exponentials of the cosines to prototypes over a temperature.
+    """Take minus the log of the summed exponentials of cosines to prototypes over a temperature.
 
     Args:
         projection: (..., C).
@@ -94,7 +94,7 @@ def energy(projection: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def energy_loss(energy: Tensor, label: Tensor, prototypes: int) -> Tensor:
-    """One over minus the energy for normals, one over its height above the floor for anomalies.
+    """Take one over minus the energy of normals, one over an anomaly's height above the floor.
 
     SGD follows the scale of a loss where the Adam of the official code does not, so each term has
     a slope of one at its place: that of normals at the floor, that of anomalies at right angles to

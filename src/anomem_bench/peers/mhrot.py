@@ -16,7 +16,7 @@ _COPIES = [*((turn, 0, 0) for turn in range(_TURNS)), (0, 1, 0), (0, 2, 0), (0, 
 
 
 class MHRot(TrainedPeer):
-    """Heads predict the rotation and the translations of an image; anomalies are hard to predict.
+    """Predicts the rotation and the translations of an image; anomalies are hard to predict.
 
     "Using Self-Supervised Learning Can Improve Model Robustness and Uncertainty", section 4.2:
     one head for four rotations and one for three shifts along each axis; the score is minus the
@@ -29,7 +29,7 @@ class MHRot(TrainedPeer):
     score_names = ("mhrot",)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """Linear heads for the rotation, and for the shift along each axis."""
+        """Build linear heads for the rotation, and for the shift along each axis."""
         return {
             "turn": nn.Linear(width, _TURNS),
             "down": nn.Linear(width, _SHIFTS),
@@ -37,7 +37,7 @@ class MHRot(TrainedPeer):
         }
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """Cross-entropy of the three heads on four rotations of each normal."""
+        """Take the cross-entropy of the three heads on four rotations of each normal."""
         view = random_view(images[label == 0], self.config.views, chance)
         turn = torch.arange(_TURNS, device=view.device).repeat_interleave(len(view))
         down, right = (chance.integers(len(turn), _SHIFTS) for _ in range(2))
@@ -52,7 +52,7 @@ class MHRot(TrainedPeer):
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Minus the mean log-probability of what was done to eight copies of each image."""
+        """Give minus the mean log-probability of what was done to eight copies of each image."""
         total = torch.zeros(len(images), device=images.device)
         for turn, down, right in _COPIES:
             copies = torch.rot90(images, turn, dims=(2, 3))

@@ -18,15 +18,15 @@ _NEIGHBOURS = 5
 
 
 class EveryScale(PeerNetwork):
-    """An encoder whose feature maps are all averaged over their places."""
+    """Averages all feature maps of an encoder over their places."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, sum C_s) of images (B, C, H, W) in [0, 1]."""
+        """Make features (B, sum C_s) of images (B, C, H, W) in [0, 1]."""
         return torch.cat([features.mean(dim=(2, 3)) for features in self.encoder(images)], dim=1)
 
 
 class Neighbours(Peer):
-    """Cosine to the five nearest training normals, on features pooled from every scale.
+    """Takes the cosine to the five nearest training normals, on features pooled from every scale.
 
     The plain use of a pretrained encoder (as DN2, Bergman et al., 2020). The score is minus the
     mean cosine to the normals; with labelled anomalies, the mean cosine to the five nearest of
@@ -48,11 +48,11 @@ class Neighbours(Peer):
         self.anomalous_ = None if self._anomalies is None else self._directions(self._anomalies)
 
     def new_network(self, encoder: Encoder) -> PeerNetwork:
-        """The encoder, pooled at every scale."""
+        """Build the encoder, pooled at every scale."""
         return EveryScale(encoder, {})
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Likeness to anomalies, if there are any, minus likeness to normals."""
+        """Give the likeness to anomalies, if there are any, minus the likeness to normals."""
         directions = normalize(self.network_(images).cpu(), dim=1)
         score = -nearest(directions, self.normal_)
         if self.anomalous_ is not None:
@@ -64,6 +64,6 @@ class Neighbours(Peer):
 
 
 def nearest(directions: Tensor, known: Tensor) -> Tensor:
-    """Mean cosine (B,) of unit vectors (B, C) to the five nearest of others (N, C), N above 0."""
+    """Average the cosine (B,) of unit vectors (B, C) to the five nearest of (N, C), N above 0."""
     cosine = directions @ known.T
     return cosine.topk(min(_NEIGHBOURS, len(known)), dim=1).values.mean(dim=1)

@@ -22,7 +22,7 @@ from anomem_bench.contender import Contender, Scores, TrainingSet
 
 
 class PeerNetwork(nn.Module):
-    """The encoder, its last feature map averaged over its places, and the heads of a peer.
+    """Joins the encoder, its last feature map averaged over its places, and the heads of a peer.
 
     Args:
         encoder: Gives the feature maps; the last one is used.
@@ -34,23 +34,23 @@ class PeerNetwork(nn.Module):
         self.encoder, self.heads = encoder, nn.ModuleDict(heads)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, C) of images (B, C, H, W) in [0, 1]."""
+        """Make features (B, C) of images (B, C, H, W) in [0, 1]."""
         features: Tensor = self.encoder(images)[-1].mean(dim=(2, 3))
         return features
 
     def batches(self, images: ImageSet) -> Iterator[Tensor]:
-        """All images of a set in order, as floats on the device of the network."""
+        """Yield all images of a set in order, as floats on the device of the network."""
         return (floats_on(self.encoder.mean.device, batch) for _, batch in batches(images))
 
     @repeatable_kernels()
     @torch.inference_mode()
     def features(self, images: ImageSet) -> Tensor:
-        """Features (N, C) of all images of a set, on the CPU."""
+        """Make features (N, C) of all images of a set, on the CPU."""
         return torch.cat([self(batch).cpu() for batch in self.batches(images)])
 
 
 class Peer(Contender):
-    """A method of the literature on the encoder of the detector.
+    """Runs a method of the literature on the encoder of the detector.
 
     Of its choices what is the detector's own (memory, pseudo-anomalies, stage 2) is not used.
 
@@ -59,11 +59,11 @@ class Peer(Contender):
     """
 
     def new_network(self, encoder: Encoder) -> PeerNetwork:
-        """The network with an encoder, before its first step."""
+        """Build the network with an encoder, before its first step."""
         return PeerNetwork(encoder, {})
 
     def start(self, images: TrainingSet) -> tuple[Fabric, PeerNetwork]:
-        """The network before its first step, and where it is trained."""
+        """Build the network before its first step, and where it is trained."""
         compute = self.config.compute
         fabric = make_fabric(self.device, compute.precision)
         with torch.random.fork_rng(devices=[]):
@@ -94,7 +94,7 @@ class Peer(Contender):
 
     @abstractmethod
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """Scores (B,) on the CPU, by name, of images (B, C, H, W) in [0, 1]."""
+        """Score images (B, C, H, W) in [0, 1]: (B,) on the CPU, by name."""
 
     def features(self, images: ImageSet) -> Tensor:
         """As of :meth:`Contender.features`."""
@@ -102,7 +102,7 @@ class Peer(Contender):
 
 
 class TrainedPeer(Peer):
-    """A peer that is trained, on the views, batches and optimiser of the detector.
+    """Trains a peer, on the views, batches and optimiser of the detector.
 
     Attributes:
         done_: Share of the training, in [0, 1), that was over when its last step began.
@@ -141,7 +141,7 @@ class TrainedPeer(Peer):
             yield step
 
     def new_network(self, encoder: Encoder) -> PeerNetwork:
-        """The network with an encoder and new heads."""
+        """Build the network with an encoder and new heads."""
         return PeerNetwork(encoder, self.heads(encoder.widths[-1]))
 
     def finish(self) -> None:
@@ -151,11 +151,11 @@ class TrainedPeer(Peer):
 
     @abstractmethod
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """New heads on features of so many channels."""
+        """Build new heads on features of so many channels."""
 
     @abstractmethod
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """Loss of a batch.
+        """Measure the loss of a batch.
 
         Args:
             network: Gives features (B, C) of images.
@@ -168,5 +168,5 @@ class TrainedPeer(Peer):
         """Measure the training normals after the training, where scores need it."""
 
     def head(self, name: str) -> nn.Module:
-        """One of the heads."""
+        """Give one of the heads."""
         return self.network_.heads[name]

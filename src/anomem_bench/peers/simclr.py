@@ -23,7 +23,7 @@ _CLUSTERS = 10
 
 
 class SimCLR(TrainedPeer):
-    """Contrast two views of each normal; score by where an image lies among the normals.
+    """Contrasts two views of each normal; scores by where an image lies among the normals.
 
     Training is "A Simple Framework for Contrastive Learning of Visual Representations" (Chen et
     al., ICML 2020). The features before the projection head, at unit length, give three scores:
@@ -49,11 +49,11 @@ class SimCLR(TrainedPeer):
     score_names = ("simclr-knn", "simclr-kmeans", "simclr-mahalanobis")
 
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """The projection head, of two layers."""
+        """Build the projection head, of two layers."""
         return {"projection": projection_head(width)}
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """NT-Xent between two views of each normal."""
+        """Contrast two views of each normal (NT-Xent)."""
         normals = images[label == 0]
         views = torch.cat([random_view(normals, self.config.views, chance) for _ in range(2)])
         first, second = self.head("projection")(network(views).float()).chunk(2)
@@ -71,7 +71,7 @@ class SimCLR(TrainedPeer):
         self.mean_, self.precision_ = _tensor(gaussian.location_), _tensor(gaussian.precision_)
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """The three scores, that of the nearest neighbours first."""
+        """Give the three scores, that of the nearest neighbours first."""
         unit = normalize(self.network_(images).float().cpu(), dim=1)
         double = unit.double()
         offset = double - self.mean_
@@ -87,5 +87,5 @@ def _tensor(values: Any) -> Tensor:
 
 
 def projection_head(width: int) -> nn.Module:
-    """A projection head of two layers, from features of so many channels to 128."""
+    """Build a projection head of two layers, from features of so many channels to 128."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _PROJECTED))

@@ -11,7 +11,7 @@ from anomem_bench.peers.peer import TrainedPeer
 
 
 class Supervised(TrainedPeer):
-    """A linear head on the features tells labelled anomalies from normals.
+    """Tells labelled anomalies from normals by a linear head on the features.
 
     The supervised rival of "Deep Semi-Supervised Anomaly Detection" (Ruff et al., ICLR 2020), whose
     official code does not hold it: binary cross-entropy; the score is the logit of the anomaly.
@@ -24,17 +24,17 @@ class Supervised(TrainedPeer):
     needs_anomalies = True
 
     def heads(self, width: int) -> dict[str, nn.Module]:
-        """One linear logit."""
+        """Build one linear logit."""
         return {"anomalous": nn.Linear(width, 1)}
 
     def loss(self, network: nn.Module, images: Tensor, label: Tensor, chance: Chance) -> Tensor:
-        """Balanced binary cross-entropy on one view of each image."""
+        """Take the balanced binary cross-entropy on one view of each image."""
         return balanced_cross_entropy(
             self._logit(network(random_view(images, self.config.views, chance))), label
         )
 
     def score(self, images: Tensor) -> dict[str, Tensor]:
-        """The logit of the anomaly."""
+        """Give the logit of the anomaly."""
         return {"supervised": self._logit(self.network_(images)).cpu()}
 
     def _logit(self, features: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Supervised(TrainedPeer):
 
 
 def balanced_cross_entropy(logit: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy, averaged over each class and then over the two.
+    """Average the binary cross-entropy over each class and then over the two.
 
     Args:
         logit: Of the anomaly, (B,).

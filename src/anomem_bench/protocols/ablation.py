@@ -14,7 +14,7 @@ from anomem_bench.ours import Memory
 
 @dataclass(frozen=True)
 class Ablation:
-    """One choice, and the values it takes.
+    """Varies one choice over the values it takes.
 
     Attributes:
         values: What the choice is.
@@ -103,7 +103,7 @@ ABLATIONS = {
 
 
 def variants(name: str, base: str) -> dict[str, Method]:
-    """The methods that an ablation compares, by name.
+    """List the methods that an ablation compares, by name.
 
     Args:
         name: In :data:`ABLATIONS`.

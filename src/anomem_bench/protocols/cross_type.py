@@ -24,7 +24,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class CrossType(BenchProtocol):
-    """Training on normals and all kinds of anomaly but one, which is tested against.
+    """Trains on normals and all kinds of anomaly but one, which is tested against.
 
     At gamma 0 no anomaly is trained on, and the test is against each kind and against all.
     Thresholds come from a tenth of the training normals, at least 19, which no method sees and
@@ -43,7 +43,7 @@ class CrossType(BenchProtocol):
     name: str = "cross-type"
 
     def cells(self) -> list[Cell]:
-        """One training set at gamma 0, one for each kind that is left out at the others.
+        """List one training set at gamma 0, one for each kind left out at the others.
 
         Raises:
             ValueError: There is no such kind, or no normal class.
@@ -66,7 +66,7 @@ class CrossType(BenchProtocol):
         ]
 
     def tests_of(self, cell: Cell) -> list[str]:
-        """The kind that was left out; where all were, each of them and all together."""
+        """Name the kind that was left out; where all were, each of them and all together."""
         return [cell.unseen] if cell.unseen else [*self._known(), EVERY_KIND]
 
     def split(self, cell: Cell) -> Split:
@@ -97,7 +97,7 @@ class CrossType(BenchProtocol):
         )
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """AUROC, APCER, BPCER, ACER and EER of each score."""
+        """Measure AUROC, APCER, BPCER, ACER and EER of each score."""
         assert exam.development is not None
         normal = contender.scores(exam.test_normals)
         development = contender.scores(exam.development)

@@ -20,7 +20,7 @@ _MOST_FITTED = 10_000
 
 @dataclass(frozen=True)
 class Linear(AllNormal):
-    """All classes of a data set are trained on as normals; then a classifier tells them apart.
+    """Trains on all classes of a data set as normals; then a classifier tells them apart.
 
     The features are the last map of the encoder, averaged over its places, whatever the scales
     that were trained, so that the training alone differs (Table 4 of the paper). The classifier is
@@ -35,7 +35,7 @@ class Linear(AllNormal):
         return Split(fitted.images, None, tested.images, labels=(fitted.label, tested.label))
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """Share of the test images whose class is told."""
+        """Measure the share of the test images whose class is told."""
         assert exam.labels is not None
         label, truth = exam.labels
         fitted = Chosen.of(exam.trained.normals).spread(_MOST_FITTED)

@@ -19,7 +19,7 @@ _VALIDATION = (0.1, 3000)
 
 @dataclass(frozen=True)
 class OneVsAll(BenchProtocol):
-    """Each class of a data set normal in turn.
+    """Takes each class of a data set as normal in turn.
 
     Attributes:
         classes: Names of the classes that are normal in turn; none for all.
@@ -38,13 +38,13 @@ class OneVsAll(BenchProtocol):
 
     @property
     def title(self) -> str:
-        """The data set, and what was done to it."""
+        """Name the data set, and what was done to it."""
         on = "" if self.on == "test" else f" ({self.on})"
         spoilt = f", {100 * self.contamination:.4g}% of the normals anomalous"
         return self.caps.title(f"{self.data}{on}{spoilt if self.contamination else ''}")
 
     def cells(self) -> list[Cell]:
-        """All training sets, in the order in which they are run.
+        """List all training sets, in the order in which they are run.
 
         Raises:
             ValueError: There is no such class.

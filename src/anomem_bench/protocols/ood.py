@@ -24,7 +24,7 @@ _LONGEST = 2**16
 
 @dataclass(frozen=True)
 class Ood(AllNormal):
-    """All classes of a data set normal, the images of others anomalous.
+    """Takes all classes of a data set as normal, the images of others as anomalous.
 
     Where the images in distribution are JPEG files, each other set is tested twice: as it is, and
     brought to their size and encoded with their tables, so that the format of its files does not
@@ -38,7 +38,7 @@ class Ood(AllNormal):
     name: str = "ood"
 
     def tests_of(self, cell: Cell) -> list[str]:  # noqa: ARG002 - each has the same tests
-        """Each other set, and again re-encoded."""
+        """Name each other set, and again re-encoded."""
         jpeg = jpeg_of(self.parts.test.images)
         again = [f"{name}, {RE_ENCODED}" for name in self.others] if jpeg else []
         return [*self.others, *again]
@@ -57,5 +57,5 @@ class Ood(AllNormal):
         return Split(self.trained_on(cell).images, None, self.tested_on().images, tests)
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """AUROC, AUPR both ways, and FPR at 95% TPR, of each score."""
+        """Measure AUROC, AUPR both ways, and FPR at 95% TPR, of each score."""
         return judge_each_test(contender, exam, ood_metrics)

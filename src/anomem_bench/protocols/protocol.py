@@ -18,7 +18,7 @@ _ALL = Caps()
 
 @dataclass(frozen=True)
 class BenchProtocol(ABC):
-    """What is trained on, and what is measured.
+    """Says what is trained on, and what is measured.
 
     Attributes:
         data: Name of the data set.
@@ -36,12 +36,12 @@ class BenchProtocol(ABC):
 
     @property
     def title(self) -> str:
-        """The data set, and what was done to it."""
+        """Name the data set, and what was done to it."""
         return self.caps.title(self.data)
 
     @property
     def train(self) -> Part:
-        """The part to train on.
+        """Give the part to train on.
 
         Raises:
             ValueError: There is none.
@@ -52,10 +52,10 @@ class BenchProtocol(ABC):
 
     @abstractmethod
     def cells(self) -> list[Cell]:
-        """All training sets, in the order in which they are run."""
+        """List all training sets, in the order in which they are run."""
 
     def tests_of(self, cell: Cell) -> list[str]:  # noqa: ARG002 - of most, each has the same test
-        """What the anomalies of each test of a cell are; "" for all other classes."""
+        """Name the anomalies of each test of a cell; "" for all other classes."""
         return [""]
 
     @abstractmethod
@@ -67,27 +67,27 @@ class BenchProtocol(ABC):
         """
 
     def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """Measures by score of the contender, by test and by name: here the AUROC."""
+        """Measure by score of the contender, by test and by name: here the AUROC."""
         return judge_each_test(contender, exam, lambda normal, odd: {"auroc": auroc(normal, odd)})
 
 
 @dataclass(frozen=True)
 class AllNormal(BenchProtocol):
-    """One training set a draw, of all classes; the test images are the same in every draw.
+    """Takes one training set a draw, of all classes; every draw has the same test images.
 
     Of all classes together as many are tested on as the caps say.
     """
 
     def cells(self) -> list[Cell]:
-        """One training set a draw."""
+        """List one training set a draw."""
         return [Cell("all", 0.0, "all", draw) for draw in range(self.draws)]
 
     def trained_on(self, cell: Cell) -> Part:
-        """The training images of a cell, in the order of its draw."""
+        """Give the training images of a cell, in the order of its draw."""
         order = np.random.default_rng(cell.draw).permutation(len(self.train))
         return self.train.choose(order[: self.caps.normals])
 
     def tested_on(self) -> Part:
-        """The test images."""
+        """Give the test images."""
         test = self.parts.test
         return test.choose(self.caps.some(np.arange(len(test))))

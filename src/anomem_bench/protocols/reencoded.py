@@ -17,7 +17,7 @@ _JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True)
 class Jpeg:
-    """How a JPEG file is encoded.
+    """Says how a JPEG file is encoded.
 
     Attributes:
         tables: Its quantisation tables.
@@ -29,7 +29,7 @@ class Jpeg:
 
 
 def jpeg_of(source: ImageSource) -> Jpeg | None:
-    """How the first image of a source is encoded; None where it is no JPEG file."""
+    """Tell how the first image of a source is encoded; None where it is no JPEG file."""
     content = source.encoded(0)
     if content is None or not content.startswith(_JPEG):
         return None
@@ -39,14 +39,14 @@ def jpeg_of(source: ImageSource) -> Jpeg | None:
 
 
 class ReencodedSource(EncodedSource):
-    """Images brought to one size and encoded as JPEG, then read again."""
+    """Brings images to one size, encodes them as JPEG and reads them again."""
 
     def __init__(self, source: ImageSource, jpeg: Jpeg, shape: ImageShape) -> None:
         self._source, self._jpeg, self._shape = source, jpeg, shape
         self.names = source.names
 
     def encoded(self, index: int) -> bytes:
-        """One image as a JPEG file."""
+        """Encode one image as a JPEG file."""
         pixels = to_shape(self._source[index], self._shape).permute(1, 2, 0).numpy()
         if pixels.dtype == np.uint16:
             pixels = (pixels // 257).astype(np.uint8)
