@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from anomem import AnoMem, Config
 from anomem.config import ScoreChoices
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
+from anomem.detector.expected_alarms import expected_at
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features
@@ -169,6 +170,33 @@ def test_each_kind_keeps_its_rate(scores: npt.NDArray[np.float32]) -> None:
             assert max(new_rates[alpha]) == 0
         else:
             assert np.mean(new_rates[alpha]) > alpha / 2
+
+
+@pytest.mark.parametrize(
+    ("each", "draws"), [(13, 400), (3, 400), pytest.param(143, 4000, marks=pytest.mark.slow)]
+)
+def test_seven_kinds_in_one_fit_of_which_one_varies_more(
+    each: int, draws: int, scores: npt.NDArray[np.float32]
+) -> None:
+    """Held-out normals are drawn over all; the rate is alpha, and spreads as the model tells."""
+    number = np.repeat(np.arange(7), 1000)
+    rng = np.random.default_rng(0)
+    kinds = rng.choice(scores - scores.mean(), len(number)) + rng.normal(0, 0.1, len(number))
+    kinds[number == 6] *= 5
+    rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
+    for draw in range(draws):
+        order = np.random.default_rng(draw).permutation(kinds)
+        _, held_out = hold_out(7 * each, 0.1, draw)
+        calibration = Calibration.of(order[held_out])
+        for alpha, found in rates.items():
+            found.append(called(order[7 * each :], calibration, alpha))
+    for alpha, found in rates.items():
+        assert kept(found, alpha)
+        if alpha >= smallest_alpha(len(held_out)):
+            (told,) = expected_at(alpha, calibration.sizes).kinds
+            error = 4 * np.sqrt(0.05 * 0.95 / draws)
+            assert np.mean(np.array(found) > told.high) <= 0.05 + error
+            assert np.mean(np.array(found) < told.low) <= 0.05 + error
 
 
 def test_every_image_twice(scores: npt.NDArray[np.float32]) -> None:
