@@ -31,6 +31,7 @@ def test_a_configuration_is_a_plain_value() -> None:
         (EncoderChoices, {"scales": ()}, "increasing indices"),
         (EncoderChoices, {"scales": (4, 3)}, "increasing indices"),
         (EncoderChoices, {"scales": (3, 3)}, "increasing indices"),
+        (EncoderChoices, {"scales": (3, 64)}, "from 0 to 63"),
         (EncoderChoices, {"width": 2}, "width is 2; it must be at least 4"),
         (MemoryChoices, {"sizes": ()}, "one positive number a scale"),
         (MemoryChoices, {"sizes": (4, 0)}, "one positive number a scale"),

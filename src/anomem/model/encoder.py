@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import timm
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
@@ -15,10 +18,15 @@ from anomem.model.pretrained_weights import load_weights
 
 _BLOCK = 16
 """Channels that oneDNN's kernels take at a time: 16 with AVX-512, 8 with AVX2."""
+_TRANSFORMERS = ("vision_transformer", "deit", "eva")
+"""Modules of timm whose models bring their positions to images of any size."""
 
 
 class Encoder(nn.Module):
     """Makes feature maps of images at several scales.
+
+    Each block of a vision transformer gives a map, all of one stride: its tokens by their places,
+    without those that have none. Its positions are brought to the size of the images.
 
     Args:
         choices: The backbone and its scales.
@@ -149,7 +157,7 @@ def synchronise_batch_norms(network: nn.Module) -> None:
 
 def stride_of(choices: EncoderChoices) -> int:
     """Give the pixels of an image from one place to the next on the map of the first scale."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("meta"):
         backbone = _backbone(choices, 3, False)
     stride = int(backbone.feature_info.reduction()[int(choices.scales[0] > 0)])
     if choices.stem_stride is None:
@@ -158,12 +166,20 @@ def stride_of(choices: EncoderChoices) -> int:
     return max(stride * choices.stem_stride // usual, 1)
 
 
+def patch_of(choices: EncoderChoices) -> int:
+    """Give what the sides of images must be multiples of: a transformer's patch in pixels, or 1."""
+    return stride_of(choices) if _is_transformer(choices) else 1
+
+
 def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
     options: dict[str, Any] = {}
     first = choices.scales[0]
-    if choices.width is not None:
+    if _is_transformer(choices):
+        _refuse_of_transformers(choices, "width", "stem_stride")
+        options["dynamic_img_size"] = True
+    elif choices.width is not None:
         options["channels"] = tuple(choices.width * 2**stage for stage in range(4))
-    try:
+    with _told(choices):
         return timm.create_model(
             choices.name,
             features_only=True,
@@ -172,6 +188,31 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
             pretrained=pretrained,
             **options,
         )
+
+
+def _is_transformer(choices: EncoderChoices) -> bool:
+    """Whether it is a vision transformer that takes images of any size."""
+    name = choices.name
+    with _told(choices), torch.device("meta"):
+        if not choices.named_by_timm:
+            name = timm.create_model(name).pretrained_cfg["architecture"]
+    return is_model_in_modules(name, _TRANSFORMERS)
+
+
+def _refuse_of_transformers(choices: EncoderChoices, *names: str) -> None:
+    for name in names:
+        if (value := getattr(choices, name)) is not None:
+            raise ValueError(
+                f"encoder.{name} is {value}, which vision transformers as {choices.name!r} do not "
+                "have; set it to None, as the preset 'pretrained' does."
+            )
+
+
+@contextmanager
+def _told(choices: EncoderChoices) -> Iterator[None]:
+    """Say in one sentence why timm does not build a model."""
+    try:
+        yield
     except OSError as error:
         raise ValueError(
             f"the published weights of encoder {choices.name!r} cannot be fetched "

