@@ -65,7 +65,7 @@ def of_transformer(images: ImageChoices) -> Config:
     [
         (ImageChoices(size=128, framing="letterbox"), (126, 126)),
         (ImageChoices(size=224), (350, 140)),
-        (ImageChoices(), (98, 42)),
+        (ImageChoices(), (84, 42)),
         (ImageChoices(size=(56, 28)), (56, 28)),
     ],
 )

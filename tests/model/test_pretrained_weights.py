@@ -171,7 +171,7 @@ def test_positions_of_a_file_are_brought_to_the_size_of_the_transformer(
     save_weights(given, tmp_path / "w.safetensors")
     choices = EncoderChoices("test_vit3", scales=(1, 3), weights=str(tmp_path / "w.safetensors"))
     own = Encoder(choices, channels, channels_last=False).backbone.model.state_dict()
-    wanted = resample_abs_pos_embed(given["pos_embed"], [10, 10], [6, 6], num_prefix_tokens=0)
+    wanted = resample_abs_pos_embed(given["pos_embed"], [10, 10], [6, 6], num_prefix_tokens=1)
     torch.testing.assert_close(own.pop("pos_embed"), wanted)
     stem = own.pop("patch_embed.proj.weight")
     torch.testing.assert_close(
