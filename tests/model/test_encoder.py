@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import timm
@@ -205,7 +207,7 @@ def test_convolutions_take_images_of_any_size() -> None:
 
 def test_scales_of_a_transformer_are_its_blocks() -> None:
     torch.manual_seed(0)
-    whole = timm.create_model("test_vit", img_size=(48, 32)).eval()
+    whole: Any = timm.create_model("test_vit", img_size=(48, 32)).eval()
     encoder = Encoder(EncoderChoices("test_vit", scales=(1, 3))).eval()
     encoder.normalise_by(images := torch.rand(2, 3, 48, 32))
     own = encoder.backbone.model

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from skimage import data
-from timm.layers import resample_abs_pos_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 from torch.nn import functional
 

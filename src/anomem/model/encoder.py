@@ -192,11 +192,11 @@ def _backbone(choices: EncoderChoices, channels: int, pretrained: bool) -> Any:
 
 def _is_transformer(choices: EncoderChoices) -> bool:
     """Whether it is a vision transformer that takes images of any size."""
-    name = choices.name
+    if choices.named_by_timm:
+        return is_model_in_modules(choices.name, _TRANSFORMERS)
     with _told(choices), torch.device("meta"):
-        if not choices.named_by_timm:
-            name = timm.create_model(name).pretrained_cfg["architecture"]
-    return is_model_in_modules(name, _TRANSFORMERS)
+        model: Any = timm.create_model(choices.name)
+    return is_model_in_modules(model.pretrained_cfg["architecture"], _TRANSFORMERS)
 
 
 def _refuse_of_transformers(choices: EncoderChoices, *names: str) -> None:
