@@ -107,7 +107,7 @@ class NoMemory(HopfieldMemory):
 
 def remove_memories(network: MultiScaleMemory) -> None:
     """Take the memories out of the network, keeping their sizes and retrieval."""
-    for index, memory in enumerate(list(network.scale_memories())):
+    for index, memory in enumerate(network.hopfield_memories()):
         network.memories[index] = _like(memory, NoMemory, 1).requires_grad_(False)
 
 
@@ -131,7 +131,7 @@ def with_centroids(
         for _, batch in batches(normals)
     ]
     result = copy.deepcopy(network)
-    for index, memory in enumerate(list(network.scale_memories())):
+    for index, memory in enumerate(network.hopfield_memories()):
         features = torch.cat([part[index].permute(0, 2, 3, 1).flatten(0, 2) for part in parts])
         places, size = memory.comparable(features), sizes[index] if sizes else 1
         means = MiniBatchKMeans(size, random_state=seed, n_init=1, batch_size=4096)

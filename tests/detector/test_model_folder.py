@@ -151,7 +151,7 @@ def test_spread_that_is_not_above_0(copied: Path, name: str, number: float) -> N
         tensors[name].view(-1)[-1] = number
 
     weighed(copied, spoil)
-    assert f"{name} is a standard deviation and not above 0" in refused(copied)
+    assert f"{name} is divided by and not above 0" in refused(copied)
 
 
 def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_path: Path) -> None:

@@ -149,7 +149,12 @@ class EncoderChoices(Choices):
 
 @dataclass(frozen=True)
 class MemoryChoices(Choices):
-    """Shapes the Hopfield memory of each scale."""
+    """Shapes the memory of each scale."""
+
+    prototypes: Literal["learnt", "places"] = "learnt"
+    """Where prototypes come from: "learnt" by stage 1, in a Hopfield memory (the paper), for which
+    the last three choices count; or "places" of normal images, chosen by k-centre, of which the
+    nearest is recalled. These take no training and go with a frozen encoder."""
 
     sizes: tuple[int, ...] = (512, 256)
     """Number of prototypes of each scale."""
@@ -195,6 +200,14 @@ class LossChoices(Choices):
     """Take the mean over the places of each scale, a departure from Eq. 4: a scale then weighs its
     lambda however many places it has. False divides the sum over the places of all scales by their
     number, as the paper does."""
+
+    @property
+    def lambdas(self) -> tuple[float, ...]:
+        """Give the weight of each scale, shallow to deep (section 3.2)."""
+        exponential = self.scale_weights == "exponential"
+        return tuple(
+            float(2**s if exponential else s + 1) for s in range(len(self.sampling_ratios))
+        )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -366,4 +379,21 @@ class Config(Choices):
             if len(values) != scales:
                 raise ValueError(
                     f"{name} has {len(values)} values for {scales} scales; give one a scale."
+                )
+        if self.memory.prototypes == "places":
+            self._check_untrained()
+
+    def _check_untrained(self) -> None:
+        """See that nothing asks for the training that prototypes of places do without."""
+        wrong = {
+            "encoder.frozen is False": not self.encoder.frozen,
+            "encoder.scales begin at 0": self.encoder.scales[0] == 0,
+            "loss.kind_weight is above 0": self.loss.kind_weight > 0,
+            "loss.patch_weight is above 0": self.loss.patch_weight > 0,
+            "score.mahalanobis is True": self.score.mahalanobis,
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise ValueError(
+                    f"memory.prototypes is 'places' but {what}; change it, or take 'learnt'."
                 )

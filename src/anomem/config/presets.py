@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from anomem.config.choices import (
     Config,
     EncoderChoices,
@@ -38,20 +36,18 @@ def scratch() -> Config:
 
 
 def pretrained() -> Config:
-    """Choose frozen ImageNet features of an EfficientNet-lite0 at some 128 x 128 pixels.
+    """Choose frozen ImageNet features of an EfficientNet-lite0 at some 224 x 224 pixels.
 
-    For ``anomem[pretrained]``. Only the memories and the heads on them are trained; the score is
-    that of the preset ``scratch``.
+    For ``anomem[pretrained]``. Nothing is trained before there are labels: a memory of 4,096 places
+    of normal images at each of two scales, and the score is the distance to it of the places that
+    deviate most, in one forward pass. How it was found: docs/recipe.md.
     """
-    ours = scratch()
-    return replace(
-        ours,
-        images=ImageChoices(size=128),
+    return Config(
+        images=ImageChoices(size=224),
         encoder=EncoderChoices(
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),
-        loss=replace(ours.loss, patch_weight=0.0),
-        stage1=replace(ours.stage1, min_steps=20, max_steps=20),
+        memory=MemoryChoices(prototypes="places", sizes=(4096, 4096)),
     )
 
 

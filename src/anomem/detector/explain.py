@@ -89,7 +89,7 @@ def explain(detector: Detector, image: object) -> Explanation:
         attribution={n: places.numpy() for n, places in zip(names, divided.maps, strict=True)},
         rest=divided.rest,
         recalled={
-            name: memory.weights(places[0].permute(1, 2, 0)).argmax(dim=-1).cpu().numpy()
+            name: memory.recalled(places[0].permute(1, 2, 0)).cpu().numpy()
             for name, memory, places in zip(
                 names, network.scale_memories(), feature_maps, strict=True
             )

@@ -21,6 +21,7 @@ from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
 from anomem.model.heat import fit_heat
 from anomem.runtime.progress import StageProgress, stage
+from anomem.training.prototypes import with_kind
 
 
 def extend(
@@ -30,7 +31,9 @@ def extend(
     *,
     progress: StageProgress | None = None,
 ) -> Detector:
-    """Learn a kind of normal; encoder, memories and labels stay as they are.
+    """Learn a kind of normal; encoder, learnt memories and labels stay as they are.
+
+    Memories of places get as many prototypes of the new kind as they have of each other one.
 
     Args:
         detector: Left as it is.
@@ -48,11 +51,16 @@ def extend(
     label = _leave_out_known(known, detector.bank)
     split = split_normals(label, known, config.calibration.share, detector.seed)
     images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
+    if network.of_places:
+        network = with_kind(network, images.normals, detector.seed)
     bank = detector.bank.extended(fill_bank(network, images))
     heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
     more = detector.summary["normals"] + len(images.trained_on)
     extended = replace(
-        detector, heat=[*detector.heat, heat], summary=detector.summary | {"normals": more}
+        detector,
+        network=network,
+        heat=[*detector.heat, heat],
+        summary=detector.summary | {"normals": more},
     )
     return with_bank(extended, bank)
 

@@ -19,7 +19,7 @@ from anomem.detector.feature_bank import (
     LabelledImages,
     fill_bank,
 )
-from anomem.detector.fit import FitRun, run_stage1, summary
+from anomem.detector.fit import FitRun, summary, train_network
 from anomem.detector.identity import identities, image_digests
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen
@@ -56,6 +56,11 @@ def fine_tune(
         ValueError: No normals are given, anomalies labelled earlier or the normals held out by the
             fit are missing, an anomaly is among the normals, or the detector knows further kinds.
     """
+    if detector.network.of_places:
+        raise ValueError(
+            "the encoder of the model is frozen and its prototypes are places of normals, so that "
+            'there is nothing that depth="encoder" could train; use depth="heads".'
+        )
     labelled = labelled_images(detector, source, label, progress=progress)
     if normal is None:
         raise ValueError(
@@ -73,7 +78,7 @@ def fine_tune(
     images = _images(detector.bank, labelled, normals)
     config = _shortened(detector.config, detector.summary["steps"])
     run = FitRun(config, fabric, detector.seed, progress=progress)
-    tuning = summary(run_stage1(network, images, run), images)
+    tuning = summary(train_network(network, images, run), images)
     bank = _recognised(
         detector.bank, fill_bank(network, images), LabelledFeatures.of(network, labelled)
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
 from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.optimisation import Clock
+from anomem.training.prototypes import choose_prototypes
 from anomem.training.stage1 import Stage1, resolve_steps, train_stage1
 
 
@@ -125,19 +127,35 @@ def fit_stream(
 def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
     """Learn from images that are ready; held-out normals take part in nothing but the last lines.
 
-    Stage 1 trains encoder and memories (Algorithm 1), the bank keeps what they see of the images,
-    the heat model what is usual at each place, and stage 2 trains the scorer (Eq. 7 to 9).
+    Stage 1 trains encoder and memories (Algorithm 1), or prototypes are chosen among places of the
+    normals; the bank keeps what they see of the images, the heat model what is usual at each place,
+    and stage 2 trains the scorer (Eq. 7 to 9).
     """
     network = new_network(run.config, framing.shape, images.normals, run.fabric, run.seed)
     config = by_architecture(run.config, network)
     run = replace(run, config=config)
+    with network.encoder.remembering():
+        trained = train_network(network, images, run)
+        bank = fill_bank(network, images)
+        heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
+    scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
+    told = {**summary(trained, images), "versions": library_versions(), **standing(bank)}
+    return Detector(config, framing, network, scorer, [heat], bank, told, run.seed)
+
+
+def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> dict[str, Any]:
+    """Train a network in place, or choose its prototypes; what the summary says of it."""
+    if network.of_places:
+        start, progress = time.monotonic(), stage(run.progress, "memory")
+        choose_prototypes(network, images.normals, images.held_out, run.seed, progress)
+        return {"steps": 0, "seconds": round(time.monotonic() - start, 1), "loss": None}
     with together(run.fabric):
         state = run_stage1(network, images, run)
-    bank = fill_bank(network, images)
-    heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
-    scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
-    told = {**summary(state, images), "versions": library_versions(), **standing(bank)}
-    return Detector(config, framing, network, scorer, [heat], bank, told, run.seed)
+    return {
+        "steps": state.step,
+        "seconds": round(state.seconds, 1),
+        "loss": state.loss if math.isfinite(state.loss) else None,
+    }
 
 
 def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> Stage1State:
@@ -172,13 +190,11 @@ def new_stage1(
     )
 
 
-def summary(state: Stage1State, images: TrainingImages) -> dict[str, Any]:
+def summary(trained: Mapping[str, Any], images: TrainingImages) -> dict[str, Any]:
     """Give what a detector says of its training."""
     return {
         "normals": len(images.trained_on),
         "anomalies": len(images.anomalies),
-        "steps": state.step,
-        "seconds": round(state.seconds, 1),
-        "loss": state.loss if math.isfinite(state.loss) else None,
+        **trained,
         "threads": torch.get_num_threads(),
     }

@@ -47,7 +47,9 @@ from anomem.runtime.files import (
 from anomem.runtime.untrusted import ModelError, check_regular, one_line, read_json
 from anomem.training.checkpoint import check_finite
 
-_SPREAD = re.compile(r"scorer\.\w+\.std|network\.encoder\.std|heat\d+\.width")
+_SPREAD = re.compile(
+    r"scorer\.\w+\.std|network\.encoder\.std|network\.memories\.\d+\.level|heat\d+\.width"
+)
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 _GRACE = 60.0
 """Seconds that weights are left in peace where a folder cannot be locked."""
@@ -106,13 +108,13 @@ def load(path: Path, device: torch.device) -> Detector:
 def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.device) -> Detector:
     """The parts of a detector, from tensors of the right shapes."""
     config, shape = about.config, ImageShape(about.channels, about.height, about.width)
-    network = MultiScaleMemory(config, shape.channels, initialise=False).eval()
+    kinds = _kinds(tensors)
+    network = MultiScaleMemory(config, shape.channels, initialise=False, kinds=kinds).eval()
     network.load_state_dict(under("network", tensors))
     scorer = new_scorer(network.pooled_widths, config).eval()
     scorer.load_state_dict(under("scorer", tensors))
     bank = FeatureBank.of(under("bank", tensors))
-    kinds = range(_kinds(tensors))
-    heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in kinds]
+    heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(kinds)]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
     network = network.to(device)
@@ -132,7 +134,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     if not timm.is_model(about.config.encoder.name):
         raise ValueError(f"there is no encoder {about.config.encoder.name!r}")
     with torch.device("meta"):
-        network, heat = _on_meta(about)
+        network, heat = _on_meta(about, _kinds(tensors))
         scorer = new_scorer(network.pooled_widths, about.config)
     wanted = prefixed("network", network.state_dict()) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
@@ -154,13 +156,15 @@ def _check_spreads(tensors: Mapping[str, Tensor]) -> None:
     """See that what is divided by is above 0."""
     for name, values in tensors.items():
         if _SPREAD.fullmatch(name) and (values <= 0).any():
-            raise ValueError(f"{name} is a standard deviation and not above 0")
+            raise ValueError(f"{name} is divided by and not above 0")
 
 
-def _on_meta(about: Described) -> tuple[MultiScaleMemory, HeatModel]:
+def _on_meta(about: Described, kinds: int) -> tuple[MultiScaleMemory, HeatModel]:
     """The network of a description, and what is usual at the places that it sees."""
     try:
-        network = MultiScaleMemory(about.config, about.channels, initialise=False).eval()
+        network = MultiScaleMemory(
+            about.config, about.channels, initialise=False, kinds=kinds
+        ).eval()
         images = torch.empty(1, about.channels, about.height, about.width)
         with torch.inference_mode():
             every = network.encoder.every_map(images)

@@ -21,6 +21,7 @@ from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_memory import PlaceMemory
 from anomem.runtime.progress import Progress
 
 _BATCH = 128
@@ -117,7 +118,7 @@ def find_prototypes(
 class _Count:
     """Counts usage and nearest places of the prototypes of one memory, batch by batch."""
 
-    def __init__(self, memory: HopfieldMemory, nearest: int) -> None:
+    def __init__(self, memory: HopfieldMemory | PlaceMemory, nearest: int) -> None:
         self.memory, self.wanted = memory, nearest
         size = len(memory.prototypes)
         self.places = 0
@@ -161,9 +162,9 @@ class _Count:
         )
 
 
-def _cosines(memory: HopfieldMemory, features: Tensor) -> Tensor:
+def _cosines(memory: HopfieldMemory | PlaceMemory, features: Tensor) -> Tensor:
     """Cosine of each place of maps (B, C, H, W) to each prototype, (B, H W, P), on the CPU."""
-    places = normalize(features.flatten(2).transpose(1, 2).float(), dim=-1)
+    places = normalize(memory.comparable(features.flatten(2).transpose(1, 2)), dim=-1)
     return (places @ normalize(memory.prototypes.float(), dim=-1).T).cpu()
 
 

@@ -15,7 +15,6 @@ from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.score import highest_frames, score_features
 from anomem.model.scorer import Heads, Scorer
-from anomem.training.losses import scale_weights
 from anomem.training.stage2 import train_stage2
 
 _FOLDS = 5
@@ -25,7 +24,7 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
     """Build the scorer before stage 2."""
     return Scorer(
         Heads(widths, config.stage2.hidden),
-        scale_weights(len(widths), config.loss.scale_weights),
+        config.loss.lambdas,
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
     )

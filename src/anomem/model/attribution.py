@@ -74,17 +74,29 @@ def _of_view(
     features = network(view.of(image.to(network.encoder.mean.device)))
     deviations = network.deviations_of(features)
     pooled = (_of_orientation(network, each, view) for each in (slopes.pooled, usual))
+    of_scores = _of_scores(network, deviations, slopes.scores)
     maps = []
     for scale, (deviation, slope, level) in enumerate(zip(deviations, *pooled, strict=True)):
         places = _of_pooled(deviation[0].cpu(), slope, level)
         if not view.turned:
-            squares = place_norms(deviation)[0].cpu().square()
-            score = (squares.mean() + 1e-12).sqrt()
-            places += slopes.scores[scale] * squares / (squares.numel() * score)
+            places += of_scores[scale]
             odds = network.evidence_map(features[scale], scale)[0].cpu()
             places += slopes.evidence[scale] * odds / odds.numel()
         maps.append(view.undone(places))
     return maps
+
+
+def _of_scores(network: MultiScaleMemory, deviations: list[Tensor], slopes: Tensor) -> list[Tensor]:
+    """Share of each place, (H_s, W_s), in the scale scores of one image, by their slopes (S,).
+
+    Scale scores grow as the distances do, so that the distances along their gradient are the score.
+    """
+    norms = [place_norms(deviation).clamp(min=1e-12) for deviation in deviations]
+    with torch.enable_grad():
+        units = [each.unsqueeze(1).requires_grad_() for each in norms]
+        total = (network.scale_scores(units)[0].cpu() * slopes).sum()
+        gradients = torch.autograd.grad(total, units)
+    return [(g * u)[0, 0].detach().cpu() for g, u in zip(gradients, units, strict=True)]
 
 
 def _of_orientation(network: MultiScaleMemory, values: Tensor, view: View) -> list[Tensor]:

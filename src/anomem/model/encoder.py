@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, Self
 
 import timm
@@ -16,6 +17,8 @@ from anomem.config import EncoderChoices
 from anomem.images.image_set import to_float
 from anomem.model.pretrained_weights import load_weights
 
+_REMEMBERED = 2**30
+"""Bytes of maps that are kept for a batch that comes again."""
 _BLOCK = 16
 """Channels that oneDNN's kernels take at a time: 16 with AVX-512, 8 with AVX2."""
 _TRANSFORMERS = ("vision_transformer", "deit", "eva")
@@ -41,6 +44,7 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: Channels of the feature map of each scale.
+        every_width: Channels of each map of :meth:`every_map`.
         finer: The model has a feature map before that of the first scale.
         mean: Mean of the image channels, (C, 1, 1), subtracted from every image.
         std: Standard deviation of the image channels, (C, 1, 1).
@@ -77,9 +81,11 @@ class Encoder(nn.Module):
         if initialise and choices.weights is not None:
             load_weights(self.backbone, choices.weights, new)
         self.finer = choices.scales[0] > 0
-        self.widths: tuple[int, ...] = tuple(self.backbone.feature_info.channels())[self.finer :]
+        self.every_width: tuple[int, ...] = tuple(self.backbone.feature_info.channels())
+        self.widths = self.every_width[self.finer :]
         self.pretrained = choices.pretrained or choices.weights is not None
         self.frozen = choices.frozen
+        self._known: dict[bytes, list[Tensor]] | None = None
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
         last = channels_last and not narrow_for_channels_last(self.backbone)
@@ -99,8 +105,32 @@ class Encoder(nn.Module):
         """
         return self.every_map(images)[int(self.finer) :]
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Keep the maps of each batch within, as a frozen encoder gives the same ones again.
+
+        Of batches on the CPU, up to 1 GiB of maps; further ones are made anew.
+        """
+        self._known = {} if self.frozen else None
+        try:
+            yield
+        finally:
+            self._known = None
+
     def every_map(self, images: Tensor) -> list[Tensor]:
         """Make the feature map before that of the first scale, if there is one, and all scales."""
+        if self._known is None or images.device.type != "cpu":
+            return self._every_map(images)
+        key = blake2b(images.numpy().tobytes()).digest()
+        if key in self._known:
+            return self._known[key]
+        maps = self._every_map(images)
+        kept = [each for known in [*self._known.values(), maps] for each in known]
+        if sum(each.nbytes for each in kept) <= _REMEMBERED:
+            self._known[key] = maps
+        return maps
+
+    def _every_map(self, images: Tensor) -> list[Tensor]:
         images = images.contiguous(memory_format=self.memory_format)
         maps: list[Tensor] = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
         # Models of timm that say nothing of it have the channels first.

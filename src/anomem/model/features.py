@@ -10,7 +10,6 @@ from torch import Tensor
 
 from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
-from anomem.model.one_class import one_class_scores
 from anomem.runtime.device import free_memory, repeatable_kernels
 
 _PIXELS = 2**20
@@ -120,4 +119,5 @@ def _of_view(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
     """Scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of one view."""
     maps = network(pixels)
     deviations = network.deviations_of(maps)
-    return [one_class_scores(deviations), network.evidence_of(maps), *network.pooled(deviations)]
+    evidence = network.evidence_of(maps)
+    return [network.scale_scores(deviations), evidence, *network.pooled(deviations)]

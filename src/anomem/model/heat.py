@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomem.images.image_set import Chosen, batches
+from anomem.model.directions import at_right_angles
 from anomem.model.features import forward_passes
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import repeatable_kernels
@@ -48,9 +49,8 @@ class HeatModel(nn.Module):
     Of each feature map the Mahalanobis distance: each place has a mean and a spread of its own (as
     PaDiM, ICPR 2020), the spread drawn halfway to that of all places, so that fewer normals than
     channels do. Of more channels than :data:`MOST_CHANNELS` it is the distance in as many random
-    directions at right angles (as Kim et al., Semi-orthogonal embedding, 2021), the same in every
-    model. Where frames lie anywhere in an image, all places have one mean and one spread. Of the
-    heads that find patches, the log-odds as they are.
+    directions, the same in every model. Where frames lie anywhere in an image, all places have one
+    mean and one spread. Of the heads that find patches, the log-odds as they are.
 
     Args:
         shapes: Channels, height and width of each feature map; height and width 1 where all
@@ -99,7 +99,7 @@ class HeatModel(nn.Module):
     def fit(self, normals: Iterable[PlaceMaps]) -> None:
         """Take means and spreads from batches of normals."""
         for name, directions in self.directions.items():
-            directions.copy_(_at_right_angles(len(directions), int(name)))
+            directions.copy_(at_right_angles(len(directions), MOST_CHANNELS, int(name)))
         counts = [0] * len(self.centres)
         sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
         products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
@@ -157,14 +157,6 @@ class HeatModel(nn.Module):
         return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
 
 
-def _at_right_angles(channels: int, seed: int) -> Tensor:
-    """Random directions (C, MOST_CHANNELS), each of length 1."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(channels, MOST_CHANNELS, generator=generator, dtype=torch.float64)
-    directions: Tensor = torch.linalg.qr(drawn).Q
-    return directions
-
-
 def _whitening(spread: Tensor) -> Tensor:
     """Brings covariances (H, W, C, C), each drawn to their mean, to one in every direction."""
     shared = spread.mean(dim=(0, 1))
@@ -204,7 +196,7 @@ def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
 def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
     """Fine feature maps, log-odds of patches, and deviation maps."""
     every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
-    scales = every[finer:]
+    scales = network.maps_of(every)
     return [*every[: finer + 1], *network.patch_odds(scales), *network.deviations_of(scales)]
 
 

@@ -68,6 +68,10 @@ class HopfieldMemory(nn.Module):
         similarity = self.comparable(query.float()) @ self.comparable(self.prototypes.float()).T
         return (self.beta * similarity).softmax(dim=-1)
 
+    def recalled(self, query: Tensor) -> Tensor:
+        """Find the prototype that weighs most for each query (..., C), (...) int64."""
+        return self.weights(query).argmax(dim=-1)
+
     def comparable(self, features: Tensor) -> Tensor:
         """Put features where the memory compares them: the unit sphere, or as they are."""
         return functional.normalize(features, dim=-1) if self.unit_norm else features

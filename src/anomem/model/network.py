@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from anomem.config import Config
+from anomem.config import Config, MemoryChoices
 from anomem.model.encoder import Encoder
 from anomem.model.memory import HopfieldMemory
+from anomem.model.one_class import most_deviating, one_class_scores, place_norms
+from anomem.model.place_memory import PlaceMemory, neighbourhoods
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,27 @@ class MultiScaleMemory(nn.Module):
     (normal, labelled anomaly, each kind of pseudo-anomaly) where ``loss.kind_weight`` is above 0,
     and the places of a pasted patch from all others where ``loss.patch_weight`` is.
 
+    Where prototypes are places of normal images, nothing is trained, and each memory reads
+    neighbourhoods (:func:`~anomem.model.place_memory.neighbourhoods`) in place of feature maps.
+
     Args:
         config: Choices of the encoder and of the memories.
         channels: Channels of the images, 1 or 3.
         initialise: See :class:`~anomem.model.encoder.Encoder`.
+        kinds: Kinds of normal of which a memory holds prototypes, each as many as chosen.
 
     Attributes:
+        of_places: Prototypes are places of normal images.
+        lambdas: Weight of each scale, shallow to deep.
+        widths: Channels of the deviations of each scale.
         mirrored: An image is seen together with its mirror image.
         upside_down: An image is seen upside down too.
         with_spread: Of deviations, the standard deviation over places is pooled beside the mean.
     """
 
-    def __init__(self, config: Config, channels: int = 3, *, initialise: bool = True) -> None:
+    def __init__(
+        self, config: Config, channels: int = 3, *, initialise: bool = True, kinds: int = 1
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(
             config.encoder,
@@ -57,32 +69,37 @@ class MultiScaleMemory(nn.Module):
             initialise=initialise,
             channels_last=config.compute.channels_last,
         )
-        choices = config.memory
+        self.of_places = config.memory.prototypes == "places"
+        self.lambdas, self.kinds = config.loss.lambdas, kinds
+        widths = self.encoder.widths
+        if self.of_places:
+            widths = tuple(map(sum, pairwise(self.encoder.every_width)))
         self.memories = nn.ModuleList(
-            HopfieldMemory(
-                size,
-                width,
-                beta=choices.beta,
-                steps=choices.steps,
-                unit_norm=choices.unit_norm,
-            )
-            for size, width in zip(choices.sizes, self.encoder.widths, strict=True)
+            _memory(config.memory, size * kinds, width)
+            for size, width in zip(config.memory.sizes, widths, strict=True)
         )
+        self.widths = tuple(memory.prototypes.shape[1] for memory in self.scale_memories())
         self.mirrored = config.score.mirror and config.views.flip
         self.upside_down = config.score.upside_down and "rotate180" in config.pseudo.kinds
-        self.with_spread = config.score.mahalanobis
-        kinds = 2 + len(config.pseudo.kinds)
+        self.with_spread = config.score.mahalanobis or self.of_places
+        classes = 2 + len(config.pseudo.kinds)
         self.kind_heads = nn.ModuleList(
-            nn.Linear(width, kinds) for width in self.encoder.widths if config.loss.kind_weight > 0
+            nn.Linear(width, classes) for width in self.widths if config.loss.kind_weight > 0
         )
         self.patch_heads = nn.ModuleList(
-            nn.Linear(width, 1) for width in self.encoder.widths if config.loss.patch_weight > 0
+            nn.Linear(width, 1) for width in self.widths if config.loss.patch_weight > 0
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Make the feature maps (B, C_s, H_s, W_s) of images (B, C, H, W) in [0, 1]."""
+        """Make the maps (B, C_s, H_s, W_s) that memories read of images (B, C, H, W) in [0, 1]."""
+        if self.of_places:
+            return neighbourhoods(self.encoder.every_map(images))
         maps: list[Tensor] = self.encoder(images)
         return maps
+
+    def maps_of(self, every: Sequence[Tensor]) -> list[Tensor]:
+        """Take from all maps of the encoder those that memories read."""
+        return neighbourhoods(every) if self.of_places else list(every[self.encoder.finer :])
 
     @property
     def views(self) -> list[View]:
@@ -97,7 +114,7 @@ class MultiScaleMemory(nn.Module):
     def pooled_widths(self) -> tuple[int, ...]:
         """Give the length of what is pooled of the deviations at each scale."""
         parts = (2 if self.upside_down else 1) * (2 if self.with_spread else 1)
-        return tuple(parts * width for width in self.encoder.widths)
+        return tuple(parts * width for width in self.widths)
 
     def pooled(self, deviations: Sequence[Tensor]) -> list[Tensor]:
         """Pool each deviation map (B, C_s, H_s, W_s) over its places: phi of Eq. 7.
@@ -116,11 +133,19 @@ class MultiScaleMemory(nn.Module):
         ]
         return [torch.cat(both, 1) for both in zip(pools, spreads, strict=True)]
 
-    def scale_memories(self) -> Iterator[HopfieldMemory]:
+    def scale_memories(self) -> Iterator[HopfieldMemory | PlaceMemory]:
         """Give the memories, shallow to deep."""
         for memory in self.memories:
-            assert isinstance(memory, HopfieldMemory)
+            assert isinstance(memory, HopfieldMemory | PlaceMemory)
             yield memory
+
+    def hopfield_memories(self) -> list[HopfieldMemory]:
+        """Give the memories whose prototypes are learnt, shallow to deep."""
+        return [memory for memory in self.scale_memories() if isinstance(memory, HopfieldMemory)]
+
+    def place_memories(self) -> list[PlaceMemory]:
+        """Give the memories whose prototypes are places, shallow to deep."""
+        return [memory for memory in self.scale_memories() if isinstance(memory, PlaceMemory)]
 
     def deviation_maps(self, images: Tensor) -> list[Tensor]:
         """Make the deviation map of each scale (Eq. 5), (B, C_s, H_s, W_s) in float32."""
@@ -131,6 +156,23 @@ class MultiScaleMemory(nn.Module):
         return [
             memory.deviation(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             for memory, features in zip(self.scale_memories(), maps, strict=True)
+        ]
+
+    def scale_scores(self, deviations: Sequence[Tensor]) -> Tensor:
+        """Score each scale without further training, (B, S): the norm of its deviation map (Eq. 6).
+
+        Of memories of places it is the relative distance at the places that deviate most
+        (:func:`~anomem.model.one_class.most_deviating`).
+        """
+        if not self.of_places:
+            return one_class_scores(deviations)
+        return most_deviating(self.relative_distances(deviations), self.lambdas)
+
+    def relative_distances(self, deviations: Sequence[Tensor]) -> list[Tensor]:
+        """Divide the distance at each place, (B, H_s, W_s), by its mean over held-out normals."""
+        return [
+            place_norms(deviation) / memory.level
+            for deviation, memory in zip(deviations, self.place_memories(), strict=True)
         ]
 
     def patch_odds(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -164,3 +206,11 @@ class MultiScaleMemory(nn.Module):
             return torch.zeros_like(features[:, 0], dtype=torch.float32)
         logits = self.kind_heads[scale](features.permute(0, 2, 3, 1).float())
         return logits[..., 1] - logits[..., 0]
+
+
+def _memory(choices: MemoryChoices, size: int, width: int) -> HopfieldMemory | PlaceMemory:
+    if choices.prototypes == "places":
+        return PlaceMemory(size, width)
+    return HopfieldMemory(
+        size, width, beta=choices.beta, steps=choices.steps, unit_norm=choices.unit_norm
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Mahalanobis(nn.Module):
@@ -63,6 +64,36 @@ def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:
         (B, S).
     """
     return torch.stack([place_norms(d).square().mean(dim=(1, 2)).sqrt() for d in deviations], 1)
+
+
+_PLACES = 10
+"""Places of an image that its score rests on."""
+
+
+def most_deviating(distances: Sequence[Tensor], lambdas: Sequence[float]) -> Tensor:
+    """Score each scale by the ten places of an image that deviate most over all scales.
+
+    Where the sum of the distances weighted by lambda is largest, on the grid of the first scale, to
+    which the others are enlarged. A place thus counts by what all scales say of it, and a small
+    defect by its own places alone (as PatchCore scores, CVPR 2022, and its mean over places is less
+    moved by one odd place).
+
+    Args:
+        distances: Distance at each place, comparable between scales, one (B, H_s, W_s) a scale.
+        lambdas: Weight of each scale.
+
+    Returns:
+        Mean distance of each scale over these places, (B, S).
+    """
+    size = distances[0].shape[1:]
+    maps = torch.stack(
+        [functional.interpolate(each[:, None], size, mode="bilinear")[:, 0] for each in distances],
+        dim=1,
+    ).flatten(2)
+    weights = torch.tensor(lambdas, dtype=maps.dtype, device=maps.device)
+    together = (maps * weights[:, None]).sum(dim=1)
+    places = together.topk(min(_PLACES, together.shape[1]), dim=1).indices
+    return maps.gather(2, places[:, None].expand(-1, len(weights), -1)).mean(dim=2)
 
 
 def place_norms(deviation: Tensor) -> Tensor:

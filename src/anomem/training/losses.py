@@ -120,11 +120,6 @@ def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
     return -(variance + 1e-8).sqrt().mean()
 
 
-def scale_weights(scales: int, form: str) -> list[float]:
-    """Give lambda of each scale, shallow to deep: 2^(s-1), or s if linear (section 3.2)."""
-    return [float(2**s if form == "exponential" else s + 1) for s in range(scales)]
-
-
 def multi_scale_loss(
     first: Sequence[Tensor],
     second: Sequence[Tensor],
@@ -162,7 +157,7 @@ def multi_scale_loss(
         [torch.Size([16, 4]), torch.Size([8, 8])]
     """
     total = first[0].new_zeros((), dtype=torch.float32)
-    weights = scale_weights(len(first), choices.scale_weights)
+    weights: Sequence[float] = choices.lambdas
     counts = [
         max(1, int(maps[0, 0].numel() * ratio + 1e-9))
         for maps, ratio in zip(first, choices.sampling_ratios, strict=True)

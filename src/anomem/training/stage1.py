@@ -21,7 +21,7 @@ from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps
 from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.draws import Chance, seeded
-from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss, scale_weights
+from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
@@ -148,9 +148,9 @@ class Stage1:
         sizes = [count, count, len(altered)]
         ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
         loss, network = self.config.loss, self.network
-        weights = scale_weights(len(maps), loss.scale_weights)
+        weights = loss.lambdas
         total = multi_scale_loss(
-            ones, twos, normals, list(network.scale_memories()), loss, generator, self.ranks
+            ones, twos, normals, network.hopfield_memories(), loss, generator, self.ranks
         )
         if loss.kind_weight > 0:
             both = [features[: 2 * count] for features in maps]

@@ -1,0 +1,169 @@
+"""A memory of one scale whose prototypes are places of normal images, chosen by k-centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CANDIDATES = 256
+"""Places looked at together when the next centres are chosen."""
+MOST_CHANNELS = 256
+"""Directions in which features are compared."""
+_ROWS = 2048
+"""Places that are compared with all prototypes at a time."""
+
+
+class PlaceMemory(nn.Module):
+    """Holds places of normal images as prototypes, and recalls the nearest one.
+
+    It is the memory of the paper without training: the prototypes come from data, and the
+    retrieval is its limit of a high inverse temperature. Its size is fixed, whatever the number of
+    images. Features of many channels are compared in :data:`MOST_CHANNELS` random directions.
+
+    Args:
+        size: Number of prototypes N, at least 1.
+        channels: Length C of a feature, of which D directions are compared.
+
+    Attributes:
+        directions: (C, D) float32.
+        prototypes: (N, D) float16.
+        level: Mean distance of the places of held-out normals to what is recalled, by which
+            distances of different scales are compared.
+
+    Example:
+        >>> memory = PlaceMemory(2, 8)
+        >>> places = torch.eye(8)[[0, 0, 3, 3]]
+        >>> memory.fill(places, seed=0)
+        >>> memory.deviation(places + 0.5).norm(dim=-1)
+        tensor([1.4142, 1.4142, 1.4142, 1.4142])
+    """
+
+    directions: Tensor
+    prototypes: Tensor
+    level: Tensor
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.width = min(channels, MOST_CHANNELS)
+        self.register_buffer("directions", torch.zeros(channels, self.width))
+        self.register_buffer("prototypes", torch.zeros(size, self.width, dtype=torch.float16))
+        self.register_buffer("level", torch.ones(()))
+
+    @torch.no_grad()
+    def fill(self, places: Tensor, seed: int) -> None:
+        """Choose the prototypes among places (M, D); fewer than N are repeated.
+
+        Args:
+            places: As :meth:`comparable` puts them, at least one.
+            seed: Of the first choice.
+        """
+        self.prototypes = chosen_places(places, len(self.prototypes), seed)
+
+    def recalled(self, query: Tensor) -> Tensor:
+        """Find the prototype nearest to each query (..., C), (...) int64."""
+        return self._nearest(self.comparable(query))
+
+    def forward(self, query: Tensor) -> Tensor:
+        """Recollect each query (..., C): the prototype nearest to it, (..., D) float32."""
+        return self.prototypes[self.recalled(query)].float()
+
+    def weights(self, query: Tensor) -> Tensor:
+        """Weigh each prototype: 1 for the one recalled, 0 for all others, (..., N) float32."""
+        return functional.one_hot(self.recalled(query), len(self.prototypes)).float()
+
+    def comparable(self, features: Tensor) -> Tensor:
+        """Give the parts of features (..., C) in the directions that are compared, (..., D)."""
+        return features.float() @ self.directions
+
+    def deviation(self, query: Tensor) -> Tensor:
+        """Measure how each query deviates from what is recalled in its place (Eq. 5), (..., D)."""
+        values = self.comparable(query)
+        return values - self.prototypes[self._nearest(values)].float()
+
+    def _nearest(self, values: Tensor) -> Tensor:
+        prototypes = self.prototypes.float()
+        halves = prototypes.square().sum(dim=1) / 2
+        rows = values.reshape(-1, values.shape[-1])
+        found = [
+            torch.addmm(halves, part, prototypes.T, alpha=-1).argmin(dim=1)
+            for part in rows.split(_ROWS)
+        ]
+        return torch.cat(found).view(values.shape[:-1])
+
+
+def chosen_places(places: Tensor, size: int, seed: int) -> Tensor:
+    """Choose so many of places (M, D) by k-centre, float16; fewer places are repeated."""
+    kept = places.to(torch.float16)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = k_centre(kept.float(), min(size, len(kept)), generator)
+    return kept[chosen[torch.arange(size, device=chosen.device) % len(chosen)]]
+
+
+def k_centre(places: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Choose places such that all others are near one: the farthest from those chosen comes next.
+
+    Greedy k-centre (Gonzalez, 1985), as the coreset of PatchCore (CVPR 2022). The result is that
+    of one place at a time; but distances to several are computed at once. Those that are farthest
+    now are candidates, and as distances only shrink, the farthest candidate is the farthest of all
+    until it is nearer than any place outside was at the start.
+
+    Args:
+        places: (M, C) float32, M at least 1.
+        size: Places to choose, from 1 to M.
+        generator: Draws the first.
+
+    Returns:
+        Their indices (size,) int64, in the order in which they were chosen.
+    """
+    squares = places.square().sum(dim=1)
+    first = torch.randint(len(places), (1,), generator=generator).to(places.device)
+    chosen, count = [first], 1
+    distance = _squared_distances(places, squares, first)[:, 0]
+    while count < size:
+        highest, candidates = distance.topk(min(_CANDIDATES + 1, len(places)))
+        outside = highest[-1] if len(candidates) < len(places) else -torch.inf
+        among = _squared_distances(places[candidates], squares[candidates], None)
+        picked: list[int] = []
+        while count + len(picked) < size:
+            farthest = int(highest.argmax())
+            if picked and highest[farthest] <= outside:
+                break
+            picked.append(farthest)
+            highest = highest.minimum(among[farthest])
+            highest[farthest] = -torch.inf
+        new = candidates[picked]
+        chosen.append(new)
+        count += len(new)
+        distance = distance.minimum(_squared_distances(places, squares, new).amin(dim=1))
+        distance[new] = -torch.inf
+    return torch.cat(chosen)
+
+
+def _squared_distances(places: Tensor, squares: Tensor, to: Tensor | None) -> Tensor:
+    """Squared distances (M, T) of places (M, C) to those of some indices (T,), or to all."""
+    others, lengths = (places, squares) if to is None else (places[to], squares[to])
+    return (squares[:, None] + lengths - 2 * places @ others.T).clamp(min=0)
+
+
+def neighbourhoods(maps: Sequence[Tensor]) -> list[Tensor]:
+    """Describe each place by its surroundings at two scales.
+
+    Each feature map is averaged over 3 x 3 places, what lies outside counting as 0 (as PatchCore
+    does: the edge of an image, where convolutions see half of it, weighs less), and joined by the
+    next deeper one, enlarged to its size.
+
+    Args:
+        maps: Feature maps (B, C_s, H_s, W_s), shallow to deep.
+
+    Returns:
+        (B, C_s + C_(s+1), H_s, W_s) for all but the last.
+    """
+    smooth = [functional.avg_pool2d(each, 3, 1, 1) for each in maps]
+    return [
+        torch.cat([fine, functional.interpolate(deep, fine.shape[-2:], mode="bilinear")], 1)
+        for fine, deep in pairwise(smooth)
+    ]

@@ -1,0 +1,105 @@
+"""Prototypes that are places of normal images: chosen from features, in place of stage 1."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from anomem.images.image_set import Chosen, batches
+from anomem.model.directions import at_right_angles
+from anomem.model.features import forward_passes
+from anomem.model.network import MultiScaleMemory
+from anomem.model.place_memory import MOST_CHANNELS, chosen_places
+from anomem.runtime.device import repeatable_kernels
+from anomem.runtime.progress import Progress
+
+_PLACES = 60_000
+"""Among which the prototypes of a scale are chosen."""
+_MOST_FRAMES = 1000
+
+
+def choose_prototypes(
+    network: MultiScaleMemory,
+    normals: Chosen,
+    held_out: Chosen,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Fill the memories of a network in place, and measure how far held-out normals are from them.
+
+    Args:
+        network: In evaluation mode; its memories are of places.
+        normals: Frames of training normals; places are drawn from at most 1,000 of them.
+        held_out: Frames of unseen normals, of which at most 1,000 are looked at.
+        seed: Of the places that are drawn, 60,000 a scale at most.
+        progress: Called with the scales done and in all.
+    """
+    memories = network.place_memories()
+    for scale, memory in enumerate(memories):
+        memory.directions.copy_(at_right_angles(len(memory.directions), MOST_CHANNELS, scale))
+    for scale, places in enumerate(_drawn_places(network, normals, seed)):
+        memories[scale].fill(places, seed)
+        if progress:
+            progress(scale + 1, len(memories))
+    held_out = held_out.spread(_MOST_FRAMES)
+    every = zip(*_distances(network, held_out), strict=True)
+    for memory, distances in zip(memories, every, strict=True):
+        memory.level.copy_(torch.cat(distances).mean().clamp(min=1e-8))
+
+
+def with_kind(network: MultiScaleMemory, normals: Chosen, seed: int) -> MultiScaleMemory:
+    """Give a network that recalls a further kind of normal too, by as many prototypes more.
+
+    Distances of what was measured before can only shrink.
+
+    Args:
+        network: In evaluation mode, left as it is.
+        normals: Frames of the new kind.
+        seed: Of the places that are drawn.
+    """
+    wider = copy.deepcopy(network)
+    sizes = [len(memory.prototypes) // wider.kinds for memory in wider.place_memories()]
+    drawn = _drawn_places(network, normals, seed)
+    for memory, size, places in zip(wider.place_memories(), sizes, drawn, strict=True):
+        memory.prototypes = torch.cat([memory.prototypes, chosen_places(places, size, seed)])
+    wider.kinds += 1
+    return wider
+
+
+@repeatable_kernels()
+@torch.inference_mode()
+def _drawn_places(network: MultiScaleMemory, normals: Chosen, seed: int) -> list[Tensor]:
+    """Places of normals drawn at random, as many of each frame, (M, C_s) a scale."""
+    frames = normals.spread(_MOST_FRAMES)
+    share = math.ceil(_PLACES / len(frames))
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for maps in _maps(network, frames):
+        drawn = []
+        for memory, features in zip(network.place_memories(), maps, strict=True):
+            places = memory.comparable(features.permute(0, 2, 3, 1).flatten(1, 2))
+            order = torch.rand(places.shape[:2], generator=generator).argsort(dim=1)[:, :share]
+            order = order.to(places.device)[..., None].expand(-1, -1, places.shape[2])
+            drawn.append(places.gather(1, order).flatten(0, 1).half())
+        parts.append(drawn)
+    return [torch.cat(scale) for scale in zip(*parts, strict=True)]
+
+
+def _maps(network: MultiScaleMemory, frames: Chosen) -> Iterator[list[Tensor]]:
+    for _, batch in batches(frames):
+        for pixels in forward_passes(network, batch):
+            yield network(pixels)
+
+
+@repeatable_kernels()
+@torch.inference_mode()
+def _distances(network: MultiScaleMemory, frames: Chosen) -> list[list[Tensor]]:
+    """Distance of every place to what is recalled, a part of the frames after the other."""
+    return [
+        [each.norm(dim=1).flatten() for each in network.deviations_of(maps)]
+        for maps in _maps(network, frames)
+    ]
