@@ -7,7 +7,7 @@ import torch
 from equations import Vector, contrast, dot, recollected, spread
 from torch import Tensor, nn
 
-from anomem.config import presets
+from anomem.config import LossChoices, presets
 from anomem.config.mapping import changed
 from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.model.network import MultiScaleMemory
@@ -17,7 +17,6 @@ from anomem.training.losses import (
     contrasted_memory_loss,
     double_hinge,
     multi_scale_loss,
-    scale_weights,
     variance_loss,
 )
 
@@ -161,6 +160,6 @@ def test_eq_8_pulls_normals_within_1_over_m_and_pushes_anomalies_beyond_m(
 
 def test_eq_9_is_the_mean_of_scales_weighted_by_lambda() -> None:
     scores = torch.randn(3, 3, generator=torch.Generator().manual_seed(7))
-    found = fuse(scores, scale_weights(3, PAPER.loss.scale_weights))
+    found = fuse(scores, LossChoices(sampling_ratios=(1.0, 1.0, 1.0)).lambdas)
     for row, value in zip(scores.tolist(), found.tolist(), strict=True):
         assert value == pytest.approx((row[0] + 2 * row[1] + 4 * row[2]) / 7, rel=1e-4)

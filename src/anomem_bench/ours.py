@@ -27,6 +27,7 @@ from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
+from anomem.training.prototypes import choose_prototypes
 from anomem_bench.contender import Contender, Scores, TrainingSet
 from anomem_bench.peers.peer import PeerNetwork
 
@@ -72,6 +73,10 @@ class Ours(Contender):
         self.images, self.shape_ = chosen, images.shape
         fabric = make_fabric(self.device, self.config.compute.precision)
         network = new_network(self.config, images.shape, chosen.normals, fabric, self.seed)
+        self.network_ = network
+        if network.of_places:
+            choose_prototypes(network, chosen.normals, chosen.held_out, self.seed)
+            return
         if self.memory != "learnt":
             remove_memories(network)
         self.stage1 = new_stage1(network, chosen, self.config, fabric=fabric, seed=self.seed)
@@ -80,7 +85,8 @@ class Ours(Contender):
 
     def finish(self) -> None:
         """Fill the bank and train stage 2."""
-        self.network_ = self.stage1.trained()
+        if not self.network_.of_places:
+            self.network_ = self.stage1.trained()
         if self.memory != "learnt":
             sizes = self.config.memory.sizes if self.memory == "kmeans" else None
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)

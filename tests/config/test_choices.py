@@ -57,3 +57,20 @@ def test_a_configuration_is_a_plain_value() -> None:
 def test_choice_out_of_range(group: Any, choices: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         group(**choices)
+
+
+def test_later_scales_weigh_more() -> None:
+    """Lambda of scale s is 2^(s-1), or s (section 3.2 of the paper)."""
+    ratios = (1.0, 1.0, 1.0, 1.0)
+    assert LossChoices(sampling_ratios=ratios).lambdas == (1, 2, 4, 8)
+    assert LossChoices(sampling_ratios=ratios, scale_weights="linear").lambdas == (1, 2, 3, 4)
+
+
+def test_prototypes_of_places_go_with_nothing_that_is_trained() -> None:
+    memory = MemoryChoices(prototypes="places")
+    frozen = EncoderChoices(frozen=True)
+    assert Config(encoder=frozen, memory=memory).memory.prototypes == "places"
+    with pytest.raises(ValueError, match=r"'places' but encoder\.frozen is False; change it"):
+        Config(memory=memory)
+    with pytest.raises(ValueError, match=r"'places' but loss\.patch_weight is above 0"):
+        Config(encoder=frozen, memory=memory, loss=LossChoices(patch_weight=1.0))

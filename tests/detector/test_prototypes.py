@@ -40,7 +40,7 @@ def test_usage_counts_the_places_that_recall_a_prototype_most(
     some = digits["train"][:40]
     scales = find_prototypes(model.network_, open_images(some), model.framing_.shape)
     for index, (scale, memory) in enumerate(
-        zip(scales, model.network_.scale_memories(), strict=True)
+        zip(scales, model.network_.hopfield_memories(), strict=True)
     ):
         prototypes = memory.prototypes.detach()
         used, weight = np.zeros(len(prototypes)), np.zeros(len(prototypes))

@@ -4,7 +4,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from anomem.model.one_class import Mahalanobis, place_norms
+from anomem.model.one_class import Mahalanobis, most_deviating, place_norms
 
 
 def normals(count: int = 200, width: int = 5) -> Tensor:
@@ -63,3 +63,16 @@ def test_norm_of_every_place() -> None:
         for j in range(5):
             expected = sum(float(v) ** 2 for v in deviation[1, :, i, j]) ** 0.5
             assert float(norms[1, i, j]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_image_is_scored_by_its_most_deviating_places() -> None:
+    generator = torch.Generator().manual_seed(4)
+    fine = torch.rand(3, 6, 8, generator=generator)
+    deep = torch.rand(3, 3, 4, generator=generator)
+    found = most_deviating([fine, deep], (1.0, 2.0))
+    large = torch.nn.functional.interpolate(deep[:, None], (6, 8), mode="bilinear")[:, 0]
+    for index in range(3):
+        places = [(r, c) for r in range(6) for c in range(8)]
+        places.sort(key=lambda p: -float(fine[index][p] + 2 * large[index][p]))
+        expected = [sum(float(m[index][p]) for p in places[:10]) / 10 for m in (fine, large)]
+        assert found[index].tolist() == pytest.approx(expected, rel=1e-5)

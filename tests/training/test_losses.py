@@ -16,7 +16,6 @@ from anomem.training.losses import (
     double_hinge,
     multi_scale_loss,
     patch_loss,
-    scale_weights,
     variance_loss,
 )
 
@@ -128,12 +127,6 @@ def test_equal_recollections_have_a_finite_gradient() -> None:
     recollected = torch.ones(4, 3, requires_grad=True)
     variance_loss(recollected).backward()
     assert recollected.grad is not None and recollected.grad.isfinite().all()
-
-
-def test_later_scales_count_more() -> None:
-    assert scale_weights(4, "exponential") == [1, 2, 4, 8]
-    assert scale_weights(4, "linear") == [1, 2, 3, 4]
-    assert scale_weights(2, "linear") == scale_weights(2, "exponential")
 
 
 SIZES = ((4, 5), (3, 2))

@@ -1,0 +1,78 @@
+"""Memories of places: which are chosen, what is recalled, and what is compared."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from anomem.model.directions import at_right_angles
+from anomem.model.place_memory import PlaceMemory, k_centre, neighbourhoods
+
+
+def farthest_next(places: Tensor, size: int, first: int) -> list[int]:
+    """One place at a time, by comparing all with all that are chosen."""
+    chosen = [first]
+    while len(chosen) < size:
+        chosen.append(int(torch.cdist(places, places[chosen]).amin(dim=1).argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize(("count", "size"), [(60, 40), (500, 30), (300, 290)])
+def test_the_farthest_place_comes_next(count: int, size: int) -> None:
+    places = torch.randn(count, 5, generator=torch.Generator().manual_seed(count))
+    chosen = k_centre(places, size, torch.Generator().manual_seed(0)).tolist()
+    assert chosen == farthest_next(places, size, chosen[0])
+    assert len(set(chosen)) == size
+
+
+def test_many_equal_places_are_chosen_once_each() -> None:
+    places = torch.eye(6).repeat(100, 1)
+    chosen = k_centre(places, 6, torch.Generator().manual_seed(1))
+    assert sorted(places[chosen].argmax(dim=1).tolist()) == list(range(6))
+
+
+def test_a_place_is_described_by_three_by_three_places_of_two_maps() -> None:
+    fine, deep = torch.randn(2, 3, 4, 6), torch.randn(2, 5, 2, 3)
+    (found,) = neighbourhoods([fine, deep])
+    assert found.shape == (2, 8, 4, 6)
+    for row, column in ((0, 0), (1, 2), (3, 5)):
+        around = fine[:, :, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        torch.testing.assert_close(found[:, :3, row, column], around.sum(dim=(2, 3)) / 9)
+    # A corner of the enlarged map is the corner of the small one.
+    torch.testing.assert_close(found[:, 3:, 0, 0], deep[:, :, :2, :2].sum(dim=(2, 3)) / 9)
+
+
+def filled(places: Tensor, size: int) -> PlaceMemory:
+    memory = PlaceMemory(size, places.shape[1])
+    memory.directions.copy_(at_right_angles(places.shape[1], memory.width, 0))
+    memory.fill(memory.comparable(places), seed=0)
+    return memory
+
+
+def test_the_nearest_prototype_is_recalled() -> None:
+    generator = torch.Generator().manual_seed(2)
+    memory = filled(torch.randn(200, 7, generator=generator), 20)
+    query = torch.randn(2, 3, 4, 7, generator=generator)
+    deviation, recalled = memory.deviation(query), memory.recalled(query)
+    for place in ((0, 0, 0), (1, 2, 3), (1, 0, 2)):
+        gaps = [float((query[place] - p.float()).norm()) for p in memory.prototypes]
+        assert int(recalled[place]) == min(range(20), key=gaps.__getitem__)
+        assert float(deviation[place].norm()) == pytest.approx(min(gaps), rel=1e-5)
+    assert torch.equal(memory.weights(query).argmax(dim=-1), recalled)
+    assert memory.weights(query).sum(dim=-1).unique().tolist() == [1]
+
+
+def test_fewer_places_than_prototypes_are_repeated() -> None:
+    memory = filled(torch.eye(3), 8)
+    assert len(memory.prototypes.unique(dim=0)) == 3
+    assert memory.deviation(torch.eye(3)).abs().max() == 0
+
+
+def test_distances_in_random_directions_are_nearly_those_in_all_channels() -> None:
+    generator = torch.Generator().manual_seed(3)
+    places = torch.randn(50, 432, generator=generator)
+    directions = at_right_angles(432, 256, seed=1).float()
+    torch.testing.assert_close(directions.T @ directions, torch.eye(256), atol=1e-5, rtol=0)
+    true = torch.pdist(places) * (256 / 432) ** 0.5
+    assert (torch.pdist(places @ directions) / true - 1).abs().max() < 0.15

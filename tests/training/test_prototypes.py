@@ -1,0 +1,77 @@
+"""Prototypes that are places of normal images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from anomem.config import Config, EncoderChoices, MemoryChoices
+from anomem.images.image_set import Chosen
+from anomem.model.network import MultiScaleMemory
+from anomem.training.prototypes import choose_prototypes, with_kind
+
+
+class Frames:
+    """Images in memory."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, indices: Tensor) -> Tensor:
+        return self.pixels[indices]
+
+
+def frames(seed: int, count: int = 12) -> Chosen:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 4, 4, generator=generator)
+    pixels = torch.nn.functional.interpolate(coarse, (32, 32), mode="bilinear")
+    return Chosen.of(Frames((255 * pixels).byte()))
+
+
+@pytest.fixture(scope="module")
+def network() -> MultiScaleMemory:
+    torch.manual_seed(0)
+    encoder = EncoderChoices(name="resnet10t", width=8, stem_stride=2, frozen=True)
+    memory = MemoryChoices(prototypes="places", sizes=(40, 12))
+    made = MultiScaleMemory(Config(encoder=encoder, memory=memory)).eval()
+    choose_prototypes(made, frames(1), frames(2), seed=0)
+    return made
+
+
+def distances(network: MultiScaleMemory, images: Chosen) -> list[Tensor]:
+    with torch.no_grad():
+        maps = network.deviation_maps(images.all().float() / 255)
+    return [each.norm(dim=1) for each in maps]
+
+
+def test_every_prototype_is_a_place_of_a_normal(network: MultiScaleMemory) -> None:
+    with torch.no_grad():
+        maps = network(frames(1).all().float() / 255)
+    for features, memory in zip(maps, network.place_memories(), strict=True):
+        places = memory.comparable(features.permute(0, 2, 3, 1)).flatten(0, 2).half().float()
+        gaps = torch.cdist(memory.prototypes.float(), places).amin(dim=1)
+        assert gaps.max() < 1e-2 * places.norm(dim=1).mean()
+
+
+def test_the_mean_relative_distance_of_held_out_normals_is_one(network: MultiScaleMemory) -> None:
+    with torch.no_grad():
+        relative = network.relative_distances(network.deviation_maps(frames(2).all().float() / 255))
+    assert [float(each.mean()) for each in relative] == pytest.approx([1, 1], rel=1e-4)
+
+
+def test_a_further_kind_brings_prototypes_of_its_own_and_no_place_farther(
+    network: MultiScaleMemory,
+) -> None:
+    other = frames(3)
+    before = distances(network, other), distances(network, frames(2))
+    wider = with_kind(network, other, seed=0)
+    after = distances(wider, other), distances(wider, frames(2))
+    assert [len(m.prototypes) for m in wider.place_memories()] == [80, 24]
+    assert [len(m.prototypes) for m in network.place_memories()] == [40, 12]
+    assert after[0][0].mean() < 0.9 * before[0][0].mean()
+    for old, new in zip(before[1], after[1], strict=True):
+        assert (new <= old + 1e-4).all()
