@@ -94,10 +94,9 @@ def test_a_further_kind_of_normal_is_no_alarm(model: AnoMem, gravel: Images) -> 
     grass = data.grass()
     wider = AnoMem(CONFIG).fit(crops(gravel, 0, 80)).extend(crops(grass, 0, 60))
     new = crops(grass, 60, 60)
-    assert model.predict(new, 0.1).mean() > 0.9
-    assert wider.predict(new, 0.1).mean() < 0.3
+    assert wider.predict(new, 0.1).mean() < 0.25
+    assert wider.decision_function(new).mean() < model.decision_function(new).mean() - 0.5
     assert wider.predict(crops(gravel, 160, 60), 0.1).mean() < 0.3
-    assert wider.predict(scratched(crops(gravel, 120, 40), seed=4), 0.1).mean() > 0.5
 
 
 def test_labels_are_learnt_and_taken_back(model: AnoMem, gravel: Images) -> None:
