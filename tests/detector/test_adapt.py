@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from anomem import AnoMem, Config, load
-from anomem.config import ScoreChoices
-from anomem.config.presets import scratch
+from anomem.config import EncoderChoices, MemoryChoices, ScoreChoices
+from anomem.config.presets import pretrained, scratch
 from anomem.detector.score import score_features
 from anomem.evaluation.metrics import auroc
 
@@ -242,6 +242,26 @@ def hurried(hasty: Config, digits: Digits) -> AnoMem:
     """A detector that leaves much for labels to say: its AUROC is 0.72."""
     config = replace(hasty, score=ScoreChoices(mahalanobis=True))
     return AnoMem(config, device="cpu").fit(digits["train"])
+
+
+@pytest.fixture(scope="module")
+def untrained(hasty: Config, digits: Digits) -> AnoMem:
+    """Memories of places under a random encoder: the AUROC is 0.98."""
+    config = replace(
+        hasty,
+        encoder=EncoderChoices(width=8, stem_stride=1, frozen=True),
+        memory=MemoryChoices(prototypes="places", sizes=(32, 16)),
+        stage2=pretrained().stage2,
+    )
+    return AnoMem(config, device="cpu").fit(digits["train"])
+
+
+@pytest.mark.parametrize("labels", [1, 5, 10])
+def test_labels_serve_memories_of_places_and_no_draw_costs(
+    labels: int, untrained: AnoMem, digits: Digits
+) -> None:
+    gain = gains(untrained, digits["normal"], digits["anomalous"], labels, draws=4)
+    assert np.mean(gain) > 0.003 and min(gain) > -0.002
 
 
 @pytest.mark.parametrize(("labels", "least"), [(1, 0.003), (5, 0.015), (10, 0.02)])

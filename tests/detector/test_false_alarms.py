@@ -13,7 +13,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from anomem import AnoMem, Config
-from anomem.config import ScoreChoices
+from anomem.config import MemoryChoices, ScoreChoices
+from anomem.config.presets import pretrained
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
 from anomem.detector.expected_alarms import expected_at
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
@@ -119,6 +120,35 @@ def test_held_out_normals_labelled_normal(
         detector = train_scorer(bank, widths, config, seed=0)
         _, calibrating = held_out_scores(bank, detector, widths, config, seed=0)
         new = score_features(detector, unseen.at(judged)).numpy()
+        for alpha in ALPHAS:
+            rates[alpha].append(called(new, Calibration.of(calibrating), alpha))
+    for alpha in ALPHAS:
+        assert kept(rates[alpha], alpha)
+        assert np.mean(rates[alpha]) > alpha / 2
+
+
+def test_labelled_anomalies_on_memories_of_places(hasty: Config) -> None:
+    """Ten negatives of digits are labelled; the places of the digits held out are no prototypes."""
+    config = replace(
+        hasty,
+        encoder=replace(hasty.encoder, frozen=True),
+        memory=MemoryChoices(prototypes="places", sizes=(64, 32)),
+        stage2=pretrained().stage2,
+    )
+    fitted = AnoMem(config, device="cpu").fit(all_digits()[:200])
+    shape, widths = fitted.framing_.shape, fitted.network_.pooled_widths
+    unseen = extract(fitted.network_, batch_to_shape(all_digits()[400:, ..., None], shape))
+    odd = extract(fitted.network_, batch_to_shape(255 - all_digits()[:10, ..., None], shape))
+    unlike = -1 - torch.arange(10)
+    label = LabelledFeatures(odd, torch.ones_like(unlike), unlike, unlike)
+    rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
+    for draw in range(40):
+        order = torch.from_numpy(np.random.default_rng(draw).permutation(len(unseen)))
+        bank = bank_of(fitted, unseen.at(order[:99]), label)
+        detector = train_scorer(bank, widths, config, seed=0)
+        _, calibrating = held_out_scores(bank, detector, widths, config, seed=0)
+        new = score_features(detector, unseen.at(order[99:])).numpy()
+        assert score_features(detector, odd).min() > new.max()
         for alpha in ALPHAS:
             rates[alpha].append(called(new, Calibration.of(calibrating), alpha))
     for alpha in ALPHAS:

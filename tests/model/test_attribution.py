@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from anomem import AnoMem, Config
+from anomem.config import MemoryChoices, Stage2Choices
 from anomem.config.presets import scratch
 from anomem.images.image_set import to_float
 from anomem.images.resize import batch_to_shape
@@ -91,6 +92,25 @@ def test_heads_of_stage_2_have_their_shares_too(fitted: AnoMem, digits: Digits) 
     expected = model.decision_function(digits["anomalous"][40:41])[0]
     assert total(after) == pytest.approx(expected, abs=1e-4)
     assert any(not torch.allclose(a, b) for a, b in zip(after.maps, before.maps, strict=True))
+
+
+def test_places_that_deviate_most_have_their_shares(hasty: Config, digits: Digits) -> None:
+    config = replace(
+        hasty,
+        encoder=replace(hasty.encoder, frozen=True),
+        memory=MemoryChoices(prototypes="places", sizes=(64, 32)),
+        stage2=Stage2Choices(),
+    )
+    model = AnoMem(config, device="cpu").fit(digits["train"])
+    for labels in (0, 10):
+        if labels:
+            model.adapt(digits["anomalous"][:labels], [1] * labels)
+        scores = model.decision_function(digits["anomalous"][40:44])
+        found = [of(model, image) for image in digits["anomalous"][40:44]]
+        np.testing.assert_allclose([total(each) for each in found], scores, rtol=1e-4)
+        # So what places have no part in is a small part, or it would say nothing.
+        told = [sum(abs(places).sum() for places in each.maps) for each in found]
+        assert min(told) > 1
 
 
 def test_a_mirrored_image_has_mirrored_shares(fitted: AnoMem, digits: Digits) -> None:

@@ -2,6 +2,7 @@ from statistics import fmean, pstdev
 
 import pytest
 import torch
+from torch.nn import functional
 
 from anomem.config import (
     Config,
@@ -66,6 +67,30 @@ def test_deviations_are_pooled_to_their_mean_and_for_mahalanobis_their_spread(
     if mahalanobis:
         assert float(pools[0][1, 16 + 2]) == pytest.approx(pstdev(values), abs=1e-5)
         assert (pools[1][:, 32:] == 0).all()
+
+
+def test_memories_of_places_pool_where_they_deviate_most_too() -> None:
+    torch.manual_seed(0)
+    network = MultiScaleMemory(
+        Config(
+            encoder=EncoderChoices(width=4, stem_stride=1, frozen=True),
+            memory=MemoryChoices(prototypes="places", sizes=(6, 5)),
+        )
+    )
+    deviations = [
+        torch.randn(2, width, side, side)
+        for width, side in zip(network.widths, (4, 2), strict=True)
+    ]
+    pools = network.pooled(deviations)
+    assert tuple(pool.shape[1] for pool in pools) == network.pooled_widths
+    fine, coarse = (each.norm(dim=1, keepdim=True) for each in deviations)
+    far = fine + 2 * functional.interpolate(coarse, (4, 4), mode="bilinear")
+    for image in range(2):
+        places = far[image, 0].flatten().topk(10).indices.tolist()
+        expected = fmean(float(deviations[0][image, 2, p // 4, p % 4]) for p in places)
+        assert float(pools[0][image, 2 * network.widths[0] + 2]) == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_repeating_the_places_leaves_the_score() -> None:

@@ -4,7 +4,7 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from anomem.model.one_class import Mahalanobis, most_deviating, place_norms
+from anomem.model.one_class import DeviatingPlaces, Mahalanobis, most_deviating, place_norms
 
 
 def normals(count: int = 200, width: int = 5) -> Tensor:
@@ -76,3 +76,36 @@ def test_an_image_is_scored_by_its_most_deviating_places() -> None:
         places.sort(key=lambda p: -float(fine[index][p] + 2 * large[index][p]))
         expected = [sum(float(m[index][p]) for p in places[:10]) / 10 for m in (fine, large)]
         assert found[index].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def enlarged(coarse: Tensor, row: int, column: int) -> float:
+    """A map of half the size at a place of the finer grid, by the places around it."""
+    parts = []
+    for position, length in zip((row, column), coarse.shape, strict=True):
+        at = min(max((position + 0.5) / 2 - 0.5, 0), length - 1)
+        parts.append([(int(at), 1 - at % 1), (min(int(at) + 1, length - 1), at % 1)])
+    return sum(
+        float(coarse[i, j]) * share_i * share_j
+        for i, share_i in parts[0]
+        for j, share_j in parts[1]
+    )
+
+
+def test_most_deviating_places_are_found_on_the_first_grid_by_all_scales() -> None:
+    fine, coarse = torch.rand(3, 6, 8), torch.rand(3, 3, 4)
+    most = DeviatingPlaces.of([fine, coarse], lambdas=(1.0, 2.0))
+    deviation = torch.randn(3, 2, 3, 4)
+    means = most.mean(deviation)
+    for image in range(3):
+        grid = [(i, j) for i in range(6) for j in range(8)]
+        grid.sort(key=lambda at: -float(fine[image][at]) - 2 * enlarged(coarse[image], *at))
+        assert sorted(most.places[image].tolist()) == sorted(i * 8 + j for i, j in grid[:10])
+        for channel in range(2):
+            values = [enlarged(deviation[image, channel], *at) for at in grid[:10]]
+            assert float(means[image, channel]) == pytest.approx(sum(values) / 10, abs=1e-5)
+
+
+def test_a_grid_of_fewer_than_ten_places_has_all_of_them() -> None:
+    most = DeviatingPlaces.of([torch.rand(2, 2, 3)], lambdas=(1.0,))
+    deviation = torch.randn(2, 4, 2, 3)
+    torch.testing.assert_close(most.mean(deviation), deviation.mean(dim=(2, 3)))

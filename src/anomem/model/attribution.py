@@ -36,7 +36,8 @@ def attribution(
     Along its gradient g the score is linear in what is pooled: a Mahalanobis distance is
     ``g (pooled - centre)`` exactly, and what labels add is nearly so around the image. And
     what is pooled is a sum over the n places of a map: a mean of ``x / n``, a standard deviation
-    s of ``(x - mean)^2 / (n s)``, a scale score e (Eq. 6) of ``d^2 / (n e)``.
+    s of ``(x - mean)^2 / (n s)``, a scale score e (Eq. 6) of ``d^2 / (n e)``; what is averaged over
+    the places that deviate most is a sum over these.
 
     Args:
         network: In evaluation mode.
@@ -75,9 +76,10 @@ def _of_view(
     deviations = network.deviations_of(features)
     pooled = (_of_orientation(network, each, view) for each in (slopes.pooled, usual))
     of_scores = _of_scores(network, deviations, slopes.scores)
+    weights = _of_most_deviating(network, deviations)
     maps = []
     for scale, (deviation, slope, level) in enumerate(zip(deviations, *pooled, strict=True)):
-        places = _of_pooled(deviation[0].cpu(), slope, level)
+        places = _of_pooled(deviation[0].cpu(), slope, level, weights[scale])
         if not view.turned:
             places += of_scores[scale]
             odds = network.evidence_map(features[scale], scale)[0].cpu()
@@ -105,15 +107,36 @@ def _of_orientation(network: MultiScaleMemory, values: Tensor, view: View) -> li
     return [scale.chunk(1 + network.upside_down)[int(view.turned)] for scale in scales]
 
 
-def _of_pooled(deviation: Tensor, slope: Tensor, usual: Tensor) -> Tensor:
-    """Share of each place, (H, W), in what is pooled of a deviation (C, H, W)."""
-    channels, area = len(deviation), deviation[0].numel()
-    mean = deviation.mean(dim=(1, 2), keepdim=True)
-    sums = [deviation]
-    if len(slope) > channels:
-        spread = (deviation - mean).square()
-        sums.append(spread / (spread.mean(dim=(1, 2), keepdim=True) + 1e-12).sqrt())
-    places = torch.zeros_like(deviation[0])
-    for each, weight, level in zip(sums, slope.split(channels), usual.split(channels), strict=True):
-        places += torch.einsum("c,chw->hw", weight, each - level.view(-1, 1, 1)) / area
+def _of_most_deviating(network: MultiScaleMemory, deviations: list[Tensor]) -> list[Tensor]:
+    """Weight of each place, (H_s, W_s), in the mean over the places of an image that deviate most.
+
+    Places of a coarser scale share in it as they are enlarged. 0 where no such mean is pooled.
+    """
+    if not network.of_places:
+        return [torch.zeros_like(deviation[0, 0]).cpu() for deviation in deviations]
+    most = network.most_deviating(deviations)
+    with torch.enable_grad():
+        ones = [torch.ones_like(each[:, :1]).requires_grad_() for each in deviations]
+        total = torch.stack([most.mean(each).sum() for each in ones]).sum()
+    return [weight[0, 0].cpu() for weight in torch.autograd.grad(total, ones)]
+
+
+def _of_pooled(deviation: Tensor, slope: Tensor, usual: Tensor, most: Tensor) -> Tensor:
+    """Share of each place, (H, W), in what is pooled of a deviation (C, H, W).
+
+    Args:
+        deviation: (C, H, W).
+        slope: Of what is pooled, as many parts of C as there are.
+        usual: The same of normals.
+        most: Weight of each place in the third part, (H, W).
+    """
+    channels = len(deviation)
+    equal = torch.full_like(most, 1 / most.numel())
+    spread = (deviation - deviation.mean(dim=(1, 2), keepdim=True)).square()
+    spread /= (spread.mean(dim=(1, 2), keepdim=True) + 1e-12).sqrt()
+    parts = ((deviation, equal), (spread, equal), (deviation, most))
+    places = torch.zeros_like(most)
+    each = zip(parts, slope.split(channels), usual.split(channels), strict=False)
+    for (values, weight), g, level in each:
+        places += weight * torch.einsum("c,chw->hw", g, values - level.view(-1, 1, 1))
     return places

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anomem.config import Config, MemoryChoices
 from anomem.model.encoder import Encoder
 from anomem.model.memory import HopfieldMemory
-from anomem.model.one_class import most_deviating, one_class_scores, place_norms
+from anomem.model.one_class import DeviatingPlaces, one_class_scores, place_norms
 from anomem.model.place_memory import PlaceMemory, neighbourhoods
 
 
@@ -113,14 +113,16 @@ class MultiScaleMemory(nn.Module):
     @property
     def pooled_widths(self) -> tuple[int, ...]:
         """Give the length of what is pooled of the deviations at each scale."""
-        parts = (2 if self.upside_down else 1) * (2 if self.with_spread else 1)
+        parts = (2 if self.upside_down else 1) * (1 + self.with_spread + self.of_places)
         return tuple(parts * width for width in self.widths)
 
     def pooled(self, deviations: Sequence[Tensor]) -> list[Tensor]:
         """Pool each deviation map (B, C_s, H_s, W_s) over its places: phi of Eq. 7.
 
         Returns:
-            One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it.
+            One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it; or
+            of memories of places (B, 3 C_s), with the mean over the places that deviate most behind
+            both.
         """
         places = [deviation.permute(0, 2, 3, 1).flatten(1, 2) for deviation in deviations]
         pools = [each.mean(dim=1) for each in places]
@@ -131,7 +133,11 @@ class MultiScaleMemory(nn.Module):
             (each - pool[:, None]).square_().mean(dim=1).sqrt()
             for each, pool in zip(places, pools, strict=True)
         ]
-        return [torch.cat(both, 1) for both in zip(pools, spreads, strict=True)]
+        parts = [pools, spreads]
+        if self.of_places:
+            most = self.most_deviating(deviations)
+            parts.append([most.mean(each) for each in deviations])
+        return [torch.cat(scale, 1) for scale in zip(*parts, strict=True)]
 
     def scale_memories(self) -> Iterator[HopfieldMemory | PlaceMemory]:
         """Give the memories, shallow to deep."""
@@ -162,11 +168,17 @@ class MultiScaleMemory(nn.Module):
         """Score each scale without further training, (B, S): the norm of its deviation map (Eq. 6).
 
         Of memories of places it is the relative distance at the places that deviate most
-        (:func:`~anomem.model.one_class.most_deviating`).
+        (:meth:`most_deviating`).
         """
         if not self.of_places:
             return one_class_scores(deviations)
-        return most_deviating(self.relative_distances(deviations), self.lambdas)
+        distances = self.relative_distances(deviations)
+        most = DeviatingPlaces.of(distances, self.lambdas)
+        return torch.cat([most.mean(each[:, None]) for each in distances], 1)
+
+    def most_deviating(self, deviations: Sequence[Tensor]) -> DeviatingPlaces:
+        """Find the places of each image that deviate most, by memories of places."""
+        return DeviatingPlaces.of(self.relative_distances(deviations), self.lambdas)
 
     def relative_distances(self, deviations: Sequence[Tensor]) -> list[Tensor]:
         """Divide the distance at each place, (B, H_s, W_s), by its mean over held-out normals."""

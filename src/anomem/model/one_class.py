@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from sklearn.covariance import ledoit_wolf
@@ -70,30 +71,49 @@ _PLACES = 10
 """Places of an image that its score rests on."""
 
 
-def most_deviating(distances: Sequence[Tensor], lambdas: Sequence[float]) -> Tensor:
-    """Score each scale by the ten places of an image that deviate most over all scales.
+@dataclass(frozen=True)
+class DeviatingPlaces:
+    """Holds the ten places of each of B images that deviate most over all scales.
 
     Where the sum of the distances weighted by lambda is largest, on the grid of the first scale, to
     which the others are enlarged. A place thus counts by what all scales say of it, and a small
     defect by its own places alone (as PatchCore scores, CVPR 2022, and its mean over places is less
     moved by one odd place).
 
-    Args:
-        distances: Distance at each place, comparable between scales, one (B, H_s, W_s) a scale.
-        lambdas: Weight of each scale.
-
-    Returns:
-        Mean distance of each scale over these places, (B, S).
+    Attributes:
+        places: (B, 10) int64, numbers of places on the grid, row by row.
+        grid: Its height and width.
     """
-    size = distances[0].shape[1:]
-    maps = torch.stack(
-        [functional.interpolate(each[:, None], size, mode="bilinear")[:, 0] for each in distances],
-        dim=1,
-    ).flatten(2)
-    weights = torch.tensor(lambdas, dtype=maps.dtype, device=maps.device)
-    together = (maps * weights[:, None]).sum(dim=1)
-    places = together.topk(min(_PLACES, together.shape[1]), dim=1).indices
-    return maps.gather(2, places[:, None].expand(-1, len(weights), -1)).mean(dim=2)
+
+    places: Tensor
+    grid: tuple[int, int]
+
+    @staticmethod
+    def of(distances: Sequence[Tensor], lambdas: Sequence[float]) -> DeviatingPlaces:
+        """Find them by the distance at each place.
+
+        Args:
+            distances: Comparable between scales, one (B, H_s, W_s) a scale.
+            lambdas: Weight of each scale.
+        """
+        height, width = distances[0].shape[1:]
+        together = sum(
+            weight * _enlarged(each[:, None], (height, width))[:, 0]
+            for each, weight in zip(distances, lambdas, strict=True)
+        )
+        assert isinstance(together, Tensor)
+        count = min(_PLACES, height * width)
+        return DeviatingPlaces(together.flatten(1).topk(count, dim=1).indices, (height, width))
+
+    def mean(self, maps: Tensor) -> Tensor:
+        """Average maps (B, C, H_s, W_s) of a scale over them, (B, C)."""
+        values = _enlarged(maps, self.grid).flatten(2)
+        chosen = self.places[:, None].expand(-1, values.shape[1], -1)
+        return values.gather(2, chosen).mean(dim=2)
+
+
+def _enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    return functional.interpolate(maps, grid, mode="bilinear")
 
 
 def place_norms(deviation: Tensor) -> Tensor:
