@@ -114,7 +114,7 @@ def _of_most_deviating(network: MultiScaleMemory, deviations: list[Tensor]) -> l
     """
     if not network.of_places:
         return [torch.zeros_like(deviation[0, 0]).cpu() for deviation in deviations]
-    most = network.most_deviating(deviations)
+    most = network.deviating_places(deviations)
     with torch.enable_grad():
         ones = [torch.ones_like(each[:, :1]).requires_grad_() for each in deviations]
         total = torch.stack([most.mean(each).sum() for each in ones]).sum()

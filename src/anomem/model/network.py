@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anomem.config import Config, MemoryChoices
 from anomem.model.encoder import Encoder
 from anomem.model.memory import HopfieldMemory
-from anomem.model.one_class import DeviatingPlaces, one_class_scores, place_norms
+from anomem.model.one_class import DeviatingPlaces, most_deviating, one_class_scores, place_norms
 from anomem.model.place_memory import PlaceMemory, neighbourhoods
 
 
@@ -135,7 +135,7 @@ class MultiScaleMemory(nn.Module):
         ]
         parts = [pools, spreads]
         if self.of_places:
-            most = self.most_deviating(deviations)
+            most = self.deviating_places(deviations)
             parts.append([most.mean(each) for each in deviations])
         return [torch.cat(scale, 1) for scale in zip(*parts, strict=True)]
 
@@ -168,15 +168,13 @@ class MultiScaleMemory(nn.Module):
         """Score each scale without further training, (B, S): the norm of its deviation map (Eq. 6).
 
         Of memories of places it is the relative distance at the places that deviate most
-        (:meth:`most_deviating`).
+        (:func:`~anomem.model.one_class.most_deviating`).
         """
         if not self.of_places:
             return one_class_scores(deviations)
-        distances = self.relative_distances(deviations)
-        most = DeviatingPlaces.of(distances, self.lambdas)
-        return torch.cat([most.mean(each[:, None]) for each in distances], 1)
+        return most_deviating(self.relative_distances(deviations), self.lambdas)
 
-    def most_deviating(self, deviations: Sequence[Tensor]) -> DeviatingPlaces:
+    def deviating_places(self, deviations: Sequence[Tensor]) -> DeviatingPlaces:
         """Find the places of each image that deviate most, by memories of places."""
         return DeviatingPlaces.of(self.relative_distances(deviations), self.lambdas)
 

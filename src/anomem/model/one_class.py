@@ -112,6 +112,17 @@ class DeviatingPlaces:
         return values.gather(2, chosen).mean(dim=2)
 
 
+def most_deviating(distances: Sequence[Tensor], lambdas: Sequence[float]) -> Tensor:
+    """Score each scale by its mean distance at the ten places that deviate most, (B, S).
+
+    Args:
+        distances: Distance at each place, comparable between scales, one (B, H_s, W_s) a scale.
+        lambdas: Weight of each scale.
+    """
+    most = DeviatingPlaces.of(distances, lambdas)
+    return torch.cat([most.mean(each[:, None]) for each in distances], 1)
+
+
 def _enlarged(maps: Tensor, grid: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps, grid, mode="bilinear")
 
