@@ -12,7 +12,7 @@ import torch
 
 from anomem.config.mapping import changed
 from anomem.config.presets import resolve
-from anomem.detector.frame import choose_framing
+from anomem.detector.frame import choose_framing, typical_part
 from anomem.detector.identity import image_digests
 from anomem.images.framing import Framing
 from anomem.images.image_set import evenly
@@ -117,7 +117,7 @@ def _part_set(
     kind = np.repeat(np.arange(len(kinds)), [len(each) for each in chosen])
     tested = test.choose(np.concatenate(chosen)).images
     config = changed(resolve("pretrained"), {"images__size": size})
-    framing = choose_framing(config, normals, None)
+    framing = choose_framing(config, typical_part(normals, None), None)
     learnt, known = _frames(normals, framing)
     seen, digest = _frames(tested, framing)
     return PartSet(

@@ -5,6 +5,7 @@ import pytest
 
 from anomem.cli.app import COMMANDS
 from anomem.cli.arguments import Fit, parse
+from anomem.config.presets import Automatic, scratch
 
 
 def fit(words: list[str]) -> Fit:
@@ -52,7 +53,8 @@ def test_wrong_files_of_choices_are_named(toml: str | None, message: str, tmp_pa
 def test_framing_is_a_flag_with_its_side() -> None:
     words = ["normal", "--out", "model"]
     plain = fit(words)
-    assert plain.framed() == plain.choices
+    assert plain.framed() == plain.choices and plain.wanted() == Automatic()
+    assert fit([*words, "--preset", "scratch"]).wanted() == scratch()
     tiles = fit([*words, "--tile", "96", "--memory.beta", "9"]).framed()
     assert (tiles.images.framing, tiles.images.size, tiles.memory.beta) == ("tile", (96, 96), 9.0)
     with pytest.raises(ValueError, match="--resize and --tile exclude one another"):

@@ -10,7 +10,7 @@ from anomem.config import (
     Stage1Choices,
     presets,
 )
-from anomem.config.presets import resolve
+from anomem.config.presets import Automatic, given_choices, is_automatic, resolve
 
 
 def test_paper_says_what_the_paper_says() -> None:
@@ -33,6 +33,16 @@ def test_preset_by_name_and_configuration_as_it_is() -> None:
         ValueError, match="no preset 'fast'; choose from scratch, pretrained, paper"
     ):
         resolve("fast")
+
+
+def test_a_fit_begins_with_a_preset_a_configuration_or_none() -> None:
+    config = Config(stage1=Stage1Choices(epochs=3))
+    assert given_choices("paper") == presets.paper() and not is_automatic("paper")
+    assert given_choices(config) is config and not is_automatic(config)
+    assert given_choices("auto") == presets.scratch() and is_automatic("auto")
+    assert given_choices(Automatic(config)) is config and is_automatic(Automatic(config))
+    with pytest.raises(ValueError, match="no preset 'fast'; choose from auto, scratch, pret"):
+        given_choices("fast")
 
 
 def test_choices_are_read_without_torch() -> None:

@@ -15,15 +15,22 @@ from anomem.config import EncoderChoices, FramingKind, ImageChoices
 from anomem.config.mapping import changed
 from anomem.config.presets import pretrained, resolve, scratch
 from anomem.detector.estimator import load
-from anomem.detector.frame import choose_framing, image_shape, square_image_shape
+from anomem.detector.frame import choose_framing, image_shape, square_image_shape, typical_part
 from anomem.images.frame_shape import typical_image
+from anomem.images.framing import Framing
 from anomem.images.open import open_images
+from anomem.images.region import Region, read_region
 from anomem.images.resize import ImageShape
+from anomem.images.source import ImageSource
 from anomem.model.scorer import fuse
 from anomem_bench.methods import METHODS
 
 BRICK: npt.NDArray[np.uint8] = data.brick()
 LONG = np.stack([BRICK[:, left : left + 204] for left in range(0, 300, 20)])
+
+
+def framing(config: Config, source: ImageSource, region: Region | None = None) -> Framing:
+    return choose_framing(config, typical_part(source, region), region)
 
 
 @pytest.mark.parametrize(
@@ -42,9 +49,9 @@ def test_stretched_frames_keep_the_proportions_of_the_images(
 ) -> None:
     config = replace(scratch(), images=images)
     shape = ImageShape(1, *frame)
-    assert choose_framing(config, open_images(LONG), None).shape == shape
+    assert framing(config, open_images(LONG)).shape == shape
     upright = replace(shape, height=shape.width, width=shape.height)
-    assert choose_framing(config, open_images(LONG.swapaxes(1, 2)), None).shape == upright
+    assert framing(config, open_images(LONG.swapaxes(1, 2))).shape == upright
 
 
 def test_one_number_is_rounded_to_the_stride_of_the_encoder() -> None:
@@ -91,13 +98,13 @@ def test_square_images_have_the_frame_they_always_had(side: int, frame: int) -> 
     for images, expected in ((ImageChoices(), frame), (ImageChoices(size=100), 100)):
         config = replace(scratch(), images=images)
         shape = ImageShape(1, expected, expected)
-        assert choose_framing(config, source, None).shape == shape
+        assert framing(config, source).shape == shape
         assert square_image_shape(config, source) == shape
 
 
 def test_frame_has_the_proportions_of_the_region() -> None:
-    framing = choose_framing(scratch(), open_images(LONG), "0,0.4 1,0.4 1,0.5 0,0.5")
-    assert framing.shape == ImageShape(1, 32, 128)
+    region = read_region("0,0.4 1,0.4 1,0.5 0,0.5")
+    assert framing(scratch(), open_images(LONG), region).shape == ImageShape(1, 32, 128)
 
 
 @pytest.mark.parametrize(

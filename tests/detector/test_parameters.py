@@ -1,5 +1,6 @@
 """The scikit-learn face of the detector: parameters, clones, what is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from sklearn.base import clone
 
 from anomem import AnoMem, Config
+from anomem.config import ImageChoices
 from anomem.config.mapping import flat
+from anomem.config.presets import Automatic, scratch
 
 OTHER_CHOICES: dict[str, Any] = {
     "images__size": (24, 32),
@@ -88,6 +91,9 @@ def test_params_change_together_and_presets_resolve() -> None:
     assert model.set_params(config="scratch").get_params()["config__memory__beta"] == 10.0
     own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
     assert model.get_params(deep=False) == own
+    model = AnoMem().set_params(config__images__size=96)
+    assert model.config == Automatic(replace(scratch(), images=ImageChoices(size=96)))
+    assert clone(model).get_params()["config__images__size"] == 96
 
 
 def test_unknown_choices_and_presets_are_refused() -> None:
@@ -95,7 +101,7 @@ def test_unknown_choices_and_presets_are_refused() -> None:
         AnoMem().set_params(config__memory__alpha=1)
     with pytest.raises(ValueError, match="beta is -1"):
         AnoMem().set_params(config__memory__beta=-1)
-    with pytest.raises(ValueError, match="no preset 'papr'; choose from scratch, "):
+    with pytest.raises(ValueError, match="no preset 'papr'; choose from auto, scratch, "):
         AnoMem("papr").fit(np.zeros((20, 16, 16), np.uint8))
     with pytest.raises(ValueError, match="device is 'gpu'; give auto, cpu"):
         AnoMem(device="gpu").fit(np.zeros((20, 16, 16), np.uint8))

@@ -3,6 +3,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -18,6 +19,7 @@ from anomem.model.pretrained_weights import (
     EFFICIENTNET_LITE0,
     EFFICIENTNET_LITE2,
     weights_file,
+    with_weights_at_hand,
 )
 
 CATS = range(281, 286)
@@ -219,3 +221,26 @@ def test_published_weights_without_a_network(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ValueError, match=wanted) as error:
         Encoder(choices)
     assert "\n" not in str(error.value)
+
+
+def test_weights_on_this_machine_are_found_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = EncoderChoices(name="tf_efficientnet_lite0")
+    assert with_weights_at_hand(packaged) == replace(packaged, weights=EFFICIENTNET_LITE0)
+    asked = EncoderChoices(name="resnet18", weights="resnet18.pt")
+    assert with_weights_at_hand(asked) is asked
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    published = EncoderChoices(name="test_resnet")
+    assert with_weights_at_hand(published) is None
+    fetched = tmp_path / "models--timm--test_resnet.r160_in1k"
+    for folder in ("refs", "snapshots/one"):
+        (fetched / folder).mkdir(parents=True)
+    (fetched / "refs" / "main").write_text("one")
+    weights = timm.create_model("test_resnet").state_dict()
+    save_file(weights, fetched / "snapshots" / "one" / "model.safetensors")
+    found = with_weights_at_hand(published)
+    assert found == replace(published, pretrained=True)
+    own = Encoder(found).backbone.state_dict()
+    assert torch.equal(own["layer4.0.conv1.weight"], weights["layer4.0.conv1.weight"])

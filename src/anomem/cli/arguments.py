@@ -14,7 +14,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from anomem.config import Config, FramingKind
 from anomem.config.mapping import overlaid
-from anomem.config.presets import resolve, scratch
+from anomem.config.presets import AUTO, Automatic, given_choices, scratch
 from anomem.images.decode_memory import DEFAULT
 
 _RANGES = {
@@ -96,8 +96,9 @@ class Fit(Common):
     start: Annotated[Path | None, arg(name="from")] = None
     """Model that learns these images as a new kind of normal, in seconds and without its earlier
     ones; its choices stay."""
-    preset: str = "scratch"
-    """Choices to start from: scratch, pretrained or paper."""
+    preset: str = AUTO
+    """Choices to start from: scratch, pretrained or paper; auto takes pretrained for photographs of
+    100 pixels and more where its weights are on this machine, else scratch."""
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     resize: int | None = None
@@ -139,6 +140,10 @@ class Fit(Common):
                 images = replace(self.choices.images, framing=kind, size=size)
                 return replace(self.choices, images=images)
         return self.choices
+
+    def wanted(self) -> Config | Automatic:
+        """The choices, framed; those of no preset where the fit is to choose it."""
+        return Automatic(self.framed()) if self.preset == AUTO else self.framed()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,10 +307,10 @@ def _one_of(kinds: Sequence[Any], told: str) -> Any:
 def _starting_choices(words: Sequence[str]) -> Config:
     """The preset with the TOML file over it, before any flag."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", default="scratch")
+    early.add_argument("--preset", default=AUTO)
     early.add_argument("--config", type=Path)
     known, _ = early.parse_known_args(list(words))
-    config = resolve(known.preset)
+    config = given_choices(known.preset)
     if known.config is None:
         return config
     try:

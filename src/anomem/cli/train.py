@@ -68,7 +68,7 @@ def fit(arguments: Fit) -> Result:
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
     model = AnoMem(
-        arguments.framed(),
+        arguments.wanted(),
         device=arguments.device,
         devices=arguments.devices,
         nodes=arguments.nodes,
@@ -170,11 +170,11 @@ def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
 
 def _extend(arguments: Fit, start: Path) -> Result:
     """Learn a new kind of normal, from a model."""
-    from anomem.config.presets import scratch
+    from anomem.config.presets import Automatic
     from anomem.detector.estimator import load
 
     more = arguments.anomalies or arguments.region or arguments.stream
-    if arguments.framed() != scratch() or more or arguments.devices * arguments.nodes > 1:
+    if arguments.wanted() != Automatic() or more or arguments.devices * arguments.nodes > 1:
         raise ValueError(
             f"{start} keeps its choices and its region, and learns in memory at once; give normal "
             "images and no choice with --from, and anomalies to anomem adapt."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from anomem.config.choices import (
     Config,
     EncoderChoices,
@@ -88,6 +90,19 @@ PRESETS = {
     "pretrained": pretrained,
     "paper": paper,
 }
+AUTO = "auto"
+"""In place of a preset: the fit chooses ``scratch`` or ``pretrained`` when it has seen images."""
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """Leaves the preset to the fit, with some choices given all the same.
+
+    Attributes:
+        given: The preset ``scratch`` with them laid over it.
+    """
+
+    given: Config = field(default_factory=scratch)
 
 
 def resolve(config: str | Config) -> Config:
@@ -101,3 +116,22 @@ def resolve(config: str | Config) -> Config:
     if config not in PRESETS:
         raise ValueError(f"there is no preset {config!r}; choose from {', '.join(PRESETS)}.")
     return PRESETS[config]()
+
+
+def given_choices(config: str | Config | Automatic) -> Config:
+    """Find the choices that a fit begins with: a preset by its name, or ``scratch`` for "auto".
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+    if isinstance(config, Automatic):
+        return config.given
+    if isinstance(config, str) and config not in (AUTO, *PRESETS):
+        names = ", ".join((AUTO, *PRESETS))
+        raise ValueError(f"there is no preset {config!r}; choose from {names}.")
+    return scratch() if config == AUTO else resolve(config)
+
+
+def is_automatic(config: str | Config | Automatic) -> bool:
+    """Tell whether the fit is to choose the preset."""
+    return config == AUTO or isinstance(config, Automatic)

@@ -25,7 +25,8 @@ class Detector:
         scorer: Heads and their fusion with the one-class score.
         heat: What is usual at each place of an image, for each kind of normal.
         bank: What is kept of the images, to adapt and to calibrate.
-        summary: Numbers of images, steps, seconds and loss of the training; library versions.
+        summary: The preset that the fit chose, and why; numbers of images, steps, seconds and loss
+            of the training; library versions.
         seed: Of every random draw.
     """
 

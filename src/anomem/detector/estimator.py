@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
 from anomem.config.mapping import changed, flat
-from anomem.config.presets import resolve
+from anomem.config.presets import AUTO, Automatic, given_choices, is_automatic
 from anomem.detector import adapt, extend, fine_tune, fit, model_folder
 from anomem.detector.calibrate import Calibration, p_values
 from anomem.detector.detector import Detector
@@ -57,7 +57,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
 
     Args:
-        config: Name of a preset, or a :class:`~anomem.config.Config`; "scratch" unless given.
+        config: Name of a preset, or a :class:`~anomem.config.Config`. "auto" (the default) looks at
+            the images of the fit and at the weights on this machine, and takes the preset
+            "pretrained" for photographs of 100 pixels and more, or else "scratch".
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda or else cpu.
         devices: Processes on each node, 1 by default, that share stage 1 of a fit, one a GPU where
             there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
@@ -74,7 +76,8 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         scorer_: Heads and fusion.
         heat_: What is usual at each place of an image, for each kind of normal.
         bank_: What is kept of the images, to adapt and to calibrate.
-        summary_: Numbers of images, steps, seconds and loss of the training; library versions.
+        summary_: The preset that the fit chose, and why; numbers of images, steps, seconds and loss
+            of the training; library versions.
 
     Example:
         >>> import numpy as np
@@ -105,7 +108,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        config: str | Config = "scratch",
+        config: str | Config | Automatic = AUTO,
         *,
         device: str = "auto",
         devices: int = 1,
@@ -417,11 +420,14 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             model_folder.save(detector, Path(path))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the parameters; with ``deep`` every choice too, as ``config__memory__beta``."""
+        """Give the parameters; with ``deep`` every choice too, as ``config__memory__beta``.
+
+        With "auto" they are those of the preset "scratch".
+        """
         own = ("config", "device", "devices", "nodes", "seed")
         params: dict[str, Any] = {name: getattr(self, name) for name in own}
         if deep:
-            params |= {f"{_CHOICES}{k}": v for k, v in flat(resolve(self.config)).items()}
+            params |= {f"{_CHOICES}{k}": v for k, v in flat(given_choices(self.config)).items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -437,19 +443,27 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         }
         super().set_params(**{k: v for k, v in params.items() if not k.startswith(_CHOICES)})
         if choices:
-            self.config = changed(resolve(self.config), choices)
+            config = changed(given_choices(self.config), choices)
+            self.config = Automatic(config) if is_automatic(self.config) else config
         return self
 
     def _run(self, checkpoint: str | Path | None, progress: StageProgress | None) -> FitRun:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""
-        config = resolve(self.config)
+        config = given_choices(self.config)
         if config.encoder.weights is not None:
             weights_file(config.encoder.weights)  # or their lack is told when all images are read
         fabric = join_processes(
             self.device, config.compute.precision, devices=self.devices, nodes=self.nodes
         )
         kept = None if checkpoint is None else Path(checkpoint)
-        return FitRun(config, fabric, self.seed, kept, progress if fabric.is_global_zero else None)
+        return FitRun(
+            config,
+            fabric,
+            self.seed,
+            automatic=is_automatic(self.config),
+            checkpoint=kept,
+            progress=progress if fabric.is_global_zero else None,
+        )
 
     def _keep(self, detector: Detector) -> Self:
         """Take the parts of a detector for the own attributes."""

