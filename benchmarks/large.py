@@ -55,7 +55,16 @@ def main(sizes: Sizes) -> None:
     for way, flags in WAYS.items():
         model = sizes.out / flags[0].lstrip("-")
         steps = ("--stage1.min-steps", str(sizes.steps), "--stage1.max-steps", str(sizes.steps))
-        fitted = measured("fit", str(sizes.out / "train"), "--out", str(model), *flags, *steps)
+        fitted = measured(
+            "fit",
+            str(sizes.out / "train"),
+            "--preset",
+            "scratch",
+            "--out",
+            str(model),
+            *flags,
+            *steps,
+        )
         judged = measured(
             *("evaluate", str(model), "--normal", str(sizes.out / "good")),
             *("--anomalies", str(sizes.out / "blot"), "--masks", str(sizes.out / "mask")),
