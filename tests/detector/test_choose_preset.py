@@ -98,7 +98,7 @@ def test_a_fit_says_and_keeps_what_it_chose(
         model = AnoMem(device="cpu").fit(PHOTOGRAPHS)
     told = model.summary_["preset"]
     assert f"preset {told}" in caplog.messages and told.startswith("pretrained, as images of 112 x")
-    assert model.config_.encoder.frozen and model.config_.images.size == 133
+    assert model.config_.encoder == pretrained().encoder
     model.save(tmp_path / "model")
     again = load(tmp_path / "model", device="cpu")
     assert again.summary_["preset"] == told and again.config_ == model.config_

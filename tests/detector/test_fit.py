@@ -89,7 +89,7 @@ def test_size_that_is_not_of_whole_patches_is_refused() -> None:
         "pixels; give 252 x 252."
     )
     with pytest.raises(ValueError, match=re.escape(wanted)):
-        choose_framing(config, open_images(LONG), None)
+        framing(config, open_images(LONG))
 
 
 @pytest.mark.parametrize(("side", "frame"), [(28, 24), (32, 32), (300, 64)])
