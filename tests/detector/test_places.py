@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import anomem
 from anomem import AnoMem
@@ -76,6 +78,15 @@ def test_a_saved_model_scores_alike_to_the_bit(
     model.save(tmp_path / "model")
     again = anomem.load(tmp_path / "model")
     assert np.array_equal(model.decision_function(images), again.decision_function(images))
+
+
+def test_a_frozen_encoder_is_kept_in_half_precision(model: AnoMem, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    weights = load_file(next((tmp_path / "model").glob("*.safetensors")))
+    kept = {k: v for k, v in weights.items() if k.startswith("network.encoder.") and v.dim() == 4}
+    assert {v.dtype for k, v in kept.items() if "backbone" in k} == {torch.float16}
+    for name, values in model.network_.encoder.backbone.state_dict().items():
+        assert torch.equal(weights[f"network.encoder.backbone.{name}"].to(values), values)
 
 
 def test_attributions_are_the_score_and_lie_on_the_scratch(model: AnoMem, gravel: Images) -> None:

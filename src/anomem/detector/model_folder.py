@@ -69,7 +69,7 @@ Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
 def save(detector: Detector, path: Path) -> None:
     """Write a detector as a model folder, atomically."""
     tensors = (
-        prefixed("network", detector.network.state_dict())
+        prefixed("network", _network_state(detector.network))
         | prefixed("scorer", detector.scorer.state_dict())
         | prefixed("bank", detector.bank.tensors())
     )
@@ -121,6 +121,12 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     return Detector(config, framing, network, scorer, heat, bank, about.summary, about.seed)
 
 
+def _network_state(network: MultiScaleMemory) -> dict[str, Tensor]:
+    """The tensors of a network as they are saved: weights of a frozen encoder in half precision."""
+    halves = network.encoder.halves().items()
+    return network.state_dict() | {f"encoder.backbone.{name}": v.half() for name, v in halves}
+
+
 def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Hold the tensors of a model against its description, by their names, kinds and shapes.
 
@@ -136,7 +142,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     with torch.device("meta"):
         network, heat = _on_meta(about, _kinds(tensors))
         scorer = new_scorer(network.pooled_widths, about.config)
-    wanted = prefixed("network", network.state_dict()) | prefixed("scorer", scorer.state_dict())
+    wanted = prefixed("network", _network_state(network)) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
         wanted |= prefixed(f"heat{kind}", heat.state_dict())
     bank = {f"bank.{name}" for name in under("bank", tensors)}

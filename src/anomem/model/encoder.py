@@ -93,6 +93,8 @@ class Encoder(nn.Module):
         self.to(memory_format=self.memory_format)
         if self.frozen:
             self.requires_grad_(False)
+            for values in self.halves().values():
+                values.copy_(values.half())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Make the feature maps, shallow to deep.
@@ -141,6 +143,14 @@ class Encoder(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set the mode of training, as of any module; a frozen encoder stays as it is."""
         return super().train(mode and not self.frozen)
+
+    def halves(self) -> dict[str, Tensor]:
+        """Give the weights that a frozen encoder rounds to half precision, by name.
+
+        A model folder keeps them so, in half the space; norms and biases stay as they are.
+        """
+        state = self.backbone.state_dict()
+        return {name: v for name, v in state.items() if self.frozen and v.dim() > 1}
 
     @torch.no_grad()
     def normalise_by(self, images: Tensor) -> None:
