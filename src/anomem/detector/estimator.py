@@ -198,10 +198,11 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Learn from labelled images, together with all that were labelled before.
 
-        With all labels given here taken back, the one-class detector returns exactly; labels given
-        to ``fit`` or at depth "encoder" have shaped the encoder too. Labelled normals join what
-        is usual: they, and what deviates as they do, score lower. Held-out normals that are
-        labelled normal stay in the calibration, scored as if they had not been labelled.
+        With all labels given here taken back, the one-class detector returns exactly; those of a
+        ``fit`` or of depth "encoder" have shaped the encoder too. Labelled normals join what is
+        usual, and what deviates as they do scores lower; with memories of places they count beside
+        labelled anomalies alone. Held-out normals labelled normal stay in the calibration, scored
+        as if they had not been labelled.
 
         At depth "heads" only stage 2 is trained again, in seconds; encoder and memories stay as
         they are, and no earlier image is needed. At depth "encoder", encoder and memories are

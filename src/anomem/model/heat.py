@@ -77,7 +77,7 @@ class HeatModel(nn.Module):
         )
         self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in kept)
         self.whitenings = nn.ParameterList(
-            _fixed(torch.eye(c).repeat(h, w, 1, 1).half()) for c, h, w in kept
+            _fixed(_packed(torch.eye(c).repeat(h, w, 1, 1)).half()) for c, h, w in kept
         )
         self.register_buffer("level", torch.zeros(len(shapes) + heads))
         self.register_buffer("width", torch.ones(len(shapes) + heads))
@@ -102,7 +102,10 @@ class HeatModel(nn.Module):
             directions.copy_(at_right_angles(len(directions), MOST_CHANNELS, int(name)))
         counts = [0] * len(self.centres)
         sums = [torch.zeros(centre.shape, dtype=torch.float64) for centre in self.centres]
-        products = [torch.zeros(w.shape, dtype=torch.float64) for w in self.whitenings]
+        products = [
+            torch.zeros(h, w, c, c, dtype=torch.float64)
+            for c, h, w in (centre.shape for centre in self.centres)
+        ]
         for batch in normals:
             for scale, features in enumerate(self._narrowed(batch.features)):
                 values = self._by_place(features, scale).double()
@@ -113,7 +116,7 @@ class HeatModel(nn.Module):
             centre = total / count
             outer = torch.einsum("chw,dhw->hwcd", centre, centre)
             self.centres[scale].copy_(centre)
-            self.whitenings[scale].copy_(_whitening(product / count - outer))
+            self.whitenings[scale].copy_(_packed(_whitening(product / count - outer)))
 
     @torch.no_grad()
     def calibrate(self, unseen: Iterable[PlaceMaps]) -> None:
@@ -129,7 +132,7 @@ class HeatModel(nn.Module):
         narrowed = self._narrowed(features)
         for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=True):
             off = (values.float() - centre).permute(2, 3, 0, 1)
-            white = off @ whitening.float().transpose(-1, -2)
+            white = off @ _unpacked(whitening.float(), len(centre)).transpose(-1, -2)
             found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
         return found
 
@@ -155,6 +158,20 @@ class HeatModel(nn.Module):
         if self.centres[scale].shape[1:] != (1, 1):
             return features
         return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
+
+
+def _packed(lower: Tensor) -> Tensor:
+    """Keep of lower triangular matrices (H, W, C, C) what is not 0, (H, W, C (C + 1) / 2)."""
+    rows, columns = torch.tril_indices(lower.shape[-1], lower.shape[-1])
+    return lower[..., rows, columns]
+
+
+def _unpacked(packed: Tensor, channels: int) -> Tensor:
+    """The matrices (H, W, C, C) again."""
+    rows, columns = torch.tril_indices(channels, channels)
+    lower = packed.new_zeros(*packed.shape[:-1], channels, channels)
+    lower[..., rows, columns] = packed
+    return lower
 
 
 def _whitening(spread: Tensor) -> Tensor:
