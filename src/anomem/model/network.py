@@ -48,7 +48,7 @@ class MultiScaleMemory(nn.Module):
         config: Choices of the encoder and of the memories.
         channels: Channels of the images, 1 or 3.
         initialise: See :class:`~anomem.model.encoder.Encoder`.
-        kinds: Kinds of normal of which a memory holds prototypes, each as many as chosen.
+        kinds: Kinds of normal of which a memory of places holds prototypes, each as many as chosen.
 
     Attributes:
         of_places: Prototypes are places of normal images.
@@ -70,12 +70,12 @@ class MultiScaleMemory(nn.Module):
             channels_last=config.compute.channels_last,
         )
         self.of_places = config.memory.prototypes == "places"
-        self.lambdas, self.kinds = config.loss.lambdas, kinds
+        self.lambdas, self.kinds = config.loss.lambdas, kinds if self.of_places else 1
         widths = self.encoder.widths
         if self.of_places:
             widths = tuple(map(sum, pairwise(self.encoder.every_width)))
         self.memories = nn.ModuleList(
-            _memory(config.memory, size * kinds, width)
+            _memory(config.memory, size * self.kinds, width)
             for size, width in zip(config.memory.sizes, widths, strict=True)
         )
         self.widths = tuple(memory.prototypes.shape[1] for memory in self.scale_memories())
