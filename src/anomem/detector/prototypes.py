@@ -14,11 +14,11 @@ from torch.nn.functional import normalize
 from anomem.detector.explain import scale_names
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
-from anomem.images.image_set import floats_on
 from anomem.images.layers import Pixels
 from anomem.images.prepare import read_all
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
+from anomem.model.features import forward_passes
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
 from anomem.model.place_memory import PlaceMemory
@@ -52,9 +52,10 @@ class ScalePrototypes:
         name: Of the scale.
         grid: Height and width of its feature map.
         usage: (P,) share of all places that recall each prototype most; a dead one has 0.
-        weight: (P,) mean weight of each in the retrieval (the softmax of section 3.1).
-        cosine: (P, K) of each prototype to the nearest place of each of its K nearest images,
-            falling.
+        weight: (P,) mean weight of each in the retrieval (the softmax of section 3.1; the share
+            of places where the nearest alone is recalled).
+        cosine: (P, K) of each prototype to the nearest place of each of its K nearest images, the
+            nearest first.
         nearest: Those places, K for each prototype.
     """
 
@@ -102,10 +103,13 @@ def find_prototypes(
     errors: dict[int, ImageError] = {}
     for part, batch in read_all(source, Framing("resize", shape, reduced=False), _BATCH):
         if len(batch.images):
-            pixels = floats_on(network.encoder.mean.device, batch.images)
-            with torch.inference_mode():
-                for count, features in zip(counts, network(pixels), strict=True):
-                    count.add(features, batch.image)
+            passes = forward_passes(network, batch.images)
+            images = iter(batch.image)
+            for pixels in passes:
+                of_pass = torch.stack([next(images) for _ in pixels])
+                with torch.inference_mode():
+                    for count, features in zip(counts, network(pixels), strict=True):
+                        count.add(features, of_pass)
         errors |= batch.errors
         if progress:
             progress(part.stop, total)
@@ -124,6 +128,7 @@ class _Count:
         self.places = 0
         self.used = torch.zeros(size, dtype=torch.float64)
         self.weight = torch.zeros(size, dtype=torch.float64)
+        self.alike = torch.zeros(0, size)
         self.cosine = torch.zeros(0, size)
         self.image = torch.zeros(0, size, dtype=torch.int64)
         self.place = torch.zeros(0, size, dtype=torch.int64)
@@ -132,16 +137,37 @@ class _Count:
     def add(self, features: Tensor, images: Tensor) -> None:
         """Take in the feature maps (B, C, H, W) of images (B,) by their indices."""
         self.grid = (features.shape[2], features.shape[3])
-        weights = self.memory.weights(features.permute(0, 2, 3, 1)).flatten(0, 2).cpu()
-        self.places += len(weights)
-        self.used += torch.bincount(weights.argmax(dim=1), minlength=weights.shape[1])
-        self.weight += weights.sum(dim=0)
-        best, place = _cosines(self.memory, features).max(dim=1)
-        known = (self.cosine, self.image, self.place)
-        fresh = (best, images[:, None].expand_as(place), place)
-        cosine, image, place = (torch.cat(both) for both in zip(known, fresh, strict=True))
-        self.cosine, order = cosine.topk(min(self.wanted, len(cosine)), dim=0)
-        self.image, self.place = image.gather(0, order), place.gather(0, order)
+        size = len(self.memory.prototypes)
+        for index, one in zip(images, features.permute(0, 2, 3, 1), strict=True):
+            places = one.flatten(0, 1)
+            recalled = torch.bincount(self.memory.recalled(places).cpu(), minlength=size)
+            self.places += len(places)
+            self.used += recalled
+            if isinstance(self.memory, PlaceMemory):
+                self.weight += recalled
+            else:
+                self.weight += self.memory.weights(places).sum(dim=0).cpu()
+            self._keep_nearest(index, places)
+
+    def _keep_nearest(self, index: Tensor, places: Tensor) -> None:
+        """Take in the place of an image, of places (H W, C), that is most alike to each prototype.
+
+        Alike as the memory recalls: by cosine where prototypes are learnt, by distance where they
+        are places.
+        """
+        values = self.memory.comparable(places)
+        prototypes = self.memory.prototypes.float()
+        if isinstance(self.memory, PlaceMemory):
+            alike = -torch.cdist(values, prototypes)
+        else:
+            alike = normalize(values, dim=-1) @ normalize(prototypes, dim=-1).T
+        best, place = alike.max(dim=0)
+        cosine = torch.cosine_similarity(values[place], prototypes, dim=-1)
+        fresh = (best.cpu(), cosine.cpu(), index.expand_as(place), place.cpu())
+        known = (self.alike, self.cosine, self.image, self.place)
+        joined = [torch.cat([old, new[None]]) for old, new in zip(known, fresh, strict=True)]
+        self.alike, order = joined[0].topk(min(self.wanted, len(joined[0])), dim=0)
+        self.cosine, self.image, self.place = (each.gather(0, order) for each in joined[1:])
 
     def result(self, name: str) -> ScalePrototypes:
         """What was counted."""
@@ -160,12 +186,6 @@ class _Count:
             self.cosine.T.numpy(),
             nearest,
         )
-
-
-def _cosines(memory: HopfieldMemory | PlaceMemory, features: Tensor) -> Tensor:
-    """Cosine of each place of maps (B, C, H, W) to each prototype, (B, H W, P), on the CPU."""
-    places = normalize(memory.comparable(features.flatten(2).transpose(1, 2)), dim=-1)
-    return (places @ normalize(memory.prototypes.float(), dim=-1).T).cpu()
 
 
 def patch_of(

@@ -121,7 +121,9 @@ class Encoder(nn.Module):
 
     def every_map(self, images: Tensor) -> list[Tensor]:
         """Make the feature map before that of the first scale, if there is one, and all scales."""
-        if self._known is None or images.device.type != "cpu":
+        # Views of a training, which are none of inference, never come again.
+        again = torch.is_inference_mode_enabled() and images.device.type == "cpu"
+        if self._known is None or not again:
             return self._every_map(images)
         key = blake2b(images.numpy().tobytes()).digest()
         if key in self._known:

@@ -14,6 +14,9 @@ from anomem.runtime.device import free_memory, repeatable_kernels
 
 _PIXELS = 2**20
 """Of the images in a forward pass, so that its memory does not grow with their size."""
+_FROZEN = 8
+"""Images in a pass of a frozen encoder on a CPU: with one thread, oneDNN rounds 16 and more images
+of 224 pixels otherwise than fewer."""
 _PIXELS_OF_A_GPU = 2**23
 _BYTES_A_PIXEL = 2**13
 """Of the free memory of a GPU for each pixel in a forward pass: twice what a ResNet-50 takes whose
@@ -27,7 +30,8 @@ class Features:
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
         pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16; those of a scale
-            are mean and, where it is pooled, standard deviation over places, of the image upright
+            are mean and, where it is pooled, standard deviation over places (with memories of
+            places also the mean over those that deviate most), of the image upright
             and, where the network looks at that too, upside down.
         evidence: At each scale the log-odds of a labelled anomaly against a normal, as the heads of
             stage 1 tell them apart, (N, S) float32; 0 without such heads.
@@ -89,8 +93,10 @@ def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor
     pixels = _PIXELS
     if device.type == "cuda":
         pixels = min(free_memory(device) // _BYTES_A_PIXEL, _PIXELS_OF_A_GPU)
-    most = pixels // images[0, 0].numel()
-    for part in images.split(max(most, 1)):
+    most = max(pixels // images[0, 0].numel(), 1)
+    if network.encoder.frozen and device.type != "cuda":
+        most = min(most, _FROZEN)
+    for part in images.split(most):
         # With strides in one order, as convolutions are rounded otherwise in another.
         yield floats_on(device, part).clone(memory_format=torch.contiguous_format)
 

@@ -49,7 +49,7 @@ class PlaceMemory(nn.Module):
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.width = min(channels, MOST_CHANNELS)
-        self.register_buffer("directions", torch.zeros(channels, self.width))
+        self.register_buffer("directions", torch.eye(channels, self.width))
         self.register_buffer("prototypes", torch.zeros(size, self.width, dtype=torch.float16))
         self.register_buffer("level", torch.ones(()))
 
@@ -123,6 +123,7 @@ def k_centre(places: Tensor, size: int, generator: torch.Generator) -> Tensor:
     first = torch.randint(len(places), (1,), generator=generator).to(places.device)
     chosen, count = [first], 1
     distance = _squared_distances(places, squares, first)[:, 0]
+    distance[first] = -torch.inf
     while count < size:
         highest, candidates = distance.topk(min(_CANDIDATES + 1, len(places)))
         outside = highest[-1] if len(candidates) < len(places) else -torch.inf

@@ -24,6 +24,8 @@ from anomem.runtime.printing import path_as_text
 
 _SIDE = 48
 """Pixels of a patch on the page."""
+_SHOWN = 200
+"""Prototypes of a scale on the page, and as many of those that no place recalls."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,13 @@ def write_prototypes(
     write_table(_table(scales, source), folder / "prototypes.csv")
     sections = []
     for scale in scales:
-        cards = [_card(scale, number, source, folder) for number in most_used_first(scale)]
-        in_use = len(cards) - scale.dead
-        sections.append({"scale": scale, "cards": cards[:in_use], "dead": cards[in_use:]})
+        order = most_used_first(scale)
+        in_use = len(order) - scale.dead
+        used, dead = (
+            [_card(scale, number, source, folder) for number in some[:_SHOWN]]
+            for some in (order[:in_use], order[in_use:])
+        )
+        sections.append({"scale": scale, "cards": used, "dead": dead})
     shown = [
         {"of": one, "pictures": _recalled(one, scales, source, folder, f"pictures/image-{number}")}
         for number, one in enumerate(explained)
@@ -108,9 +114,10 @@ def heading(scale: ScalePrototypes) -> str:
 def in_words(scale: ScalePrototypes) -> str:
     """Say how much of a memory is in use."""
     size = len(scale.usage)
+    shown = f" The page shows the {_SHOWN} most recalled." if size - scale.dead > _SHOWN else ""
     return (
         f"{size - scale.dead} of {size} prototypes are recalled most by some place; their shares "
-        f"are those of {scale.in_use:.0f} that are used alike."
+        f"are those of {scale.in_use:.0f} that are used alike.{shown}"
     )
 
 

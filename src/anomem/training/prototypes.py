@@ -35,7 +35,7 @@ def choose_prototypes(
         network: In evaluation mode; its memories are of places.
         normals: Frames of training normals; places are drawn from at most 1,000 of them.
         held_out: Frames of unseen normals, of which at most 1,000 are looked at.
-        seed: Of the places that are drawn, 60,000 a scale at most.
+        seed: Of the places that are drawn, some 60,000 a scale at most.
         progress: Called with the scales done and in all.
     """
     memories = network.place_memories()
@@ -76,11 +76,13 @@ def _drawn_places(network: MultiScaleMemory, normals: Chosen, seed: int) -> list
     """Places of normals drawn at random, as many of each frame, (M, C_s) a scale."""
     frames = normals.spread(_MOST_FRAMES)
     share = math.ceil(_PLACES / len(frames))
-    generator = torch.Generator().manual_seed(seed)
+    memories = network.place_memories()
+    # One a scale, so that what is drawn does not depend on how images are cut into passes.
+    generators = [torch.Generator().manual_seed(seed) for _ in memories]
     parts = []
     for maps in _maps(network, frames):
         drawn = []
-        for memory, features in zip(network.place_memories(), maps, strict=True):
+        for memory, generator, features in zip(memories, generators, maps, strict=True):
             places = memory.comparable(features.permute(0, 2, 3, 1).flatten(1, 2))
             order = torch.rand(places.shape[:2], generator=generator).argsort(dim=1)[:, :share]
             order = order.to(places.device)[..., None].expand(-1, -1, places.shape[2])
