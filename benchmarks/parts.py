@@ -6,7 +6,7 @@
 A set is a folder in the layout of MVTec AD, or NAME:PATH of a data set of the bench. Where no class
 is the normal one, a few are in turn. All methods are given the same frames, in memory and at the
 proportions that AnoMem chooses, and the encoder of ``pretrained``. PatchCore and PaDiM are
-anomalib's own, on its stages 2 and 3; but the coreset is found in less time, the same to the place.
+anomalib's own, on its stages 2 and 3; but the coreset is found in less time, by the same rule.
 Neighbours are cosines of pooled features, of stages 3 and 4. Ours is ``AnoMem("pretrained")``,
 whose encoder must be the same to the bit.
 

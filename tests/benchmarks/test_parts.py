@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from anomem.model.place_memory import k_centre
 from anomem_bench.split import Caps
-from farthest import farthest_first
 from few_labels import draws_of
 from part_sets import PartSet, part_sets
 from parts import Choices, main
@@ -109,4 +109,4 @@ def test_the_farthest_place_is_next() -> None:
     while len(chosen) < 60:
         to_centres = torch.cdist(places, places[chosen]).amin(dim=1)
         chosen.append(int(to_centres.argmax()))
-    assert farthest_first(places, 7, 60).tolist() == chosen
+    assert k_centre(places, 60, 7).tolist() == chosen

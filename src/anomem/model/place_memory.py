@@ -99,11 +99,12 @@ def chosen_places(places: Tensor, size: int, seed: int) -> Tensor:
     """Choose so many of places (M, D) by k-centre, float16; fewer places are repeated."""
     kept = places.to(torch.float16)
     generator = torch.Generator().manual_seed(seed)
-    chosen = k_centre(kept.float(), min(size, len(kept)), generator)
+    first = int(torch.randint(len(kept), (1,), generator=generator))
+    chosen = k_centre(kept.float(), min(size, len(kept)), first)
     return kept[chosen[torch.arange(size, device=chosen.device) % len(chosen)]]
 
 
-def k_centre(places: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def k_centre(places: Tensor, size: int, first: int) -> Tensor:
     """Choose places such that all others are near one: the farthest from those chosen comes next.
 
     Greedy k-centre (Gonzalez, 1985), as the coreset of PatchCore (CVPR 2022). The result is that
@@ -114,19 +115,20 @@ def k_centre(places: Tensor, size: int, generator: torch.Generator) -> Tensor:
     Args:
         places: (M, C) float32, M at least 1.
         size: Places to choose, from 1 to M.
-        generator: Draws the first.
+        first: Index of the first.
 
     Returns:
         Their indices (size,) int64, in the order in which they were chosen.
     """
     squares = places.square().sum(dim=1)
-    first = torch.randint(len(places), (1,), generator=generator).to(places.device)
-    chosen, count = [first], 1
-    distance = _squared_distances(places, squares, first)[:, 0]
+    chosen, count = [torch.tensor([first], device=places.device)], 1
+    distance = _squared_distances(places, squares, chosen[0])[:, 0]
     distance[first] = -torch.inf
     while count < size:
-        highest, candidates = distance.topk(min(_CANDIDATES + 1, len(places)))
-        outside = highest[-1] if len(candidates) < len(places) else -torch.inf
+        # In the order of places, so that of equally far ones the first comes next.
+        candidates = distance.topk(min(_CANDIDATES + 1, len(places))).indices.sort().values
+        highest = distance[candidates]
+        outside = highest.min() if len(candidates) < len(places) else -torch.inf
         among = _squared_distances(places[candidates], squares[candidates], None)
         picked: list[int] = []
         while count + len(picked) < size:
