@@ -117,7 +117,7 @@ def greedy_in_less_time(places: Tensor, share: float) -> Tensor:
     sampler.model.fit(places)
     features = sampler.model.transform(places)
     first = int(torch.randint(len(places), (1,)))
-    return places[k_centre(features, sampler.coreset_size, first)]
+    return places[k_centre(features, sampler.coreset_size, first).indices]
 
 
 def at_random(places: Tensor, share: float) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anomem.model.directions import at_right_angles
-from anomem.model.place_memory import PlaceMemory, k_centre, neighbourhoods
+from anomem.model.place_memory import PlaceMemory, further_centres, k_centre, neighbourhoods
 
 
 def farthest_next(places: Tensor, size: int, first: int) -> list[int]:
@@ -21,14 +21,48 @@ def farthest_next(places: Tensor, size: int, first: int) -> list[int]:
 @pytest.mark.parametrize(("count", "size"), [(60, 40), (500, 30), (300, 290)])
 def test_the_farthest_place_comes_next(count: int, size: int) -> None:
     places = torch.randn(count, 5, generator=torch.Generator().manual_seed(count))
-    chosen = k_centre(places, size, first=count // 2).tolist()
+    found = k_centre(places, size, first=count // 2)
+    chosen = found.indices.tolist()
     assert chosen == farthest_next(places, size, chosen[0])
     assert len(set(chosen)) == size
+    radius = torch.cdist(places, places[chosen]).amin(dim=1).max()
+    assert found.radius == pytest.approx(float(radius), rel=1e-4)
+
+
+def farther_than(places: Tensor, known: Tensor, size: int, radius: float) -> list[int]:
+    """One place at a time, by comparing all with all centres."""
+    chosen: list[int] = []
+    while len(chosen) < size:
+        gaps = torch.cdist(places, torch.cat([known, places[chosen]])).amin(dim=1)
+        if gaps.max() <= radius:
+            break
+        chosen.append(int(gaps.argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize(("size", "radius"), [(40, 0.0), (500, 0.0), (500, 2.5), (30, 2.5)])
+def test_from_known_centres_it_goes_on_to_a_number_or_a_radius(size: int, radius: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    known, places = (
+        torch.randn(50, 6, generator=generator),
+        torch.randn(500, 6, generator=generator),
+    )
+    found = further_centres(places, known, size, radius)
+    assert found.indices.tolist() == farther_than(places, known, size, radius)
+    if radius and size == 500:
+        assert 0 < len(found.indices) < 500
+        assert found.radius <= radius
+
+
+def test_places_that_known_centres_cover_bring_no_new_one() -> None:
+    places = torch.eye(6).repeat(50, 1)
+    assert len(further_centres(places, torch.eye(6), 10).indices) == 0
+    assert len(further_centres(places + 0.1, torch.eye(6), 10, radius=0.3).indices) == 0
 
 
 def test_many_equal_places_are_chosen_once_each() -> None:
     places = torch.eye(6).repeat(100, 1)
-    chosen = k_centre(places, 6, first=1)
+    chosen = k_centre(places, 6, first=1).indices
     assert sorted(places[chosen].argmax(dim=1).tolist()) == list(range(6))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -100,56 +101,101 @@ def chosen_places(places: Tensor, size: int, seed: int) -> Tensor:
     kept = places.to(torch.float16)
     generator = torch.Generator().manual_seed(seed)
     first = int(torch.randint(len(kept), (1,), generator=generator))
-    chosen = k_centre(kept.float(), min(size, len(kept)), first)
+    chosen = k_centre(kept.float(), min(size, len(kept)), first).indices
     return kept[chosen[torch.arange(size, device=chosen.device) % len(chosen)]]
 
 
-def k_centre(places: Tensor, size: int, first: int) -> Tensor:
+class Centres(NamedTuple):
+    """Holds what k-centre chose of M places.
+
+    Attributes:
+        indices: (K,) int64, in the order in which they were chosen.
+        radius: Distance of the place that is farthest from all centres; 0 where all are centres.
+    """
+
+    indices: Tensor
+    radius: float
+
+
+def k_centre(places: Tensor, size: int, first: int) -> Centres:
     """Choose places such that all others are near one: the farthest from those chosen comes next.
 
-    Greedy k-centre (Gonzalez, 1985), as the coreset of PatchCore (CVPR 2022). The result is that
-    of one place at a time; but distances to several are computed at once. Those that are farthest
-    now are candidates, and as distances only shrink, the farthest candidate is the farthest of all
-    until it is nearer than any place outside was at the start.
+    Greedy k-centre (Gonzalez, 1985), as the coreset of PatchCore (CVPR 2022).
 
     Args:
         places: (M, C) float32, M at least 1.
         size: Places to choose, from 1 to M.
         first: Index of the first.
+    """
+    start = torch.tensor([first], device=places.device)
+    distance = _squared_distances(places, places[start])[:, 0]
+    distance[start] = -torch.inf
+    further = _farthest_next(places, distance, size - 1)
+    return Centres(torch.cat([start, further.indices]), further.radius)
+
+
+def further_centres(places: Tensor, known: Tensor, size: int, radius: float = 0.0) -> Centres:
+    """Go on with k-centre from centres that are known, until these and the new ones are enough.
+
+    Args:
+        places: (M, C) float32, M at least 1, to choose from.
+        known: (K, C) float32, centres that need be none of the places.
+        size: Places to choose, from 0 to M.
+        radius: Distance within which a place needs no centre nearer to it; with 0, the default, so
+            many are chosen as are asked for, or all that are no centre.
 
     Returns:
-        Their indices (size,) int64, in the order in which they were chosen.
+        The new ones alone; none where all places are within the radius of known ones.
     """
-    squares = places.square().sum(dim=1)
-    chosen, count = [torch.tensor([first], device=places.device)], 1
-    distance = _squared_distances(places, squares, chosen[0])[:, 0]
-    distance[first] = -torch.inf
-    while count < size:
+    nearest = [_squared_distances(part, known).amin(dim=1) for part in places.split(_ROWS)]
+    return _farthest_next(places, torch.cat(nearest), size, radius)
+
+
+def _farthest_next(
+    places: Tensor, distance: Tensor, size: int, radius: float | None = None
+) -> Centres:
+    """Choose so many places at most, the farthest first, while any is farther than the radius.
+
+    The result is that of one place at a time; but distances to several are computed at once. Those
+    that are farthest now are candidates, and as distances only shrink, the farthest candidate is
+    the farthest of all until it is nearer than any place outside was at the start.
+
+    Args:
+        places: (M, C).
+        distance: (M,) squared, of each to the nearest centre so far; minus infinity for those that
+            are centres.
+        size: M at most.
+        radius: Within which no place is chosen, not squared; None for none.
+    """
+    chosen, left = [torch.zeros(0, dtype=torch.int64, device=places.device)], size
+    squares, enough = places.square().sum(dim=1), -torch.inf if radius is None else radius**2
+    while left > 0 and float(distance.max()) > enough:
         # In the order of places, so that of equally far ones the first comes next.
         candidates = distance.topk(min(_CANDIDATES + 1, len(places))).indices.sort().values
         highest = distance[candidates]
-        outside = highest.min() if len(candidates) < len(places) else -torch.inf
-        among = _squared_distances(places[candidates], squares[candidates], None)
+        outside = float(highest.min()) if len(candidates) < len(places) else -torch.inf
+        among = _squared_distances(places[candidates], places[candidates])
         picked: list[int] = []
-        while count + len(picked) < size:
+        while len(picked) < left:
             farthest = int(highest.argmax())
-            if picked and highest[farthest] <= outside:
+            if picked and float(highest[farthest]) <= max(outside, enough):
                 break
             picked.append(farthest)
             highest = highest.minimum(among[farthest])
             highest[farthest] = -torch.inf
         new = candidates[picked]
         chosen.append(new)
-        count += len(new)
-        distance = distance.minimum(_squared_distances(places, squares, new).amin(dim=1))
+        left -= len(new)
+        near = _squared_distances(places, places[new], squares).amin(dim=1)
+        distance = distance.minimum(near)
         distance[new] = -torch.inf
-    return torch.cat(chosen)
+    return Centres(torch.cat(chosen), float(distance.max().clamp(min=0).sqrt()))
 
 
-def _squared_distances(places: Tensor, squares: Tensor, to: Tensor | None) -> Tensor:
-    """Squared distances (M, T) of places (M, C) to those of some indices (T,), or to all."""
-    others, lengths = (places, squares) if to is None else (places[to], squares[to])
-    return (squares[:, None] + lengths - 2 * places @ others.T).clamp(min=0)
+def _squared_distances(places: Tensor, to: Tensor, squares: Tensor | None = None) -> Tensor:
+    """Squared distances (M, T) of places (M, C), of known squares (M,), to others (T, C)."""
+    own = places.square().sum(dim=1) if squares is None else squares
+    return (own[:, None] + to.square().sum(dim=1) - 2 * places @ to.T).clamp(min=0)
 
 
 def neighbourhoods(maps: Sequence[Tensor]) -> list[Tensor]:
