@@ -78,6 +78,21 @@ def test_a_saved_model_scores_alike_to_the_bit(
     model.save(tmp_path / "model")
     again = anomem.load(tmp_path / "model")
     assert np.array_equal(model.decision_function(images), again.decision_function(images))
+    assert again.origins_ == model.origins_
+
+
+def test_every_prototype_is_a_place_of_the_image_that_it_names(
+    model: AnoMem, gravel: Images
+) -> None:
+    given = crops(gravel, 0, 80)
+    images = np.stack([given[int(each.image.removeprefix("image "))] for each in model.origins_])
+    with torch.no_grad():
+        maps = model.network_(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+    for features, memory in zip(maps, model.network_.place_memories(), strict=True):
+        frame, place = memory.origin.unbind(dim=1)
+        found = memory.comparable(features.flatten(2)[frame, :, place])
+        gaps = (found - memory.prototypes.float()).norm(dim=1)
+        assert gaps.max() < 1e-2 * found.norm(dim=1).mean()
 
 
 def test_a_frozen_encoder_is_kept_in_half_precision(model: AnoMem, tmp_path: Path) -> None:
@@ -99,11 +114,21 @@ def test_attributions_are_the_score_and_lie_on_the_scratch(model: AnoMem, gravel
     assert told.heat[marked].mean() > told.heat[~marked].mean() + 1
 
 
-def test_a_further_kind_of_normal_is_no_alarm(model: AnoMem, gravel: Images) -> None:
+def test_a_further_kind_of_normal_is_no_alarm(
+    model: AnoMem, gravel: Images, tmp_path: Path
+) -> None:
     from skimage import data
 
     grass = data.grass()
     wider = AnoMem(CONFIG).fit(crops(gravel, 0, 80)).extend(crops(grass, 0, 60))
+    sizes = [len(memory.prototypes) for memory in wider.network_.place_memories()]
+    assert 256 < sizes[0] <= 512 and 64 < sizes[1] <= 128
+    wider.save(tmp_path / "wider")
+    again = anomem.load(tmp_path / "wider")
+    assert np.array_equal(
+        again.decision_function(crops(grass, 60, 5)), wider.decision_function(crops(grass, 60, 5))
+    )
+    assert again.origins_ == wider.origins_ and len(wider.origins_) > len(model.origins_)
     new = crops(grass, 60, 60)
     assert wider.predict(new, 0.1).mean() < 0.25
     assert wider.decision_function(new).mean() < model.decision_function(new).mean() - 0.5

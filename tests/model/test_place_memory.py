@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anomem.model.directions import at_right_angles
-from anomem.model.place_memory import PlaceMemory, further_centres, k_centre, neighbourhoods
+from anomem.model.place_memory import PlaceMemory, Places, further_centres, k_centre, neighbourhoods
 
 
 def farthest_next(places: Tensor, size: int, first: int) -> list[int]:
@@ -80,8 +80,14 @@ def test_a_place_is_described_by_three_by_three_places_of_two_maps() -> None:
 def filled(places: Tensor, size: int) -> PlaceMemory:
     memory = PlaceMemory(size, places.shape[1])
     memory.directions.copy_(at_right_angles(places.shape[1], memory.width, 0))
-    memory.fill(memory.comparable(places), seed=0)
+    memory.fill(numbered(memory.comparable(places)), seed=0)
     return memory
+
+
+def numbered(values: Tensor, first: int = 0) -> Places:
+    """Each place of a frame of its own."""
+    number = first + torch.arange(len(values))
+    return Places(values, torch.stack([number, 2 * number], dim=1))
 
 
 def test_the_nearest_prototype_is_recalled() -> None:
@@ -101,6 +107,28 @@ def test_fewer_places_than_prototypes_are_repeated() -> None:
     memory = filled(torch.eye(3), 8)
     assert len(memory.prototypes.unique(dim=0)) == 3
     assert memory.deviation(torch.eye(3)).abs().max() == 0
+
+
+def test_each_prototype_knows_its_place_and_all_places_have_one_near() -> None:
+    places = torch.randn(200, 7, generator=torch.Generator().manual_seed(5))
+    memory = filled(places, 20)
+    compared = memory.comparable(places).half()
+    assert torch.equal(compared[memory.origin[:, 0]], memory.prototypes)
+    assert torch.equal(memory.origin[:, 1], 2 * memory.origin[:, 0])
+    gaps = torch.cdist(compared.float(), memory.prototypes.float()).amin(dim=1)
+    assert float(gaps.max()) == pytest.approx(float(memory.radius), rel=1e-4)
+
+
+@pytest.mark.parametrize(("shift", "most"), [(0.0, 20), (1.0, 500), (9.0, 500), (9.0, 6)])
+def test_only_places_that_no_prototype_is_near_join(shift: float, most: int) -> None:
+    places = torch.randn(200, 7, generator=torch.Generator().manual_seed(5))
+    memory = filled(places, 20)
+    known, compared = memory.prototypes.float(), memory.comparable(places + shift).half()
+    memory.add(numbered(compared, first=1000), most)
+    new = farther_than(compared.float(), known, most, 1.001 * float(memory.radius))
+    assert memory.origin[20:, 0].tolist() == [1000 + index for index in new]
+    assert torch.equal(memory.prototypes[20:], compared[new])
+    assert (len(new) == 0) == (shift == 0)
 
 
 def test_distances_in_random_directions_are_nearly_those_in_all_channels() -> None:

@@ -57,6 +57,26 @@ def test_every_prototype_is_a_place_of_a_normal(network: MultiScaleMemory) -> No
         assert gaps.max() < 1e-2 * places.norm(dim=1).mean()
 
 
+def test_every_prototype_is_known_by_its_frame_and_place(network: MultiScaleMemory) -> None:
+    wider = with_kind(network, frames(3), (40, 12), seed=0)
+    images = torch.cat([frames(1).all(), frames(3).all()]).float() / 255
+    with torch.no_grad():
+        maps = wider(images)
+    first = max(int(memory.origin[:, 0].max()) for memory in network.place_memories()) + 1
+    for features, memory in zip(maps, wider.place_memories(), strict=True):
+        frame, place = memory.origin.unbind(dim=1)
+        # The frames of the new kind are numbered behind the last of which there is a prototype.
+        new = frame >= first
+        at = features.flatten(2)[frame + new * (12 - first), :, place]
+        gaps = (memory.comparable(at) - memory.prototypes.float()).norm(dim=1)
+        assert gaps.max() < 1e-2 * memory.prototypes.float().norm(dim=1).mean()
+
+
+def test_a_kind_that_is_known_costs_nothing(network: MultiScaleMemory) -> None:
+    again = with_kind(network, frames(1), (40, 12), seed=0)
+    assert [len(memory.prototypes) for memory in again.place_memories()] == [40, 12]
+
+
 def test_the_mean_relative_distance_of_held_out_normals_is_one(network: MultiScaleMemory) -> None:
     with torch.no_grad():
         relative = network.relative_distances(network.deviation_maps(frames(2).all().float() / 255))
@@ -68,10 +88,12 @@ def test_a_further_kind_brings_prototypes_of_its_own_and_no_place_farther(
 ) -> None:
     other = frames(3)
     before = distances(network, other), distances(network, frames(2))
-    wider = with_kind(network, other, seed=0)
+    wider = with_kind(network, other, (40, 12), seed=0)
     after = distances(wider, other), distances(wider, frames(2))
-    assert [len(m.prototypes) for m in wider.place_memories()] == [80, 24]
     assert [len(m.prototypes) for m in network.place_memories()] == [40, 12]
-    assert after[0][0].mean() < 0.9 * before[0][0].mean()
+    for memory, most, places in zip(wider.place_memories(), (40, 12), after[0], strict=True):
+        assert most < len(memory.prototypes) <= 2 * most
+        assert places.max() <= 1.002 * memory.radius
+    assert after[0][0].max() < before[0][0].max()
     for old, new in zip(before[1], after[1], strict=True):
         assert (new <= old + 1e-4).all()

@@ -8,6 +8,7 @@ from typing import Any
 from anomem.config import Config
 from anomem.detector.calibrate import smallest_alpha
 from anomem.detector.feature_bank import FeatureBank
+from anomem.detector.origins import Origin
 from anomem.images.framing import Framing
 from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
@@ -22,6 +23,7 @@ class Detector:
         config: Every choice.
         framing: How images become frames of one shape.
         network: Encoder and memories.
+        origins: The frames of which the prototypes of memories of places are, by number.
         scorer: Heads and their fusion with the one-class score.
         heat: What is usual at each place of an image, for each kind of normal.
         bank: What is kept of the images, to adapt and to calibrate.
@@ -33,6 +35,7 @@ class Detector:
     config: Config
     framing: Framing
     network: MultiScaleMemory
+    origins: tuple[Origin, ...]
     scorer: Scorer
     heat: list[HeatModel]
     bank: FeatureBank

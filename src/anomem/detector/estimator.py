@@ -23,6 +23,7 @@ from anomem.detector.explain import Explanation, explain
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.fit import FitRun
 from anomem.detector.heat_maps import Heat, heat_maps
+from anomem.detector.origins import Origin
 from anomem.detector.score import Scores, joined_scores, score_source
 from anomem.detector.threshold import (
     FalseAlarms,
@@ -73,6 +74,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         config_: The configuration in use, a ``Config``.
         framing_: How images become frames of one shape.
         network_: Encoder and memories.
+        origins_: The frames of training images of which the prototypes of memories of places are.
         scorer_: Heads and fusion.
         heat_: What is usual at each place of an image, for each kind of normal.
         bank_: What is kept of the images, to adapt and to calibrate.
@@ -100,6 +102,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     config_: Config
     framing_: Framing
     network_: MultiScaleMemory
+    origins_: tuple[Origin, ...]
     scorer_: Scorer
     heat_: list[HeatModel]
     bank_: FeatureBank

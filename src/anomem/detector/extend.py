@@ -15,6 +15,7 @@ from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank, fill_bank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities, identities
+from anomem.detector.origins import keep_origins
 from anomem.detector.training_images import TrainingImages, check_normals, split_normals
 from anomem.images.labels import check_labels
 from anomem.images.prepare import prepare_frames
@@ -33,7 +34,7 @@ def extend(
 ) -> Detector:
     """Learn a kind of normal; encoder, learnt memories and labels stay as they are.
 
-    Memories of places get as many prototypes of the new kind as they have of each other one.
+    Memories of places get prototypes of the new kind where theirs are far from it.
 
     Args:
         detector: Left as it is.
@@ -51,14 +52,17 @@ def extend(
     label = _leave_out_known(known, detector.bank)
     split = split_normals(label, known, config.calibration.share, detector.seed)
     images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
+    origins = detector.origins
     if network.of_places:
-        network = with_kind(network, images.normals, detector.seed)
+        network = with_kind(network, images.normals, config.memory.sizes, detector.seed)
+        origins = keep_origins(network, [*origins, *images.normals_origin])
     bank = detector.bank.extended(fill_bank(network, images))
     heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
     more = detector.summary["normals"] + len(images.trained_on)
     extended = replace(
         detector,
         network=network,
+        origins=origins,
         heat=[*detector.heat, heat],
         summary=detector.summary | {"normals": more},
     )

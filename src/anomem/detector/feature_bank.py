@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from anomem.detector.identity import frame_digests
+from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import ImageSet, evenly
 from anomem.model.features import Features, extract_set
@@ -212,11 +212,8 @@ class FeatureBank:
 
     def tensors(self) -> dict[str, Tensor]:
         """Give every tensor, by the name of its attribute."""
-        # Names as the bytes of JSON, eight a number.
-        names = json.dumps(self.held_out_name).encode()
-        padded = bytearray(names + b" " * (-len(names) % 8))
         found = {name: attrgetter(name)(self) for name in SAVED if name != "held_out_name"}
-        return found | {"held_out_name": torch.frombuffer(padded, dtype=torch.int64)}
+        return found | {"held_out_name": as_tensor(self.held_out_name)}
 
     @staticmethod
     def of(tensors: Mapping[str, Tensor]) -> FeatureBank:
@@ -233,7 +230,7 @@ class FeatureBank:
                 raise ValueError(f"{name} holds numbers below {saved.least} or not below {below}")
         if len(tensors["held_out_image"].unique()) < sizes["images"]:
             raise ValueError("a held-out image has no frame")
-        names = json.loads(tensors["held_out_name"].numpy().tobytes())
+        names = of_tensor(tensors["held_out_name"])
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not known or len(names) != sizes["images"]:
             raise ValueError("the names of held-out images are none")

@@ -23,6 +23,7 @@ from anomem.detector.feature_bank import fill_bank
 from anomem.detector.frame import choose_framing, typical_part
 from anomem.detector.identity import content_digest, full_digests, identities, refuse_two_labels
 from anomem.detector.new_network import by_architecture, new_network
+from anomem.detector.origins import keep_origins
 from anomem.detector.streamed import streamed_images
 from anomem.detector.train_scorer import train_scorer
 from anomem.detector.training_images import TrainingImages, check_normals, split_normals
@@ -164,7 +165,8 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
         "versions": library_versions(),
         **standing(bank),
     }
-    return Detector(config, framing, network, scorer, [heat], bank, told, run.seed)
+    origins = keep_origins(network, images.normals_origin)
+    return Detector(config, framing, network, origins, scorer, [heat], bank, told, run.seed)
 
 
 def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from anomem.detector.model_info import (
     damaged,
     load_description,
 )
+from anomem.detector.origins import read_origins, tensor_of
 from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
@@ -75,6 +76,8 @@ def save(detector: Detector, path: Path) -> None:
     )
     for number, kind in enumerate(detector.heat):
         tensors |= prefixed(f"heat{number}", kind.state_dict())
+    if detector.network.of_places:
+        tensors["origins"] = tensor_of(detector.origins)
     if detector.framing.region is not None:
         tensors["region"] = torch.tensor(detector.framing.region)
     check_finite(tensors)
@@ -108,17 +111,19 @@ def load(path: Path, device: torch.device) -> Detector:
 def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.device) -> Detector:
     """The parts of a detector, from tensors of the right shapes."""
     config, shape = about.config, ImageShape(about.channels, about.height, about.width)
-    kinds = _kinds(tensors)
-    network = MultiScaleMemory(config, shape.channels, initialise=False, kinds=kinds).eval()
+    network = _untrained(about, tensors)
     network.load_state_dict(under("network", tensors))
+    origins = read_origins(network, tensors["origins"]) if network.of_places else ()
     scorer = new_scorer(network.pooled_widths, config).eval()
     scorer.load_state_dict(under("scorer", tensors))
     bank = FeatureBank.of(under("bank", tensors))
-    heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(kinds)]
+    heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
     network = network.to(device)
-    return Detector(config, framing, network, scorer, heat, bank, about.summary, about.seed)
+    return Detector(
+        config, framing, network, origins, scorer, heat, bank, about.summary, about.seed
+    )
 
 
 def _network_state(network: MultiScaleMemory) -> dict[str, Tensor]:
@@ -140,11 +145,13 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     if not timm.is_model(about.config.encoder.name):
         raise ValueError(f"there is no encoder {about.config.encoder.name!r}")
     with torch.device("meta"):
-        network, heat = _on_meta(about, _kinds(tensors))
+        network, heat = _on_meta(about, tensors)
         scorer = new_scorer(network.pooled_widths, about.config)
     wanted = prefixed("network", _network_state(network)) | prefixed("scorer", scorer.state_dict())
     for kind in range(_kinds(tensors)):
         wanted |= prefixed(f"heat{kind}", heat.state_dict())
+    if network.of_places:
+        wanted["origins"] = torch.empty(_rows(tensors, "origins"), dtype=torch.int64)
     bank = {f"bank.{name}" for name in under("bank", tensors)}
     for name in sorted(tensors.keys() - bank - {"region"} | wanted.keys()):
         _check_same(name, tensors.get(name), wanted.get(name))
@@ -165,12 +172,25 @@ def _check_spreads(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is divided by and not above 0")
 
 
-def _on_meta(about: Described, kinds: int) -> tuple[MultiScaleMemory, HeatModel]:
+def _untrained(about: Described, tensors: Mapping[str, Tensor]) -> MultiScaleMemory:
+    """The network of a description; memories of places are as large as the tensors have them."""
+    sizes = about.config.memory.sizes
+    if about.config.memory.prototypes == "places":
+        found = (f"network.memories.{scale}.prototypes" for scale in range(len(sizes)))
+        sizes = tuple(_rows(tensors, name) for name in found)
+    network = MultiScaleMemory(about.config, about.channels, initialise=False, sizes=sizes)
+    return network.eval()
+
+
+def _rows(tensors: Mapping[str, Tensor], name: str) -> int:
+    """The first dimension of a tensor, at least 1."""
+    return max(len(tensors[name]) if name in tensors and tensors[name].dim() else 0, 1)
+
+
+def _on_meta(about: Described, tensors: Mapping[str, Tensor]) -> tuple[MultiScaleMemory, HeatModel]:
     """The network of a description, and what is usual at the places that it sees."""
     try:
-        network = MultiScaleMemory(
-            about.config, about.channels, initialise=False, kinds=kinds
-        ).eval()
+        network = _untrained(about, tensors)
         images = torch.empty(1, about.channels, about.height, about.width)
         with torch.inference_mode():
             every = network.encoder.every_map(images)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, tell_copies
+from anomem.detector.origins import Origin, frames_by_name
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.training.batches import Steps
 
@@ -23,6 +24,7 @@ class TrainingImages:
     Attributes:
         normals: To train on; where they are streamed, a sample of them.
         normals_digest: (M,) int64, of the images of these.
+        normals_origin: Of which image each of these frames is.
         held_out: Normals that take part in nothing but the threshold.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
         held_out_known: By what these images are known.
@@ -34,6 +36,7 @@ class TrainingImages:
 
     normals: Chosen
     normals_digest: Tensor
+    normals_origin: Sequence[Origin]
     held_out: Chosen
     held_out_image: Tensor
     held_out_known: Identities
@@ -71,6 +74,7 @@ class TrainingImages:
         return TrainingImages(
             Chosen(frames, train),
             known.digest[of_part[0]],
+            frames_by_name(known.names, image[train]),
             Chosen(frames, held_out),
             number,
             known.at(kept),

@@ -48,7 +48,8 @@ class MultiScaleMemory(nn.Module):
         config: Choices of the encoder and of the memories.
         channels: Channels of the images, 1 or 3.
         initialise: See :class:`~anomem.model.encoder.Encoder`.
-        kinds: Kinds of normal of which a memory of places holds prototypes, each as many as chosen.
+        sizes: Prototypes at each scale, where memories of places have taken in more than is chosen
+            in ``config.memory.sizes``.
 
     Attributes:
         of_places: Prototypes are places of normal images.
@@ -60,7 +61,12 @@ class MultiScaleMemory(nn.Module):
     """
 
     def __init__(
-        self, config: Config, channels: int = 3, *, initialise: bool = True, kinds: int = 1
+        self,
+        config: Config,
+        channels: int = 3,
+        *,
+        initialise: bool = True,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(
@@ -70,13 +76,13 @@ class MultiScaleMemory(nn.Module):
             channels_last=config.compute.channels_last,
         )
         self.of_places = config.memory.prototypes == "places"
-        self.lambdas, self.kinds = config.loss.lambdas, kinds if self.of_places else 1
+        self.lambdas = config.loss.lambdas
         widths = self.encoder.widths
         if self.of_places:
             widths = tuple(map(sum, pairwise(self.encoder.every_width)))
         self.memories = nn.ModuleList(
-            _memory(config.memory, size * self.kinds, width)
-            for size, width in zip(config.memory.sizes, widths, strict=True)
+            _memory(config.memory, size, width)
+            for size, width in zip(sizes or config.memory.sizes, widths, strict=True)
         )
         self.widths = tuple(memory.prototypes.shape[1] for memory in self.scale_memories())
         self.mirrored = config.score.mirror and config.views.flip

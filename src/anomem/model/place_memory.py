@@ -14,8 +14,22 @@ _CANDIDATES = 256
 """Places looked at together when the next centres are chosen."""
 MOST_CHANNELS = 256
 """Directions in which features are compared."""
+_ROUNDED = 1.001
+"""Of the radius of known places, as their distances are rounded otherwise beside other places."""
 _ROWS = 2048
 """Places that are compared with all prototypes at a time."""
+
+
+class Places(NamedTuple):
+    """Holds M places of feature maps.
+
+    Attributes:
+        values: (M, D), in the directions that a memory compares.
+        origin: (M, 2) int64, number of the frame of each, and of the place on its grid, row by row.
+    """
+
+    values: Tensor
+    origin: Tensor
 
 
 class PlaceMemory(nn.Module):
@@ -32,19 +46,23 @@ class PlaceMemory(nn.Module):
     Attributes:
         directions: (C, D) float32.
         prototypes: (N, D) float16.
+        origin: (N, 2) int64, as of :class:`Places`: of which place each was made.
+        radius: Distance within which each place that they were first chosen among has one.
         level: Mean distance of the places of held-out normals to what is recalled, by which
             distances of different scales are compared.
 
     Example:
         >>> memory = PlaceMemory(2, 8)
         >>> places = torch.eye(8)[[0, 0, 3, 3]]
-        >>> memory.fill(places, seed=0)
+        >>> memory.fill(Places(places, torch.arange(8).view(4, 2)), seed=0)
         >>> memory.deviation(places + 0.5).norm(dim=-1)
         tensor([1.4142, 1.4142, 1.4142, 1.4142])
     """
 
     directions: Tensor
     prototypes: Tensor
+    origin: Tensor
+    radius: Tensor
     level: Tensor
 
     def __init__(self, size: int, channels: int) -> None:
@@ -52,17 +70,38 @@ class PlaceMemory(nn.Module):
         self.width = min(channels, MOST_CHANNELS)
         self.register_buffer("directions", torch.eye(channels, self.width))
         self.register_buffer("prototypes", torch.zeros(size, self.width, dtype=torch.float16))
+        self.register_buffer("origin", torch.zeros(size, 2, dtype=torch.int64))
+        self.register_buffer("radius", torch.zeros(()))
         self.register_buffer("level", torch.ones(()))
 
     @torch.no_grad()
-    def fill(self, places: Tensor, seed: int) -> None:
-        """Choose the prototypes among places (M, D); fewer than N are repeated.
+    def fill(self, places: Places, seed: int) -> None:
+        """Choose the prototypes among places, at least one; fewer than N are repeated.
 
         Args:
-            places: As :meth:`comparable` puts them, at least one.
+            places: As :meth:`comparable` puts them.
             seed: Of the first choice.
         """
-        self.prototypes = chosen_places(places, len(self.prototypes), seed)
+        size, values = len(self.prototypes), places.values.half()
+        generator = torch.Generator().manual_seed(seed)
+        first = int(torch.randint(len(values), (1,), generator=generator))
+        chosen = k_centre(values.float(), min(size, len(values)), first)
+        again = torch.arange(size, device=values.device) % len(chosen.indices)
+        self.prototypes = values[chosen.indices[again]]
+        self.origin = places.origin[chosen.indices[again]]
+        self.radius.fill_(chosen.radius)
+
+    @torch.no_grad()
+    def add(self, places: Places, most: int) -> None:
+        """Take some places of another kind as prototypes too: those that none of its own is near.
+
+        As many as bring all of them within the radius, and no more than ``most``.
+        """
+        values, most = places.values.half(), min(most, len(places.values))
+        radius = float(self.radius) * _ROUNDED
+        new = further_centres(values.float(), self.prototypes.float(), most, radius)
+        self.prototypes = torch.cat([self.prototypes, values[new.indices]])
+        self.origin = torch.cat([self.origin, places.origin[new.indices]])
 
     def recalled(self, query: Tensor) -> Tensor:
         """Find the prototype nearest to each query (..., C), (...) int64."""
@@ -94,15 +133,6 @@ class PlaceMemory(nn.Module):
             for part in rows.split(_ROWS)
         ]
         return torch.cat(found).view(values.shape[:-1])
-
-
-def chosen_places(places: Tensor, size: int, seed: int) -> Tensor:
-    """Choose so many of places (M, D) by k-centre, float16; fewer places are repeated."""
-    kept = places.to(torch.float16)
-    generator = torch.Generator().manual_seed(seed)
-    first = int(torch.randint(len(kept), (1,), generator=generator))
-    chosen = k_centre(kept.float(), min(size, len(kept)), first).indices
-    return kept[chosen[torch.arange(size, device=chosen.device) % len(chosen)]]
 
 
 class Centres(NamedTuple):

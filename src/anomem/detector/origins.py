@@ -1,0 +1,90 @@
+"""From which training images the prototypes of memories of places come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from anomem.detector.json_tensor import as_tensor, of_tensor
+from anomem.model.network import MultiScaleMemory
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Names a frame of a training image.
+
+    Attributes:
+        image: What the image was called.
+        tile: Number of the frame among those of its image, from 0; always 0 where images are not
+            cut into tiles.
+    """
+
+    image: str
+    tile: int
+
+
+def frames_by_name(names: Sequence[str], image: Tensor) -> list[Origin]:
+    """Name frames by their images.
+
+    Args:
+        names: Of all images.
+        image: (F,) int64, number of the image of each frame, those of one image in a row.
+    """
+    runs = ((number, len(list(run))) for number, run in groupby(image.tolist()))
+    return [Origin(names[number], tile) for number, tiles in runs for tile in range(tiles)]
+
+
+def keep_origins(network: MultiScaleMemory, frames: Sequence[Origin]) -> tuple[Origin, ...]:
+    """Keep those frames of which there are prototypes, and number them anew in the memories.
+
+    Args:
+        network: With memories of places, whose prototypes know their frames by number; changed in
+            place. With learnt memories nothing is kept.
+        frames: By those numbers.
+
+    Returns:
+        At most as many as there are prototypes.
+    """
+    memories = network.place_memories()
+    if not memories:
+        return ()
+    used = torch.cat([memory.origin[:, 0] for memory in memories]).unique()
+    for memory in memories:
+        memory.origin[:, 0] = torch.searchsorted(used, memory.origin[:, 0].contiguous())
+    return tuple(frames[number] for number in used.tolist())
+
+
+def tensor_of(origins: Sequence[Origin]) -> Tensor:
+    """Write them as a model folder keeps them."""
+    return as_tensor([astuple(each) for each in origins])
+
+
+def read_origins(network: MultiScaleMemory, numbers: Tensor) -> tuple[Origin, ...]:
+    """Read what :func:`tensor_of` wrote, for a network whose memories are filled.
+
+    Raises:
+        ValueError: They are none, or a memory names one that is not among them.
+    """
+    found = of_tensor(numbers)
+    if not isinstance(found, list) or not all(map(_is_origin, found)):
+        raise ValueError("the origins of prototypes are none")
+    for memory in network.place_memories():
+        if ((memory.origin < 0) | (memory.origin >= 2**31)).any() or (
+            memory.origin[:, 0] >= len(found)
+        ).any():
+            raise ValueError("a prototype is of no frame")
+    return tuple(Origin(*each) for each in found)
+
+
+def _is_origin(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and type(value[1]) is int
+        and 0 <= value[1] < 2**31
+    )
