@@ -87,7 +87,7 @@ def test_every_prototype_is_a_place_of_the_image_that_it_names(
     given = crops(gravel, 0, 80)
     images = np.stack([given[int(each.image.removeprefix("image "))] for each in model.origins_])
     with torch.no_grad():
-        maps = model.network_(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+        maps = model.network_(torch.from_numpy(images)[:, None] / 255)
     for features, memory in zip(maps, model.network_.place_memories(), strict=True):
         frame, place = memory.origin.unbind(dim=1)
         found = memory.comparable(features.flatten(2)[frame, :, place])
@@ -125,11 +125,9 @@ def test_a_further_kind_of_normal_is_no_alarm(
     assert 256 < sizes[0] <= 512 and 64 < sizes[1] <= 128
     wider.save(tmp_path / "wider")
     again = anomem.load(tmp_path / "wider")
-    assert np.array_equal(
-        again.decision_function(crops(grass, 60, 5)), wider.decision_function(crops(grass, 60, 5))
-    )
     assert again.origins_ == wider.origins_ and len(wider.origins_) > len(model.origins_)
     new = crops(grass, 60, 60)
+    assert np.array_equal(again.decision_function(new), wider.decision_function(new))
     assert wider.predict(new, 0.1).mean() < 0.25
     assert wider.decision_function(new).mean() < model.decision_function(new).mean() - 0.5
     assert wider.predict(crops(gravel, 160, 60), 0.1).mean() < 0.3
