@@ -17,11 +17,13 @@ from anomem.config import MemoryChoices, ScoreChoices
 from anomem.config.presets import pretrained
 from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
 from anomem.detector.expected_alarms import expected_at
-from anomem.detector.feature_bank import FeatureBank, LabelledFeatures
+from anomem.detector.feature_bank import FeatureBank, LabelledFeatures, LabelledImages
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features
 from anomem.detector.train_scorer import held_out_scores, train_scorer
+from anomem.images.prepare import PreparedImages
 from anomem.images.resize import batch_to_shape
+from anomem.model.allowed_places import allowing, no_places
 from anomem.model.features import Features, extract
 
 ALPHAS = [0.01, 0.05, 0.1]
@@ -115,7 +117,8 @@ def test_held_out_normals_labelled_normal(
         labelled = {"highest": highest[:10], "any": np.arange(10), "all": np.arange(99)}[which]
         number = torch.from_numpy(labelled)
         part = unseen.at(torch.from_numpy(held))
-        label = LabelledFeatures(part.at(number), torch.zeros_like(number), number, number)
+        places = no_places(fitted.network_).new_zeros(len(number), 0, 0)
+        label = LabelledFeatures(part.at(number), torch.zeros_like(number), number, number, places)
         bank = bank_of(fitted, part, label)
         detector = train_scorer(bank, widths, config, seed=0)
         _, calibrating = held_out_scores(bank, detector, widths, config, seed=0)
@@ -127,20 +130,27 @@ def test_held_out_normals_labelled_normal(
         assert np.mean(rates[alpha]) > alpha / 2
 
 
-def test_labelled_anomalies_on_memories_of_places(hasty: Config) -> None:
-    """Ten negatives of digits are labelled; the places of the digits held out are no prototypes."""
+@pytest.fixture(scope="module")
+def of_places(hasty: Config) -> AnoMem:
+    """A detector with memories of places, to which the first 200 digits are normal."""
     config = replace(
         hasty,
         encoder=replace(hasty.encoder, frozen=True),
         memory=MemoryChoices(prototypes="places", sizes=(64, 32)),
         stage2=pretrained().stage2,
     )
-    fitted = AnoMem(config, device="cpu").fit(all_digits()[:200])
+    return AnoMem(config, device="cpu").fit(all_digits()[:200])
+
+
+def test_labelled_anomalies_on_memories_of_places(of_places: AnoMem) -> None:
+    """Ten negatives of digits are labelled; the places of the digits held out are no prototypes."""
+    fitted, config = of_places, of_places.config_
     shape, widths = fitted.framing_.shape, fitted.network_.pooled_widths
     unseen = extract(fitted.network_, batch_to_shape(all_digits()[400:, ..., None], shape))
     odd = extract(fitted.network_, batch_to_shape(255 - all_digits()[:10, ..., None], shape))
     unlike = -1 - torch.arange(10)
-    label = LabelledFeatures(odd, torch.ones_like(unlike), unlike, unlike)
+    none = no_places(fitted.network_)
+    label = LabelledFeatures(odd, torch.ones_like(unlike), unlike, unlike, none)
     rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
     for draw in range(40):
         order = torch.from_numpy(np.random.default_rng(draw).permutation(len(unseen)))
@@ -154,6 +164,46 @@ def test_labelled_anomalies_on_memories_of_places(hasty: Config) -> None:
     for alpha in ALPHAS:
         assert kept(rates[alpha], alpha)
         assert np.mean(rates[alpha]) > alpha / 2
+
+
+@pytest.mark.parametrize("anomalies", [0, 10])
+def test_normals_whose_places_are_recalled(anomalies: int, of_places: AnoMem) -> None:
+    """The ten highest of 99 held-out normals are labelled normal, and so are five other alarms."""
+    network, config, widths = (
+        of_places.network_,
+        of_places.config_,
+        of_places.network_.pooled_widths,
+    )
+    images = batch_to_shape(all_digits()[400:800, ..., None], of_places.framing_.shape)
+    odd = batch_to_shape(255 - all_digits()[:anomalies, ..., None], of_places.framing_.shape)
+    unseen = extract(network, images)
+    scores = score_features(of_places.scorer_, unseen)
+    rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}
+    for draw in range(8):
+        order = torch.from_numpy(np.random.default_rng(draw).permutation(len(unseen)))
+        held, others = order[:99], order[99:]
+        highest = scores[held].argsort(descending=True)[:10]
+        alarms = others[scores[others].argsort(descending=True)[:5]]
+        number = torch.cat([highest, 1000 + alarms, -1 - torch.arange(anomalies)])
+        given = LabelledImages(
+            chosen := PreparedImages(torch.cat([images[held[highest]], images[alarms], odd])),
+            torch.cat([torch.zeros(15), torch.ones(anomalies)]).long(),
+            number,
+            number,
+            chosen,
+            torch.arange(len(number)),
+        )
+        label = LabelledFeatures.of(network, given)
+        bank = bank_of(of_places, unseen.at(held), label)
+        detector = train_scorer(bank, widths, config, seed=0)
+        _, calibrating = held_out_scores(bank, detector, widths, config, seed=0)
+        judged = others[~torch.isin(others, alarms)]
+        new = extract(allowing(network, label.places), images[judged])
+        for alpha in ALPHAS:
+            found = score_features(detector, new).numpy()
+            rates[alpha].append(called(found, Calibration.of(calibrating), alpha))
+    for alpha in ALPHAS:
+        assert kept(rates[alpha], alpha)
 
 
 @pytest.mark.parametrize("lots", [6, 20])

@@ -22,6 +22,9 @@ def labelled(digest: list[int], label: list[int], first: int = 0) -> LabelledFea
         torch.tensor(label, dtype=torch.int64),
         torch.tensor(digest, dtype=torch.int64),
         torch.tensor(digest, dtype=torch.int64),
+        torch.tensor([d for d, t in zip(digest, label, strict=True) if t == 0]).half()[
+            :, None, None
+        ],
     )
 
 
@@ -63,6 +66,9 @@ def test_newest_label_of_each_image_counts(rounds: list[list[tuple[int, int]]]) 
     found = zip(kept.digest.tolist(), kept.label.tolist(), rows(kept.features), strict=True)
     assert {digest: (label, row) for digest, label, row in found} == expected
     assert len(kept) == len(kept.features) == len(expected)
+    normal = [digest for digest, (label, _) in expected.items() if label == 0]
+    assert kept.places.flatten().tolist() == [d for d in kept.digest.tolist() if d in normal]
+    assert kept.at(kept.label == 0).places.flatten().tolist() == kept.places.flatten().tolist()
 
 
 def test_label_is_taken_back() -> None:
@@ -73,12 +79,18 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     bank = reserve_of()
     tensors = bank.tensors()
-    assert len(tensors) == 20
+    assert len(tensors) == 21
     again = FeatureBank.of(tensors).tensors()
     assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype
+
+
+def test_places_are_of_the_labelled_normals() -> None:
+    tensors = reserve_of().tensors()
+    with pytest.raises(ValueError, match="places of labelled normals are of other images"):
+        FeatureBank.of(tensors | {"labelled.places": torch.zeros(2, 1, 1).half()})
 
 
 @pytest.mark.parametrize("name", ["normals.scores", "labelled.digest"])

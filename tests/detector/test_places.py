@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import anomem
 from anomem import AnoMem
 from anomem.config import Config, EncoderChoices, ImageChoices, MemoryChoices
+from anomem.evaluation.metrics import auroc
 
 Images = npt.NDArray[np.uint8]
 
@@ -147,3 +148,43 @@ def test_what_cannot_be_trained_is_refused(gravel: Images) -> None:
     model = AnoMem(CONFIG).fit(crops(gravel, 0, 40))
     with pytest.raises(ValueError, match='nothing that depth="encoder" could train'):
         model.adapt(crops(gravel, 80, 1), [1], depth="encoder", normal=crops(gravel, 0, 40))
+
+
+def test_a_false_alarm_that_is_labelled_normal_stays_none(gravel: Images, tmp_path: Path) -> None:
+    """Whether it is shown again as it is or moved by a pixel; the label taken back, all returns."""
+    model = AnoMem(CONFIG).fit(crops(gravel, 0, 80))
+    pool, odd = crops(gravel, 80, 120), scratched(crops(gravel, 200, 40), seed=4)
+    before, found = model.decision_function(pool), model.decision_function(odd)
+    alarms = before.argsort()[-5:]
+    assert (before[alarms] > model.threshold(0.1)).all()
+    kept = model.decision_function(pool[:40])
+    model.adapt(pool[alarms], np.zeros(5, dtype=int))
+    after = model.decision_function(pool)
+    assert (after[alarms] < model.threshold(0.1)).all() and (after <= before).all()
+    moved = np.roll(pool[alarms], 1, axis=2)
+    assert model.decision_function(moved).mean() < before[alarms].mean() - 0.5
+    others = np.setdiff1d(np.arange(120), alarms)
+    assert auroc(after[others], model.decision_function(odd)) > auroc(before[others], found) - 0.01
+    assert model.bank_.labelled.places.shape == (5, 30, sum(model.network_.widths))
+    assert [memory.allowed for memory in model.network_.place_memories()] == [150, 150]
+    model.save(tmp_path / "model")
+    again = anomem.load(tmp_path / "model")
+    assert np.array_equal(again.decision_function(pool), after)
+    again.forget(pool[alarms])
+    assert np.array_equal(again.decision_function(pool[:40]), kept)
+    model.adapt(pool[alarms], -np.ones(5, dtype=int))
+    assert np.array_equal(model.decision_function(pool), before)
+
+
+def test_a_further_kind_is_measured_without_what_labels_allow(gravel: Images) -> None:
+    """Or its held-out normals would score too low for others once the labels are taken back."""
+    from skimage import data
+
+    plain, labelled = (AnoMem(CONFIG).fit(crops(gravel, 0, 40)) for _ in range(2))
+    labelled.adapt(crops(gravel, 80, 5), np.zeros(5, dtype=int))
+    for model in (plain, labelled):
+        model.extend(crops(data.grass(), 0, 30))
+    assert torch.equal(plain.bank_.held_out.scores, labelled.bank_.held_out.scores)
+    memories = zip(plain.network_.place_memories(), labelled.network_.place_memories(), strict=True)
+    for without, given in memories:
+        assert torch.equal(given.prototypes[:-150], without.prototypes)

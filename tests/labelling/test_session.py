@@ -1,10 +1,13 @@
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from anomem import AnoMem, load
+from anomem import AnoMem, Config, load
+from anomem.config import MemoryChoices
 from anomem.labelling.answers import AnswerFile
 from anomem.labelling.order import most_telling_first
 from anomem.labelling.session import Session
@@ -72,6 +75,28 @@ def test_it_learns_from_the_answers_and_takes_back_what_is_undone(
     assert load(session.out).bank_.labelled.label.tolist() == [0]
     fresh = load(model_folder, device="cpu").adapt([session.files[normal]], [0])
     np.testing.assert_allclose(session.score, fresh.decision_function(session.files), atol=1e-4)
+
+
+def test_images_are_ranked_as_memories_recall_places_of_those_answered_normal(
+    hasty: Config, folders: dict[str, Path], unlabelled: Path, tmp_path: Path
+) -> None:
+    """One that is gone meanwhile keeps its place in the order."""
+    places = MemoryChoices(prototypes="places", sizes=(64, 32))
+    frozen = replace(hasty, encoder=replace(hasty.encoder, frozen=True), memory=places)
+    model = AnoMem(frozen, device="cpu").fit(folders["train"])
+    files = [Path(shutil.copy(file, tmp_path)) for file in sorted(unlabelled.iterdir())]
+    session = Session(
+        model, files, AnswerFile(tmp_path / "labels.csv"), out=tmp_path / "adapted", rule="0.1"
+    )
+    before = session.score.copy()
+    session.answer(int(before.argmax()), "normal")
+    gone = int(before.argmin())
+    files[gone].unlink()
+    session.adapt()
+    left = np.delete(np.arange(50), gone)
+    expected = session.model.decision_function([files[index] for index in left])
+    assert np.array_equal(session.score[left], expected)
+    assert session.score[before.argmax()] < before.max() and session.score[gone] == before[gone]
 
 
 def test_labelled_images_that_are_gone_or_spoilt_do_not_block_the_others(session: Session) -> None:

@@ -21,6 +21,7 @@ from anomem.detector.train_scorer import train_scorer
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
+from anomem.model.allowed_places import allowing
 from anomem.model.features import extract_set
 from anomem.runtime.progress import StageProgress, stage
 
@@ -90,10 +91,14 @@ def set_aside(
 
 
 def with_bank(detector: Detector, bank: FeatureBank) -> Detector:
-    """Give a detector of the same network on another bank: its scorer is trained anew."""
-    widths = detector.network.pooled_widths
-    scorer = train_scorer(bank, widths, detector.config, detector.seed)
-    return replace(detector, bank=bank, scorer=scorer, summary=detector.summary | standing(bank))
+    """Give a detector on another bank: its scorer is trained anew.
+
+    The network stays, but that memories of places recall those of the labelled normals.
+    """
+    network = allowing(detector.network, bank.labelled.places)
+    scorer = train_scorer(bank, network.pooled_widths, detector.config, detector.seed)
+    told = detector.summary | standing(bank)
+    return replace(detector, network=network, bank=bank, scorer=scorer, summary=told)
 
 
 def labelled_images(
@@ -116,7 +121,9 @@ def labelled_images(
     if len(frames) > images.count:
         scores = score_features(detector.scorer, extract_set(detector.network, frames))
         frames = Chosen(frames, highest_frames(scores, images.image))
-    given = LabelledImages(frames, torch.from_numpy(label), digest, pixels)
+    given = LabelledImages(
+        frames, torch.from_numpy(label), digest, pixels, images.frames, images.image
+    )
     _refuse_conflicts(given, source.names, detector.bank.labelled)
     return given
 

@@ -203,11 +203,11 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
 
         With all labels given here taken back, the one-class detector returns exactly; those of a
         ``fit`` or of depth "encoder" have shaped the encoder too. Labelled normals join what is
-        usual, and what deviates as they do scores lower; with memories of places they count beside
-        labelled anomalies alone. Held-out normals labelled normal stay in the calibration, scored
-        as if they had not been labelled.
+        usual, and what deviates as they do scores lower; memories of places recall their most
+        deviating places too. Held-out normals labelled normal stay in the calibration, scored as
+        if they had not been labelled.
 
-        At depth "heads" only stage 2 is trained again, in seconds; encoder and memories stay as
+        At depth "heads" only stage 2 is trained again, in seconds; encoder and prototypes stay as
         they are, and no earlier image is needed. At depth "encoder", encoder and memories are
         first trained on for a fifth of the steps (and time) of the fit, with labelled anomalies
         drawn in balance with the normals.

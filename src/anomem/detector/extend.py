@@ -20,6 +20,7 @@ from anomem.detector.training_images import TrainingImages, check_normals, split
 from anomem.images.labels import check_labels
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
+from anomem.model.allowed_places import without_allowed
 from anomem.model.heat import fit_heat
 from anomem.runtime.progress import StageProgress, stage
 from anomem.training.prototypes import with_kind
@@ -46,7 +47,7 @@ def extend(
         ValueError: Too few normals, or unreadable images.
     """
     check_normals(check_labels(None, len(source)), groups)
-    network, framing, config = detector.network, detector.framing, detector.config
+    network, framing, config = without_allowed(detector.network), detector.framing, detector.config
     prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
     known = identities(source.names, prepared, groups)
     label = _leave_out_known(known, detector.bank)

@@ -13,7 +13,8 @@ from torch import Tensor
 from anomem.detector.identity import frame_digests
 from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.detector.training_images import TrainingImages
-from anomem.images.image_set import ImageSet, evenly
+from anomem.images.image_set import Chosen, ImageSet, evenly
+from anomem.model.allowed_places import deviating_places, no_places, without_allowed
 from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
 
@@ -31,12 +32,16 @@ class LabelledImages:
         label: (N,) int64: 0 normal, 1 anomalous, -1 to be forgotten.
         digest: (N,) int64, of the whole image as it is measured.
         pixels: (N,) int64, of all its pixels, see :func:`~anomem.detector.identity.full_digests`.
+        frames: All F frames of the images.
+        image: (F,) int64, number of the image of each.
     """
 
     images: ImageSet
     label: Tensor
     digest: Tensor
     pixels: Tensor
+    frames: ImageSet
+    image: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,32 +54,42 @@ class LabelledFeatures:
         digest: (N,) int64, of each as it was first measured; tells whether it is held out.
         pixels: (N,) int64, digest of all pixels, also where a file was decoded at a reduced size;
             tells whether an image has been labelled before.
+        places: (M, K, sum C_s) float16, the places of the M labelled normals that deviate most, see
+            :func:`~anomem.model.allowed_places.deviating_places`.
     """
 
     features: Features
     label: Tensor
     digest: Tensor
     pixels: Tensor
+    places: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
 
     @staticmethod
-    def none(like: Features) -> LabelledFeatures:
+    def none(network: MultiScaleMemory, like: Features) -> LabelledFeatures:
         """Take no labelled image; ``like`` gives the widths."""
         nothing = torch.zeros(0, dtype=torch.int64)
-        return LabelledFeatures(like.at(nothing), nothing, nothing, nothing)
+        places = no_places(network)
+        return LabelledFeatures(like.at(nothing), nothing, nothing, nothing, places)
 
     @staticmethod
     def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
-        """Extract the features of labelled images, at least one."""
+        """Extract the features of labelled images, at least one, as no label has changed them."""
+        network = without_allowed(network)
         features = extract_set(network, given.images)
-        return LabelledFeatures(features, given.label, given.digest, given.pixels)
+        normal = (given.label == 0)[given.image].nonzero().flatten()
+        number = given.image[normal].unique(return_inverse=True)[1]
+        places = deviating_places(network, Chosen(given.frames, normal), number)
+        return LabelledFeatures(features, given.label, given.digest, given.pixels, places)
 
     def at(self, indices: Tensor) -> LabelledFeatures:
         """Choose the images of some indices, or of a mask."""
-        rest = (each[indices] for each in (self.label, self.digest, self.pixels))
-        return LabelledFeatures(self.features.at(indices), *rest)
+        label, digest, pixels = (each[indices] for each in (self.label, self.digest, self.pixels))
+        normal = self.label == 0
+        places = self.places[(normal.cumsum(0) - 1)[indices][normal[indices]]]
+        return LabelledFeatures(self.features.at(indices), label, digest, pixels, places)
 
     def updated(self, newer: LabelledFeatures) -> LabelledFeatures:
         """Add labels; an image labelled again takes its newer label, and -1 takes it back."""
@@ -91,6 +106,7 @@ class LabelledFeatures:
             torch.cat([kept.label, added.label]),
             torch.cat([kept.digest, digest]),
             torch.cat([kept.pixels, added.pixels]),
+            torch.cat([kept.places, added.places]),
         )
 
     def without(self, pixels: Tensor) -> LabelledFeatures:
@@ -234,6 +250,8 @@ class FeatureBank:
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not known or len(names) != sizes["images"]:
             raise ValueError("the names of held-out images are none")
+        if int((tensors["labelled.label"] == 0).sum()) != sizes["labelled_normals"]:
+            raise ValueError("places of labelled normals are of other images")
         features, labels = (
             Features(**under("labelled.features", tensors)),
             under("labelled", tensors),
@@ -243,7 +261,7 @@ class FeatureBank:
             normals=Features(**under("normals", tensors)),
             held_out=Features(**under("held_out", tensors)),
             labelled=LabelledFeatures(
-                features, *(labels[n] for n in ("label", "digest", "pixels"))
+                features, *(labels[n] for n in ("label", "digest", "pixels", "places"))
             ),
             held_out_name=tuple(names),
             **own,
@@ -254,11 +272,16 @@ def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
     """Extract what a model keeps of the images of a training, as its network sees them."""
     anomalies, known = images.anomalies, images.held_out_known
     normals = extract_set(network, images.normals.spread(MOST_KEPT))
-    labelled = LabelledFeatures.none(normals)
+    labelled = LabelledFeatures.none(network, normals)
     if len(anomalies):
         digest, pixels = frame_digests(anomalies), images.anomaly_pixels
         given = LabelledImages(
-            anomalies, torch.ones_like(digest), digest, digest if pixels is None else pixels
+            anomalies,
+            torch.ones_like(digest),
+            digest,
+            digest if pixels is None else pixels,
+            anomalies,
+            torch.arange(len(anomalies)),
         )
         labelled = labelled.updated(LabelledFeatures.of(network, given))
     trained = images.normals_digest
@@ -314,18 +337,22 @@ SAVED: dict[str, Saved] = {
     "labelled.label": Saved(torch.int64, ("labelled.features",), 0, 2),
     "labelled.digest": Saved(torch.int64, ("labelled.features",)),
     "labelled.pixels": Saved(torch.int64, ("labelled.features",)),
+    "labelled.places": Saved(torch.float16, ("labelled_normals", "kept", "width")),
     "learnt_pixels": Saved(torch.int64, ("learnt",)),
 }
 """Every tensor of a saved bank, by the name of its attribute."""
 
 
-def check_bank(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> None:
+def check_bank(
+    tensors: Mapping[str, Tensor], *, scales: int, pooled: int, places: tuple[int, int]
+) -> None:
     """Refuse tensors that are no bank, by their names, kinds and shapes alone.
 
     Args:
         tensors: By name; their values are not looked at.
         scales: Of the network.
         pooled: Length of what the network pools of an image.
+        places: Kept of a labelled normal, and their length.
 
     Raises:
         ValueError: One is missing, unknown, or of another kind or shape than the others.
@@ -334,7 +361,8 @@ def check_bank(tensors: Mapping[str, Tensor], *, scales: int, pooled: int) -> No
     if wrong:
         name = min(wrong)
         raise ValueError(f"{name[:60]!r} is {'unknown' if name in tensors else 'missing'}")
-    sizes = {"scales": scales, "pooled": pooled} | _sizes(tensors)
+    kept, width = places
+    sizes = {"scales": scales, "pooled": pooled, "kept": kept, "width": width} | _sizes(tensors)
     for name, saved in SAVED.items():
         wanted = tuple(sizes.get(size) for size in saved.sizes)
         if tuple(tensors[name].shape) != wanted or tensors[name].dtype != saved.dtype:

@@ -125,7 +125,7 @@ def _images(bank: FeatureBank, labelled: LabelledImages, normals: PreparedFrames
 
 def _recognised(known: FeatureBank, fresh: FeatureBank, labelled: LabelledFeatures) -> FeatureBank:
     """The bank of a network trained on, with what is known of its images from before."""
-    labels = LabelledFeatures.none(fresh.normals).updated(labelled)
+    labels = labelled.at(torch.zeros(0, dtype=torch.int64)).updated(labelled)
     learnt = torch.cat([known.learnt_pixels, labels.pixels[labels.label == 1]]).unique()
     return replace(known.recognised(fresh), labelled=labels, learnt_pixels=learnt)
 

@@ -36,6 +36,7 @@ from anomem.detector.origins import read_origins, tensor_of
 from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
+from anomem.model.allowed_places import allowing, kept_shape, without_allowed
 from anomem.model.heat import HeatModel, new_heat
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.files import (
@@ -70,7 +71,7 @@ Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
 def save(detector: Detector, path: Path) -> None:
     """Write a detector as a model folder, atomically."""
     tensors = (
-        prefixed("network", _network_state(detector.network))
+        prefixed("network", _network_state(without_allowed(detector.network)))
         | prefixed("scorer", detector.scorer.state_dict())
         | prefixed("bank", detector.bank.tensors())
     )
@@ -120,7 +121,7 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
-    network = network.to(device)
+    network = allowing(network.to(device), bank.labelled.places)
     return Detector(
         config, framing, network, origins, scorer, heat, bank, about.summary, about.seed
     )
@@ -159,6 +160,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         under("bank", tensors),
         scales=len(network.memories),
         pooled=sum(network.pooled_widths),
+        places=kept_shape(network),
     )
     region = tensors.get("region")
     if region is not None and (region.dim() != 2 or region.dtype != torch.bool):

@@ -68,7 +68,8 @@ def unseen_scores(detector: Detector) -> npt.NDArray[np.float32]:
     """Score each labelled anomaly by heads that were trained on the other labels.
 
     In five folds (one for each anomaly where there are fewer); the heads keep the weight that all
-    labels together give them. Anomalies that stage 1 has learnt from still show in the encoder.
+    labels together give them. Anomalies that stage 1 has learnt from still show in the encoder, and
+    what labelled normals let memories of places recall does not show.
 
     Returns:
         (A,) float32, in the order of the labels.

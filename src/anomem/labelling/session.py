@@ -52,7 +52,8 @@ class Session:
     every process.
 
     Args:
-        model: The detector; encoder and memories stay as they are.
+        model: The detector; encoder and memories stay as they are, but that memories of places
+            recall those of images answered normal, for which all images are measured again.
         files: Of the images.
         answers: Where answers are kept.
         out: Folder for the adapted model.
@@ -129,8 +130,11 @@ class Session:
             label = {file: answered[file] for file in self._number if file in answered}
             if not set(label.values()) & {0, 1}:
                 raise ValueError("There is no label to learn from yet; label an image first.")
+            network = self.model.network_
             errors = learn_from(self.model, label)
             self.model.save(self.out)
+            if self.model.network_ is not network:
+                self._measure_again()
             self._rank()
             return list(errors.values())
 
@@ -139,6 +143,15 @@ class Session:
         with self._busy:
             (heat,) = self.model.heat_maps([self.images[index]])
         return heat
+
+    def _measure_again(self) -> None:
+        """Measure as memories that recall places of labelled normals do; what is gone stays."""
+        parts = list(extract_source(self.model.detector(), self.images))
+        image = torch.cat([part.image for part in parts])
+        gone = ~torch.isin(self._image, image)
+        fresh = [part.features for part in parts if part.features is not None]
+        self._features = Features.joined([self._features.at(gone), *fresh])
+        self._image = torch.cat([self._image[gone], image])
 
     def _rank(self) -> None:
         scores = score_features(self.model.scorer_, self._features)

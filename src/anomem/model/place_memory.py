@@ -45,9 +45,11 @@ class PlaceMemory(nn.Module):
 
     Attributes:
         directions: (C, D) float32.
-        prototypes: (N, D) float16.
-        origin: (N, 2) int64, as of :class:`Places`: of which place each was made.
+        prototypes: (N, D) float16, and behind them those that labels allow.
+        origin: (N, 2) int64, as of :class:`Places`: of which place each was made; -1 of those that
+            labels allow.
         radius: Distance within which each place that they were first chosen among has one.
+        allowed: How many prototypes are places of labelled normals.
         level: Mean distance of the places of held-out normals to what is recalled, by which
             distances of different scales are compared.
 
@@ -73,6 +75,7 @@ class PlaceMemory(nn.Module):
         self.register_buffer("origin", torch.zeros(size, 2, dtype=torch.int64))
         self.register_buffer("radius", torch.zeros(()))
         self.register_buffer("level", torch.ones(()))
+        self.allowed = 0
 
     @torch.no_grad()
     def fill(self, places: Places, seed: int) -> None:
@@ -102,6 +105,13 @@ class PlaceMemory(nn.Module):
         new = further_centres(values.float(), self.prototypes.float(), most, radius)
         self.prototypes = torch.cat([self.prototypes, values[new.indices]])
         self.origin = torch.cat([self.origin, places.origin[new.indices]])
+
+    def allow(self, places: Tensor) -> None:
+        """Recall places (A, D) of labelled normals too, in place of those allowed before."""
+        own = len(self.prototypes) - self.allowed
+        self.prototypes = torch.cat([self.prototypes[:own], places.to(self.prototypes)])
+        self.origin = torch.cat([self.origin[:own], self.origin.new_full((len(places), 2), -1)])
+        self.allowed = len(places)
 
     def recalled(self, query: Tensor) -> Tensor:
         """Find the prototype nearest to each query (..., C), (...) int64."""
