@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
+from running import run
 from safetensors.torch import load_file
+from torch.nn.functional import interpolate
 
 import anomem
 from anomem import AnoMem
 from anomem.config import Config, EncoderChoices, ImageChoices, MemoryChoices
+from anomem.detector.adapt import labelled_images
 from anomem.evaluation.metrics import auroc
+from anomem.images.listing import list_images
+from anomem.images.masks import mask_files
+from anomem.images.open import open_images
 
 Images = npt.NDArray[np.uint8]
+BOTTLE = Path(__file__).parents[3] / "shared" / "data" / "mvtec" / "bottle"
 
 CONFIG = Config(
     images=ImageChoices(size=32),
@@ -188,3 +199,113 @@ def test_a_further_kind_is_measured_without_what_labels_allow(gravel: Images) ->
     memories = zip(plain.network_.place_memories(), labelled.network_.place_memories(), strict=True)
     for without, given in memories:
         assert torch.equal(given.prototypes[:-150], without.prototypes)
+
+
+def marks(images: Images) -> list[npt.NDArray[np.bool_]]:
+    """Where each image has its scratch."""
+    return [image == 250 for image in images]
+
+
+def local_part(model: AnoMem) -> torch.Tensor:
+    """The mean deviation over the places that deviate most, of each labelled image."""
+    scales = model.bank_.labelled.features.pooled.split(model.network_.pooled_widths, dim=1)
+    return torch.cat([scale.chunk(3, dim=1)[2] for scale in scales], 1).float()
+
+
+def test_what_deviates_within_a_mask_is_learnt(model: AnoMem, gravel: Images) -> None:
+    """Mean deviation over the places that a mask touches, in a slow and obvious way."""
+    odd = scratched(crops(gravel, 200, 6), seed=4)
+    learnt = copy.deepcopy(model).adapt(odd, np.ones(6, int), masks=marks(odd))
+    with torch.inference_mode():
+        pixels = torch.from_numpy(odd)[:, None].expand(-1, 1, -1, -1) / 255
+        deviations = model.network_.deviation_maps(pixels)
+        distances = model.network_.relative_distances(deviations)
+    fine, coarse = distances
+    size = fine.shape[1:]
+    for index, marked in enumerate(marks(odd)):
+        enlarged = interpolate(coarse[index][None, None], size, mode="bilinear")[0, 0]
+        total = fine[index] + 2 * enlarged
+        cell = 32 // size[0]
+        touched = {(i // cell, j // cell) for i, j in np.argwhere(marked).tolist()}
+        most = sorted(touched, key=lambda at: -float(total[at]))[:10]
+        values = torch.stack([deviations[0][index, :, i, j] for i, j in (most * 10)[:10]])
+        found = local_part(learnt)[index][: values.shape[1]]
+        torch.testing.assert_close(found, values.mean(dim=0), atol=1e-2, rtol=1e-2)
+
+
+def test_a_mask_that_marks_all_or_nothing_is_as_none(model: AnoMem, gravel: Images) -> None:
+    odd = scratched(crops(gravel, 200, 6), seed=4)
+    plain = copy.deepcopy(model).adapt(odd, np.ones(6, int))
+    for value in (0, 1):
+        masks = [np.full((32, 32), value), None] * 3
+        learnt = copy.deepcopy(model).adapt(odd, np.ones(6, int), masks=masks)
+        assert torch.equal(local_part(learnt), local_part(plain))
+
+
+def test_masks_that_cannot_be_meant_are_refused(
+    model: AnoMem, gravel: Images, hasty: Config
+) -> None:
+    odd = scratched(crops(gravel, 200, 2), seed=4)
+    one: list[Any] = marks(odd)
+    for labels, masks, told in (
+        ([1, 1], one[:1], "there are 1 masks for 2 images; give one an image"),
+        ([1, 0], one, "image 1 is labelled 0 and has a mask; give masks of anomalies alone"),
+        ([1, 1], [one[0], one[0][:, :9]], "a mask is 32 x 9 and its image 32 x 32; give a mask of"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            model.adapt(odd, labels, masks=masks)
+    learnt = AnoMem(hasty).fit(crops(gravel, 0, 20))
+    with pytest.raises(ValueError, match="masks teach memories of places, as of the preset"):
+        learnt.adapt(odd, [1, 1], masks=one)
+
+
+def test_of_tiles_one_that_the_mask_touches_is_learnt(gravel: Images) -> None:
+    """The scratch of another tile is brighter, and that tile scores higher."""
+    tiled = replace(CONFIG, images=ImageChoices(size=32, framing="tile"))
+    parts = gravel.reshape(8, 64, 8, 64).swapaxes(1, 2).reshape(64, 64, 64)
+    model = AnoMem(tiled).fit(list(parts[:30]))
+    image, mask = parts[40].copy(), np.zeros((64, 64), dtype=bool)
+    image[50:60, 50:60] = 255
+    mask[5:8, 4:8] = True
+    given = [
+        labelled_images(model.detector(), open_images([image]), np.ones(1, np.int64), masks)
+        for masks in (None, [mask])
+    ]
+    first, touched = (np.asarray(each.images.take(torch.tensor([0])))[0, 0] for each in given)
+    assert (first == 255).sum() >= 50 and np.array_equal(touched, image[:32, :32])
+    assert given[1].inside is not None and np.array_equal(given[1].inside[0], mask[:32, :32])
+
+
+def test_masks_of_files_are_found_beside_the_folder_of_anomalies(
+    model: AnoMem, gravel: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = scratched(crops(gravel, 200, 6), seed=4)
+    for folder, images in (("odd", odd), ("masks", marks(odd))):
+        (tmp_path / folder / "scratch").mkdir(parents=True)
+        for index, image in enumerate(images):
+            name = f"{index}.png" if folder == "odd" else f"{index}_mask.png"
+            Image.fromarray(image).save(tmp_path / folder / "scratch" / name)
+    model.save(tmp_path / "model")
+    odd_folder, out = tmp_path / "odd", tmp_path / "new"
+    words = ("adapt", tmp_path / "model", "--anomalies", odd_folder, "--out", out)
+    assert run(*words, "--masks", tmp_path / "masks") == 0
+    expected = copy.deepcopy(model).adapt(odd, np.ones(6, int), masks=marks(odd))
+    assert torch.equal(local_part(anomem.load(tmp_path / "new")), local_part(expected))
+    assert run(*words, "--masks", tmp_path) == 1
+    assert "has no mask; put one at" in capsys.readouterr().err
+    assert run(*words[:2], "--normal", odd_folder, "--masks", tmp_path, *words[4:]) == 1
+    assert "--masks is of the images of --anomalies" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not BOTTLE.exists(), reason="needs MVTec AD, which is not in the repository")
+def test_masks_of_mvtec_ad_are_learnt() -> None:
+    """Of ten broken bottles; the twelve others lie further above the good ones than before."""
+    config = replace(CONFIG, images=ImageChoices(size=64))
+    model = AnoMem(config).fit(list_images(BOTTLE / "train" / "good")[:60])
+    odd = list_images(BOTTLE / "test" / "broken_small")
+    masks = mask_files(odd, BOTTLE / "test", BOTTLE / "ground_truth")
+    good = list_images(BOTTLE / "test" / "good")
+    before = model.decision_function(odd[10:]).mean() - model.decision_function(good).mean()
+    model.adapt(odd[:10], np.ones(10, int), masks=masks[:10])
+    after = model.decision_function(odd[10:]).mean() - model.decision_function(good).mean()
+    assert after > before

@@ -13,7 +13,16 @@ from anomem.config import FramingKind
 from anomem.images import framing as framing_module
 from anomem.images.combined import JoinedSource, choose
 from anomem.images.errors import ImageError
-from anomem.images.framing import Box, FrameSource, Framing, assembled, boxes, cut, frames_of
+from anomem.images.framing import (
+    Box,
+    FrameSource,
+    Framing,
+    assembled,
+    boxes,
+    cut,
+    framed_mask,
+    frames_of,
+)
 from anomem.images.open import open_images
 from anomem.images.resize import ImageShape, to_shape
 
@@ -156,3 +165,29 @@ def test_large_frames_are_brought_to_their_shape_as_they_are_cut(
     assert whole.shape[1] == 512 and small.shape == (32, 32, 3) and small.dtype == image.dtype
     difference = to_shape(small, SQUARE).int() - to_shape(whole, SQUARE).int()
     assert difference.abs().max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["resize", "letterbox", "tile"])
+@pytest.mark.parametrize("region", [False, True])
+@pytest.mark.parametrize("side", [8, 32, 150])
+def test_a_mask_goes_through_the_framing_of_its_image(
+    kind: FramingKind, region: bool, side: int
+) -> None:
+    """A pixel of a frame is marked where a marked pixel of what it was cut from lies in it."""
+    mask = np.random.default_rng(0).random(PHOTO.shape[:2]) < 0.01
+    inside = np.zeros_like(mask)
+    inside[10:40, 20:90] = True
+    framing = Framing(kind, ImageShape(3, side, side), inside if region else None)
+    found = framed_mask(mask, framing)
+    where = boxes(mask.shape, framing)
+    assert found.shape == (len(where), side, side)
+    for frame, box in zip(found, where, strict=True):
+        held = cut(mask & inside if region else mask, box)
+        expected = np.zeros((side, side), dtype=bool)
+        for row in range(side):
+            for column in range(side):
+                top, left = row * box.height // side, column * box.width // side
+                bottom = max((row + 1) * box.height // side, top + 1)
+                right = max((column + 1) * box.width // side, left + 1)
+                expected[row, column] = held[top:bottom, left:right].any()
+        np.testing.assert_array_equal(frame, expected)

@@ -5,13 +5,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from anomem.images.masks import mask_files, read_mask
+from anomem.images.masks import mask_files, mask_of, read_mask
 
 
 def test_a_mask_is_found_by_the_path_of_its_image(tmp_path: Path) -> None:
     for name in ("masks/crack/1_mask.PNG", "masks/crack/2.BMP", "masks/3_mask.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    (tmp_path / "odd").mkdir()
     images = [tmp_path / "odd" / name for name in ("crack/1.jpg", "crack/2.png", "3.png")]
     found = mask_files(images, tmp_path / "odd", tmp_path / "masks")
     assert [file.relative_to(tmp_path / "masks").as_posix() for file in found] == [
@@ -19,6 +20,21 @@ def test_a_mask_is_found_by_the_path_of_its_image(tmp_path: Path) -> None:
     ]
     with pytest.raises(ValueError, match=r"4.png has no mask; put one at .*crack/4_mask.png, or"):
         mask_files([tmp_path / "odd" / "crack" / "4.png"], tmp_path / "odd", tmp_path / "masks")
+
+
+def test_masks_are_found_below_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"1.png is no folder; masks are found by paths below one"):
+        mask_files([tmp_path / "1.png"], tmp_path / "1.png", tmp_path)
+
+
+def test_a_mask_is_of_the_size_of_its_image(tmp_path: Path) -> None:
+    grey = np.array([[0, 0, 0], [0, 0, 9]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert mask_of(tmp_path / "grey.png", (2, 3)).tolist() == mask_of(grey, (2, 3)).tolist()
+    with pytest.raises(ValueError, match=r"grey.png is 2 x 3 and its image 3 x 2; give a mask of"):
+        mask_of(str(tmp_path / "grey.png"), (3, 2))
+    with pytest.raises(ValueError, match=r"a mask is 2 x 3 and its image 2 x 2; give"):
+        mask_of(grey, (2, 2))
 
 
 def test_a_mask_is_where_it_is_bright(tmp_path: Path) -> None:

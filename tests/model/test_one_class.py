@@ -109,3 +109,18 @@ def test_a_grid_of_fewer_than_ten_places_has_all_of_them() -> None:
     most = DeviatingPlaces.of([torch.rand(2, 2, 3)], lambdas=(1.0,))
     deviation = torch.randn(2, 4, 2, 3)
     torch.testing.assert_close(most.mean(deviation), deviation.mean(dim=(2, 3)))
+
+
+def test_places_are_found_inside_of_what_is_marked_alone() -> None:
+    """Each place that a marked pixel lies in; where these are fewer than ten, they are repeated."""
+    distances = torch.rand(2, 6, 8)
+    inside = torch.zeros(2, 12, 16, dtype=torch.bool)
+    inside[0, 3:8, 5:15] = True
+    inside[1, [0, 0, 11], [0, 1, 15]] = True
+    most = DeviatingPlaces.of([distances], (1.0,), inside)
+    for image in range(2):
+        cells = {(int(i) // 2, int(j) // 2) for i, j in inside[image].nonzero()}
+        order = sorted(cells, key=lambda at: -float(distances[image][at])) * 5
+        assert most.places[image].tolist() == [i * 8 + j for i, j in order[:10]]
+    everywhere = DeviatingPlaces.of([distances], (1.0,), torch.ones_like(inside))
+    assert torch.equal(everywhere.places, DeviatingPlaces.of([distances], (1.0,)).places)

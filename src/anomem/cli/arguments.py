@@ -156,6 +156,9 @@ class Adapt(Common):
     """Folder for the adapted model; may be the same."""
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
+    masks: Path | None = None
+    """Folder of masks, crack/007_mask.png for the anomaly crack/007.png: only what deviates within
+    them is learnt. Of models with memories of places, as of the preset pretrained."""
     normal: str | None = None
     """The same of images labelled normal; at depth encoder, of the normals to train on."""
     forget: str | None = None

@@ -209,6 +209,7 @@ def adapt(arguments: Adapt) -> Result:
 
     try_model_folder(arguments.out)
     sources = _labelled(arguments)
+    masks = _masks(arguments, sources)
     aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
     model = load(arguments.model, device=arguments.device)
     before = len(model.bank_.labelled)
@@ -220,11 +221,13 @@ def adapt(arguments: Adapt) -> Result:
             model.set_aside(aside, progress=progress)
         if sources:
             given = [(source, label) for label in sources for source in sources[label]]
+            images = JoinedSource([source for source, _ in given])
             model.adapt(
-                JoinedSource([source for source, _ in given]),
+                images,
                 [label for source, label in given for _ in range(len(source))],
                 depth=arguments.depth,
                 normal=arguments.normal if arguments.depth == "encoder" else None,
+                masks=None if masks is None else [masks.get(name) for name in images.names],
                 progress=progress,
             )
     model.save(arguments.out)
@@ -243,6 +246,20 @@ def adapt(arguments: Adapt) -> Result:
         **_supported(standing),
         **tell_decision(model),
     }, 0
+
+
+def _masks(arguments: Adapt, labelled: dict[int, list[ImageSource]]) -> dict[str, Path] | None:
+    """The masks of the images below the folder of anomalies, by the names of these."""
+    from anomem.images.masks import mask_files
+
+    if arguments.masks is None:
+        return None
+    if arguments.anomalies is None:
+        raise ValueError("--masks is of the images of --anomalies; give their folder too.")
+    names = labelled[1][0].names
+    files = [Path(name) for name in names]
+    found = mask_files(files, Path(arguments.anomalies), arguments.masks)
+    return dict(zip(names, found, strict=True))
 
 
 def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:

@@ -148,8 +148,6 @@ def evaluate(arguments: Evaluate) -> Result:
 
         try_file(arguments.report)
     folder = Path(arguments.anomalies)
-    if arguments.masks is not None and not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
     normals, anomalies = open_images(arguments.normal), open_images(arguments.anomalies)
     refuse_shared(normals, anomalies)
     files = [Path(name) for name in anomalies.names]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from anomem.detector.detector import Detector, standing
 from anomem.detector.feature_bank import (
@@ -18,11 +19,14 @@ from anomem.detector.feature_bank import (
 from anomem.detector.identity import full_digests, image_digests, measured_digests
 from anomem.detector.score import highest_frames, score_features
 from anomem.detector.train_scorer import train_scorer
+from anomem.images.framing import Framing, framed_mask
 from anomem.images.image_set import Chosen, ImageSet
+from anomem.images.masks import MaskLike, mask_of
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
 from anomem.model.allowed_places import allowing
 from anomem.model.features import extract_set
+from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import StageProgress, stage
 
 _LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"
@@ -32,6 +36,7 @@ def adapt(
     detector: Detector,
     source: ImageSource,
     label: npt.NDArray[np.int64],
+    masks: Sequence[MaskLike | None] | None = None,
     *,
     progress: StageProgress | None = None,
 ) -> Detector:
@@ -41,13 +46,16 @@ def adapt(
         detector: Left as it is.
         source: N images.
         label: (N,): 0 normal, 1 anomalous, -1 to take an earlier label back.
+        masks: Where each of the images is anomalous, see :meth:`AnoMem.adapt`; None for no masks.
         progress: Called as ``progress(stage, done, total)``.
 
     Raises:
-        ValueError: Unreadable images or labels that cannot be meant, or no held-out normal of a
-            kind would be left.
+        ValueError: Unreadable images, masks or labels that cannot be meant, or no held-out normal
+            of a kind would be left.
     """
-    given = labelled_images(detector, source, label, progress=progress)
+    if masks is not None:
+        check_masks(detector.network, label, masks)
+    given = labelled_images(detector, source, label, masks, progress=progress)
     newer = LabelledFeatures.of(detector.network, given)
     bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
     bank.check_deciding()
@@ -105,27 +113,74 @@ def labelled_images(
     detector: Detector,
     source: ImageSource,
     label: npt.NDArray[np.int64],
+    masks: Sequence[MaskLike | None] | None = None,
     *,
     progress: StageProgress | None = None,
 ) -> LabelledImages:
     """Read images with their labels, each by the frame that scores highest: where it shows.
 
+    Where there is a mask, it is the highest of the frames that the mask touches.
+
     Raises:
-        ValueError: Unreadable images, one image with two labels, or a label taken back that was
-            never given.
+        ValueError: Unreadable images, one image with two labels, a label taken back that was never
+            given, or a mask that is not of the size of its image.
     """
     images = prepare_frames(source, detector.framing, progress=stage(progress, "reading"))
     digest = image_digests(images.frames, images.image)
     pixels = full_digests(source, detector.framing, digest)
+    inside = None if masks is None else _inside(source, masks, detector.framing, images.image)
     frames: ImageSet = images.frames
     if len(frames) > images.count:
         scores = score_features(detector.scorer, extract_set(detector.network, frames))
-        frames = Chosen(frames, highest_frames(scores, images.image))
+        if inside is not None:
+            scores = scores.where(inside.any(dim=(1, 2)), -torch.inf)
+        highest = highest_frames(scores, images.image)
+        frames = Chosen(frames, highest)
+        inside = None if inside is None else inside[highest]
     given = LabelledImages(
-        frames, torch.from_numpy(label), digest, pixels, images.frames, images.image
+        frames, torch.from_numpy(label), digest, pixels, images.frames, images.image, inside
     )
     _refuse_conflicts(given, source.names, detector.bank.labelled)
     return given
+
+
+def check_masks(
+    network: MultiScaleMemory, label: npt.NDArray[np.int64], masks: Sequence[MaskLike | None]
+) -> None:
+    """See that a network can learn from masks, and that they are of anomalies.
+
+    Raises:
+        ValueError: Its prototypes are learnt, or there is not one mask or None an image, or one of
+            an image that is not labelled anomalous.
+    """
+    if not network.of_places:
+        raise ValueError(
+            "masks teach memories of places, as of the preset pretrained, and this model has none; "
+            "leave the masks out."
+        )
+    if len(masks) != len(label):
+        raise ValueError(
+            f"there are {len(masks)} masks for {len(label)} images; give one an image, and None "
+            "where there is none."
+        )
+    for index, (mask, given) in enumerate(zip(masks, label.tolist(), strict=True)):
+        if mask is not None and given != 1:
+            raise ValueError(
+                f"image {index} is labelled {given} and has a mask; give masks of anomalies alone."
+            )
+
+
+def _inside(
+    source: ImageSource, masks: Sequence[MaskLike | None], framing: Framing, image: Tensor
+) -> Tensor:
+    """Where the anomaly of each frame may be, (F, H, W) bool; everywhere where none is marked."""
+    inside = torch.ones(len(image), framing.shape.height, framing.shape.width, dtype=torch.bool)
+    for index, mask in enumerate(masks):
+        if mask is not None:
+            framed = framed_mask(mask_of(mask, source[index].shape[:2]), framing)
+            if framed.any():
+                inside[image == index] = torch.from_numpy(framed)
+    return inside
 
 
 def _refuse_conflicts(given: LabelledImages, names: Sequence[str], known: LabelledFeatures) -> None:

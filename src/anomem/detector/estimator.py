@@ -38,6 +38,7 @@ from anomem.detector.threshold import (
 from anomem.detector.train_scorer import calibration_of, unseen_scores
 from anomem.images.framing import Framing
 from anomem.images.labels import check_labels
+from anomem.images.masks import MaskLike
 from anomem.images.open import open_images
 from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
@@ -197,6 +198,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         *,
         depth: Literal["heads", "encoder"] = "heads",
         normal: object = None,
+        masks: Sequence[MaskLike | None] | None = None,
         progress: StageProgress | None = None,
     ) -> Self:
         """Learn from labelled images, together with all that were labelled before.
@@ -219,6 +221,10 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             depth: What is trained, "heads" unless given.
             normal: Normal images, those of the fit and new ones, for depth "encoder". Those held
                 out by the fit are known again and stay held out.
+            masks: Where each labelled anomaly is, one for each of X, None where there is none: an
+                image file, see :func:`~anomem.images.masks.read_mask`, or an array H x W, not 0
+                where it is marked. Memories of places then learn from what deviates there alone; a
+                mask that marks nothing counts as none. None is no masks.
             progress: Called as ``progress(stage, done, total)``.
 
         Raises:
@@ -233,7 +239,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         source = open_images(X)
         label = check_labels(y, len(source), (-1, 0, 1))
         if depth == "heads":
-            return self._keep(adapt.adapt(detector, source, label, progress=progress))
+            return self._keep(adapt.adapt(detector, source, label, masks, progress=progress))
+        if masks is not None:
+            adapt.check_masks(detector.network, label, masks)
         fabric = make_fabric(self.device, self.config_.compute.precision)
         return self._keep(
             fine_tune.fine_tune(detector, source, label, normal, fabric=fabric, progress=progress)

@@ -34,6 +34,8 @@ class LabelledImages:
         pixels: (N,) int64, of all its pixels, see :func:`~anomem.detector.identity.full_digests`.
         frames: All F frames of the images.
         image: (F,) int64, number of the image of each.
+        inside: (N, H, W) bool, where the anomaly of each may be on its frame in ``images``; None is
+            everywhere.
     """
 
     images: ImageSet
@@ -42,6 +44,7 @@ class LabelledImages:
     pixels: Tensor
     frames: ImageSet
     image: Tensor
+    inside: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class LabelledFeatures:
     def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
         """Extract the features of labelled images, at least one, as no label has changed them."""
         network = without_allowed(network)
-        features = extract_set(network, given.images)
+        features = extract_set(network, given.images, given.inside)
         normal = (given.label == 0)[given.image].nonzero().flatten()
         number = given.image[normal].unique(return_inverse=True)[1]
         places = deviating_places(network, Chosen(given.frames, normal), number)

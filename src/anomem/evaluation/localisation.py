@@ -14,8 +14,7 @@ from scipy.ndimage import label as connected_regions
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 from anomem.detector.heat_maps import Heat
-from anomem.images.errors import times
-from anomem.images.masks import read_mask
+from anomem.images.masks import mask_of
 
 LONGEST = 256
 """Pixels of the longer side at which maps are measured."""
@@ -72,13 +71,7 @@ def localise(
     for index, heat in enumerate(heats):
         truth = np.zeros(heat.shape, dtype=bool)
         if index >= normals:
-            mask = masks[index - normals]
-            truth = read_mask(mask)
-            if truth.shape != heat.shape:
-                raise ValueError(
-                    f"{mask} is {times(truth.shape)} and its image {times(heat.shape)}; give a "
-                    "mask of the same size."
-                )
+            truth = mask_of(masks[index - normals], heat.shape)
         size = [max(round(side * min(LONGEST / max(heat.shape), 1)), 1) for side in heat.shape]
         maps.append(_resized(heat, size))
         truths.append(_resized(truth.astype(np.float32), size) > 0.5)

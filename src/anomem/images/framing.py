@@ -114,6 +114,30 @@ def frames_of(source: ImageSource, index: int, framing: Framing) -> Iterator[Pix
             yield filled(cut(pixels, box), box)
 
 
+def framed_mask(mask: npt.NDArray[np.bool_], framing: Framing) -> npt.NDArray[np.bool_]:
+    """Bring a mask to the frames of its image.
+
+    Args:
+        mask: H x W, of the size of the image; what is marked outside of the region does not count.
+        framing: Of the image.
+
+    Returns:
+        (F, H, W) bool, of the shape of frames: the pixels that something marked lies in.
+    """
+    size, shape = mask.shape, framing.shape
+    if framing.region is not None:
+        mask = mask & region_at(framing.region, size)
+    frames = []
+    for box in boxes(size, framing):
+        marked = cut(mask, box)
+        # Where pixels become several, each index is repeated, which gives the pixel itself.
+        for axis, side in enumerate((shape.height, shape.width)):
+            first = np.arange(side) * marked.shape[axis] // side
+            marked = np.logical_or.reduceat(marked, first, axis=axis)
+        frames.append(marked)
+    return np.stack(frames)
+
+
 class FrameSource(ImageSource):
     """Gives the frames of images one by one, for pages that show some of them.
 
@@ -190,7 +214,7 @@ def around_region(region: Region | None, size: Sequence[int]) -> Box:
 
 
 def cut(pixels: Pixels, box: Box) -> Pixels:
-    """Cut what a box holds out of an image H x W x C; beyond the image its edge is repeated."""
+    """Cut what a box holds out of an image H x W x C or a mask; beyond it its edge is repeated."""
     rows = np.clip(np.arange(box.top, box.top + box.height), 0, pixels.shape[0] - 1)
     columns = np.clip(np.arange(box.left, box.left + box.width), 0, pixels.shape[1] - 1)
     found: Pixels = pixels[np.ix_(rows, columns)]

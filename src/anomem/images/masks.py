@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from anomem.images.decode import decode_layers
+from anomem.images.errors import times
 from anomem.images.layers import Layers
 from anomem.images.listing import IMAGE_SUFFIXES
 
@@ -28,8 +29,10 @@ def mask_files(images: Sequence[Path], folder: Path, masks: Path) -> list[Path]:
     ``masks/crack/007.png``; of any image format, its suffix in small or capital letters.
 
     Raises:
-        ValueError: An image has no mask.
+        ValueError: ``folder`` is none, or an image has no mask.
     """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; masks are found by paths below one.")
     return [_mask_file(image, folder, masks) for image in images]
 
 
@@ -45,6 +48,27 @@ def _mask_file(image: Path, folder: Path, masks: Path) -> Path:
     raise ValueError(
         f"{image} has no mask; put one at {below / image.stem}_mask.png, or leave the image out."
     )
+
+
+MaskLike = str | Path | npt.NDArray[Any]
+"""A mask as a file, or as an array H x W, not 0 where something is marked."""
+
+
+def mask_of(given: MaskLike, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Read the mask of an image of a height and width; a file as :func:`read_mask` does.
+
+    Raises:
+        ImageError: The file cannot be read.
+        ValueError: The mask is not of the size of its image.
+    """
+    array = isinstance(given, np.ndarray)
+    mask = given != 0 if isinstance(given, np.ndarray) else read_mask(Path(given))
+    if mask.shape != size:
+        raise ValueError(
+            f"{'a mask' if array else given} is {times(mask.shape)} and its image {times(size)}; "
+            "give a mask of the same size."
+        )
+    return mask
 
 
 def read_mask(file: Path) -> npt.NDArray[np.bool_]:

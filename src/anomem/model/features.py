@@ -71,20 +71,33 @@ class Features:
 
 @repeatable_kernels()
 @torch.inference_mode()
-def extract(network: MultiScaleMemory, images: Tensor) -> Features:
+def extract(network: MultiScaleMemory, images: Tensor, inside: Tensor | None = None) -> Features:
     """Extract the features of images, on the CPU.
 
     Args:
         network: In evaluation mode.
         images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
+        inside: Pixels (B, H, W) bool, some of each image, among which alone the places that deviate
+            most may lie; None is everywhere.
     """
+    parts, start = [], 0
+    for pixels in forward_passes(network, images):
+        part = None if inside is None else inside[start : start + len(pixels)].to(pixels.device)
+        parts.append(_extract(network, pixels, part))
+        start += len(pixels)
     # Only when all is extracted does this wait for a GPU.
-    return Features.joined([_extract(network, p) for p in forward_passes(network, images)]).cpu()
+    return Features.joined(parts).cpu()
 
 
-def extract_set(network: MultiScaleMemory, images: ImageSet) -> Features:
+def extract_set(
+    network: MultiScaleMemory, images: ImageSet, inside: Tensor | None = None
+) -> Features:
     """Extract the features of all images of a set, at least one, on the CPU."""
-    return Features.joined([extract(network, batch) for _, batch in batches(images)])
+    parts = []
+    for start, batch in batches(images):
+        part = None if inside is None else inside[start : start + len(batch)]
+        parts.append(extract(network, batch, part))
+    return Features.joined(parts)
 
 
 def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor]:
@@ -101,13 +114,16 @@ def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor
         yield floats_on(device, part).clone(memory_format=torch.contiguous_format)
 
 
-def _extract(network: MultiScaleMemory, pixels: Tensor) -> Features:
+def _extract(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> Features:
     views = [view.of(pixels) for view in network.views]
+    marked = [None if inside is None else view.of(inside[:, None])[:, 0] for view in network.views]
     if len(pixels) > 1:
-        seen = [_of_view(network, view) for view in views]
+        seen = [_of_view(network, *both) for both in zip(views, marked, strict=True)]
     else:
         # Matrix libraries have another road for a single row, which rounds otherwise.
-        together = _of_view(network, torch.cat(views if len(views) > 1 else views * 2))
+        times = 1 if len(views) > 1 else 2
+        marks = None if inside is None else torch.cat([m for m in marked * times if m is not None])
+        together = _of_view(network, torch.cat(views * times), marks)
         seen = [[tensor[i : i + 1] for tensor in together] for i in range(len(views))]
     sides = 2 if network.mirrored else 1
     upright, *turned = (
@@ -121,9 +137,9 @@ def _extract(network: MultiScaleMemory, pixels: Tensor) -> Features:
     )
 
 
-def _of_view(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+def _of_view(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> list[Tensor]:
     """Scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of one view."""
     maps = network(pixels)
     deviations = network.deviations_of(maps)
     evidence = network.evidence_of(maps)
-    return [network.scale_scores(deviations), evidence, *network.pooled(deviations)]
+    return [network.scale_scores(deviations), evidence, *network.pooled(deviations, inside)]

@@ -122,8 +122,13 @@ class MultiScaleMemory(nn.Module):
         parts = (2 if self.upside_down else 1) * (1 + self.with_spread + self.of_places)
         return tuple(parts * width for width in self.widths)
 
-    def pooled(self, deviations: Sequence[Tensor]) -> list[Tensor]:
+    def pooled(self, deviations: Sequence[Tensor], inside: Tensor | None = None) -> list[Tensor]:
         """Pool each deviation map (B, C_s, H_s, W_s) over its places: phi of Eq. 7.
+
+        Args:
+            deviations: A map each scale.
+            inside: Where the places that deviate most may lie, see
+                :class:`~anomem.model.one_class.DeviatingPlaces`.
 
         Returns:
             One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it; or
@@ -141,7 +146,7 @@ class MultiScaleMemory(nn.Module):
         ]
         parts = [pools, spreads]
         if self.of_places:
-            most = self.deviating_places(deviations)
+            most = self.deviating_places(deviations, inside)
             parts.append([most.mean(each) for each in deviations])
         return [torch.cat(scale, 1) for scale in zip(*parts, strict=True)]
 
@@ -180,9 +185,11 @@ class MultiScaleMemory(nn.Module):
             return one_class_scores(deviations)
         return most_deviating(self.relative_distances(deviations), self.lambdas)
 
-    def deviating_places(self, deviations: Sequence[Tensor]) -> DeviatingPlaces:
+    def deviating_places(
+        self, deviations: Sequence[Tensor], inside: Tensor | None = None
+    ) -> DeviatingPlaces:
         """Find the places of each image that deviate most, by memories of places."""
-        return DeviatingPlaces.of(self.relative_distances(deviations), self.lambdas)
+        return DeviatingPlaces.of(self.relative_distances(deviations), self.lambdas, inside)
 
     def relative_distances(self, deviations: Sequence[Tensor]) -> list[Tensor]:
         """Divide the distance at each place, (B, H_s, W_s), by its mean over held-out normals."""

@@ -89,12 +89,16 @@ class DeviatingPlaces:
     grid: tuple[int, int]
 
     @staticmethod
-    def of(distances: Sequence[Tensor], lambdas: Sequence[float]) -> DeviatingPlaces:
+    def of(
+        distances: Sequence[Tensor], lambdas: Sequence[float], inside: Tensor | None = None
+    ) -> DeviatingPlaces:
         """Find them by the distance at each place.
 
         Args:
             distances: Comparable between scales, one (B, H_s, W_s) a scale.
             lambdas: Weight of each scale.
+            inside: Where they may lie: pixels (B, H, W) bool, some of each image; None is
+                everywhere. Where these are in fewer places than ten, places are repeated.
         """
         height, width = distances[0].shape[1:]
         together = sum(
@@ -102,8 +106,14 @@ class DeviatingPlaces:
             for each, weight in zip(distances, lambdas, strict=True)
         )
         assert isinstance(together, Tensor)
-        count = min(_PLACES, height * width)
-        return DeviatingPlaces(together.flatten(1).topk(count, dim=1).indices, (height, width))
+        together, count = together.flatten(1), min(_PLACES, height * width)
+        if inside is None:
+            return DeviatingPlaces(together.topk(count, dim=1).indices, (height, width))
+        cells = functional.adaptive_max_pool2d(inside[:, None].float(), (height, width)).flatten(1)
+        places = together.where(cells > 0, -torch.inf).topk(count, dim=1).indices
+        rank = torch.arange(count, device=places.device)
+        rank = rank % (cells > 0).sum(dim=1, keepdim=True).clamp(max=count)
+        return DeviatingPlaces(places.gather(1, rank), (height, width))
 
     def mean(self, maps: Tensor) -> Tensor:
         """Average maps (B, C, H_s, W_s) of a scale over them, (B, C)."""
