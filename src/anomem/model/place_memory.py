@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from anomem.model.inverted_file import InvertedFile
 
 _CANDIDATES = 256
 """Places looked at together when the next centres are chosen."""
@@ -76,6 +79,7 @@ class PlaceMemory(nn.Module):
         self.register_buffer("radius", torch.zeros(()))
         self.register_buffer("level", torch.ones(()))
         self.allowed = 0
+        self._search: InvertedFile | None = None
 
     @torch.no_grad()
     def fill(self, places: Places, seed: int) -> None:
@@ -127,6 +131,8 @@ class PlaceMemory(nn.Module):
 
     def comparable(self, features: Tensor) -> Tensor:
         """Give the parts of features (..., C) in the directions that are compared, (..., D)."""
+        if len(self.directions) == self.width:
+            return features.float()
         return features.float() @ self.directions
 
     def deviation(self, query: Tensor) -> Tensor:
@@ -135,14 +141,11 @@ class PlaceMemory(nn.Module):
         return values - self.prototypes[self._nearest(values)].float()
 
     def _nearest(self, values: Tensor) -> Tensor:
-        prototypes = self.prototypes.float()
-        halves = prototypes.square().sum(dim=1) / 2
-        rows = values.reshape(-1, values.shape[-1])
-        found = [
-            torch.addmm(halves, part, prototypes.T, alpha=-1).argmin(dim=1)
-            for part in rows.split(_ROWS)
-        ]
-        return torch.cat(found).view(values.shape[:-1])
+        if self._search is None or self._search.of is not self.prototypes:
+            self._search = InvertedFile.build(self.prototypes)
+        places = math.prod(values.shape[-3:-1])
+        found = self._search.nearest(values.reshape(-1, places, values.shape[-1]))
+        return found.view(values.shape[:-1])
 
 
 class Centres(NamedTuple):

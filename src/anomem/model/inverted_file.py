@@ -1,0 +1,112 @@
+"""The nearest of many vectors, looked for among the groups that are near, and exactly where far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+_ROUNDS = 10
+"""Of k-means."""
+_PROBES = 2
+"""Groups that a row is compared with."""
+_EXACT, _SHARE = 32, 12
+"""Rows of each image that are compared with all vectors, those that are farthest: so many at least,
+and one in so many."""
+_FEWEST = 4
+"""Rows of a product of matrices; fewer are rounded otherwise than beside others."""
+
+
+@dataclass(frozen=True)
+class InvertedFile:
+    """Holds N vectors by groups, so that a nearest one is found without looking at all.
+
+    An inverted file (Jegou et al., 2011): k-means puts the vectors into root N groups, and a row is
+    compared with those of the two groups whose centres are nearest. What it finds is at times not
+    the nearest of all. As those rows matter that are far from all vectors, the rows of an image
+    that seem farthest, one in twelve and 32 at least, are compared with all.
+
+    Attributes:
+        of: (N, D), the vectors as they were given.
+        centres: (G, D) float32, of the groups.
+        vectors: (N, D) float32, a group after the other.
+        number: (N,) int64, place of each of these in ``of``.
+        ends: Where each group ends among these, after a first 0.
+
+    Example:
+        >>> found = InvertedFile.build(torch.tensor([[0.0, 0.0], [0.0, 5.0], [4.0, 0.0]]))
+        >>> found.nearest(torch.tensor([[[3.0, 1.0], [0.0, 4.0]]]))
+        tensor([[2, 1]])
+    """
+
+    of: Tensor
+    centres: Tensor
+    vectors: Tensor
+    number: Tensor
+    ends: tuple[int, ...]
+
+    @staticmethod
+    @torch.no_grad()
+    def build(of: Tensor) -> InvertedFile:
+        """Put vectors (N, D), N at least 1, into groups, beginning with the first ones as centres.
+
+        In double precision, so that the groups do not depend on how a product is rounded.
+        """
+        exact = of.double()
+        centres = exact[: math.isqrt(len(exact))]
+        for _ in range(_ROUNDS):
+            group, inverse = _nearest_of_all(exact, centres)[1].unique(return_inverse=True)
+            sums = exact.new_zeros(len(group), exact.shape[1]).index_add(0, inverse, exact)
+            centres = sums / torch.bincount(inverse)[:, None]
+        group = _nearest_of_all(exact, centres)[1]
+        number = group.argsort(stable=True)
+        sizes = torch.bincount(group, minlength=len(centres))
+        kept = sizes > 0
+        ends = (0, *sizes[kept].cumsum(0).tolist())
+        return InvertedFile(of, centres[kept].float(), of[number].float(), number, ends)
+
+    def nearest(self, rows: Tensor) -> Tensor:
+        """Find the vector nearest to each of P rows of B images (B, P, D), (B, P) int64."""
+        images, count = rows.shape[:2]
+        flat = rows.reshape(-1, rows.shape[2]).contiguous()
+        value, index = self._among_near(flat)
+        squared = (2 * value + flat.square().sum(dim=1)).view(images, count)
+        exact = min(max(_EXACT, count // _SHARE), count)
+        far = squared.topk(exact, dim=1).indices
+        far = (far + count * torch.arange(images, device=far.device)[:, None]).flatten()
+        index[far] = _nearest_of_all(flat[far], self.vectors)[1]
+        return self.number[index].view(images, count)
+
+    def _among_near(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """As :func:`_nearest_of_all`, of the vectors of the groups near each of R rows (R, D)."""
+        probes = min(_PROBES, len(self.centres))
+        near = _products(rows, self.centres).topk(probes, dim=1, largest=False).indices.flatten()
+        order = near.argsort(stable=True)
+        value, index = rows.new_empty(len(near)), torch.empty_like(near)
+        sizes = torch.bincount(near, minlength=len(self.centres)).tolist()
+        for pairs, (start, end) in zip(order.split(sizes), pairwise(self.ends), strict=True):
+            if len(pairs):
+                found = _nearest_of_all(rows[pairs // probes], self.vectors[start:end])
+                value[pairs], index[pairs] = found[0], found[1] + start
+        value, best = value.view(-1, probes).min(dim=1)
+        return value, index.view(-1, probes).gather(1, best[:, None])[:, 0]
+
+
+def _nearest_of_all(rows: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the nearest of vectors (N, D) to each of rows (R, D).
+
+    Returns:
+        Half the squared distance less half the square of the row, and the index, both (R,).
+    """
+    value, index = _products(rows, vectors).min(dim=1)
+    return value, index
+
+
+def _products(rows: Tensor, vectors: Tensor) -> Tensor:
+    """Half the squares of vectors (N, D) less their products with rows (R, D), (R, N)."""
+    enough = rows if len(rows) >= _FEWEST else rows.repeat(_FEWEST, 1)
+    halves = vectors.square().sum(dim=1) / 2
+    return torch.addmm(halves, enough, vectors.T, alpha=-1)[: len(rows)]
