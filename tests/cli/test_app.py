@@ -484,3 +484,33 @@ def test_evaluate_measures_heat_maps_against_masks(
     assert set(places["heat maps"]) == {"pixel_auroc", "aupro", "pixel_f1_max"}
     assert run("evaluate", model_folder, *words, "--masks", tmp_path / "odd" / "none") == 1
     assert "has no mask; put one at" in error_line(capsys)
+
+
+def test_explain(model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    strange = sorted(folders["anomalous"].iterdir())[:2]
+    assert run("explain", model_folder, *strange, "--out", tmp_path / "why", "--json") == 0
+    told = result(capsys)
+    scores = load(model_folder).decision_function([str(file) for file in strange])
+    assert [each["path"] for each in told["images"]] == [str(file) for file in strange]
+    assert [each["score"] for each in told["images"]] == pytest.approx(scores.tolist(), abs=1e-5)
+    assert all(each["prediction"] == (each["score"] > told["threshold"]) for each in told["images"])
+    written = sorted((tmp_path / "why").iterdir())
+    assert [file.name for file in written] == [f"{file.name}.why.png" for file in strange]
+    with Image.open(written[0]) as picture:
+        assert picture.width > 500
+    # Only with memories of places is there a normal place beside each odd one.
+    assert all(each["places"] == [] for each in told["images"])
+
+
+def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
+    model, odd = tmp_path / "model", sorted(folders["anomalous"].iterdir())[0]
+    places = ("--preset", "pretrained", "--resize", 32, "--memory.sizes", 20, 20)
+    small = ("--encoder.name", "resnet10t", "--encoder.width", 8, "--encoder.weights", "None")
+    assert run("fit", folders["train"], "--out", model, *places, *small) == 0
+    capsys.readouterr()
+    assert run("explain", model, odd, "--out", tmp_path / "why") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{odd}: score ")
+    assert f"most like {folders['train']}/lot" in lines[1] and lines[1].endswith(" pixels)")
+    assert run("explain", model, odd, "--out", folders["normal"]) == 1
+    assert "holds images, as lot0-000.png, and explanations beside" in error_line(capsys)

@@ -68,6 +68,7 @@ def test_every_output_is_tried_before_the_work(
         (*score, nowhere / "scores.csv"),
         (*score, tmp_path / "scores.csv", "--heatmaps", nowhere),
         ("evaluate", model_folder, *asked, "--report", nowhere / "report.html"),
+        ("explain", model_folder, normal, "--out", nowhere),
         ("prototypes", model_folder, normal, "--out", nowhere),
         ("demo", "--out", nowhere),
         ("bench", "merge", tmp_path, "--out", nowhere),

@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input, refuse_report
+from anomem.cli.outputs import picture_files, refuse_among_images, refuse_input, refuse_report
 from anomem.images.open import open_images
 from anomem.report.heat import save_heat
 
@@ -20,7 +20,7 @@ def photograph(file: Path) -> Path:
 
 def test_heat_maps_keep_the_folders_below_the_common_one_and_share_no_file() -> None:
     given = ["/data/a/x.png", "/data/b/x.png", "/data/b/x.jpg", "/data/b/x.jpg.png", "/data/b/x"]
-    files = heat_map_files(given, Path("heat"))
+    files = picture_files(given, Path("heat"), "heat map")
     assert files == {
         "/data/a/x.png": Path("heat/a/x.png.heat.png"),
         "/data/b/x.png": Path("heat/b/x.png.heat.png"),
@@ -28,28 +28,30 @@ def test_heat_maps_keep_the_folders_below_the_common_one_and_share_no_file() -> 
         "/data/b/x.jpg.png": Path("heat/b/x.jpg.png.heat.png"),
         "/data/b/x": Path("heat/b/x.heat.png"),
     }
-    assert heat_map_files([], Path("heat")) == {}
-    assert heat_map_files(["x.png"], Path("heat")) == {"x.png": Path("heat/x.png.heat.png")}
+    assert picture_files([], Path("heat"), "heat map") == {}
+    assert picture_files(["x.png"], Path("heat"), "heat map") == {
+        "x.png": Path("heat/x.png.heat.png")
+    }
 
 
 def test_a_heat_map_replaces_a_heat_map_and_nothing_else(tmp_path: Path) -> None:
-    (file,) = heat_map_files(["x.png"], tmp_path).values()
+    (file,) = picture_files(["x.png"], tmp_path, "heat map").values()
     save_heat(np.zeros((4, 4), np.float32), file)
-    assert heat_map_files(["x.png"], tmp_path) == {"x.png": file}
+    assert picture_files(["x.png"], tmp_path, "heat map") == {"x.png": file}
     for make in (photograph, Path.mkdir, lambda file: file.symlink_to(photograph(tmp_path / "y"))):
         file.unlink() if file.is_file() else file.rmdir()
         make(file)
         with pytest.raises(ValueError, match=f"{file.name} is there and is no heat map; give anot"):
-            heat_map_files(["x.png"], tmp_path)
+            picture_files(["x.png"], tmp_path, "heat map")
 
 
 def test_heat_maps_do_not_go_among_images_of_others(tmp_path: Path) -> None:
     photograph(tmp_path / "other" / "007.JPG")
     with pytest.raises(ValueError, match=r"other holds images, as 007\.JPG, and heat maps beside"):
-        heat_map_files(["x.png"], tmp_path / "other")
+        picture_files(["x.png"], tmp_path / "other", "heat map")
     (tmp_path / "heat").mkdir()
     save_heat(np.zeros((4, 4), np.float32), tmp_path / "heat" / "y.png.heat.png")
-    assert heat_map_files(["x.png"], tmp_path / "heat")
+    assert picture_files(["x.png"], tmp_path / "heat", "heat map")
 
 
 def test_pictures_do_not_go_among_the_images(tmp_path: Path) -> None:

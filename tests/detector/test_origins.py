@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices, MemoryChoices
+from anomem.detector.identity import Identities
 from anomem.detector.json_tensor import as_tensor
 from anomem.detector.origins import (
     Origin,
-    frames_by_name,
     keep_origins,
+    origins_of,
     read_origins,
     tensor_of,
 )
@@ -29,26 +30,27 @@ def network(frames: list[int], places: list[int]) -> MultiScaleMemory:
 
 
 def test_the_frames_of_an_image_are_its_tiles() -> None:
-    names = ["a.png", "b.png", "c.png"]
-    found = frames_by_name(names, torch.tensor([0, 0, 0, 2]))
-    assert found == [Origin("a.png", 0), Origin("a.png", 1), Origin("a.png", 2), Origin("c.png", 0)]
+    known = Identities.by_pixels(["a.png", "b.png", "c.png"], torch.tensor([7, 8, 9]))
+    found = origins_of(known, torch.tensor([0, 0, 0, 2]))
+    assert found == [*(Origin("a.png", 7, tile) for tile in range(3)), Origin("c.png", 9, 0)]
 
 
 def test_two_images_of_one_name_are_two() -> None:
-    found = frames_by_name(["part.png", "part.png"], torch.tensor([0, 1]))
-    assert found == [Origin("part.png", 0), Origin("part.png", 0)]
+    known = Identities.by_pixels(["part.png", "part.png"], torch.tensor([7, 8]))
+    found = origins_of(known, torch.tensor([0, 1]))
+    assert found == [Origin("part.png", 7, 0), Origin("part.png", 8, 0)]
 
 
 def test_only_frames_of_prototypes_are_kept() -> None:
     made = network([7, 2, 7, 5], [1, 2, 3, 4])
-    frames = [Origin(f"{number}.png", 0) for number in range(9)]
+    frames = [Origin(f"{number}.png", number, 0) for number in range(9)]
     assert keep_origins(made, frames) == (frames[2], frames[5], frames[7])
     assert made.place_memories()[0].origin.tolist() == [[2, 1], [0, 2], [2, 3], [1, 4]]
     assert made.place_memories()[1].origin.tolist() == [[2, 0]]
 
 
 def test_what_is_written_is_read() -> None:
-    kept = (Origin("größe/1.png", 0), Origin("b.png", 12))
+    kept = (Origin("größe/1.png", 2**62, 0), Origin("b.png", 3, 12))
     assert read_origins(network([0, 1], [5, 6]), tensor_of(kept)) == kept
 
 
@@ -56,10 +58,10 @@ def test_what_is_written_is_read() -> None:
     "numbers",
     [
         as_tensor({"a.png": 0}),
-        as_tensor([["a.png"], ["b.png", 0]]),
-        as_tensor([["a.png", -1], ["b.png", 0]]),
-        as_tensor([["a.png", True], ["b.png", 0]]),
-        as_tensor([[1, 0], ["b.png", 0]]),
+        as_tensor([["a.png", 5], ["b.png", 5, 0]]),
+        as_tensor([["a.png", 5, -1], ["b.png", 5, 0]]),
+        as_tensor([["a.png", 5, True], ["b.png", 5, 0]]),
+        as_tensor([[1, 5, 0], ["b.png", 5, 0]]),
         torch.tensor([-1]),
     ],
 )
@@ -73,4 +75,4 @@ def test_what_names_no_frames_is_refused(numbers: Tensor) -> None:
 )
 def test_a_prototype_of_no_frame_is_refused(frames: list[int], places: list[int]) -> None:
     with pytest.raises(ValueError, match="a prototype is of no frame"):
-        read_origins(network(frames, places), tensor_of([Origin("a", 0), Origin("b", 0)]))
+        read_origins(network(frames, places), tensor_of([Origin("a", 1, 0), Origin("b", 2, 0)]))

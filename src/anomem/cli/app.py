@@ -18,6 +18,7 @@ from anomem.cli.arguments import (
     Commands,
     Demo,
     Evaluate,
+    Explain,
     Fit,
     Info,
     Label,
@@ -44,6 +45,7 @@ COMMANDS: Commands = {
     "label": (Label, train.label),
     "score": (Score, use.score),
     "evaluate": (Evaluate, use.evaluate),
+    "explain": (Explain, use.explain),
     "prototypes": (Prototypes, use.prototypes),
     "info": (Info, use.info),
 }

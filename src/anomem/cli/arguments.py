@@ -243,6 +243,20 @@ class Label(Deciding):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Explain(Deciding):
+    """Tell why images have their scores: where, and what normal place that should look like."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    images: Annotated[
+        Positional[list[str]], arg(metavar="IMAGES ...", help_behavior_hint="(required)")
+    ]
+    """Files, folders or globs of images of this machine."""
+    out: Path | None = None
+    """Folder for a picture an image (PNG): its heat map, and its odd places beside normal ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prototypes(Common):
     """Show what the memory believes normal to be, as a page and a table of its prototypes."""
 

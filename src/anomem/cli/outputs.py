@@ -6,45 +6,51 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from anomem.detector.model_info import DESCRIPTION
 from anomem.images.listing import IMAGE_SUFFIXES, local_path, protocol_of
 from anomem.images.parquet import ParquetSource
 from anomem.images.source import ImageSource
 
-_HEAT = ".heat.png"
+_ENDINGS = {"heat map": ".heat.png", "explanation": ".why.png"}
+"""Of the files of pictures, by what they show."""
 
 
-def heat_map_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Name a file for the heat map of each image, keeping the folders below their common one.
+def picture_files(
+    names: Sequence[str], folder: Path, what: Literal["heat map", "explanation"]
+) -> dict[str, Path]:
+    """Name a file for a picture of each image, keeping the folders below their common one.
 
-    That of ``a.jpg`` is ``a.jpg.heat.png``, so no two images share one.
+    That of ``a.jpg`` is ``a.jpg.heat.png`` or ``a.jpg.why.png``, so no two images share one.
 
     Args:
-        names: Paths of the images; one that stands there twice has one heat map.
-        folder: Where the heat maps go.
+        names: Paths of the images; one that stands there twice has one picture.
+        folder: Where the pictures go.
+        what: They show.
 
     Raises:
-        ValueError: A file of that name is there, and is no heat map; or the folder holds images,
-            beside which heat maps would be taken for some.
+        ValueError: A file of that name is there, and was not written here; or the folder holds
+            images, beside which pictures would be taken for some.
     """
-    from anomem.report.heat import is_heat_map  # loads Matplotlib, which tables do without
+    from anomem.report.pictures import is_ours
 
     if not names:
         return {}
+    ending = _ENDINGS[what]
     for image in sorted(folder.glob("*")):
-        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.endswith(_HEAT):
+        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.endswith(ending):
             raise ValueError(
-                f"{folder} holds images, as {image.name}, and heat maps beside them would be taken "
+                f"{folder} holds images, as {image.name}, and {what}s beside them would be taken "
                 "for images; give another folder."
             )
     common = os.path.commonpath([os.path.dirname(os.path.abspath(name)) for name in names])
     files = {
-        name: folder / f"{os.path.relpath(os.path.abspath(name), common)}{_HEAT}" for name in names
+        name: folder / f"{os.path.relpath(os.path.abspath(name), common)}{ending}" for name in names
     }
     for file in files.values():
-        if os.path.lexists(file) and not is_heat_map(file):
-            raise ValueError(f"{file} is there and is no heat map; give another folder.")
+        if os.path.lexists(file) and not is_ours(file):
+            raise ValueError(f"{file} is there and is no {what}; give another folder.")
     return files
 
 

@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomem.cli.arguments import Evaluate, Info, Prototypes, Result, Score
+from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score
 from anomem.cli.decision import tell_decision
 from anomem.cli.progress import progress_bars
-from anomem.runtime.printing import tell
+from anomem.runtime.printing import printable, tell
 from anomem.runtime.untrusted import check_regular
+
+_SHOWN = 3
+"""Odd places of an image that are told and drawn."""
 
 if TYPE_CHECKING:
     from anomem.detector.estimator import AnoMem
@@ -26,7 +29,7 @@ def score(arguments: Score) -> Result:
     from anomem.bulk.partitions import made_by
     from anomem.bulk.score_table import ScoreCounts, check_table, write_table
     from anomem.bulk.unfinished import Unfinished, finish_table
-    from anomem.cli.outputs import heat_map_files, refuse_among_images, refuse_input
+    from anomem.cli.outputs import picture_files, refuse_among_images, refuse_input
     from anomem.detector.estimator import load
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
@@ -43,7 +46,7 @@ def score(arguments: Score) -> Result:
     if arguments.heatmaps is not None:
         try_folder(arguments.heatmaps)
         refuse_among_images(arguments.heatmaps, arguments.images, source.names)
-        heat = heat_map_files(source.names, arguments.heatmaps)
+        heat = picture_files(source.names, arguments.heatmaps, "heat map")
     unfinished = Unfinished(out, made_by(arguments.model, arguments.rule))
     model = load(arguments.model, device=arguments.device)
     with progress_bars() as progress:
@@ -128,6 +131,55 @@ def _write_heat_maps(
         except (OSError, ValueError, MemoryError) as error:
             failed.append(f"no heat map of {name}: {error}")
     return failed
+
+
+def explain(arguments: Explain) -> Result:
+    """Tell why images have their scores, in words and as pictures."""
+    from anomem.cli.outputs import picture_files, refuse_among_images
+    from anomem.detector.estimator import load
+    from anomem.detector.odd_places import training_image
+    from anomem.images.local import FileSource
+    from anomem.images.open import open_images
+    from anomem.runtime.files import try_folder
+
+    source = open_images(arguments.images)
+    if not isinstance(source, FileSource):
+        raise ValueError("files of this machine are explained; give paths of some.")
+    files: dict[str, Path] = {}
+    if arguments.out is not None:
+        try_folder(arguments.out)
+        refuse_among_images(arguments.out, arguments.images, source.names)
+        files = picture_files(source.names, arguments.out, "explanation")
+    model = load(arguments.model, device=arguments.device)
+    threshold, told = model.threshold(arguments.rule), []
+    for index, name in enumerate(source.names):
+        explained = model.explain(Path(name))
+        verdict = "anomalous" if explained.score > threshold else "normal"
+        told_score = f"score {explained.score:.2f}, {verdict} (threshold {threshold:.2f})"
+        odd = explained.odd[:_SHOWN]
+        tell(f"{name}: {told_score}")
+        for number, place in enumerate(odd, start=1):
+            tell(f"  {number}. {place}")
+        if not odd:
+            parts = explained.scale_scores.items()
+            tell("  " + ", ".join(f"{scale} {part:.2f}" for scale, part in parts))
+        if name in files:
+            from anomem.report.explanation import save_explanation
+
+            beside = [(place, training_image(model.detector(), place.origin)) for place in odd]
+            title = f"{printable(Path(name).name)}: {told_score}"
+            save_explanation(files[name], title, source[index], explained.heat, beside)
+        told.append(
+            {
+                "path": name,
+                "score": explained.score,
+                "scale_scores": explained.scale_scores,
+                "prediction": int(explained.score > threshold),
+                "places": [place.as_json() for place in explained.odd],
+            }
+        )
+    pictures = None if arguments.out is None else str(arguments.out)
+    return {"threshold": threshold, "images": told, "pictures": pictures}, 0
 
 
 def evaluate(arguments: Evaluate) -> Result:

@@ -11,6 +11,7 @@ import torch
 
 from anomem.detector.detector import Detector
 from anomem.detector.heat_maps import Unusual, enlarged
+from anomem.detector.odd_places import OddPlace, odd_places
 from anomem.detector.score import score_features
 from anomem.images.framing import Box, assembled, boxes
 from anomem.images.image_set import floats_on
@@ -43,6 +44,8 @@ class Explanation:
         rest: What no place has a part in: all attributions and the rest are the score.
         recalled: The prototype that each place of each scale of the frame recalls most, H_s x W_s
             int64.
+        odd: With memories of places, the places on which the score rests, each with that of a
+            training normal which is most like it; those that deviate most first.
     """
 
     score: float
@@ -53,6 +56,7 @@ class Explanation:
     attribution: dict[str, npt.NDArray[np.float32]]
     rest: float
     recalled: dict[str, npt.NDArray[np.int64]]
+    odd: list[OddPlace]
 
 
 def scale_names(scales: int) -> list[str]:
@@ -94,6 +98,7 @@ def explain(detector: Detector, image: object) -> Explanation:
                 names, network.scale_memories(), feature_maps, strict=True
             )
         },
+        odd=odd_places(detector, feature_maps, where[best], size),
     )
 
 

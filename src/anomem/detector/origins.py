@@ -9,6 +9,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from anomem.detector.identity import Identities
 from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.model.network import MultiScaleMemory
 
@@ -19,23 +20,29 @@ class Origin:
 
     Attributes:
         image: What the image was called.
+        digest: Of its pixels, by which it is known again.
         tile: Number of the frame among those of its image, from 0; always 0 where images are not
             cut into tiles.
     """
 
     image: str
+    digest: int
     tile: int
 
 
-def frames_by_name(names: Sequence[str], image: Tensor) -> list[Origin]:
+def origins_of(known: Identities, image: Tensor) -> list[Origin]:
     """Name frames by their images.
 
     Args:
-        names: Of all images.
+        known: By what all images are known.
         image: (F,) int64, number of the image of each frame, those of one image in a row.
     """
     runs = ((number, len(list(run))) for number, run in groupby(image.tolist()))
-    return [Origin(names[number], tile) for number, tiles in runs for tile in range(tiles)]
+    return [
+        Origin(known.names[number], int(known.digest[number]), tile)
+        for number, tiles in runs
+        for tile in range(tiles)
+    ]
 
 
 def keep_origins(network: MultiScaleMemory, frames: Sequence[Origin]) -> tuple[Origin, ...]:
@@ -83,8 +90,6 @@ def read_origins(network: MultiScaleMemory, numbers: Tensor) -> tuple[Origin, ..
 def _is_origin(value: object) -> bool:
     return (
         isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and type(value[1]) is int
-        and 0 <= value[1] < 2**31
+        and [type(part) for part in value] == [str, int, int]
+        and 0 <= value[2] < 2**31
     )

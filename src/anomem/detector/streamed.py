@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from anomem.config import Config
 from anomem.detector.hold_out import hold_out_some
 from anomem.detector.identity import frame_digests, full_digests, identities, tell_copies
-from anomem.detector.origins import frames_by_name
+from anomem.detector.origins import origins_of
 from anomem.detector.training_images import TrainingImages
 from anomem.images.combined import choose
 from anomem.images.framing import Framing
@@ -94,7 +94,7 @@ def streamed_images(
     images = TrainingImages(
         Chosen(frames, normals),
         known.digest[normals],
-        frames_by_name(known.names, normals),
+        origins_of(known, normals),
         Chosen(frames, held),
         torch.arange(len(held)),
         known.at(held),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, tell_copies
-from anomem.detector.origins import Origin, frames_by_name
+from anomem.detector.origins import Origin, origins_of
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.training.batches import Steps
 
@@ -74,7 +74,7 @@ class TrainingImages:
         return TrainingImages(
             Chosen(frames, train),
             known.digest[of_part[0]],
-            frames_by_name(known.names, image[train]),
+            origins_of(known, image[train]),
             Chosen(frames, held_out),
             number,
             known.at(kept),

@@ -16,11 +16,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from anomem.detector.heat_maps import Heat
-from anomem.report.pictures import Colours
+from anomem.report.pictures import SOFTWARE, Colours
 from anomem.runtime.files import replacing
 
-_HEAT_MAP = "AnoMem heat map"
-"""What a picture of ours says of itself, as the PNG text ``Software``."""
 _COLOURS = colormaps["inferno"]
 _RANGE = Normalize(vmin=0, vmax=6, clip=True)
 """Heat is in standard deviations of normals: from their mean to six above it."""
@@ -56,19 +54,10 @@ def save_heat(heat: Heat, file: Path, image: Colours | None = None) -> None:
         image: H x W x 3, which it is laid over; None where it is shown alone.
     """
     about = PngInfo()
-    about.add_text("Software", _HEAT_MAP)
+    about.add_text("Software", SOFTWARE)
     shown = coloured(heat) if image is None else blended(image, heat)
     with replacing(file) as part:
         Image.fromarray(shown).save(part, format="png", pnginfo=about)
-
-
-def is_heat_map(file: Path) -> bool:
-    """Tell whether a file is a heat map that was written by :func:`save_heat`."""
-    try:
-        with Image.open(file) as picture:
-            return picture.info.get("Software") == _HEAT_MAP
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return False
 
 
 def coloured(heat: Heat) -> Colours:
