@@ -60,6 +60,7 @@ def test_it_is_told_with_the_normal_place_most_like_it(
     model: AnoMem, normals: list[Path], odd: Images
 ) -> None:
     place = model.explain(odd).odd[0]
+    assert place.origin is not None and place.cell is not None
     assert Path(place.origin.image) in normals and place.origin.tile == 0
     memory = model.network_.place_memories()[int(place.scale[-1]) - 1]
     number, cell = memory.origin[place.prototype].tolist()
@@ -82,7 +83,9 @@ def test_it_is_told_with_the_normal_place_most_like_it(
 def test_an_image_that_is_not_there_or_another_is_told_by_name_alone(
     model: AnoMem, odd: Images, spoil: object
 ) -> None:
-    file = Path(model.explain(odd).odd[0].origin.image)
+    origin = model.explain(odd).odd[0].origin
+    assert origin is not None
+    file = Path(origin.image)
     content = file.read_bytes()
     assert callable(spoil)
     try:
@@ -90,11 +93,20 @@ def test_an_image_that_is_not_there_or_another_is_told_by_name_alone(
         place = model.explain(odd).odd[0]
     finally:
         file.write_bytes(content)
-    assert place.normal_box is None
+    assert place.normal_box is None and place.cell is not None
     row, column = place.cell
     rows, columns = place.grid
     expected = f"{file}, row {row + 1} of {rows}, column {column + 1} of {columns}"
     assert str(place).endswith(expected)
+
+
+def test_a_place_of_a_labelled_normal_has_no_training_image(
+    normals: list[Path], odd: Images
+) -> None:
+    model = AnoMem(CONFIG).fit([str(file) for file in normals]).adapt(odd[None], [0])
+    labelled = [place for place in model.explain(255 - odd).odd if place.origin is None]
+    assert labelled and labelled[0].as_json()["normal"] is None
+    assert str(labelled[0]).endswith("most like an image labelled normal")
 
 
 def test_neighbours_are_one_place(model: AnoMem, normals: list[Path]) -> None:
@@ -113,6 +125,6 @@ def test_of_tiles_the_place_lies_in_its_tile(normals: list[Path], odd: Images) -
     assert {each.tile for each in model.origins_} == {0, 1, 2}
     place = model.explain(odd).odd[0]
     assert place.box.left < 86 and place.box.left + place.box.width > 62
-    assert place.normal_box is not None
+    assert place.normal_box is not None and place.origin is not None
     left = {0: 0, 1: 24, 2: 48}[place.origin.tile]
     assert left <= place.normal_box.left < left + 48

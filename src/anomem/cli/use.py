@@ -166,7 +166,8 @@ def explain(arguments: Explain) -> Result:
         if name in files:
             from anomem.report.explanation import save_explanation
 
-            beside = [(place, training_image(model.detector(), place.origin)) for place in odd]
+            known = model.detector()
+            beside = [(p, training_image(known, p.origin) if p.origin else None) for p in odd]
             title = f"{printable(Path(name).name)}: {told_score}"
             save_explanation(files[name], title, source[index], explained.heat, beside)
         told.append(

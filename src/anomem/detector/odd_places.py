@@ -33,7 +33,7 @@ class OddPlace:
         scale: Name of the scale that finds it most unusual.
         distance: Between the two places, in mean distances of places of held-out normals.
         prototype: Number of the prototype that is the place of a training normal.
-        origin: Of which image it is.
+        origin: Of which training image it is; None where it is of an image labelled normal since.
         cell: Row and column of the middle of the place on the grid of that image, or of its tile.
         grid: Height and width of the grid.
         normal_box: Of the place of the training normal, in pixels of its image; None where that is
@@ -44,28 +44,31 @@ class OddPlace:
     scale: str
     distance: float
     prototype: int
-    origin: Origin
-    cell: tuple[int, int]
+    origin: Origin | None
+    cell: tuple[int, int] | None
     grid: tuple[int, int]
     normal_box: Box | None
 
     def __str__(self) -> str:
         return (
             f"{_in_words(self.box)}: {self.distance:.1f} times as far from normal places as those "
-            f"of held-out normals are; most like {self.origin.image}, {self._where()}"
+            f"of held-out normals are; most like {self._where()}"
         )
 
     def _where(self) -> str:
+        if self.origin is None or self.cell is None:
+            return "an image labelled normal"
         if self.normal_box is not None:
-            return _in_words(self.normal_box)
+            return f"{self.origin.image}, {_in_words(self.normal_box)}"
         (row, column), (rows, columns) = self.cell, self.grid
         tile = f" of tile {self.origin.tile + 1}" if self.origin.tile else ""
-        return f"row {row + 1} of {rows}, column {column + 1} of {columns}{tile}"
+        where = f"row {row + 1} of {rows}, column {column + 1} of {columns}{tile}"
+        return f"{self.origin.image}, {where}"
 
     def as_json(self) -> dict[str, Any]:
         """Give all of it, ready for JSON."""
         told = asdict(self)
-        origin = told.pop("origin")
+        origin = told.pop("origin") or {"image": None, "tile": None}
         return {**told, "normal": origin["image"], "normal_tile": origin["tile"]}
 
 
@@ -92,7 +95,9 @@ def odd_places(
         memory, grid = network.place_memories()[scale], _grid(distances[scale])
         prototype = int(memory.recalled(maps[scale][0, :, row, column]))
         number, place = memory.origin[prototype].tolist()
-        origin, cell = detector.origins[number], divmod(place, grid[1])
+        known = number >= 0
+        origin = detector.origins[number] if known else None
+        cell = divmod(place, grid[1]) if known else None
         found.append(
             OddPlace(
                 _around((row, column), grid, frame, size),
@@ -102,7 +107,7 @@ def odd_places(
                 origin,
                 cell,
                 grid,
-                _box_there(detector, origin, cell, grid),
+                _box_there(detector, origin, cell, grid) if origin and cell else None,
             )
         )
     return found

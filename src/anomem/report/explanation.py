@@ -63,8 +63,9 @@ def save_explanation(
         own.set_ylabel(str(number), rotation=0, ha="right", va="center", fontsize=10)
         own.set_title("this place", fontsize=9)
         other.set_title("the normal place most like it", fontsize=9)
-        if normal is None or place.normal_box is None:
-            other.text(0.5, 0.5, "its image is not there", ha="center", va="center", fontsize=8)
+        if normal is None or place.origin is None or place.normal_box is None:
+            why = "its image is not there" if place.origin else "of an image labelled normal"
+            other.text(0.5, 0.5, why, ha="center", va="center", fontsize=8)
             there.set_axis_off()
             continue
         _close_up(other, normal, place.normal_box)
