@@ -37,6 +37,7 @@ def reserve_of() -> FeatureBank:
         held_out_group=torch.tensor([0, 0, 1, 2]),
         held_out_kind=torch.zeros(4, dtype=torch.int64),
         held_out_aside=torch.tensor([False, False, True, False]),
+        held_out_in_turn=torch.tensor([False, True, True, False]),
         held_out_name=("a.png", "ü.png", "\udcff.png", "b.png"),
         trained_digest=torch.arange(50, 58),
         labelled=labelled([5, -6], [1, 0], 20),
@@ -79,7 +80,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     bank = reserve_of()
     tensors = bank.tensors()
-    assert len(tensors) == 21
+    assert len(tensors) == 22
     again = FeatureBank.of(tensors).tensors()
     assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()
@@ -147,9 +148,21 @@ def test_images_measured_anew_keep_what_is_known_of_them() -> None:
         held_out_group=torch.arange(3),
         held_out_kind=torch.tensor([5, 5, 5]),
         held_out_aside=torch.zeros(3, dtype=torch.bool),
+        held_out_in_turn=torch.zeros(3, dtype=torch.bool),
         held_out_name=("", "", ""),
     )
     again = old.recognised(fresh)
     assert again.held_out_name == ("b.png", "ü.png", "\udcff.png")
     assert again.held_out_aside.tolist() == [False, False, True]
     assert again.held_out_group.tolist() == [2, 0, 1]
+
+
+def test_normals_held_out_in_turn_teach_unless_they_are_anomalies_or_judged() -> None:
+    """Of the five frames held out, those of the second image (two) and of the third are in turn."""
+    bank, trained = reserve_of(), [*range(8)]
+    assert rows(bank.teaching_normals()) == [*trained, 11, 12, 13]
+    assert rows(bank.untaught_by(torch.tensor([1])).teaching_normals()) == [*trained, 13]
+    found = bank.with_labels(labelled([2, 1], [1, 0]))
+    assert rows(found.teaching_normals()) == [*trained, 11, 12]
+    judged = found.untaught_by(torch.tensor([1]))
+    assert rows(judged.teaching_normals()) == trained and judged.labelled.label.tolist() == [1]

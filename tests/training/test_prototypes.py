@@ -58,7 +58,7 @@ def test_every_prototype_is_a_place_of_a_normal(network: MultiScaleMemory) -> No
 
 
 def test_every_prototype_is_known_by_its_frame_and_place(network: MultiScaleMemory) -> None:
-    wider = with_kind(network, frames(3), (40, 12), seed=0)
+    wider, _ = with_kind(network, frames(3), (40, 12), seed=0)
     images = torch.cat([frames(1).all(), frames(3).all()]).float() / 255
     with torch.no_grad():
         maps = wider(images)
@@ -73,7 +73,7 @@ def test_every_prototype_is_known_by_its_frame_and_place(network: MultiScaleMemo
 
 
 def test_a_kind_that_is_known_costs_nothing(network: MultiScaleMemory) -> None:
-    again = with_kind(network, frames(1), (40, 12), seed=0)
+    again, _ = with_kind(network, frames(1), (40, 12), seed=0)
     assert [len(memory.prototypes) for memory in again.place_memories()] == [40, 12]
 
 
@@ -88,7 +88,7 @@ def test_a_further_kind_brings_prototypes_of_its_own_and_no_place_farther(
 ) -> None:
     other = frames(3)
     before = distances(network, other), distances(network, frames(2))
-    wider = with_kind(network, other, (40, 12), seed=0)
+    wider, _ = with_kind(network, other, (40, 12), seed=0)
     after = distances(wider, other), distances(wider, frames(2))
     assert [len(m.prototypes) for m in network.place_memories()] == [40, 12]
     for memory, most, places in zip(wider.place_memories(), (40, 12), after[0], strict=True):

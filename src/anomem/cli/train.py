@@ -89,6 +89,12 @@ def fit(arguments: Fit) -> Result:
     return {**told, **summary}, 0
 
 
+def _normals_known(model: AnoMem) -> int:
+    """Count the normals of a model, those that are trained on and held out in turn once."""
+    trained: int = model.summary_["normals"]
+    return trained + int((~model.bank_.held_out_in_turn).sum())
+
+
 def _trained(summary: dict[str, Any]) -> str:
     """What a fit did, in words."""
     normals, anomalies = summary["normals"], summary["anomalies"]
@@ -101,8 +107,10 @@ def _trained(summary: dict[str, Any]) -> str:
 def _support(summary: dict[str, Any]) -> str:
     """What rate of false alarms the held-out normals support, in words."""
     images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_by_kind"))
-    of_groups = "" if groups == images else f" of {groups} groups"
-    line = f"{images} held-out normals{of_groups} support alpha >= {summary['smallest_alpha']:.3g}"
+    counted = "normals" if groups == images else f"normals of {groups} groups"
+    in_turn = summary["held_out_in_turn"] == images
+    counted = f"{counted}, each held out in turn," if in_turn else f"held-out {counted}"
+    line = f"{images} {counted} support alpha >= {summary['smallest_alpha']:.3g}"
     if len(kinds) == 1:
         return line
     fewest = min(groups for _, groups in kinds)
@@ -186,11 +194,11 @@ def _extend(arguments: Fit, start: Path) -> Result:
         )
     source, groups = _normals(arguments)
     model = load(start, device=arguments.device)
-    before = model.summary_["normals"] + len(model.bank_.held_out_name)
+    before = _normals_known(model)
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
-    new = model.summary_["normals"] + len(model.bank_.held_out_name) - before
+    new = _normals_known(model) - before
     tell(f"{arguments.out}: {new} new normals; {_support(model.summary_)}")
     return {
         "model": str(arguments.out),

@@ -313,7 +313,7 @@ def info(arguments: Info) -> Result:
     for part in ("shape", "summary", "config"):
         _print_nested(part, description[part], 0)
     tell(f"size: {size / 2**20:.1f} MiB")
-    alarms = expected_at(FalseAlarms().alpha, described.held_out)
+    alarms = expected_at(FalseAlarms().alpha, described.held_out, in_turn=described.in_turn)
     tell(str(alarms))
     return {**description, "bytes": size, "expected_alarms": alarms.as_json()}, 0
 

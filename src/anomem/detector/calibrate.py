@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,14 @@ class Calibration:
             two kinds.
         kind: (n,) int64, number of the kind of normal of each: that of the fit, or one that was
             learnt since.
+        in_turn: Some are held out in turn: measured without what was learnt of them, by a memory
+            that has otherwise learnt from all.
     """
 
     scores: Floats
     group: npt.NDArray[np.int64]
     kind: npt.NDArray[np.int64]
+    in_turn: bool = False
 
     @staticmethod
     def of(scores: npt.ArrayLike) -> Calibration:
@@ -41,7 +44,9 @@ class Calibration:
 
     def at(self, which: npt.NDArray[np.bool_]) -> Calibration:
         """Choose some of the normals, by a mask."""
-        return Calibration(self.scores[which], self.group[which], self.kind[which])
+        return replace(
+            self, scores=self.scores[which], group=self.group[which], kind=self.kind[which]
+        )
 
     def kinds(self) -> Iterator[Calibration]:
         """Yield the normals of each kind."""

@@ -46,7 +46,8 @@ class Detector:
 def standing(bank: FeatureBank) -> dict[str, Any]:
     """Give what a summary says of the labels and the held-out normals, as they are now.
 
-    ``held_out_by_kind`` are the images of each kind and their groups.
+    ``held_out_by_kind`` are the images of each kind and their groups, ``held_out_in_turn`` those
+    that the memory is made of too.
     """
     label = bank.labelled.label
     deciding = bank.deciding()
@@ -57,6 +58,7 @@ def standing(bank: FeatureBank) -> dict[str, Any]:
         "held_out": int(deciding.sum()),
         "held_out_groups": len(groups.unique()),
         "held_out_by_kind": by_kind,
+        "held_out_in_turn": int(bank.held_out_in_turn[deciding].sum()),
         "set_aside": int(bank.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),

@@ -98,7 +98,7 @@ def expected_alarms(
         threshold: Gives it; called where the rule is one that labels allow.
     """
     if isinstance(rule, FalseAlarms):
-        return expected_at(rule.alpha, calibration.sizes)
+        return expected_at(rule.alpha, calibration.sizes, in_turn=calibration.in_turn)
     line, found = threshold(), []
     for kind in calibration.kinds():
         bound = kind.share_above(line) + float(smirnovi(kind.groups, _TAIL))
@@ -106,25 +106,29 @@ def expected_alarms(
     return ExpectedAlarms(tuple(found))
 
 
-def expected_at(alpha: float, sizes: Sequence[tuple[int, int]]) -> ExpectedAlarms:
+def expected_at(
+    alpha: float, sizes: Sequence[tuple[int, int]], *, in_turn: bool = False
+) -> ExpectedAlarms:
     """Tell the false alarms to expect at a share alpha.
 
     With the k-th largest of n exchangeable scores as threshold, the share of all normals above it
     is distributed as Beta(k, n + 1 - k) (Vovk, 2012). Of several images a group it is at most that
     of as many images as there are groups, and of several kinds, where the highest threshold
-    decides, at most that of each by itself: then the range has no lower end.
+    decides, at most that of each by itself: then the range has no lower end. Nor has it one where
+    normals are held out in turn: they are measured by less than new ones, and so score higher.
 
     Args:
         alpha: In (0, 1). A kind of too few held-out normals is decided at the smallest share that
             they support.
         sizes: Of each kind its held-out normals and their groups, at least one of each.
+        in_turn: Some of them are held out in turn; none by default.
 
     Example:
         >>> print(expected_at(0.05, [(19, 19)]))
         at alpha=0.05, 0.3% to 15% of new normals will be called anomalous, nine times in ten; \
 99 held-out normals would make it 2% to 9%
     """
-    alone = len(sizes) == 1 and sizes[0][0] == sizes[0][1]
+    alone = len(sizes) == 1 and sizes[0][0] == sizes[0][1] and not in_turn
     kinds = []
     for held_out, groups in sizes:
         decided = max(alpha, smallest_alpha(groups))

@@ -16,7 +16,7 @@ from anomem.detector.feature_bank import FeatureBank, fill_bank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities, identities
 from anomem.detector.origins import keep_origins
-from anomem.detector.training_images import TrainingImages, check_normals, split_normals
+from anomem.detector.training_images import check_normals, training_images
 from anomem.images.labels import check_labels
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
@@ -51,14 +51,13 @@ def extend(
     prepared = prepare_frames(source, framing, progress=stage(progress, "reading"))
     known = identities(source.names, prepared, groups)
     label = _leave_out_known(known, detector.bank)
-    split = split_normals(label, known, config.calibration.share, detector.seed)
-    images = TrainingImages.of(prepared.frames, prepared.image, label, split, known)
-    origins = detector.origins
+    images = training_images(prepared, label, known, config, detector.seed)
+    turns, sizes, seed = None, config.memory.sizes, detector.seed
     if network.of_places:
-        network = with_kind(network, images.normals, config.memory.sizes, detector.seed)
-        origins = keep_origins(network, [*origins, *images.normals_origin])
-    bank = detector.bank.extended(fill_bank(network, images))
-    heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
+        network, turns = with_kind(network, images.normals, sizes, seed, group=images.apart)
+    bank = detector.bank.extended(fill_bank(network, images, turns))
+    origins = keep_origins(network, [*detector.origins, *images.normals_origin])
+    heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
     more = detector.summary["normals"] + len(images.trained_on)
     extended = replace(
         detector,

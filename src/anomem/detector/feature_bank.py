@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -17,10 +17,12 @@ from anomem.images.image_set import Chosen, ImageSet, evenly
 from anomem.model.allowed_places import deviating_places, no_places, without_allowed
 from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
+from anomem.training.prototypes import Turn, extract_in_turn
 
 MOST_KEPT = 1000
-_FEWEST = {"normals": 4, "images": 1, "held_out": 1}
+_FEWEST = {"images": 1, "held_out": 1}
 """Of which a saved bank has some."""
+_FEWEST_NORMALS = 4
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class FeatureBank:
     """Holds all that stays of the images; its size does not grow with the training set.
 
     Attributes:
-        normals: Frames of training normals, at most 1,000.
+        normals: Frames of training normals that are not held out in turn, at most 1,000.
         held_out: All frames of the normals held out for calibration, at most 1,000 images.
         labelled: All labelled images.
         held_out_image: (F,) int64, number of the image of each held-out frame.
@@ -131,6 +133,8 @@ class FeatureBank:
         held_out_kind: (N,) int64, number of the kind of normal of each: 0 for that of the fit, then
             counting those that were learnt since.
         held_out_aside: (N,) bool, those that a person has set aside.
+        held_out_in_turn: (N,) bool, those that the memory is made of too: each was measured without
+            the prototypes of its own group.
         held_out_name: What each of them was called.
         trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
@@ -145,6 +149,7 @@ class FeatureBank:
     held_out_group: Tensor
     held_out_kind: Tensor
     held_out_aside: Tensor
+    held_out_in_turn: Tensor
     held_out_name: tuple[str, ...]
     trained_digest: Tensor
     learnt_pixels: Tensor
@@ -189,6 +194,23 @@ class FeatureBank:
         """Give the frames of the held-out images that are not labelled anomalous, at least one."""
         return self.held_out.at((self.held_out_label() != 1)[self.held_out_image])
 
+    def teaching_normals(self) -> Features:
+        """Give the frames of normals that stage 2 learns from, beside those that are labelled.
+
+        Those trained on, and of those held out in turn all that are not labelled anomalous; at most
+        1,000.
+        """
+        in_turn = self.held_out_in_turn & (self.held_out_label() != 1)
+        normals = Features.joined([self.normals, self.held_out.at(in_turn[self.held_out_image])])
+        return normals.at(evenly(len(normals), MOST_KEPT))
+
+    def untaught_by(self, images: Tensor) -> FeatureBank:
+        """Give the same bank where some held-out images (n,), by number, teach stage 2 nothing."""
+        in_turn = self.held_out_in_turn.clone()
+        in_turn[images] = False
+        others = ~torch.isin(self.labelled.digest, self.held_out_digest[images])
+        return replace(self, held_out_in_turn=in_turn, labelled=self.labelled.at(others))
+
     def with_labels(self, labelled: LabelledFeatures) -> FeatureBank:
         """Give the same bank with other labels."""
         return replace(self, labelled=labelled)
@@ -212,6 +234,7 @@ class FeatureBank:
             normals=normals.at(evenly(len(normals), MOST_KEPT)),
             held_out=Features.joined([self.held_out, newer.held_out]),
             held_out_aside=torch.cat([self.held_out_aside, newer.held_out_aside]),
+            held_out_in_turn=torch.cat([self.held_out_in_turn, newer.held_out_in_turn]),
             held_out_name=self.held_out_name + newer.held_out_name,
             trained_digest=trained[evenly(len(trained), MOST_KEPT)],
             **numbers,
@@ -226,6 +249,7 @@ class FeatureBank:
             held_out_group=self.held_out_group[here],
             held_out_kind=self.held_out_kind[here],
             held_out_aside=self.held_out_aside[here],
+            held_out_in_turn=self.held_out_in_turn[here],
             held_out_name=tuple(self.held_out_name[index] for index in here.tolist()),
         )
 
@@ -249,6 +273,9 @@ class FeatureBank:
                 raise ValueError(f"{name} holds numbers below {saved.least} or not below {below}")
         if len(tensors["held_out_image"].unique()) < sizes["images"]:
             raise ValueError("a held-out image has no frame")
+        in_turn = int(tensors["held_out_in_turn"].sum())
+        if len(tensors["normals.scores"]) + in_turn < _FEWEST_NORMALS:
+            raise ValueError("there are too few normals")
         names = of_tensor(tensors["held_out_name"])
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         if not known or len(names) != sizes["images"]:
@@ -271,11 +298,24 @@ class FeatureBank:
         )
 
 
-def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
-    """Extract what a model keeps of the images of a training, as its network sees them."""
+def fill_bank(
+    network: MultiScaleMemory, images: TrainingImages, turns: Sequence[Turn] | None = None
+) -> FeatureBank:
+    """Extract what a model keeps of the images of a training, as its network sees them.
+
+    Args:
+        network: In evaluation mode.
+        images: Of the training.
+        turns: By which networks held-out normals are measured, where each is held out in turn.
+    """
     anomalies, known = images.anomalies, images.held_out_known
-    normals = extract_set(network, images.normals.spread(MOST_KEPT))
-    labelled = LabelledFeatures.none(network, normals)
+    if turns is None:
+        held_out = extract_set(network, images.held_out)
+        normals = extract_set(network, images.normals.spread(MOST_KEPT))
+    else:
+        held_out = extract_in_turn(turns, images.held_out)
+        normals = held_out.at(torch.zeros(0, dtype=torch.int64))
+    labelled = LabelledFeatures.none(network, held_out)
     if len(anomalies):
         digest, pixels = frame_digests(anomalies), images.anomaly_pixels
         given = LabelledImages(
@@ -290,13 +330,14 @@ def fill_bank(network: MultiScaleMemory, images: TrainingImages) -> FeatureBank:
     trained = images.normals_digest
     return FeatureBank(
         normals=normals,
-        held_out=extract_set(network, images.held_out),
+        held_out=held_out,
         labelled=labelled,
         held_out_image=images.held_out_image,
         held_out_digest=known.digest,
         held_out_group=known.group,
         held_out_kind=torch.zeros_like(known.group),
         held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
+        held_out_in_turn=torch.full((len(known.group),), turns is not None),
         held_out_name=tuple(known.names),
         trained_digest=trained[evenly(len(trained), MOST_KEPT)],
         learnt_pixels=labelled.pixels.clone(),
@@ -335,6 +376,7 @@ SAVED: dict[str, Saved] = {
     "held_out_group": Saved(torch.int64, ("images",), 0, 2**40),
     "held_out_kind": Saved(torch.int64, ("images",), 0, "images"),
     "held_out_aside": Saved(torch.bool, ("images",)),
+    "held_out_in_turn": Saved(torch.bool, ("images",)),
     "held_out_name": Saved(torch.int64, ("name",)),
     "trained_digest": Saved(torch.int64, ("trained",)),
     "labelled.label": Saved(torch.int64, ("labelled.features",), 0, 2),

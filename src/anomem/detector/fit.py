@@ -26,7 +26,7 @@ from anomem.detector.new_network import by_architecture, new_network
 from anomem.detector.origins import keep_origins
 from anomem.detector.streamed import streamed_images
 from anomem.detector.train_scorer import train_scorer
-from anomem.detector.training_images import TrainingImages, check_normals, split_normals
+from anomem.detector.training_images import TrainingImages, check_normals, training_images
 from anomem.images.combined import choose
 from anomem.images.framing import Framing
 from anomem.images.labels import check_labels, with_anomalies
@@ -43,7 +43,7 @@ from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
 from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.optimisation import Clock
-from anomem.training.prototypes import choose_prototypes
+from anomem.training.prototypes import Turn, choose_prototypes
 from anomem.training.stage1 import Stage1, resolve_steps, train_stage1
 
 
@@ -99,8 +99,7 @@ def fit(
     if later is not None:
         odd = identities(later.names, prepare_frames(later, framing))
     refuse_two_labels(known.where(label == 0), odd)
-    split = split_normals(label, known, run.config.calibration.share, run.seed)
-    images = TrainingImages.of(frames.frames, frames.image, label, split, known)
+    images = training_images(frames, label, known, run.config, run.seed)
     if label.any():
         labelled = choose(source, np.flatnonzero(label == 1))
         images = replace(images, anomaly_pixels=full_digests(labelled, framing, odd.digest))
@@ -155,9 +154,12 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
     config = by_architecture(run.config, network)
     run = replace(run, config=config)
     with network.encoder.remembering():
-        trained = train_network(network, images, run)
-        bank = fill_bank(network, images)
-        heat = fit_heat(network, images.normals, images.held_out, anywhere=framing.cuts)
+        if network.of_places:
+            trained, turns = choose_places(network, images, run)
+        else:
+            trained, turns = train_network(network, images, run), None
+        bank = fill_bank(network, images, turns)
+        heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
     scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
     told = {
         "preset": run.preset,
@@ -169,12 +171,24 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
     return Detector(config, framing, network, origins, scorer, [heat], bank, told, run.seed)
 
 
+def choose_places(
+    network: MultiScaleMemory, images: TrainingImages, run: FitRun
+) -> tuple[dict[str, Any], list[Turn] | None]:
+    """Fill memories of places in place; what the summary says, and who measures what in turn."""
+    start = time.monotonic()
+    turns = choose_prototypes(
+        network,
+        images.normals,
+        images.held_out,
+        run.seed,
+        group=images.apart,
+        progress=stage(run.progress, "memory"),
+    )
+    return {"steps": 0, "seconds": round(time.monotonic() - start, 1), "loss": None}, turns
+
+
 def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> dict[str, Any]:
-    """Train a network in place, or choose its prototypes; what the summary says of it."""
-    if network.of_places:
-        start, progress = time.monotonic(), stage(run.progress, "memory")
-        choose_prototypes(network, images.normals, images.held_out, run.seed, progress)
-        return {"steps": 0, "seconds": round(time.monotonic() - start, 1), "loss": None}
+    """Train a network in place; what the summary says of it."""
     with together(run.fabric):
         state = run_stage1(network, images, run)
     return {

@@ -30,6 +30,7 @@ class Described:
         seed: Of every random draw.
         summary: Of the training, as it is shown.
         held_out: Of each kind of normal the held-out images and their groups, at least one of each.
+        in_turn: Some of them are held out in turn.
     """
 
     config: Config
@@ -39,6 +40,7 @@ class Described:
     seed: int
     summary: dict[str, Any]
     held_out: list[tuple[int, int]]
+    in_turn: bool
 
     @staticmethod
     def of(description: Mapping[str, Any]) -> Described:
@@ -55,6 +57,8 @@ class Described:
         if channels == 2:
             raise ValueError("channels is 2; it must be 1 or 3")
         _whole(parts["summary"], "steps", 0, MOST_STEPS)
+        held_out = _held_out(parts["summary"])
+        most = sum(images for images, _ in held_out)
         return Described(
             config,
             channels,
@@ -62,7 +66,8 @@ class Described:
             _whole(shape, "width", 8, LARGEST_SIDE),
             _whole(description, "seed", 0, 2**64 - 1),
             parts["summary"],
-            _held_out(parts["summary"]),
+            held_out,
+            _whole(parts["summary"], "held_out_in_turn", 0, most) > 0,
         )
 
 

@@ -47,7 +47,7 @@ def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, see
         scorer = new_scorer(widths, config)
     labelled = bank.labelled
     anomalous = labelled.label == 1
-    normals = torch.cat([bank.normals.pooled, labelled.features.pooled[~anomalous]])
+    normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
     held_out = bank.held_out_normals()
     scorer.fit_normals(normals, held_out)
     if anomalous.any():
@@ -93,11 +93,11 @@ def unseen_scores(detector: Detector) -> npt.NDArray[np.float32]:
 def held_out_scores(
     bank: FeatureBank, scorer: Scorer, widths: tuple[int, ...], config: Config, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Score the held-out normals, those labelled normal since as if they had not been labelled.
+    """Score the held-out normals, those that the scorer has learnt from as if it had not.
 
-    A held-out normal that is labelled normal stays among those on which decisions rest: in five
-    folds it is scored by a scorer trained on the other labels. One labelled anomalous is no
-    normal and leaves, as does one that is set aside.
+    A held-out normal that is labelled normal, or is held out in turn, stays among those on which
+    decisions rest: in five folds it is scored by a scorer that is trained without its group. One
+    labelled anomalous is no normal and leaves, as does one that is set aside.
 
     Args:
         bank: With the labels.
@@ -114,12 +114,14 @@ def held_out_scores(
     normal = (label != 1)[bank.held_out_image]
     frames = score_features(scorer, bank.held_out).clone()
     frames[normal] = _as_new(bank, scorer, scorer)
-    confirmed = torch.nonzero(label == 0).flatten()
-    for fold in _folds(len(confirmed), seed):
-        of_fold = torch.isin(bank.held_out_image, confirmed[fold])
-        others = ~torch.isin(bank.labelled.digest, bank.held_out_digest[confirmed[fold]])
-        unlabelled = bank.with_labels(bank.labelled.at(others))
-        left_out = train_scorer(unlabelled, widths, config, seed)
+    taught = label == 0
+    if int(scorer.labels) > 0:
+        taught |= bank.held_out_in_turn & (label != 1)
+    groups = bank.held_out_group[taught].unique()
+    for fold in _folds(len(groups), seed):
+        images = torch.nonzero(taught & torch.isin(bank.held_out_group, groups[fold])).flatten()
+        of_fold = torch.isin(bank.held_out_image, images)
+        left_out = train_scorer(bank.untaught_by(images), widths, config, seed)
         frames[of_fold] = _as_new(bank, scorer, left_out)[of_fold[normal]]
     scores = frames[highest_frames(frames, bank.held_out_image)]
     kept = torch.nonzero(bank.deciding()).flatten()
@@ -150,4 +152,5 @@ def calibration_of(detector: Detector) -> Calibration:
         raised(scores.double().numpy()),
         bank.held_out_group[kept].numpy(),
         bank.held_out_kind[kept].numpy(),
+        bool(bank.held_out_in_turn[kept].any()),
     )

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from anomem.config import Config
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, tell_copies
 from anomem.detector.origins import Origin, origins_of
 from anomem.images.image_set import Chosen, ImageSet
+from anomem.images.prepare import PreparedFrames
 from anomem.training.batches import Steps
+
+MOST_IN_TURN = 1000
+"""Normals of which each is held out in turn; of more, a share is held out."""
+_MOST_FRAMES_IN_TURN = 4000
 
 
 @dataclass(frozen=True)
 class TrainingImages:
     """Holds the images of a fit, as frames.
 
+    Memories of places are made of all of at most 1,000 normals, and each of these is held out in
+    turn: it is measured without the prototypes of its own group (leave-one-out). So decisions rest
+    on all of them. ``normals`` and ``held_out`` are then the same frames.
+
     Attributes:
         normals: To train on; where they are streamed, a sample of them.
         normals_digest: (M,) int64, of the images of these.
         normals_origin: Of which image each of these frames is.
-        held_out: Normals that take part in nothing but the threshold.
+        held_out: Normals that take part in nothing but the threshold, unless each is held out in
+            turn.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
         held_out_known: By what these images are known.
         anomalies: Labelled ones to train on.
         anomaly_pixels: (A,) int64, digests of all their pixels, where those of their frames are not
             the same.
         stream: All normals to train on where they do not fit into memory.
+        apart: Where each is held out in turn, (F,) int64: number of what each frame of ``held_out``
+            is measured without, its group and groups that hold a copy of one of its images.
+        split: The frames by a split that does not overlap: those to learn from, and unseen ones.
     """
 
     normals: Chosen
@@ -43,11 +59,18 @@ class TrainingImages:
     anomalies: Chosen
     anomaly_pixels: Tensor | None = None
     stream: Steps | None = None
+    apart: Tensor | None = None
+    split: tuple[Chosen, Chosen] | None = None
 
     @property
     def trained_on(self) -> Chosen | Steps:
         """Give the normals of stage 1."""
         return self.normals if self.stream is None else self.stream
+
+    @property
+    def for_heat(self) -> tuple[Chosen, Chosen]:
+        """Give normals to learn from and others that are unseen, also where each is in turn."""
+        return self.split or (self.normals, self.held_out)
 
     @staticmethod
     def of(
@@ -82,6 +105,54 @@ class TrainingImages:
         )
 
 
+def training_images(
+    prepared: PreparedFrames,
+    label: npt.NDArray[np.int64],
+    known: Identities,
+    config: Config,
+    seed: int,
+) -> TrainingImages:
+    """Choose what is trained on and what is held out.
+
+    Args:
+        prepared: Frames of N images.
+        label: (N,) 0 normal, 1 anomalous, -1 takes no part.
+        known: By what the images are known.
+        config: How many normals are held out; with memories of places, of at most 1,000 normals
+            and 4,000 frames each in turn.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: There are too few different normals, or all are of one group.
+
+    Warns:
+        UserWarning: Some are copies or near copies of others.
+    """
+    frames, image = prepared.frames, prepared.image
+    normals = np.flatnonzero(label == 0)
+    tell_copies(known, normals)
+    split = split_normals(label, known, config.calibration.share, seed)
+    images = TrainingImages.of(frames, image, label, split, known)
+    if config.memory.prototypes != "places" or len(normals) > MOST_IN_TURN:
+        return images
+    all_of_them = TrainingImages.of(frames, image, label, (normals, normals), known)
+    if len(all_of_them.normals) > _MOST_FRAMES_IN_TURN:
+        return images
+    apart = _together(all_of_them.held_out_known)[all_of_them.held_out_image]
+    return replace(all_of_them, apart=apart, split=(images.normals, images.held_out))
+
+
+def _together(known: Identities) -> Tensor:
+    """Number of what each image belongs together with, by its group and by what it shows."""
+    _, group = np.unique(known.group.numpy(), return_inverse=True)
+    _, shown = np.unique(known.shown.numpy(), return_inverse=True)
+    # A graph of groups and of what is shown, that each image links.
+    count = len(known.names)
+    links = coo_array((np.ones(count), (group, count + shown)), (2 * count, 2 * count))
+    _, number = connected_components(links, directed=False)
+    return torch.from_numpy(number[group].astype(np.int64))
+
+
 def check_normals(label: npt.NDArray[np.int64], groups: Sequence[str] | None) -> None:
     """See that there are enough normals and groups before any image is read.
 
@@ -110,14 +181,10 @@ def split_normals(
         seed: Of the draw.
 
     Raises:
-        ValueError: There are too few different normals, or all are of one group.
-
-    Warns:
-        UserWarning: Some are copies or near copies of others.
+        ValueError: There are too few normals, or all are of one group.
     """
     normals = np.flatnonzero(label == 0)
     group = known.group.numpy()[normals]
-    tell_copies(known, normals)
     train, held_out = (normals[part] for part in hold_out(len(normals), share, seed, group))
     held_elsewhere = np.isin(known.shown.numpy()[train], known.shown.numpy()[held_out])
     return train[~held_elsewhere], held_out

@@ -78,7 +78,8 @@ def known_among(digest: Tensor, bank: FeatureBank, trained: int) -> Known:
         trained: How many normals it was trained on; of these it remembers 1,000.
     """
     labelled = torch.isin(digest, torch.cat([bank.labelled.digest, bank.labelled.pixels]))
-    held_out = torch.isin(digest, bank.held_out_digest) & ~labelled
+    unseen = bank.held_out_digest[~bank.held_out_in_turn]
+    held_out = torch.isin(digest, unseen) & ~labelled
     learnt = torch.isin(digest, torch.cat([bank.trained_digest, bank.learnt_pixels]))
     return Known(
         images=len(digest),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, Self
@@ -109,9 +109,9 @@ class Encoder(nn.Module):
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Keep the maps of each batch within, as a frozen encoder gives the same ones again.
+        """Keep the maps of each image within, as a frozen encoder gives the same ones again.
 
-        Of batches on the CPU, up to 1 GiB of maps; further ones are made anew.
+        Of images on the CPU, up to 1 GiB of maps; further ones are made anew.
         """
         self._known = {} if self.frozen else None
         try:
@@ -125,13 +125,15 @@ class Encoder(nn.Module):
         again = torch.is_inference_mode_enabled() and images.device.type == "cpu"
         if self._known is None or not again:
             return self._every_map(images)
-        key = blake2b(images.numpy().tobytes()).digest()
-        if key in self._known:
-            return self._known[key]
+        keys = [blake2b(image.numpy().tobytes()).digest() for image in images]
+        if all(key in self._known for key in keys):
+            found = [self._known[key] for key in keys]
+            return [_batch_of(each) for each in zip(*found, strict=True)]
         maps = self._every_map(images)
-        kept = [each for known in [*self._known.values(), maps] for each in known]
-        if sum(each.nbytes for each in kept) <= _REMEMBERED:
-            self._known[key] = maps
+        of_image = sum(each[0].nbytes for each in maps)
+        for key, *own in zip(keys, *maps, strict=True):
+            if of_image * (len(self._known) + 1) <= _REMEMBERED:
+                self._known[key] = own
         return maps
 
     def _every_map(self, images: Tensor) -> list[Tensor]:
@@ -309,3 +311,10 @@ def _convolution(channels: int, width: int, side: int, stride: int) -> nn.Conv2d
     made = nn.Conv2d(channels, width, side, stride=stride, padding=side // 2, bias=False)
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
     return made
+
+
+def _batch_of(maps: Sequence[Tensor]) -> Tensor:
+    """Join maps (C, H, W) of several images in the order of memory that they have."""
+    last = maps[0].stride(0) == 1
+    order = torch.channels_last if last else torch.contiguous_format
+    return torch.stack(list(maps)).contiguous(memory_format=order)

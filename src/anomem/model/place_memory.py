@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -110,6 +111,30 @@ class PlaceMemory(nn.Module):
         self.prototypes = torch.cat([self.prototypes, values[new.indices]])
         self.origin = torch.cat([self.origin, places.origin[new.indices]])
 
+    @torch.no_grad()
+    def without(self, own: Tensor, others: Tensor) -> PlaceMemory:
+        """Give the memory as if some images had not been seen.
+
+        Their prototypes are left out, and places of other images to which these were the nearest
+        are covered again: k-centre goes on among them, to the radius and with as many prototypes at
+        most.
+
+        Args:
+            own: (N,) bool, prototypes to leave out.
+            others: (M, D), places of other images to which one of these is the nearest.
+        """
+        other, kept, values = copy.deepcopy(self), self.prototypes[~own], others.half()
+        most = min(int(own.sum()), len(others))
+        if most > 0 and len(kept) > 0:
+            radius = float(self.radius) * _ROUNDED
+            new = further_centres(values.float(), kept.float(), most, radius)
+            kept = torch.cat([kept, values[new.indices]])
+        elif most > 0:
+            kept = values[k_centre(values.float(), most, first=0).indices]
+        other.prototypes = kept
+        other.origin = self.origin.new_full((len(other.prototypes), 2), -1)
+        return other
+
     def allow(self, places: Tensor) -> None:
         """Recall places (A, D) of labelled normals too, in place of those allowed before."""
         own = len(self.prototypes) - self.allowed
@@ -119,7 +144,7 @@ class PlaceMemory(nn.Module):
 
     def recalled(self, query: Tensor) -> Tensor:
         """Find the prototype nearest to each query (..., C), (...) int64."""
-        return self._nearest(self.comparable(query))
+        return self.nearest(self.comparable(query))
 
     def forward(self, query: Tensor) -> Tensor:
         """Recollect each query (..., C): the prototype nearest to it, (..., D) float32."""
@@ -138,9 +163,10 @@ class PlaceMemory(nn.Module):
     def deviation(self, query: Tensor) -> Tensor:
         """Measure how each query deviates from what is recalled in its place (Eq. 5), (..., D)."""
         values = self.comparable(query)
-        return values - self.prototypes[self._nearest(values)].float()
+        return values - self.prototypes[self.nearest(values)].float()
 
-    def _nearest(self, values: Tensor) -> Tensor:
+    def nearest(self, values: Tensor) -> Tensor:
+        """Find the prototype nearest to each place (..., D), as they are compared, (...) int64."""
         if self._search is None or self._search.of is not self.prototypes:
             self._search = InvertedFile.build(self.prototypes)
         places = math.prod(values.shape[-3:-1])

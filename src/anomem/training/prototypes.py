@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomem.images.image_set import Chosen, batches, evenly
 from anomem.model.directions import at_right_angles
-from anomem.model.features import forward_passes
+from anomem.model.features import Features, extract_set, forward_passes
 from anomem.model.network import MultiScaleMemory
 from anomem.model.place_memory import MOST_CHANNELS, Places
 from anomem.runtime.device import repeatable_kernels
@@ -20,6 +21,23 @@ from anomem.runtime.progress import Progress
 _PLACES = 60_000
 """Among which the prototypes of a scale are chosen."""
 _MOST_FRAMES = 1000
+_MEASURED = 200
+"""Held-out frames whose mean distance makes those of different scales comparable."""
+_TURNS = 10
+"""Parts in which normals are held out, where each is in turn."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Holds a network that has not seen some of the normals that are held out.
+
+    Attributes:
+        network: Of the fit, or with memories that were made without these normals.
+        frames: (f,) int64, numbers of their frames among all that are held out.
+    """
+
+    network: MultiScaleMemory
+    frames: Tensor
 
 
 def choose_prototypes(
@@ -27,34 +45,85 @@ def choose_prototypes(
     normals: Chosen,
     held_out: Chosen,
     seed: int,
+    *,
+    group: Tensor | None = None,
     progress: Progress | None = None,
-) -> None:
+) -> list[Turn] | None:
     """Fill the memories of a network in place, and measure how far held-out normals are from them.
 
     Args:
         network: In evaluation mode; its memories are of places.
         normals: Frames of training normals; places are drawn from at most 1,000 of them. The
             memories know them by their numbers here.
-        held_out: Frames of unseen normals, of which at most 1,000 are looked at.
+        held_out: Frames of unseen normals; or the same frames, each to be held out in turn.
         seed: Of the places that are drawn, some 60,000 a scale at most.
+        group: Where each is held out in turn, (F,) int64, number of the group of each frame.
         progress: Called with the scales done and in all.
+
+    Returns:
+        By which networks the normals are measured where each is held out in turn; else None.
     """
     memories = network.place_memories()
     for scale, memory in enumerate(memories):
         memory.directions.copy_(at_right_angles(len(memory.directions), MOST_CHANNELS, scale))
-    for scale, places in enumerate(_drawn_places(network, normals, seed)):
+    drawn = _drawn_places(network, normals, seed)
+    for scale, places in enumerate(drawn):
         memories[scale].fill(places, seed)
         if progress:
             progress(scale + 1, len(memories))
-    held_out = held_out.spread(_MOST_FRAMES)
-    every = zip(*_distances(network, held_out), strict=True)
-    for memory, distances in zip(memories, every, strict=True):
-        memory.level.copy_(torch.cat(distances).mean().clamp(min=1e-8))
+    turns = None if group is None else _turns(network, drawn, group, seed)
+    measured = turns or [Turn(network, torch.arange(len(held_out)))]
+    every = zip(*_distances(measured, held_out), strict=True)
+    for scale, distances in enumerate(every):
+        level = torch.cat(distances).mean().clamp(min=1e-8)
+        for each in (network, *(turn.network for turn in measured)):
+            each.place_memories()[scale].level.copy_(level)
+    return turns
+
+
+def _turns(
+    network: MultiScaleMemory, drawn: Sequence[Places], group: Tensor, seed: int, first: int = 0
+) -> list[Turn]:
+    """Networks whose memories were made without a tenth of the groups each.
+
+    Args:
+        network: Of all of them.
+        drawn: Places that its prototypes were chosen among.
+        group: (F,) int64, number of the group of each frame.
+        seed: By which groups are dealt out.
+        first: Number of the first of these frames in the memories.
+    """
+    groups = group.unique()
+    dealt = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
+    memories = network.place_memories()
+    nearest = [
+        memory.nearest(places.values.float())
+        for memory, places in zip(memories, drawn, strict=True)
+    ]
+    turns = []
+    for part in dealt.tensor_split(min(_TURNS, len(groups))):
+        frames = torch.nonzero(torch.isin(group, groups[part])).flatten()
+        without = []
+        for memory, places, near in zip(memories, drawn, nearest, strict=True):
+            numbers = (first + frames).to(near.device)
+            own = torch.isin(memory.origin[:, 0], numbers)
+            uncovered = own[near] & ~torch.isin(places.origin[:, 0], numbers)
+            without.append(memory.without(own, places.values[uncovered]))
+        # The encoder is one for all.
+        other = copy.deepcopy(network, {id(network.encoder): network.encoder})
+        other.memories = nn.ModuleList(without)
+        turns.append(Turn(other, frames))
+    return turns
 
 
 def with_kind(
-    network: MultiScaleMemory, normals: Chosen, sizes: Sequence[int], seed: int
-) -> MultiScaleMemory:
+    network: MultiScaleMemory,
+    normals: Chosen,
+    sizes: Sequence[int],
+    seed: int,
+    *,
+    group: Tensor | None = None,
+) -> tuple[MultiScaleMemory, list[Turn] | None]:
     """Give a network that recalls a further kind of normal too.
 
     Prototypes join until the places of the new kind are as near to one as those of the fit are, so
@@ -66,13 +135,17 @@ def with_kind(
         normals: Frames of the new kind, which are numbered behind those that are known.
         sizes: Prototypes that join at each scale at most.
         seed: Of the places that are drawn.
+        group: As of :func:`choose_prototypes`.
+
+    Returns:
+        The network, and by which networks the normals are measured where each is held out in turn.
     """
     wider = copy.deepcopy(network)
     known = 1 + max(int(memory.origin[:, 0].max()) for memory in wider.place_memories())
     drawn = _drawn_places(network, normals, seed, known)
     for memory, most, places in zip(wider.place_memories(), sizes, drawn, strict=True):
         memory.add(places, most)
-    return wider
+    return wider, None if group is None else _turns(wider, drawn, group, seed, known)
 
 
 @repeatable_kernels()
@@ -115,9 +188,17 @@ def _maps(network: MultiScaleMemory, frames: Chosen) -> Iterator[list[Tensor]]:
 
 @repeatable_kernels()
 @torch.inference_mode()
-def _distances(network: MultiScaleMemory, frames: Chosen) -> list[list[Tensor]]:
-    """Distance of every place to what is recalled, a part of the frames after the other."""
+def _distances(turns: Sequence[Turn], held_out: Chosen) -> list[list[Tensor]]:
+    """Distance of every place to what is recalled, of some 200 frames, a part after the other."""
+    most = math.ceil(_MEASURED / len(turns))
     return [
-        [each.norm(dim=1).flatten() for each in network.deviations_of(maps)]
-        for maps in _maps(network, frames)
+        [each.norm(dim=1).flatten() for each in turn.network.deviations_of(maps)]
+        for turn in turns
+        for maps in _maps(turn.network, Chosen(held_out, turn.frames).spread(most))
     ]
+
+
+def extract_in_turn(turns: Sequence[Turn], held_out: Chosen) -> Features:
+    """Extract the features of held-out normals, each by the network that has not seen it."""
+    parts = [extract_set(turn.network, Chosen(held_out, turn.frames)) for turn in turns]
+    return Features.joined(parts).at(torch.cat([turn.frames for turn in turns]).argsort())
