@@ -95,7 +95,7 @@ def test_maps_of_places_are_those_of_the_image_and_of_its_mirror_image() -> None
         score=ScoreChoices(mirror=True),
     )
     network, images = MultiScaleMemory(config).eval(), crops()
-    one, other = place_maps(network, images), place_maps(network, images.flip(3))
+    one, other = (place_maps(network, each, deviations=True) for each in (images, images.flip(3)))
     assert [maps.shape[2:] for maps in one.features] == [(8, 8), (4, 4)]
     assert [odds.shape[1:] for odds in one.odds] == [(4, 4), (2, 2)]
     for kind in ("features", "odds", "deviations"):

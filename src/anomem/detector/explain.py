@@ -81,7 +81,7 @@ def explain(detector: Detector, image: object) -> Explanation:
     divided = attribution(network, detector.scorer, highest, features.at(torch.tensor([best])))
     names = scale_names(len(feature_maps))
     where = boxes(size, framing)
-    seen = place_maps(network, prepared)
+    seen = place_maps(network, prepared, deviations=True)
     norms = [place_norms(each) for each in seen.deviations]
     maps = [assembled(enlarged(each, where), size, framing.region) for each in norms]
     return Explanation(

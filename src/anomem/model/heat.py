@@ -189,7 +189,7 @@ def _fixed(values: Tensor) -> nn.Parameter:
 
 @repeatable_kernels()
 @torch.inference_mode()
-def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
+def place_maps(network: MultiScaleMemory, images: Tensor, *, deviations: bool = False) -> PlaceMaps:
     """Measure what is seen at each place, on the CPU.
 
     Where the network looks at the mirror image too, it is the mean of both, brought back.
@@ -197,12 +197,14 @@ def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
     Args:
         network: In evaluation mode.
         images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
+        deviations: Measure the deviations too; by default there are none.
     """
     parts = []
     for pixels in forward_passes(network, images):
-        maps = _place_maps(network, pixels)
+        maps = _place_maps(network, pixels, deviations)
         if network.mirrored:
-            mirrored = [each.flip(-1) for each in _place_maps(network, pixels.flip(-1))]
+            mirrored = _place_maps(network, pixels.flip(-1), deviations)
+            mirrored = [each.flip(-1) for each in mirrored]
             maps = [(one + other) / 2 for one, other in zip(maps, mirrored, strict=True)]
         parts.append([each.float().cpu() for each in maps])
     found = [torch.cat(each) for each in zip(*parts, strict=True)]
@@ -210,11 +212,12 @@ def place_maps(network: MultiScaleMemory, images: Tensor) -> PlaceMaps:
     return PlaceMaps(found[:fine], found[fine : fine + heads], found[fine + heads :])
 
 
-def _place_maps(network: MultiScaleMemory, pixels: Tensor) -> list[Tensor]:
+def _place_maps(network: MultiScaleMemory, pixels: Tensor, deviations: bool) -> list[Tensor]:
     """Fine feature maps, log-odds of patches, and deviation maps."""
     every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
     scales = network.maps_of(every)
-    return [*every[: finer + 1], *network.patch_odds(scales), *network.deviations_of(scales)]
+    deviating = network.deviations_of(scales) if deviations else []
+    return [*every[: finer + 1], *network.patch_odds(scales), *deviating]
 
 
 def fit_heat(
@@ -231,8 +234,8 @@ def fit_heat(
     normals, held_out = (part.spread(_MOST_FRAMES) for part in (normals, held_out))
     one = place_maps(network, normals.take(torch.arange(1)))
     model = new_heat(one.features, len(one.odds), anywhere=anywhere)
-    model.fit(place_maps(network, batch) for _, batch in batches(normals))
-    model.calibrate(place_maps(network, batch) for _, batch in batches(held_out))
+    for part, learn in ((normals, model.fit), (held_out, model.calibrate)):
+        learn(place_maps(network, batch) for _, batch in batches(part))
     return model
 
 

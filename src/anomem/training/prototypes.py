@@ -21,7 +21,7 @@ from anomem.runtime.progress import Progress
 _PLACES = 60_000
 """Among which the prototypes of a scale are chosen."""
 _MOST_FRAMES = 1000
-_MEASURED = 200
+_MEASURED = 60
 """Held-out frames whose mean distance makes those of different scales comparable."""
 _TURNS = 10
 """Parts in which normals are held out, where each is in turn."""
@@ -189,7 +189,7 @@ def _maps(network: MultiScaleMemory, frames: Chosen) -> Iterator[list[Tensor]]:
 @repeatable_kernels()
 @torch.inference_mode()
 def _distances(turns: Sequence[Turn], held_out: Chosen) -> list[list[Tensor]]:
-    """Distance of every place to what is recalled, of some 200 frames, a part after the other."""
+    """Distance of every place to what is recalled, of some 60 frames, a part after the other."""
     most = math.ceil(_MEASURED / len(turns))
     return [
         [each.norm(dim=1).flatten() for each in turn.network.deviations_of(maps)]
