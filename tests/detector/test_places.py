@@ -328,7 +328,18 @@ def test_each_normal_is_held_out_in_turn(model: AnoMem, gravel: Images) -> None:
 
 
 def test_of_more_normals_a_share_is_held_out(gravel: Images, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(training_images, "MOST_IN_TURN", 79)
+    monkeypatch.setattr(training_images, "MOST_IN_TURN", 18)
     bank = AnoMem(CONFIG).fit(crops(gravel, 0, 80)).bank_
     assert len(bank.held_out) == 19 and len(bank.normals) == 61
     assert not bank.held_out_in_turn.any()
+
+
+def test_some_normals_are_held_out_in_turn_where_there_are_many(
+    gravel: Images, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(training_images, "MOST_IN_TURN", 30)
+    model = AnoMem(CONFIG).fit(crops(gravel, 0, 80))
+    assert model.summary_["normals"] == 80 and len(model.bank_.held_out) == 30
+    assert len(model.origins_) > 30 and model.bank_.held_out_in_turn.all()
+    unseen = extract(model.network_, torch.from_numpy(crops(gravel, 80, 100))[:, None])
+    assert unseen.scores.mean() == pytest.approx(float(model.bank_.held_out.scores.mean()), rel=0.1)

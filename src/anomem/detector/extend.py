@@ -54,7 +54,7 @@ def extend(
     images = training_images(prepared, label, known, config, detector.seed)
     turns, sizes, seed = None, config.memory.sizes, detector.seed
     if network.of_places:
-        network, turns = with_kind(network, images.normals, sizes, seed, group=images.apart)
+        network, turns = with_kind(network, images.normals, sizes, seed, apart=images.apart)
     bank = detector.bank.extended(fill_bank(network, images, turns))
     origins = keep_origins(network, [*detector.origins, *images.normals_origin])
     heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)

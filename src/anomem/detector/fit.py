@@ -181,7 +181,7 @@ def choose_places(
         images.normals,
         images.held_out,
         run.seed,
-        group=images.apart,
+        apart=images.apart,
         progress=stage(run.progress, "memory"),
     )
     return {"steps": 0, "seconds": round(time.monotonic() - start, 1), "loss": None}, turns

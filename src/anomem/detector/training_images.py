@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,12 +17,13 @@ from anomem.config import Config
 from anomem.detector.hold_out import check_enough, hold_out
 from anomem.detector.identity import Identities, tell_copies
 from anomem.detector.origins import Origin, origins_of
-from anomem.images.image_set import Chosen, ImageSet
+from anomem.images.image_set import Chosen, ImageSet, evenly
 from anomem.images.prepare import PreparedFrames
 from anomem.training.batches import Steps
 
-MOST_IN_TURN = 1000
-"""Normals of which each is held out in turn; of more, a share is held out."""
+MOST_IN_TURN = 500
+"""Normals that are held out in turn, so that a model stays small; where the share to hold out is
+more, that share is held out."""
 _MOST_FRAMES_IN_TURN = 4000
 
 
@@ -29,24 +31,25 @@ _MOST_FRAMES_IN_TURN = 4000
 class TrainingImages:
     """Holds the images of a fit, as frames.
 
-    Memories of places are made of all of at most 1,000 normals, and each of these is held out in
-    turn: it is measured without the prototypes of its own group (leave-one-out). So decisions rest
-    on all of them. ``normals`` and ``held_out`` are then the same frames.
+    Memories of places are made of all normals, of which up to 500 are held out in turn: each is
+    measured by memories that were made without its group. So decisions rest on many normals, and
+    none is lost to the memories.
 
     Attributes:
         normals: To train on; where they are streamed, a sample of them.
         normals_digest: (M,) int64, of the images of these.
         normals_origin: Of which image each of these frames is.
-        held_out: Normals that take part in nothing but the threshold, unless each is held out in
-            turn.
+        held_out: Normals that take part in nothing but the threshold, unless they are held out in
+            turn; then they are some of ``normals``.
         held_out_image: (F,) int64, number of the held-out image of each such frame.
         held_out_known: By what these images are known.
         anomalies: Labelled ones to train on.
         anomaly_pixels: (A,) int64, digests of all their pixels, where those of their frames are not
             the same.
         stream: All normals to train on where they do not fit into memory.
-        apart: Where each is held out in turn, (F,) int64: number of what each frame of ``held_out``
-            is measured without, its group and groups that hold a copy of one of its images.
+        apart: Where normals are held out in turn, (M,) and (F,) int64: number of what each frame of
+            ``normals`` and of ``held_out`` is kept apart with, its group and groups that hold a
+            copy of one of its images.
         split: The frames by a split that does not overlap: those to learn from, and unseen ones.
     """
 
@@ -59,7 +62,7 @@ class TrainingImages:
     anomalies: Chosen
     anomaly_pixels: Tensor | None = None
     stream: Steps | None = None
-    apart: Tensor | None = None
+    apart: tuple[Tensor, Tensor] | None = None
     split: tuple[Chosen, Chosen] | None = None
 
     @property
@@ -118,8 +121,8 @@ def training_images(
         prepared: Frames of N images.
         label: (N,) 0 normal, 1 anomalous, -1 takes no part.
         known: By what the images are known.
-        config: How many normals are held out; with memories of places, of at most 1,000 normals
-            and 4,000 frames each in turn.
+        config: How many normals are held out; with memories of places up to 500 in turn, fewer
+            where they have more than 4,000 frames.
         seed: Of the draw.
 
     Raises:
@@ -133,13 +136,15 @@ def training_images(
     tell_copies(known, normals)
     split = split_normals(label, known, config.calibration.share, seed)
     images = TrainingImages.of(frames, image, label, split, known)
-    if config.memory.prototypes != "places" or len(normals) > MOST_IN_TURN:
+    if config.memory.prototypes != "places" or len(split[1]) > MOST_IN_TURN:
         return images
-    all_of_them = TrainingImages.of(frames, image, label, (normals, normals), known)
-    if len(all_of_them.normals) > _MOST_FRAMES_IN_TURN:
-        return images
-    apart = _together(all_of_them.held_out_known)[all_of_them.held_out_image]
-    return replace(all_of_them, apart=apart, split=(images.normals, images.held_out))
+    a_frame_each = math.ceil(len(frames) / prepared.count)
+    most = min(MOST_IN_TURN, max(_MOST_FRAMES_IN_TURN // a_frame_each, len(split[1])))
+    in_turn = normals[evenly(len(normals), most).numpy()]
+    chosen = TrainingImages.of(frames, image, label, (normals, in_turn), known)
+    together = _together(known)[image]
+    apart = together[chosen.normals.indices], together[chosen.held_out.indices]
+    return replace(chosen, apart=apart, split=(images.normals, images.held_out))
 
 
 def _together(known: Identities) -> Tensor:

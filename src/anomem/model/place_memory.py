@@ -48,7 +48,7 @@ class PlaceMemory(nn.Module):
         channels: Length C of a feature, of which D directions are compared.
 
     Attributes:
-        directions: (C, D) float32.
+        directions: (C, D) float16.
         prototypes: (N, D) float16, and behind them those that labels allow.
         origin: (N, 2) int64, as of :class:`Places`: of which place each was made; -1 of those that
             labels allow.
@@ -74,7 +74,8 @@ class PlaceMemory(nn.Module):
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.width = min(channels, MOST_CHANNELS)
-        self.register_buffer("directions", torch.eye(channels, self.width))
+        halves = torch.eye(channels, self.width, dtype=torch.float16)
+        self.register_buffer("directions", halves)
         self.register_buffer("prototypes", torch.zeros(size, self.width, dtype=torch.float16))
         self.register_buffer("origin", torch.zeros(size, 2, dtype=torch.int64))
         self.register_buffer("radius", torch.zeros(()))
@@ -158,7 +159,7 @@ class PlaceMemory(nn.Module):
         """Give the parts of features (..., C) in the directions that are compared, (..., D)."""
         if len(self.directions) == self.width:
             return features.float()
-        return features.float() @ self.directions
+        return features.float() @ self.directions.float()
 
     def deviation(self, query: Tensor) -> Tensor:
         """Measure how each query deviates from what is recalled in its place (Eq. 5), (..., D)."""

@@ -46,7 +46,7 @@ def choose_prototypes(
     held_out: Chosen,
     seed: int,
     *,
-    group: Tensor | None = None,
+    apart: tuple[Tensor, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> list[Turn] | None:
     """Fill the memories of a network in place, and measure how far held-out normals are from them.
@@ -55,13 +55,14 @@ def choose_prototypes(
         network: In evaluation mode; its memories are of places.
         normals: Frames of training normals; places are drawn from at most 1,000 of them. The
             memories know them by their numbers here.
-        held_out: Frames of unseen normals; or the same frames, each to be held out in turn.
+        held_out: Frames of unseen normals; or some of the same frames, to be held out in turn.
         seed: Of the places that are drawn, some 60,000 a scale at most.
-        group: Where each is held out in turn, (F,) int64, number of the group of each frame.
+        apart: Where normals are held out in turn, (M,) and (F,) int64, number of the group of each
+            frame of ``normals`` and of ``held_out``.
         progress: Called with the scales done and in all.
 
     Returns:
-        By which networks the normals are measured where each is held out in turn; else None.
+        By which networks held-out frames are measured where they are held out in turn; else None.
     """
     memories = network.place_memories()
     for scale, memory in enumerate(memories):
@@ -71,7 +72,7 @@ def choose_prototypes(
         memories[scale].fill(places, seed)
         if progress:
             progress(scale + 1, len(memories))
-    turns = None if group is None else _turns(network, drawn, group, seed)
+    turns = None if apart is None else _turns(network, drawn, apart, seed)
     measured = turns or [Turn(network, torch.arange(len(held_out)))]
     every = zip(*_distances(measured, held_out), strict=True)
     for scale, distances in enumerate(every):
@@ -82,18 +83,23 @@ def choose_prototypes(
 
 
 def _turns(
-    network: MultiScaleMemory, drawn: Sequence[Places], group: Tensor, seed: int, first: int = 0
+    network: MultiScaleMemory,
+    drawn: Sequence[Places],
+    apart: tuple[Tensor, Tensor],
+    seed: int,
+    first: int = 0,
 ) -> list[Turn]:
     """Networks whose memories were made without a tenth of the groups each.
 
     Args:
         network: Of all of them.
         drawn: Places that its prototypes were chosen among.
-        group: (F,) int64, number of the group of each frame.
+        apart: As of :func:`choose_prototypes`.
         seed: By which groups are dealt out.
-        first: Number of the first of these frames in the memories.
+        first: Number of the first of the frames of normals in the memories.
     """
-    groups = group.unique()
+    of_normals, of_held_out = apart
+    groups = of_held_out.unique()
     dealt = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
     memories = network.place_memories()
     nearest = [
@@ -102,10 +108,13 @@ def _turns(
     ]
     turns = []
     for part in dealt.tensor_split(min(_TURNS, len(groups))):
-        frames = torch.nonzero(torch.isin(group, groups[part])).flatten()
+        seen, frames = (
+            torch.nonzero(torch.isin(group, groups[part])).flatten()
+            for group in (of_normals, of_held_out)
+        )
         without = []
         for memory, places, near in zip(memories, drawn, nearest, strict=True):
-            numbers = (first + frames).to(near.device)
+            numbers = (first + seen).to(near.device)
             own = torch.isin(memory.origin[:, 0], numbers)
             uncovered = own[near] & ~torch.isin(places.origin[:, 0], numbers)
             without.append(memory.without(own, places.values[uncovered]))
@@ -122,7 +131,7 @@ def with_kind(
     sizes: Sequence[int],
     seed: int,
     *,
-    group: Tensor | None = None,
+    apart: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[MultiScaleMemory, list[Turn] | None]:
     """Give a network that recalls a further kind of normal too.
 
@@ -135,17 +144,17 @@ def with_kind(
         normals: Frames of the new kind, which are numbered behind those that are known.
         sizes: Prototypes that join at each scale at most.
         seed: Of the places that are drawn.
-        group: As of :func:`choose_prototypes`.
+        apart: As of :func:`choose_prototypes`.
 
     Returns:
-        The network, and by which networks the normals are measured where each is held out in turn.
+        The network, and by which networks held-out frames are measured in turn.
     """
     wider = copy.deepcopy(network)
     known = 1 + max(int(memory.origin[:, 0].max()) for memory in wider.place_memories())
     drawn = _drawn_places(network, normals, seed, known)
     for memory, most, places in zip(wider.place_memories(), sizes, drawn, strict=True):
         memory.add(places, most)
-    return wider, None if group is None else _turns(wider, drawn, group, seed, known)
+    return wider, None if apart is None else _turns(wider, drawn, apart, seed, known)
 
 
 @repeatable_kernels()
