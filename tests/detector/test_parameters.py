@@ -92,8 +92,14 @@ def test_params_change_together_and_presets_resolve() -> None:
     own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
     assert model.get_params(deep=False) == own
     model = AnoMem().set_params(config__images__size=96)
-    assert model.config == Automatic(replace(scratch(), images=ImageChoices(size=96)))
+    size = replace(scratch(), images=ImageChoices(size=96))
+    assert model.config == Automatic(size, frozenset({"images__size"}))
     assert clone(model).get_params()["config__images__size"] == 96
+    # A choice that is set is given, also as "scratch" has it; not so all that get_params gave.
+    model.set_params(config__encoder__name="resnet10t")
+    assert model.config == Automatic(size, frozenset({"images__size", "encoder__name"}))
+    assert AnoMem().set_params(**AnoMem().get_params()).config == Automatic()
+    assert AnoMem().set_params(**model.get_params()).config == model.config
 
 
 def test_unknown_choices_and_presets_are_refused() -> None:

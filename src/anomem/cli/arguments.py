@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
 from anomem.config import Config, FramingKind
-from anomem.config.mapping import overlaid
+from anomem.config.mapping import flat, overlaid, paths_of
 from anomem.config.presets import AUTO, Automatic, given_choices, scratch
 from anomem.images.decode_memory import DEFAULT
 
@@ -124,6 +124,7 @@ class Fit(Common):
     seed: int = 0
     """Of every random draw."""
     choices: Annotated[Config, arg(name="")] = field(default_factory=scratch)
+    given: Suppress[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -143,7 +144,11 @@ class Fit(Common):
 
     def wanted(self) -> Config | Automatic:
         """The choices, framed; those of no preset where the fit is to choose it."""
-        return Automatic(self.framed()) if self.preset == AUTO else self.framed()
+        framed = self.framed()
+        if self.preset != AUTO:
+            return framed
+        flags = {"images__framing", "images__size"} if framed is not self.choices else set()
+        return Automatic(framed, self.given | flags)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,8 +303,9 @@ def parse(
     Raises:
         ValueError: The preset, the TOML file or a choice is wrong.
     """
-    choices = _starting_choices(words) if words[:1] == ["fit"] else scratch()
-    fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices)
+    choices, paths = _starting_choices(words) if words[:1] == ["fit"] else (scratch(), frozenset())
+    paths |= _flagged(words)
+    fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices, given=paths)
     kinds = [
         Annotated[kind, subcommand(name, default=fit) if kind is Fit else subcommand(name)]
         for name, (kind, _) in commands.items()
@@ -321,15 +327,26 @@ def _one_of(kinds: Sequence[Any], told: str) -> Any:
     return make_dataclass("line", [("command", command)], namespace={"__doc__": told})
 
 
-def _starting_choices(words: Sequence[str]) -> Config:
-    """The preset with the TOML file over it, before any flag."""
+def _flagged(words: Sequence[str]) -> frozenset[str]:
+    """The paths of the choices that have a flag in a command line."""
+    flags = {word.partition("=")[0].replace("_", "-") for word in words}
+    found = set()
+    for path in flat(scratch()):
+        group, name = path.replace("_", "-").split("--")
+        if flags & {f"--{group}.{name}", f"--{group}.no-{name}"}:
+            found.add(path)
+    return frozenset(found)
+
+
+def _starting_choices(words: Sequence[str]) -> tuple[Config, frozenset[str]]:
+    """The preset with the TOML file over it, before any flag; and the paths that the file has."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset", default=AUTO)
     early.add_argument("--config", type=Path)
     known, _ = early.parse_known_args(list(words))
     config = given_choices(known.preset)
     if known.config is None:
-        return config
+        return config, frozenset()
     try:
         mapping = tomllib.loads(known.config.read_text())
     except OSError as error:
@@ -337,6 +354,6 @@ def _starting_choices(words: Sequence[str]) -> Config:
     except ValueError as error:
         raise ValueError(f"{known.config} is not TOML ({error}); correct it.") from error
     try:
-        return overlaid(config, mapping)
+        return overlaid(config, mapping), paths_of(mapping)
     except ValueError as error:
         raise ValueError(f"{known.config}: {error}") from error

@@ -78,6 +78,12 @@ def fit(arguments: Fit) -> Result:
         source = _learn(model, arguments, checkpoint, progress)
         if arguments.devices * arguments.nodes > 1 and not leads():
             sys.exit()
+        if arguments.resume and model.network_.of_places:
+            warnings.warn(
+                "there is no stage 1 where prototypes are places of normals, so --resume began "
+                "anew; leave it out.",
+                stacklevel=2,
+            )
         _save_trained(model, arguments.out, checkpoint)
         strangers = least_normal(model, source, progress)
     summary = model.summary_

@@ -18,6 +18,15 @@ def flat(config: Config) -> dict[str, Any]:
     }
 
 
+def paths_of(mapping: Mapping[str, Any]) -> frozenset[str]:
+    """Give the paths of the choices of a nested mapping, as :func:`overlaid` takes it.
+
+    >>> sorted(paths_of({"memory": {"beta": 3.0, "steps": 1}}))
+    ['memory__beta', 'memory__steps']
+    """
+    return frozenset(f"{group}__{name}" for group, choices in mapping.items() for name in choices)
+
+
 def changed(config: Config, choices: Mapping[str, Any]) -> Config:
     """Give the configuration with some choices changed, by path as :func:`flat` gives them.
 

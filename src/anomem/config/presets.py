@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from anomem.config.choices import (
     Config,
@@ -16,6 +18,7 @@ from anomem.config.choices import (
     Stage2Choices,
     ViewChoices,
 )
+from anomem.config.mapping import changed, flat
 
 
 def scratch() -> Config:
@@ -100,9 +103,16 @@ class Automatic:
 
     Attributes:
         given: The preset ``scratch`` with them laid over it.
+        paths: Which they are, as ``encoder__name``; one may be given as ``scratch`` has it.
     """
 
     given: Config = field(default_factory=scratch)
+    paths: frozenset[str] = frozenset()
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Give the choices that are given, by their paths."""
+        return {path: value for path, value in flat(self.given).items() if path in self.paths}
 
 
 def resolve(config: str | Config) -> Config:
@@ -132,6 +142,29 @@ def given_choices(config: str | Config | Automatic) -> Config:
     return scratch() if config == AUTO else resolve(config)
 
 
-def is_automatic(config: str | Config | Automatic) -> bool:
-    """Tell whether the fit is to choose the preset."""
-    return config == AUTO or isinstance(config, Automatic)
+def automatic(config: str | Config | Automatic) -> Automatic | None:
+    """Give what is given where the fit is to choose the preset; None where it is not."""
+    if isinstance(config, Automatic):
+        return config
+    return Automatic() if config == AUTO else None
+
+
+def with_choices(
+    config: str | Config | Automatic, choices: Mapping[str, Any], *, changed_alone: bool = False
+) -> Config | Automatic:
+    """Lay choices over a configuration; they are given where the fit is to choose the preset.
+
+    Args:
+        config: As of :func:`given_choices`.
+        choices: By path.
+        changed_alone: Only those are given that are not as they were.
+
+    Raises:
+        ValueError: There is no such preset or choice, or a value is out of range.
+    """
+    before, left = given_choices(config), automatic(config)
+    after = changed(before, choices)
+    if left is None:
+        return after
+    same = flat(before).items() if changed_alone else ()
+    return Automatic(after, left.paths | {each[0] for each in choices.items() if each not in same})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from anomem.config import Config, ImageChoices
-from anomem.config.mapping import changed, flat
-from anomem.config.presets import pretrained, scratch
+from anomem.config.mapping import changed
+from anomem.config.presets import Automatic, pretrained
 from anomem.images.errors import times
 from anomem.images.frame_shape import TypicalImage
 from anomem.model.pretrained_weights import with_weights_at_hand
@@ -39,7 +41,7 @@ class ChosenPreset:
     told: str
 
 
-def choose_preset(given: Config, typical: TypicalImage) -> ChosenPreset:
+def choose_preset(automatic: Automatic, typical: TypicalImage) -> ChosenPreset:
     """Choose between training from scratch and a pretrained encoder, and log it.
 
     The pretrained encoder is taken where the images, or the frames that are asked for, have at
@@ -47,22 +49,20 @@ def choose_preset(given: Config, typical: TypicalImage) -> ChosenPreset:
     training from scratch has.
 
     Args:
-        given: The preset ``scratch`` with the choices that are given laid over it.
+        automatic: The choices that are given.
         typical: What counts of the images.
     """
-    chosen = _chosen(given, typical)
+    chosen = _chosen(automatic, typical)
     _LOG.info(f"preset {chosen.told}")
     return chosen
 
 
-def _chosen(given: Config, typical: TypicalImage) -> ChosenPreset:
-    plain = flat(scratch())
-    asked = {path: value for path, value in flat(given).items() if value != plain[path]}
-    of_scratch = [path for path in asked if not path.startswith(_OF_BOTH)]
+def _chosen(automatic: Automatic, typical: TypicalImage) -> ChosenPreset:
+    given, asked = automatic.given, automatic.asked
     other = "--preset pretrained takes a pretrained encoder"
-    if of_scratch:
-        named = of_scratch[0].replace("__", ".")
-        return ChosenPreset(given, f"scratch, as {named} is given; {other}")
+    of_scratch = _of_scratch(asked)
+    if of_scratch is not None:
+        return ChosenPreset(given, f"scratch, as {of_scratch} is given; {other}")
     side = _shortest_side(given.images, typical)
     if side < PHOTOGRAPH:
         return ChosenPreset(
@@ -83,6 +83,20 @@ def _chosen(given: Config, typical: TypicalImage) -> ChosenPreset:
         f"pretrained, as images of {seen} pixels are photographs and weights of {encoder.name} "
         "are on this machine; --preset scratch trains on these images alone",
     )
+
+
+def _of_scratch(asked: Mapping[str, Any]) -> str | None:
+    """Name the first choice given that only a training from scratch has, if there is one."""
+    for path, value in asked.items():
+        goes_with_both = path.startswith(_OF_BOTH)
+        if goes_with_both:
+            try:
+                changed(pretrained(), {path: value})
+            except ValueError:  # as of an encoder that is not frozen
+                goes_with_both = False
+        if not goes_with_both:
+            return path.replace("__", ".")
+    return None
 
 
 def _shortest_side(images: ImageChoices, typical: TypicalImage) -> int:

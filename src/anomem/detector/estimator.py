@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
-from anomem.config.mapping import changed, flat
-from anomem.config.presets import AUTO, Automatic, given_choices, is_automatic
+from anomem.config.mapping import flat
+from anomem.config.presets import AUTO, Automatic, automatic, given_choices, with_choices
 from anomem.detector import adapt, extend, fine_tune, fit, model_folder
 from anomem.detector.calibrate import Calibration, p_values
 from anomem.detector.detector import Detector
@@ -445,6 +445,9 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
     def set_params(self, **params: Any) -> Self:
         """Set parameters and choices by the names of :meth:`get_params`.
 
+        With "auto" a choice that is set is given, also where "scratch" has the same; of those that
+        are set together with ``config``, those that change it.
+
         Raises:
             ValueError: There is no such parameter or choice.
         """
@@ -455,8 +458,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         }
         super().set_params(**{k: v for k, v in params.items() if not k.startswith(_CHOICES)})
         if choices:
-            config = changed(given_choices(self.config), choices)
-            self.config = Automatic(config) if is_automatic(self.config) else config
+            self.config = with_choices(self.config, choices, changed_alone="config" in params)
         return self
 
     def _run(self, checkpoint: str | Path | None, progress: StageProgress | None) -> FitRun:
@@ -472,7 +474,7 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
             config,
             fabric,
             self.seed,
-            automatic=is_automatic(self.config),
+            automatic=automatic(self.config),
             checkpoint=kept,
             progress=progress if fabric.is_global_zero else None,
         )

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
-from anomem.config import Config
+from anomem.config import Config, Stage1Choices
+from anomem.config.presets import Automatic
 from anomem.detector.adapt import adapt
 from anomem.detector.choose_preset import choose_preset
 from anomem.detector.detector import Detector, standing
@@ -38,7 +40,7 @@ from anomem.images.stream import check_streaming
 from anomem.model.heat import fit_heat
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import threads_given_back
-from anomem.runtime.processes import joined, together
+from anomem.runtime.processes import joined, led, together
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
 from anomem.training.checkpoint import Stage1File, Stage1State
@@ -55,7 +57,7 @@ class FitRun:
         config: Every choice; where the preset is automatic, as far as they are given.
         fabric: Device, precision, and the processes that share stage 1.
         seed: Of every random draw.
-        automatic: The preset is chosen when images have been seen.
+        automatic: What is given where the preset is chosen when images have been seen, else None.
         preset: Which preset was chosen, and why; None where it was given.
         checkpoint: File that keeps the state of stage 1 as it goes; None keeps none.
         progress: Called as ``progress(stage, done, total)``.
@@ -64,7 +66,7 @@ class FitRun:
     config: Config
     fabric: Fabric
     seed: int
-    automatic: bool = False
+    automatic: Automatic | None = None
     preset: str | None = None
     checkpoint: Path | None = None
     progress: StageProgress | None = None
@@ -136,10 +138,29 @@ def look_at(
     """Choose, by what images are like, the preset if that is automatic, and the framing."""
     where = None if region is None else read_region(region)
     typical = typical_part(source, where)
-    if run.automatic:
-        chosen = choose_preset(run.config, typical)
-        run = replace(run, config=chosen.config, automatic=False, preset=chosen.told)
+    if run.automatic is not None:
+        # Each node has the weights of its own.
+        chosen = led(run.fabric, partial(choose_preset, run.automatic, typical))
+        run = replace(run, config=chosen.config, automatic=None, preset=chosen.told)
+    if run.config.memory.prototypes == "places" and run.fabric.is_global_zero:
+        _warn_of_unused(run)
     return run, choose_framing(run.config, typical, where)
+
+
+def _warn_of_unused(run: FitRun) -> None:
+    """Tell what of a fit is asked for in vain: with memories of places there is no stage 1."""
+    plain = asdict(Stage1Choices())
+    asked = [f"stage1.{k}" for k, v in asdict(run.config.stage1).items() if v != plain[k]]
+    if run.fabric.world_size > 1:
+        asked.append("devices or nodes above 1")
+    if run.checkpoint is not None and run.checkpoint.exists():
+        asked.append(f"the checkpoint {run.checkpoint}")
+    for what in asked:
+        warnings.warn(
+            f"there is no stage 1 where prototypes are places of normals, for which {what} would "
+            "count; leave it out.",
+            stacklevel=4,
+        )
 
 
 @threads_given_back()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from subprocess import Popen
 from threading import Thread
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -21,6 +21,7 @@ from anomem.runtime.printing import tell
 _MEND = "mend what ended it, and fit again with --resume."
 _GRACE = 10.0
 """Seconds in which a process notices by itself that another one has ended."""
+Decided = TypeVar("Decided")
 _LOST = ("gloo", "connection closed", "connection reset", "broken pipe", "nccl")
 """Words of errors that mean a process no longer answers."""
 
@@ -109,6 +110,17 @@ def joined(fabric: Fabric, told: dict[str, str]) -> dict[str, str]:
     with together(fabric):
         torch.distributed.all_gather_object(every, told)
     return {name: why for each in every for name, why in each.items()}
+
+
+def led(fabric: Fabric, decide: Callable[[], Decided]) -> Decided:
+    """Let the first process decide for all; all of them must ask."""
+    if fabric.world_size == 1:
+        return decide()
+    decided = [decide() if fabric.is_global_zero else None]
+    with together(fabric):
+        torch.distributed.broadcast_object_list(decided, src=0)
+    assert decided[0] is not None
+    return decided[0]
 
 
 @contextmanager
