@@ -33,6 +33,7 @@ class InvertedFile:
         of: (N, D), the vectors as they were given.
         centres: (G, D) float32, of the groups.
         vectors: (N, D) float32, a group after the other.
+        halves: (N,) float32, half the square of each of these.
         number: (N,) int64, place of each of these in ``of``.
         ends: Where each group ends among these, after a first 0.
 
@@ -45,6 +46,7 @@ class InvertedFile:
     of: Tensor
     centres: Tensor
     vectors: Tensor
+    halves: Tensor
     number: Tensor
     ends: tuple[int, ...]
 
@@ -58,15 +60,15 @@ class InvertedFile:
         exact = of.double()
         centres = exact[: math.isqrt(len(exact))]
         for _ in range(_ROUNDS):
-            group, inverse = _nearest_of_all(exact, centres)[1].unique(return_inverse=True)
+            group, inverse = _products(exact, centres).argmin(dim=1).unique(return_inverse=True)
             sums = exact.new_zeros(len(group), exact.shape[1]).index_add(0, inverse, exact)
             centres = sums / torch.bincount(inverse)[:, None]
-        group = _nearest_of_all(exact, centres)[1]
+        group = _products(exact, centres).argmin(dim=1)
         number = group.argsort(stable=True)
         sizes = torch.bincount(group, minlength=len(centres))
-        kept = sizes > 0
+        kept, vectors = sizes > 0, of[number].float()
         ends = (0, *sizes[kept].cumsum(0).tolist())
-        return InvertedFile(of, centres[kept].float(), of[number].float(), number, ends)
+        return InvertedFile(of, centres[kept].float(), vectors, _halves(vectors), number, ends)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Find the vector nearest to each of P rows of B images (B, P, D), (B, P) int64."""
@@ -77,36 +79,44 @@ class InvertedFile:
         exact = min(max(_EXACT, count // _SHARE), count)
         far = squared.topk(exact, dim=1).indices
         far = (far + count * torch.arange(images, device=far.device)[:, None]).flatten()
-        index[far] = _nearest_of_all(flat[far], self.vectors)[1]
+        index[far] = _products(flat[far], self.vectors, self.halves).min(dim=1).indices
         return self.number[index].view(images, count)
 
     def _among_near(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """As :func:`_nearest_of_all`, of the vectors of the groups near each of R rows (R, D)."""
+        """Find the nearest to each of R rows (R, D) of the vectors of the groups near it.
+
+        Returns:
+            Half the squared distance less half the square of the row, and the index, both (R,).
+        """
         probes = min(_PROBES, len(self.centres))
-        near = _products(rows, self.centres).topk(probes, dim=1, largest=False).indices.flatten()
+        near = _lowest(_products(rows, self.centres), probes).flatten()
         order = near.argsort(stable=True)
         value, index = rows.new_empty(len(near)), torch.empty_like(near)
         sizes = torch.bincount(near, minlength=len(self.centres)).tolist()
         for pairs, (start, end) in zip(order.split(sizes), pairwise(self.ends), strict=True):
             if len(pairs):
-                found = _nearest_of_all(rows[pairs // probes], self.vectors[start:end])
-                value[pairs], index[pairs] = found[0], found[1] + start
+                vectors, halves = self.vectors[start:end], self.halves[start:end]
+                found = _products(rows[pairs // probes], vectors, halves).min(dim=1)
+                value[pairs], index[pairs] = found.values, found.indices + start
         value, best = value.view(-1, probes).min(dim=1)
         return value, index.view(-1, probes).gather(1, best[:, None])[:, 0]
 
 
-def _nearest_of_all(rows: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the nearest of vectors (N, D) to each of rows (R, D).
+def _lowest(values: Tensor, count: int) -> Tensor:
+    """Indices of the lowest of each row of values (R, G), (R, count); changes the values."""
+    found = []
+    for _ in range(count):
+        found.append(values.min(dim=1, keepdim=True).indices)
+        values.scatter_(1, found[-1], torch.inf)
+    return torch.cat(found, 1)
 
-    Returns:
-        Half the squared distance less half the square of the row, and the index, both (R,).
-    """
-    value, index = _products(rows, vectors).min(dim=1)
-    return value, index
 
-
-def _products(rows: Tensor, vectors: Tensor) -> Tensor:
+def _products(rows: Tensor, vectors: Tensor, halves: Tensor | None = None) -> Tensor:
     """Half the squares of vectors (N, D) less their products with rows (R, D), (R, N)."""
     enough = rows if len(rows) >= _FEWEST else rows.repeat(_FEWEST, 1)
-    halves = vectors.square().sum(dim=1) / 2
-    return torch.addmm(halves, enough, vectors.T, alpha=-1)[: len(rows)]
+    known = _halves(vectors) if halves is None else halves
+    return torch.addmm(known, enough, vectors.T, alpha=-1)[: len(rows)]
+
+
+def _halves(vectors: Tensor) -> Tensor:
+    return vectors.square().sum(dim=1) / 2
