@@ -56,3 +56,13 @@ def test_equal_vectors_are_one_group() -> None:
     file = InvertedFile.build(torch.ones(100, 3, dtype=torch.float16))
     assert file.ends == (0, 100)
     assert file.nearest(torch.zeros(1, 50, 3)).shape == (1, 50)
+
+
+def test_with_further_vectors_nothing_is_farther_than_without(vectors: Tensor) -> None:
+    """They are compared with every row, also with those that are near others."""
+    rows, own = clustered(3 * 400, seed=2).view(3, 400, 12), vectors[:700]
+    before = InvertedFile.build(own).nearest(rows)
+    found = InvertedFile.build(vectors, further=200).nearest(rows)
+    distance = (rows - vectors[found]).norm(dim=2)
+    assert (distance <= (rows - own[before]).norm(dim=2) + 1e-4).all()
+    assert (distance <= torch.cdist(rows, vectors[700:]).amin(dim=2) + 1e-4).all()

@@ -36,6 +36,7 @@ class InvertedFile:
         halves: (N,) float32, half the square of each of these.
         number: (N,) int64, place of each of these in ``of``.
         ends: Where each group ends among these, after a first 0.
+        further: (A, D) float32, the last of ``of``, in no group: each row is compared with all.
 
     Example:
         >>> found = InvertedFile.build(torch.tensor([[0.0, 0.0], [0.0, 5.0], [4.0, 0.0]]))
@@ -49,15 +50,22 @@ class InvertedFile:
     halves: Tensor
     number: Tensor
     ends: tuple[int, ...]
+    further: Tensor
 
     @staticmethod
     @torch.no_grad()
-    def build(of: Tensor) -> InvertedFile:
-        """Put vectors (N, D), N at least 1, into groups, beginning with the first ones as centres.
+    def build(of: Tensor, further: int = 0) -> InvertedFile:
+        """Put vectors (N, D) into groups, beginning with the first ones as centres.
 
         In double precision, so that the groups do not depend on how a product is rounded.
+
+        Args:
+            of: At least one more than ``further``.
+            further: How many of them, the last, are in no group; none by default. What is found is
+                never farther than without them.
         """
-        exact = of.double()
+        grouped = len(of) - further
+        exact = of[:grouped].double()
         centres = exact[: math.isqrt(len(exact))]
         for _ in range(_ROUNDS):
             group, inverse = _products(exact, centres).argmin(dim=1).unique(return_inverse=True)
@@ -68,7 +76,8 @@ class InvertedFile:
         sizes = torch.bincount(group, minlength=len(centres))
         kept, vectors = sizes > 0, of[number].float()
         ends = (0, *sizes[kept].cumsum(0).tolist())
-        return InvertedFile(of, centres[kept].float(), vectors, _halves(vectors), number, ends)
+        halves, others = _halves(vectors), of[grouped:].float()
+        return InvertedFile(of, centres[kept].float(), vectors, halves, number, ends, others)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Find the vector nearest to each of P rows of B images (B, P, D), (B, P) int64."""
@@ -80,7 +89,12 @@ class InvertedFile:
         far = squared.topk(exact, dim=1).indices
         far = (far + count * torch.arange(images, device=far.device)[:, None]).flatten()
         index[far] = _products(flat[far], self.vectors, self.halves).min(dim=1).indices
-        return self.number[index].view(images, count)
+        found = self.number[index]
+        if len(self.further):
+            other = _products(flat, self.further).min(dim=1)
+            own = self.halves[index] - (self.vectors[index] * flat).sum(dim=1)
+            found = found.where(other.values >= own, other.indices + len(self.vectors))
+        return found.view(images, count)
 
     def _among_near(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Find the nearest to each of R rows (R, D) of the vectors of the groups near it.

@@ -169,7 +169,7 @@ class PlaceMemory(nn.Module):
     def nearest(self, values: Tensor) -> Tensor:
         """Find the prototype nearest to each place (..., D), as they are compared, (...) int64."""
         if self._search is None or self._search.of is not self.prototypes:
-            self._search = InvertedFile.build(self.prototypes)
+            self._search = InvertedFile.build(self.prototypes, self.allowed)
         places = math.prod(values.shape[-3:-1])
         found = self._search.nearest(values.reshape(-1, places, values.shape[-1]))
         return found.view(values.shape[:-1])
