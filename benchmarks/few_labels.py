@@ -31,6 +31,7 @@ class LabelsResult:
         tested: How many images are.
         one_class: Of the scores without labels.
         adapted: Of the scores after ``adapt``.
+        masked: Of those after ``adapt`` with masks; NaN where there are none.
         logistic: Of a logistic regression on pooled features, with the same labels.
     """
 
@@ -40,6 +41,7 @@ class LabelsResult:
     tested: int
     one_class: float
     adapted: float
+    masked: float
     logistic: float
 
 
@@ -96,7 +98,12 @@ def with_labels(
     one_class = scores(model)
     for draw in draws_of(parts, labels, draws):
         chosen, anomalous = draw.labelled, parts.anomalous[draw.rest]
-        adapted = copy.deepcopy(model).adapt(parts.tested[chosen], np.ones(len(chosen), int))
+        label, images = np.ones(len(chosen), int), parts.tested[chosen]
+        adapted = scores(copy.deepcopy(model).adapt(images, label))
+        masked = np.full(len(adapted), np.nan)
+        if parts.masks is not None:
+            masks = [parts.masks[index] for index in chosen]
+            masked = scores(copy.deepcopy(model).adapt(images, label, masks=masks))
         regression = make_pipeline(
             StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
         )
@@ -104,10 +111,13 @@ def with_labels(
             np.concatenate([normal, tested[chosen]]), np.repeat([0, 1], [len(normal), len(chosen)])
         )
         of = {
-            name: auroc(found[draw.rest][~anomalous], found[draw.rest][anomalous])
+            name: np.nan
+            if np.isnan(found).any()
+            else auroc(found[draw.rest][~anomalous], found[draw.rest][anomalous])
             for name, found in (
                 ("one_class", one_class),
-                ("adapted", scores(adapted)),
+                ("adapted", adapted),
+                ("masked", masked),
                 ("logistic", regression.decision_function(tested)),
             )
         }

@@ -15,8 +15,9 @@ frames. A fit is timed once, features included and decoding not; a score in turn
 the encoder.
 
 ``--labels 1 3 10 30`` adapts ours (of seed 0) to so many labelled anomalies, and measures all
-others; then to those of one kind, and measures all other kinds. Beside it stand its scores without
-labels, and a logistic regression with the same labels on the features of neighbours.
+others; then to those of one kind, and measures all other kinds; with masks too, where there are
+some. Beside it stand its scores without labels, and a logistic regression with the same labels on
+the features of neighbours.
 """
 
 from __future__ import annotations
@@ -288,7 +289,7 @@ def labels_table(results: list[LabelsResult]) -> pd.DataFrame:
     rows["protocol"] = np.where(rows["kind"] == "", "any kind", "hard")
     rows["worst"] = rows["adapted"] - rows["one_class"]
     by_count = rows.groupby(["protocol", "labels"])
-    means = by_count[["one_class", "adapted", "logistic"]].mean()
+    means = by_count[["one_class", "adapted", "masked", "logistic"]].mean()
     return means.assign(worst=by_count["worst"].min(), n=by_count.size())
 
 
