@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-_ROUNDS = 10
+_ROUNDS = 3
 """Of k-means."""
 _PROBES = 2
 """Groups that a row is compared with."""

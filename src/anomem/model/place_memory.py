@@ -198,7 +198,7 @@ def k_centre(places: Tensor, size: int, first: int) -> Centres:
         first: Index of the first.
     """
     start = torch.tensor([first], device=places.device)
-    distance = _squared_distances(places, places[start])[:, 0]
+    distance = _to_nearest(places, places[start])
     distance[start] = -torch.inf
     further = _farthest_next(places, distance, size - 1)
     return Centres(torch.cat([start, further.indices]), further.radius)
@@ -217,8 +217,7 @@ def further_centres(places: Tensor, known: Tensor, size: int, radius: float = 0.
     Returns:
         The new ones alone; none where all places are within the radius of known ones.
     """
-    nearest = [_squared_distances(part, known).amin(dim=1) for part in places.split(_ROWS)]
-    return _farthest_next(places, torch.cat(nearest), size, radius)
+    return _farthest_next(places, _to_nearest(places, known), size, radius)
 
 
 def _farthest_next(
@@ -244,7 +243,7 @@ def _farthest_next(
         candidates = distance.topk(min(_CANDIDATES + 1, len(places))).indices.sort().values
         highest = distance[candidates]
         outside = float(highest.min()) if len(candidates) < len(places) else -torch.inf
-        among = _squared_distances(places[candidates], places[candidates])
+        among = _squared_distances(places[candidates])
         picked: list[int] = []
         while len(picked) < left:
             farthest = int(highest.argmax())
@@ -256,16 +255,26 @@ def _farthest_next(
         new = candidates[picked]
         chosen.append(new)
         left -= len(new)
-        near = _squared_distances(places, places[new], squares).amin(dim=1)
-        distance = distance.minimum(near)
+        distance = distance.minimum(_to_nearest(places, places[new], squares))
         distance[new] = -torch.inf
     return Centres(torch.cat(chosen), float(distance.max().clamp(min=0).sqrt()))
 
 
-def _squared_distances(places: Tensor, to: Tensor, squares: Tensor | None = None) -> Tensor:
-    """Squared distances (M, T) of places (M, C), of known squares (M,), to others (T, C)."""
+def _to_nearest(places: Tensor, others: Tensor, squares: Tensor | None = None) -> Tensor:
+    """Squared distance (M,) of places (M, C), of known squares (M,), to the nearest of others."""
     own = places.square().sum(dim=1) if squares is None else squares
-    return (own[:, None] + to.square().sum(dim=1) - 2 * places @ to.T).clamp(min=0)
+    halves = others.square().sum(dim=1) / 2
+    # A part after the other, so that products are read again while they are in the cache.
+    lowest = [
+        torch.addmm(halves, part, others.T, alpha=-1).amin(dim=1) for part in places.split(_ROWS)
+    ]
+    return torch.cat(lowest).mul_(2).add_(own).clamp_(min=0)
+
+
+def _squared_distances(places: Tensor) -> Tensor:
+    """Squared distances (M, M) among places (M, C)."""
+    squares = places.square().sum(dim=1)
+    return (squares[:, None] + squares - 2 * places @ places.T).clamp(min=0)
 
 
 def neighbourhoods(maps: Sequence[Tensor]) -> list[Tensor]:
