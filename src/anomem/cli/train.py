@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -88,7 +89,8 @@ def fit(arguments: Fit) -> Result:
         strangers = least_normal(model, source, progress)
     summary = model.summary_
     tell(f"{arguments.out}: {_trained(summary)}, {summary['seconds']:.0f} s; {_support(summary)}")
-    tell(f"those that look least normal (score), of {len(source)} images:")
+    counted = summary["held_out_in_turn"] or len(source)
+    tell(f"those that look least normal (score), of {counted} images:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
     told = {"model": str(arguments.out), "least_normal": strangers, **tell_decision(model)}
@@ -153,13 +155,21 @@ def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgr
 def least_normal(
     model: AnoMem, source: ImageSource, progress: StageProgress | None = None
 ) -> list[tuple[str, float]]:
-    """Name and score the ten images with the highest scores, where unlabelled anomalies are."""
+    """Name and score the ten images with the highest scores, where unlabelled anomalies are.
+
+    A memory that holds places of an image finds nothing odd in it, so that normals held out in turn
+    have the scores of the memories without them.
+    """
     import numpy as np
 
-    scores = model.score_images(source, progress=progress).score
+    if model.bank_.held_out_in_turn.all():
+        names: Sequence[str] = model.bank_.held_out_name
+        scores = model.calibration().scores.astype(np.float32)
+    else:
+        names, scores = source.names, model.score_images(source, progress=progress).score
     readable = np.flatnonzero(~np.isnan(scores))
     highest = readable[np.argsort(-scores[readable], kind="stable")[:10]]
-    return [(source.names[i], round(float(scores[i]), 3)) for i in highest]
+    return [(names[i], round(float(scores[i]), 3)) for i in highest]
 
 
 def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
