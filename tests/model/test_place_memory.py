@@ -99,8 +99,17 @@ def test_the_nearest_prototype_is_recalled() -> None:
         gaps = [float((query[place] - p.float()).norm()) for p in memory.prototypes]
         assert int(recalled[place]) == min(range(20), key=gaps.__getitem__)
         assert float(deviation[place].norm()) == pytest.approx(min(gaps), rel=1e-5)
-    assert torch.equal(memory.weights(query).argmax(dim=-1), recalled)
-    assert memory.weights(query).sum(dim=-1).unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("channels", [7, 300])
+def test_features_beyond_half_precision_stay_finite(channels: int) -> None:
+    generator = torch.Generator().manual_seed(6)
+    places = torch.randn(200, channels, generator=generator)
+    places[:, 0] *= 1e6
+    memory = filled(places, 20)
+    deviation = memory.deviation(torch.cat([places, 10 * places]))
+    assert memory.prototypes.isfinite().all() and deviation.isfinite().all()
+    assert float(memory.radius) < torch.inf and deviation.norm(dim=1).max() > 0
 
 
 def test_fewer_places_than_prototypes_are_repeated() -> None:

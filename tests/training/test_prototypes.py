@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
 from anomem.config import Config, EncoderChoices, MemoryChoices
 from anomem.images.image_set import Chosen
+from anomem.model.features import extract
 from anomem.model.network import MultiScaleMemory
 from anomem.training.prototypes import choose_prototypes, with_kind
 
@@ -97,3 +100,15 @@ def test_a_further_kind_brings_prototypes_of_its_own_and_no_place_farther(
     assert after[0][0].max() < before[0][0].max()
     for old, new in zip(before[1], after[1], strict=True):
         assert (new <= old + 1e-4).all()
+
+
+def test_activations_beyond_half_precision_stay_finite(network: MultiScaleMemory) -> None:
+    """As transformers have some."""
+    wild = copy.deepcopy(network)
+    with torch.no_grad():
+        wild.encoder.std.mul_(1e-7)
+    choose_prototypes(wild, frames(1), frames(2), seed=0)
+    features = extract(wild, frames(3).all())
+    for values in (*wild.state_dict().values(), features.scores, features.pooled):
+        assert values.isfinite().all()
+    assert max(float(memory.prototypes.max()) for memory in wild.place_memories()) == 65504

@@ -79,10 +79,10 @@ def fit(arguments: Fit) -> Result:
         source = _learn(model, arguments, checkpoint, progress)
         if arguments.devices * arguments.nodes > 1 and not leads():
             sys.exit()
-        if arguments.resume and model.network_.of_places:
+        if model.network_.of_places and (unused := _of_stage1(arguments)):
             warnings.warn(
-                "there is no stage 1 where prototypes are places of normals, so --resume began "
-                "anew; leave it out.",
+                "there is no stage 1 where prototypes are places of normals, for which "
+                f"{' and '.join(unused)} would count; leave out what is in vain.",
                 stacklevel=2,
             )
         _save_trained(model, arguments.out, checkpoint)
@@ -101,6 +101,13 @@ def _normals_known(model: AnoMem) -> int:
     """Count the normals of a model, those that are trained on and held out in turn once."""
     trained: int = model.summary_["normals"]
     return trained + int((~model.bank_.held_out_in_turn).sum())
+
+
+def _of_stage1(arguments: Fit) -> list[str]:
+    """Flags that are given and count for stage 1 alone."""
+    choices = sorted(path for path in arguments.given if path.startswith("stage1__"))
+    flags = [f"--{path}".replace("__", ".").replace("_", "-") for path in choices]
+    return ["--resume", *flags] if arguments.resume else flags
 
 
 def _trained(summary: dict[str, Any]) -> str:

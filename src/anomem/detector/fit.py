@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 
-from anomem.config import Config, Stage1Choices
+from anomem.config import Config
 from anomem.config.presets import Automatic
 from anomem.detector.adapt import adapt
 from anomem.detector.choose_preset import choose_preset
@@ -149,8 +149,7 @@ def look_at(
 
 def _warn_of_unused(run: FitRun) -> None:
     """Tell what of a fit is asked for in vain: with memories of places there is no stage 1."""
-    plain = asdict(Stage1Choices())
-    asked = [f"stage1.{k}" for k, v in asdict(run.config.stage1).items() if v != plain[k]]
+    asked = []
     if run.fabric.world_size > 1:
         asked.append("devices or nodes above 1")
     if run.checkpoint is not None and run.checkpoint.exists():

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_memory import LARGEST_HALF
 from anomem.runtime.device import free_memory, repeatable_kernels
 
 _PIXELS = 2**20
@@ -132,14 +133,14 @@ def _extract(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -
     )
     scores, evidence, *pooled = upright
     scales = zip(pooled, *(each[2:] for each in turned), strict=True)
-    return Features(
-        scores, torch.cat([torch.cat(scale, 1) for scale in scales], 1).half(), evidence
-    )
+    values = torch.cat([torch.cat(scale, 1) for scale in scales], 1)
+    return Features(scores, values.clamp(-LARGEST_HALF, LARGEST_HALF).half(), evidence)
 
 
 def _of_view(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> list[Tensor]:
     """Scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of one view."""
     maps = network(pixels)
     deviations = network.deviations_of(maps)
-    evidence = network.evidence_of(maps)
-    return [network.scale_scores(deviations), evidence, *network.pooled(deviations, inside)]
+    distances = network.relative_distances(deviations)
+    scores, evidence = network.scale_scores(deviations, distances), network.evidence_of(maps)
+    return [scores, evidence, *network.pooled(deviations, inside, distances)]

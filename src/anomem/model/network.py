@@ -122,13 +122,19 @@ class MultiScaleMemory(nn.Module):
         parts = (2 if self.upside_down else 1) * (1 + self.with_spread + self.of_places)
         return tuple(parts * width for width in self.widths)
 
-    def pooled(self, deviations: Sequence[Tensor], inside: Tensor | None = None) -> list[Tensor]:
+    def pooled(
+        self,
+        deviations: Sequence[Tensor],
+        inside: Tensor | None = None,
+        distances: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
         """Pool each deviation map (B, C_s, H_s, W_s) over its places: phi of Eq. 7.
 
         Args:
             deviations: A map each scale.
             inside: Where the places that deviate most may lie, see
                 :class:`~anomem.model.one_class.DeviatingPlaces`.
+            distances: As of :meth:`relative_distances`, where they are known.
 
         Returns:
             One (B, C_s) a scale, the mean; or (B, 2 C_s), with the standard deviation behind it; or
@@ -146,7 +152,7 @@ class MultiScaleMemory(nn.Module):
         ]
         parts = [pools, spreads]
         if self.of_places:
-            most = self.deviating_places(deviations, inside)
+            most = self.deviating_places(deviations, inside, distances)
             parts.append([most.mean(each) for each in deviations])
         return [torch.cat(scale, 1) for scale in zip(*parts, strict=True)]
 
@@ -175,27 +181,40 @@ class MultiScaleMemory(nn.Module):
             for memory, features in zip(self.scale_memories(), maps, strict=True)
         ]
 
-    def scale_scores(self, deviations: Sequence[Tensor]) -> Tensor:
+    def scale_scores(
+        self, deviations: Sequence[Tensor], distances: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """Score each scale without further training, (B, S): the norm of its deviation map (Eq. 6).
 
         Of memories of places it is the relative distance at the places that deviate most
         (:func:`~anomem.model.one_class.most_deviating`).
+
+        Args:
+            deviations: A map each scale.
+            distances: As of :meth:`relative_distances`, where they are known.
         """
         if not self.of_places:
             return one_class_scores(deviations)
-        return most_deviating(self.relative_distances(deviations), self.lambdas)
+        return most_deviating(distances or self.relative_distances(deviations), self.lambdas)
 
     def deviating_places(
-        self, deviations: Sequence[Tensor], inside: Tensor | None = None
+        self,
+        deviations: Sequence[Tensor],
+        inside: Tensor | None = None,
+        distances: Sequence[Tensor] | None = None,
     ) -> DeviatingPlaces:
         """Find the places of each image that deviate most, by memories of places."""
-        return DeviatingPlaces.of(self.relative_distances(deviations), self.lambdas, inside)
+        known = distances or self.relative_distances(deviations)
+        return DeviatingPlaces.of(known, self.lambdas, inside)
 
     def relative_distances(self, deviations: Sequence[Tensor]) -> list[Tensor]:
-        """Divide the distance at each place, (B, H_s, W_s), by its mean over held-out normals."""
+        """Divide the distance at each place, (B, H_s, W_s), by its mean over held-out normals.
+
+        None of learnt memories, whose distances have no such mean.
+        """
         return [
             place_norms(deviation) / memory.level
-            for deviation, memory in zip(deviations, self.place_memories(), strict=True)
+            for deviation, memory in zip(deviations, self.place_memories(), strict=self.of_places)
         ]
 
     def patch_odds(self, maps: Sequence[Tensor]) -> list[Tensor]:

@@ -20,6 +20,7 @@ MOST_CHANNELS = 256
 """Directions in which features are compared."""
 _ROUNDED = 1.001
 """Of the radius of known places, as their distances are rounded otherwise beside other places."""
+LARGEST_HALF = torch.finfo(torch.float16).max
 _ROWS = 2048
 """Places that are compared with all prototypes at a time."""
 
@@ -151,15 +152,15 @@ class PlaceMemory(nn.Module):
         """Recollect each query (..., C): the prototype nearest to it, (..., D) float32."""
         return self.prototypes[self.recalled(query)].float()
 
-    def weights(self, query: Tensor) -> Tensor:
-        """Weigh each prototype: 1 for the one recalled, 0 for all others, (..., N) float32."""
-        return functional.one_hot(self.recalled(query), len(self.prototypes)).float()
-
     def comparable(self, features: Tensor) -> Tensor:
-        """Give the parts of features (..., C) in the directions that are compared, (..., D)."""
-        if len(self.directions) == self.width:
-            return features.float()
-        return features.float() @ self.directions.float()
+        """Give the parts of features (..., C) in the directions that are compared, (..., D).
+
+        None is larger than half precision has, in which prototypes are kept.
+        """
+        values = features.float()
+        if len(self.directions) > self.width:
+            values = values @ self.directions.float()
+        return values.clamp(-LARGEST_HALF, LARGEST_HALF)
 
     def deviation(self, query: Tensor) -> Tensor:
         """Measure how each query deviates from what is recalled in its place (Eq. 5), (..., D)."""
