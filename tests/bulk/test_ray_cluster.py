@@ -103,7 +103,7 @@ def test_a_call_goes_on_after_an_earlier_one_and_after_a_killed_worker(
     os.kill(worker, signal.SIGKILL)
     assert call.ended(300) == 3, call.err
     noise = call.err.decode().splitlines()
-    assert noise[-1] == "anomem: 1 images cannot be read; see their rows."
+    assert noise[-1] == "anomem: 1 image cannot be read; see the rows."
     assert call.err.count(b"A worker died") == 1 and b"Traceback" not in call.err
     told = json.loads(call.out.splitlines()[-1])
     assert (told["images"], told["errors"], told["finished_before"]) == (1100, 1, 1)

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from running import HASTY, run
 
 from anomem import load
-from anomem.cli.app import COMMANDS
+from anomem.cli.app import COMMANDS, groups_of
 
 Folders = dict[str, Path]
 Capture = pytest.CaptureFixture[str]
@@ -517,3 +518,19 @@ def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsy
     assert f"most like {folders['train']}/lot" in lines[1] and lines[1].endswith(" pixels)")
     assert run("explain", model, odd, "--out", folders["normal"]) == 1
     assert "holds images, as lot0-000.png, and explanations beside" in error_line(capsys)
+
+
+def test_commands_of_a_package_that_is_broken_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "broken_commands.py").write_text("raise KeyError('it is broken')")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken, absent = (
+        EntryPoint(name, f"{name}_commands:COMMANDS", "anomem.commands")
+        for name in ("broken", "absent")
+    )
+    bench = EntryPoint("bench", "anomem_bench.cli:PROTOCOLS", "anomem.commands")
+    assert list(groups_of([broken, bench, absent])) == ["bench"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and all("; mend or remove that package." in line for line in told)
+    assert "anomem broken (broken_commands:COMMANDS) cannot be loaded" in told[0]

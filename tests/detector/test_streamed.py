@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from anomem import AnoMem, Config
-from anomem.config import ImageChoices
+from anomem.config import EncoderChoices, ImageChoices, MemoryChoices
 
 
 class PowerCut(Exception):
@@ -54,6 +54,21 @@ def test_a_streamed_fit_goes_on_where_it_was_cut_off(
     resumed.fit_stream(folders["train"], checkpoint=checkpoint)
     scores = whole.decision_function(digits["anomalous"])
     assert np.array_equal(resumed.decision_function(digits["anomalous"]), scores)
+
+
+def test_of_a_stream_memories_of_places_see_the_sample_and_say_so(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anomem.detector.streamed._SAMPLE", 40)
+    config = Config(
+        images=ImageChoices(size=32),
+        encoder=EncoderChoices(name="resnet10t", width=8, stem_stride=2, frozen=True),
+        memory=MemoryChoices(prototypes="places", sizes=(64, 16)),
+    )
+    model = AnoMem(config, device="cpu").fit_stream(folders["train"])
+    assert model.summary_["normals"] <= 40 and model.summary_["steps"] == 0
+    named = {origin.image for origin in model.origins_}
+    assert named <= {str(file) for file in folders["train"].iterdir()} and len(named) <= 40
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from anomem import AnoMem
-from anomem.detector.prototypes import Place, ScalePrototypes, find_prototypes
+from anomem.detector.nearest_places import Place, ScalePrototypes, find_prototypes
 from anomem.images.open import open_images
 from anomem.report.prototypes import Recalled, patchwork, write_prototypes
 

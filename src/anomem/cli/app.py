@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
@@ -30,12 +30,29 @@ from anomem.images import complaints
 from anomem.images.decode_memory import allow
 from anomem.runtime.allocator import keep_freed_memory
 from anomem.runtime.printing import take_any_character, tell
+from anomem.runtime.untrusted import one_line
 
 
-def _commands_of(point: EntryPoint) -> tuple[str, Commands]:
-    """The commands of another package, and the first line of the module that they are in."""
-    commands = point.load()
-    return (sys.modules[point.module].__doc__ or "").partition("\n")[0], commands
+def groups_of(points: Iterable[EntryPoint]) -> dict[str, tuple[str, Commands]]:
+    """Load the commands of other packages, each group with the first line of its module.
+
+    One that cannot be loaded is left out, and told.
+    """
+    groups: dict[str, tuple[str, Commands]] = {}
+    for point in points:
+        try:
+            commands = point.load()
+            groups[point.name] = (
+                (sys.modules[point.module].__doc__ or "").partition("\n")[0],
+                commands,
+            )
+        except Exception as error:  # whatever another package does as it is imported
+            tell(
+                f"anomem: the commands anomem {point.name} ({point.value}) cannot be loaded "
+                f"({one_line(error)}); mend or remove that package.",
+                error=True,
+            )
+    return groups
 
 
 COMMANDS: Commands = {
@@ -49,7 +66,7 @@ COMMANDS: Commands = {
     "prototypes": (Prototypes, use.prototypes),
     "info": (Info, use.info),
 }
-GROUPS = {point.name: _commands_of(point) for point in entry_points(group="anomem.commands")}
+GROUPS = groups_of(entry_points(group="anomem.commands"))
 """Other packages add commands as mappings under the entry points ``anomem.commands``."""
 _EXTRAS = {
     "matplotlib": "report",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.cli.arguments import Adapt, Demo, Fit, Label, Result
 from anomem.cli.decision import tell_decision
 from anomem.cli.progress import progress_bars
-from anomem.runtime.printing import tell
+from anomem.runtime.printing import counted, tell
 
 if TYPE_CHECKING:
     from anomem.detector.estimator import AnoMem
@@ -89,8 +89,8 @@ def fit(arguments: Fit) -> Result:
         strangers = least_normal(model, source, progress)
     summary = model.summary_
     tell(f"{arguments.out}: {_trained(summary)}, {summary['seconds']:.0f} s; {_support(summary)}")
-    counted = summary["held_out_in_turn"] or len(source)
-    tell(f"those that look least normal (score), of {counted} images:")
+    ranked = summary["held_out_in_turn"] or len(source)
+    tell(f"those that look least normal (score), of {counted(ranked, 'image')}:")
     for name, value in strangers[:5]:
         tell(f"  {name} ({value:.1f})")
     told = {"model": str(arguments.out), "least_normal": strangers, **tell_decision(model)}
@@ -114,18 +114,26 @@ def _trained(summary: dict[str, Any]) -> str:
     """What a fit did, in words."""
     normals, anomalies = summary["normals"], summary["anomalies"]
     if summary["steps"] == 0:
-        learnt = f", {anomalies} anomalies learnt" if anomalies else ""
-        return f"prototypes chosen among places of {normals} normals{learnt}"
-    return f"trained on {normals} normals and {anomalies} anomalies in {summary['steps']} steps"
+        learnt = f", {_anomalies(anomalies)} learnt" if anomalies else ""
+        return f"prototypes chosen among places of {counted(normals, 'normal')}{learnt}"
+    return (
+        f"trained on {counted(normals, 'normal')} and {_anomalies(anomalies)} in "
+        f"{counted(summary['steps'], 'step')}"
+    )
+
+
+def _anomalies(count: int) -> str:
+    return counted(count, "anomaly", "anomalies")
 
 
 def _support(summary: dict[str, Any]) -> str:
     """What rate of false alarms the held-out normals support, in words."""
     images, groups, kinds = (summary[f"held_out{of}"] for of in ("", "_groups", "_by_kind"))
-    counted = "normals" if groups == images else f"normals of {groups} groups"
-    in_turn = summary["held_out_in_turn"] == images
-    counted = f"{counted}, each held out in turn," if in_turn else f"held-out {counted}"
-    line = f"{images} {counted} support alpha >= {summary['smallest_alpha']:.3g}"
+    of_groups = "" if groups == images else f" of {counted(groups, 'group')}"
+    held_out = f"{counted(images, 'held-out normal')}{of_groups}"
+    if summary["held_out_in_turn"] == images:
+        held_out = f"{counted(images, 'normal')}{of_groups}, each held out in turn,"
+    line = f"{held_out} support alpha >= {summary['smallest_alpha']:.3g}"
     if len(kinds) == 1:
         return line
     fewest = min(groups for _, groups in kinds)
@@ -222,7 +230,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
         model.extend(source, groups=groups, progress=progress)
     model.save(arguments.out)
     new = _normals_known(model) - before
-    tell(f"{arguments.out}: {new} new normals; {_support(model.summary_)}")
+    tell(f"{arguments.out}: {counted(new, 'new normal')}; {_support(model.summary_)}")
     return {
         "model": str(arguments.out),
         "normals": new,
@@ -265,8 +273,9 @@ def adapt(arguments: Adapt) -> Result:
     labels = model.bank_.labelled.label.tolist()
     standing = model.summary_
     tell(
-        f"{arguments.out}: {labels.count(1)} anomalies and {labels.count(0)} normals labelled"
-        + (f"; {taken_back} labels taken back" if forgotten else "")
+        f"{arguments.out}: {_anomalies(labels.count(1))} and {counted(labels.count(0), 'normal')} "
+        "labelled"
+        + (f"; {counted(taken_back, 'label')} taken back" if forgotten else "")
         + f"; {standing['set_aside']} set aside; {_support(standing)}"
     )
     return {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score
 from anomem.cli.decision import tell_decision
 from anomem.cli.progress import progress_bars
-from anomem.runtime.printing import printable, tell
+from anomem.runtime.printing import counted, printable, tell
 from anomem.runtime.untrusted import check_regular
 
 _SHOWN = 3
@@ -58,7 +58,7 @@ def score(arguments: Score) -> Result:
         heat = {name: heat[name] for name in readable if name in heat}
         failed = _write_heat_maps(model, heat, arguments.overlay, progress) if heat else []
     found = ScoreCounts.of(table)
-    tell(f"{out}: {found.images} images, {found.anomalous} called anomalous")
+    tell(f"{out}: {counted(found.images, 'image')}, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
     for error in [*filter(None, errors), *failed]:
         tell(f"anomem: {error}", error=True)
@@ -99,12 +99,12 @@ def _score_on_ray(arguments: Score) -> Result:
     if partitions.names() - before - {shard.partition for shard in shards}:  # by another call
         remove_outdated(source, partitions)
     tell(
-        f"{arguments.out}: {now.images} images, {now.anomalous} called anomalous; "
-        f"{len(before)} partitions were finished before"
+        f"{arguments.out}: {counted(now.images, 'image')}, {now.anomalous} called anomalous; "
+        f"{counted(len(before), 'partition')} finished before"
     )
     decided = tell_decision(model, arguments.rule)
     if now.errors:
-        tell(f"anomem: {now.errors} images cannot be read; see their rows.", error=True)
+        tell(f"anomem: {counted(now.errors, 'image')} cannot be read; see the rows.", error=True)
     result = {"table": arguments.out, **asdict(now), "finished_before": len(before)}
     return {**result, **decided}, now.exit_code
 
@@ -265,7 +265,7 @@ def prototypes(arguments: Prototypes) -> Result:
     """Show what the memory believes normal to be, on a page to browse."""
     from anomem.cli.outputs import refuse_among_images
     from anomem.detector.estimator import load
-    from anomem.detector.prototypes import find_prototypes
+    from anomem.detector.nearest_places import find_prototypes
     from anomem.images.framing import FrameSource
     from anomem.images.open import open_images
     from anomem.report.prototypes import Recalled, write_prototypes

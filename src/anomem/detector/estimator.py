@@ -10,12 +10,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
-from anomem.config.mapping import flat
-from anomem.config.presets import AUTO, Automatic, automatic, given_choices, with_choices
+from anomem.config.presets import AUTO, Automatic, automatic, given_choices
 from anomem.detector import adapt, extend, fine_tune, fit, model_folder
 from anomem.detector.calibrate import Calibration, p_values
 from anomem.detector.detector import Detector
@@ -24,6 +22,7 @@ from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.fit import FitRun
 from anomem.detector.heat_maps import Heat, heat_maps
 from anomem.detector.origins import Origin
+from anomem.detector.parameters import WithChoices
 from anomem.detector.score import Scores, joined_scores, score_source
 from anomem.detector.threshold import (
     FalseAlarms,
@@ -49,10 +48,8 @@ from anomem.runtime.device import make_fabric
 from anomem.runtime.processes import join_processes, leads
 from anomem.runtime.progress import StageProgress, stage
 
-_CHOICES = "config__"
 
-
-class AnoMem(BaseEstimator):  # type: ignore[misc]
+class AnoMem(WithChoices):
     """Detects anomalous images by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
@@ -430,36 +427,6 @@ class AnoMem(BaseEstimator):  # type: ignore[misc]
         detector = self.detector()
         if self.devices * self.nodes == 1 or leads():
             model_folder.save(detector, Path(path))
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the parameters; with ``deep`` every choice too, as ``config__memory__beta``.
-
-        With "auto" they are those of the preset "scratch".
-        """
-        own = ("config", "device", "devices", "nodes", "seed")
-        params: dict[str, Any] = {name: getattr(self, name) for name in own}
-        if deep:
-            params |= {f"{_CHOICES}{k}": v for k, v in flat(given_choices(self.config)).items()}
-        return params
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters and choices by the names of :meth:`get_params`.
-
-        With "auto" a choice that is set is given, also where "scratch" has the same; of those that
-        are set together with ``config``, those that change it.
-
-        Raises:
-            ValueError: There is no such parameter or choice.
-        """
-        choices = {
-            name.removeprefix(_CHOICES): value
-            for name, value in params.items()
-            if name.startswith(_CHOICES)
-        }
-        super().set_params(**{k: v for k, v in params.items() if not k.startswith(_CHOICES)})
-        if choices:
-            self.config = with_choices(self.config, choices, changed_alone="config" in params)
-        return self
 
     def _run(self, checkpoint: str | Path | None, progress: StageProgress | None) -> FitRun:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""

@@ -204,7 +204,9 @@ def choose_places(
         apart=images.apart,
         progress=stage(run.progress, "memory"),
     )
-    return {"steps": 0, "seconds": round(time.monotonic() - start, 1), "loss": None}, turns
+    seconds = round(time.monotonic() - start, 1)
+    # Of a stream no more than the sample is looked at.
+    return {"normals": len(images.normals), "steps": 0, "seconds": seconds, "loss": None}, turns
 
 
 def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> dict[str, Any]:

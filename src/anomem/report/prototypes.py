@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from anomem.bulk.score_table import write_table
 from anomem.detector.explain import Explanation, only_image
-from anomem.detector.prototypes import ScalePrototypes, most_used_first, patch_of
+from anomem.detector.nearest_places import ScalePrototypes, most_used_first, patch_of
 from anomem.images.framing import cut
 from anomem.images.layers import Pixels
 from anomem.images.source import ImageSource

@@ -29,6 +29,15 @@ def encoded(text: str) -> bytes:
     return _NO_UTF8.sub(_escaped, text).encode()
 
 
+def counted(count: int, thing: str, several: str | None = None) -> str:
+    """Count things.
+
+    >>> counted(1, "normal"), counted(2, "anomaly", "anomalies")
+    ('1 normal', '2 anomalies')
+    """
+    return f"{count} {thing if count == 1 else several or f'{thing}s'}"
+
+
 def path_as_text(name: str) -> str:
     """Write a path or URL as it stands in a table.
 

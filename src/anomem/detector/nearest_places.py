@@ -1,4 +1,4 @@
-"""What the memory believes normal to be: its prototypes, by the places of images they stand for."""
+"""What the memory believes normal: the places of normal images that each prototype stands for."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from anomem import AnoMem
-from anomem.detector.prototypes import (
+from anomem.detector.nearest_places import (
     Place,
     ScalePrototypes,
     find_prototypes,
@@ -76,7 +76,7 @@ def test_nearest_places_are_of_the_most_alike_images(
 def test_batches_are_one_count(
     model: AnoMem, digits: Digits, scales: list[ScalePrototypes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomem.detector.prototypes._BATCH", 7)
+    monkeypatch.setattr("anomem.detector.nearest_places._BATCH", 7)
     again = find_prototypes(
         model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3
     )
