@@ -147,7 +147,7 @@ def of_places(hasty: Config) -> AnoMem:
 @pytest.mark.parametrize("labels", [0, 10])
 @pytest.mark.parametrize(
     ("normals", "draws"),
-    [(40, 25), *(pytest.param(count, 200, marks=pytest.mark.slow) for count in (20, 40, 150))],
+    [(40, 12), *(pytest.param(count, 200, marks=pytest.mark.slow) for count in (20, 40, 150))],
 )
 def test_normals_held_out_in_turn(normals: int, draws: int, labels: int, of_places: AnoMem) -> None:
     """A fit a draw on other digits: memories of all of them, on which decisions rest too."""
