@@ -1,6 +1,6 @@
 """Small defects in photographs of 2000 x 1500 pixels: cut into tiles against made small.
 
-    python benchmarks/large.py --out DIR [--train 30] [--test 20] [--steps 200]
+    python benchmarks/large.py --out DIR [--train 30] [--test 20] [--steps 200] [--ways pretrained]
 
 Photographs are made of the brick of scikit-image, mirrored beyond its edges, each from another
 place and under other light; a defect is a blot of gravel of 24 to 40 pixels. Each way is the
@@ -27,7 +27,11 @@ from PIL import Image
 from skimage import data
 
 HEIGHT, WIDTH = 1500, 2000
-WAYS = {"tiles of 128": ("--tile", "128"), "resized to 128": ("--resize", "128")}
+WAYS = {
+    "scratch, tiles of 128": ("--preset", "scratch", "--tile", "128"),
+    "scratch, resized to 128": ("--preset", "scratch", "--resize", "128"),
+    "pretrained, tiles of 128": ("--preset", "pretrained", "--tile", "128"),
+}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -40,31 +44,27 @@ class Sizes:
         out: Folder of the photographs and the models.
         train: Normal photographs to train on.
         test: Photographs to test on, of either kind.
-        steps: Of stage 1.
+        steps: Of stage 1, from scratch.
+        ways: What the names of the ways begin with that are measured; all if empty.
     """
 
     out: Path
     train: int = 30
     test: int = 20
     steps: int = 200
+    ways: str = ""
 
 
 def main(sizes: Sizes) -> None:
     """Make the photographs and measure each way."""
     make_photographs(sizes)
     for way, flags in WAYS.items():
-        model = sizes.out / flags[0].lstrip("-")
+        if not way.startswith(sizes.ways):
+            continue
+        model = sizes.out / way.replace(", ", "-").replace(" ", "-")
         steps = ("--stage1.min-steps", str(sizes.steps), "--stage1.max-steps", str(sizes.steps))
-        fitted = measured(
-            "fit",
-            str(sizes.out / "train"),
-            "--preset",
-            "scratch",
-            "--out",
-            str(model),
-            *flags,
-            *steps,
-        )
+        trained = steps if "scratch" in flags else ()
+        fitted = measured("fit", str(sizes.out / "train"), "--out", str(model), *flags, *trained)
         judged = measured(
             *("evaluate", str(model), "--normal", str(sizes.out / "good")),
             *("--anomalies", str(sizes.out / "blot"), "--masks", str(sizes.out / "mask")),
