@@ -53,7 +53,7 @@ def pretrained() -> Config:
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),
         memory=MemoryChoices(prototypes="places", sizes=(4096, 4096)),
-        stage2=Stage2Choices(prior=10.0),
+        stage2=Stage2Choices(prior=20.0),
     )
 
 
