@@ -101,7 +101,7 @@ def main(sizes: Sizes) -> None:
 
 def strip(rng: np.random.Generator, number: int) -> Pixels:
     """A strip of one of three textures, from another place and under other light."""
-    texture = (data.brick, data.grass, data.gravel)[number % 3]()
+    texture = (data.brick(), data.grass(), data.gravel())[number % 3]
     wide = np.pad(texture, ((0, 0), (0, 4 * texture.shape[1])), mode="symmetric")
     row = rng.integers(0, texture.shape[0] - HEIGHT)
     column = rng.integers(0, wide.shape[1] - WIDTH)
