@@ -343,3 +343,43 @@ def test_some_normals_are_held_out_in_turn_where_there_are_many(
     assert len(model.origins_) > 30 and model.bank_.held_out_in_turn.all()
     unseen = extract(model.network_, torch.from_numpy(crops(gravel, 80, 100))[:, None])
     assert unseen.scores.mean() == pytest.approx(float(model.bank_.held_out.scores.mean()), rel=0.1)
+
+
+def test_a_training_image_that_is_no_normal_leaves_the_memory(
+    gravel: Images, tmp_path: Path
+) -> None:
+    """Labelled anomalous or set aside, none of its places is recalled; taken back, all is again."""
+    slipped = scratched(crops(gravel, 200, 2), seed=4)
+    model = AnoMem(CONFIG).fit(np.concatenate([crops(gravel, 0, 60), slipped]))
+    unseen = scratched(crops(gravel, 220, 20), seed=4)
+    before, sizes = model.decision_function(slipped), place_counts(model)
+    model.adapt(slipped[:1], [1])
+    assert place_counts(model) < sizes
+    assert model.decision_function(slipped[:1]) > model.threshold(0.1) > before[0]
+    model.set_aside(slipped[1:])
+    assert (model.decision_function(slipped) > before + 1).all()
+    model.save(tmp_path / "model")
+    again = anomem.load(tmp_path / "model")
+    assert np.array_equal(again.decision_function(unseen), model.decision_function(unseen))
+    again.forget(slipped)
+    assert place_counts(again) == sizes
+    assert np.array_equal(again.decision_function(slipped), before)
+
+
+def place_counts(model: AnoMem) -> list[int]:
+    return [len(memory.prototypes) for memory in model.network_.place_memories()]
+
+
+def test_copies_that_join_all_groups_leave_a_split(gravel: Images) -> None:
+    images = crops(gravel, 0, 40)
+    images[39] = images[0]
+    with pytest.warns(UserWarning, match="1 of 40 normals are copies"):
+        model = AnoMem(CONFIG).fit(images, groups=["a"] * 20 + ["b"] * 20)
+    assert not model.bank_.held_out_in_turn.any()
+
+
+def test_labels_where_one_group_is_left(gravel: Images) -> None:
+    images = crops(gravel, 0, 40)
+    model = AnoMem(CONFIG).fit(images, groups=["a"] * 20 + ["b"] * 20)
+    model.adapt(images[20:30], np.ones(10, int)).set_aside(images[30:])
+    assert np.isfinite(model.threshold(0.5))

@@ -138,6 +138,7 @@ def explain(arguments: Explain) -> Result:
     from anomem.cli.outputs import picture_files, refuse_among_images
     from anomem.detector.estimator import load
     from anomem.detector.odd_places import training_image
+    from anomem.images.errors import ImageError
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
     from anomem.runtime.files import try_folder
@@ -151,9 +152,15 @@ def explain(arguments: Explain) -> Result:
         refuse_among_images(arguments.out, arguments.images, source.names)
         files = picture_files(source.names, arguments.out, "explanation")
     model = load(arguments.model, device=arguments.device)
-    threshold, told = model.threshold(arguments.rule), []
+    threshold, told, unreadable = model.threshold(arguments.rule), list[dict[str, Any]](), 0
     for index, name in enumerate(source.names):
-        explained = model.explain(Path(name))
+        try:
+            explained = model.explain(Path(name))
+        except ImageError as error:
+            tell(f"anomem: {error}", error=True)
+            told.append({"path": name, "error": str(error)})
+            unreadable += 1
+            continue
         verdict = "anomalous" if explained.score > threshold else "normal"
         told_score = f"score {explained.score:.2f}, {verdict} (threshold {threshold:.2f})"
         odd = explained.odd[:_SHOWN]
@@ -180,7 +187,7 @@ def explain(arguments: Explain) -> Result:
             }
         )
     pictures = None if arguments.out is None else str(arguments.out)
-    return {"threshold": threshold, "images": told, "pictures": pictures}, 0
+    return {"threshold": threshold, "images": told, "pictures": pictures}, 3 if unreadable else 0
 
 
 def evaluate(arguments: Evaluate) -> Result:

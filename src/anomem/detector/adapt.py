@@ -17,6 +17,7 @@ from anomem.detector.feature_bank import (
     LabelledImages,
 )
 from anomem.detector.identity import full_digests, image_digests, measured_digests
+from anomem.detector.origins import frames_of
 from anomem.detector.score import highest_frames, score_features
 from anomem.detector.train_scorer import train_scorer
 from anomem.images.framing import Framing, framed_mask
@@ -24,7 +25,7 @@ from anomem.images.image_set import Chosen, ImageSet
 from anomem.images.masks import MaskLike, mask_of
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
-from anomem.model.allowed_places import allowing
+from anomem.model.allowed_places import allowing, no_places
 from anomem.model.features import extract_set
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import StageProgress, stage
@@ -56,7 +57,9 @@ def adapt(
     if masks is not None:
         check_masks(detector.network, label, masks)
     given = labelled_images(detector, source, label, masks, progress=progress)
-    newer = LabelledFeatures.of(detector.network, given)
+    own = frames_of(detector.origins, given.digest)
+    network = allowing(detector.network, no_places(detector.network), own)
+    newer = LabelledFeatures.of(network, given)
     bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
     bank.check_deciding()
     return with_bank(detector, bank)
@@ -95,18 +98,25 @@ def set_aside(
     aside = bank.held_out_aside | torch.isin(bank.held_out_digest, digest)
     bank = replace(bank, held_out_aside=aside)
     bank.check_deciding()
-    return replace(detector, bank=bank, summary=detector.summary | standing(bank))
+    network, told = _recalling(detector, bank), detector.summary | standing(bank)
+    return replace(detector, network=network, bank=bank, summary=told)
 
 
 def with_bank(detector: Detector, bank: FeatureBank) -> Detector:
     """Give a detector on another bank: its scorer is trained anew.
 
-    The network stays, but that memories of places recall those of the labelled normals.
+    The network stays, but that memories of places recall those of the labelled normals, and none
+    of images that were labelled anomalous or set aside since.
     """
-    network = allowing(detector.network, bank.labelled.places)
+    network = _recalling(detector, bank)
     scorer = train_scorer(bank, network.pooled_widths, detector.config, detector.seed)
     told = detector.summary | standing(bank)
     return replace(detector, network=network, bank=bank, scorer=scorer, summary=told)
+
+
+def _recalling(detector: Detector, bank: FeatureBank) -> MultiScaleMemory:
+    gone = frames_of(detector.origins, bank.dismissed())
+    return allowing(detector.network, bank.labelled.places, gone)
 
 
 def labelled_images(

@@ -58,7 +58,7 @@ def extend(
     bank = detector.bank.extended(fill_bank(network, images, turns))
     origins = keep_origins(network, [*detector.origins, *images.normals_origin])
     heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
-    more = detector.summary["normals"] + len(images.trained_on)
+    more = detector.summary["normals"] + len(images.normals_digest)
     extended = replace(
         detector,
         network=network,

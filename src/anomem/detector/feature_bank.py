@@ -14,7 +14,7 @@ from anomem.detector.identity import frame_digests
 from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, evenly
-from anomem.model.allowed_places import deviating_places, no_places, without_allowed
+from anomem.model.allowed_places import deviating_places, no_places
 from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
 from anomem.training.prototypes import Turn, extract_in_turn
@@ -81,8 +81,10 @@ class LabelledFeatures:
 
     @staticmethod
     def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
-        """Extract the features of labelled images, at least one, as no label has changed them."""
-        network = without_allowed(network)
+        """Extract the features of labelled images, at least one.
+
+        The network is as no label has changed it, and without prototypes of these images.
+        """
         features = extract_set(network, given.images, given.inside)
         normal = (given.label == 0)[given.image].nonzero().flatten()
         number = given.image[normal].unique(return_inverse=True)[1]
@@ -174,6 +176,11 @@ class FeatureBank:
         Those that were labelled anomalous since, or that a person has set aside, are left out.
         """
         return (self.held_out_label() != 1) & ~self.held_out_aside
+
+    def dismissed(self) -> Tensor:
+        """Give the digests of images that are no normals to somebody: labelled so, or set aside."""
+        anomalous = self.labelled.digest[self.labelled.label == 1]
+        return torch.cat([anomalous, self.held_out_digest[self.held_out_aside]])
 
     def check_deciding(self) -> None:
         """See that decisions of each kind of normal rest on some held-out image.

@@ -255,7 +255,7 @@ def new_stage1(
 def summary(trained: Mapping[str, Any], images: TrainingImages) -> dict[str, Any]:
     """Give what a detector says of its training."""
     return {
-        "normals": len(images.trained_on),
+        "normals": len(images.normals_digest if images.stream is None else images.trained_on),
         "anomalies": len(images.anomalies),
         **trained,
         "threads": torch.get_num_threads(),

@@ -32,7 +32,7 @@ from anomem.detector.model_info import (
     damaged,
     load_description,
 )
-from anomem.detector.origins import read_origins, tensor_of
+from anomem.detector.origins import frames_of, read_origins, tensor_of
 from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
@@ -121,7 +121,8 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
-    network = allowing(network.to(device), bank.labelled.places)
+    gone = frames_of(origins, bank.dismissed())
+    network = allowing(network.to(device), bank.labelled.places, gone)
     return Detector(
         config, framing, network, origins, scorer, heat, bank, about.summary, about.seed
     )

@@ -120,10 +120,10 @@ def training_image(detector: Detector, origin: Origin) -> Pixels | None:
     the model does not know by its pixels.
     """
     file = Path(origin.image)
-    if not file.is_file():
-        return None
-    source = FileSource([file])
-    with suppress(ValueError):
+    with suppress(OSError, ValueError):
+        if not file.is_file():
+            return None
+        source = FileSource([file])
         if int(measured_digests(source, detector.framing)) == origin.digest:
             return source[0]
     return None

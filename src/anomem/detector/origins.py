@@ -45,6 +45,12 @@ def origins_of(known: Identities, image: Tensor) -> list[Origin]:
     ]
 
 
+def frames_of(origins: Sequence[Origin], digest: Tensor) -> Tensor:
+    """Find the frames of images by the digests of these, (F,) int64: their numbers."""
+    known = torch.tensor([origin.digest for origin in origins], dtype=torch.int64)
+    return torch.nonzero(torch.isin(known, digest)).flatten()
+
+
 def keep_origins(network: MultiScaleMemory, frames: Sequence[Origin]) -> tuple[Origin, ...]:
     """Keep those frames of which there are prototypes, and number them anew in the memories.
 
@@ -79,7 +85,10 @@ def read_origins(network: MultiScaleMemory, numbers: Tensor) -> tuple[Origin, ..
     found = of_tensor(numbers)
     if not isinstance(found, list) or not all(map(_is_origin, found)):
         raise ValueError("the origins of prototypes are none")
-    for memory in network.place_memories():
+    memories = network.place_memories()
+    if len({int(n) for memory in memories for n in memory.origin[:, 0].unique()}) != len(found):
+        raise ValueError("a frame is of no prototype, or a prototype of no frame")
+    for memory in memories:
         if ((memory.origin < 0) | (memory.origin >= 2**31)).any() or (
             memory.origin[:, 0] >= len(found)
         ).any():

@@ -121,7 +121,10 @@ def held_out_scores(
     for fold in _folds(len(groups), seed):
         images = torch.nonzero(taught & torch.isin(bank.held_out_group, groups[fold])).flatten()
         of_fold = torch.isin(bank.held_out_image, images)
-        left_out = train_scorer(bank.untaught_by(images), widths, config, seed)
+        others = bank.untaught_by(images)
+        if len(others.teaching_normals()) < 2:  # of one group there is no other to learn from
+            continue
+        left_out = train_scorer(others, widths, config, seed)
         frames[of_fold] = _as_new(bank, scorer, left_out)[of_fold[normal]]
     scores = frames[highest_frames(frames, bank.held_out_image)]
     kept = torch.nonzero(bank.deciding()).flatten()

@@ -142,8 +142,12 @@ def training_images(
     most = min(MOST_IN_TURN, max(_MOST_FRAMES_IN_TURN // a_frame_each, len(split[1])))
     in_turn = normals[evenly(len(normals), most).numpy()]
     chosen = TrainingImages.of(frames, image, label, (normals, in_turn), known)
-    together = _together(known)[image]
-    apart = together[chosen.normals.indices], together[chosen.held_out.indices]
+    together = torch.zeros(prepared.count, dtype=torch.int64)
+    together[torch.from_numpy(normals)] = _together(known.where(label == 0))
+    if len(together[torch.from_numpy(in_turn)].unique()) < 2:  # copies join all groups
+        return images
+    of_normals, of_held_out = image[chosen.normals.indices], image[chosen.held_out.indices]
+    apart = together[of_normals], together[of_held_out]
     return replace(chosen, apart=apart, split=(images.normals, images.held_out))
 
 

@@ -1,4 +1,4 @@
-"""Places of labelled normals, which memories of places recall beside their prototypes."""
+"""What labels let memories of places recall: places of normals too, and none of anomalies."""
 
 from __future__ import annotations
 
@@ -51,12 +51,11 @@ def deviating_places(network: MultiScaleMemory, frames: ImageSet, image: Tensor)
     if found.numel() == 0:
         return found
     parts = [_of_batch(network, batch) for _, batch in batches(frames)]
+    every = [[torch.cat(e) for e in zip(*scale, strict=True)] for scale in zip(*parts, strict=True)]
     for number in range(images):
         scales = []
-        for scale in zip(*parts, strict=True):
-            distances, places = (
-                torch.cat(each)[image == number] for each in zip(*scale, strict=True)
-            )
+        for scale in every:
+            distances, places = (each[image == number] for each in scale)
             order = distances.flatten().argsort(descending=True)[:count]
             scales.append(places.flatten(0, 1)[order[torch.arange(count) % len(order)]])
         found[number] = torch.cat(scales, 1)
@@ -84,31 +83,37 @@ def _of_batch(network: MultiScaleMemory, images: Tensor) -> list[tuple[Tensor, T
     ]
 
 
-def allowing(network: MultiScaleMemory, places: Tensor) -> MultiScaleMemory:
-    """Give a network that recalls these places too, in place of those it was allowed before.
+def allowing(
+    network: MultiScaleMemory, places: Tensor, dismissed: Tensor | None = None
+) -> MultiScaleMemory:
+    """Give a network that recalls what labels say, in place of what earlier ones said.
 
-    Distances can only be smaller than without. Of more than 4,096 places a memory takes as many,
-    chosen by k-centre.
+    Of more than 4,096 places a memory takes as many, chosen by k-centre.
 
     Args:
         network: Left as it is; returned itself where nothing changes.
-        places: (N, K, sum C_s) float16, of N labelled normals.
+        places: (N, K, sum C_s) float16, of N labelled normals: recalled beside the prototypes.
+        dismissed: Numbers of the frames of the fit of which no prototype is recalled; none by
+            default.
     """
     if not network.of_places:
         return network
     parts = [part.contiguous() for part in places.flatten(0, 1).split(network.widths, dim=1)]
     if len(parts[0]) > _MOST:
         parts = [part[k_centre(part.float(), _MOST, first=0).indices] for part in parts]
+    gone = torch.zeros(0, dtype=torch.int64) if dismissed is None else dismissed
     memories = network.place_memories()
+    left_out = [torch.isin(memory.of_fit[1][:, 0].cpu(), gone) for memory in memories]
     known = (memory.prototypes[len(memory.prototypes) - memory.allowed :] for memory in memories)
-    if all(torch.equal(a.cpu(), b) for a, b in zip(known, parts, strict=True)):
+    before = [*known, *(memory.left_out for memory in memories)]
+    if all(torch.equal(a.cpu(), b) for a, b in zip(before, [*parts, *left_out], strict=True)):
         return network
     other = copy.deepcopy(network)
-    for memory, part in zip(other.place_memories(), parts, strict=True):
-        memory.allow(part)
+    for memory, part, out in zip(other.place_memories(), parts, left_out, strict=True):
+        memory.recall(part, out)
     return other
 
 
 def without_allowed(network: MultiScaleMemory) -> MultiScaleMemory:
-    """Give the network of the fit, as it was before any normal was labelled."""
+    """Give the network of the fit, as it was before any image was labelled."""
     return allowing(network, no_places(network))

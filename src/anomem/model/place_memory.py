@@ -55,6 +55,8 @@ class PlaceMemory(nn.Module):
             labels allow.
         radius: Distance within which each place that they were first chosen among has one.
         allowed: How many prototypes are places of labelled normals.
+        left_out: (N,) bool, which of those of the fit labels leave out; they are none of
+            ``prototypes`` then.
         level: Mean distance of the places of held-out normals to what is recalled, by which
             distances of different scales are compared.
 
@@ -82,6 +84,8 @@ class PlaceMemory(nn.Module):
         self.register_buffer("radius", torch.zeros(()))
         self.register_buffer("level", torch.ones(()))
         self.allowed = 0
+        self.left_out = torch.zeros(size, dtype=torch.bool)
+        self._of_fit: tuple[Tensor, Tensor] | None = None
         self._search: InvertedFile | None = None
 
     @torch.no_grad()
@@ -112,6 +116,7 @@ class PlaceMemory(nn.Module):
         new = further_centres(values.float(), self.prototypes.float(), most, radius)
         self.prototypes = torch.cat([self.prototypes, values[new.indices]])
         self.origin = torch.cat([self.origin, places.origin[new.indices]])
+        self.left_out, self._of_fit = torch.zeros(len(self.prototypes), dtype=torch.bool), None
 
     @torch.no_grad()
     def without(self, own: Tensor, others: Tensor) -> PlaceMemory:
@@ -137,12 +142,25 @@ class PlaceMemory(nn.Module):
         other.origin = self.origin.new_full((len(other.prototypes), 2), -1)
         return other
 
-    def allow(self, places: Tensor) -> None:
-        """Recall places (A, D) of labelled normals too, in place of those allowed before."""
-        own = len(self.prototypes) - self.allowed
-        self.prototypes = torch.cat([self.prototypes[:own], places.to(self.prototypes)])
-        self.origin = torch.cat([self.origin[:own], self.origin.new_full((len(places), 2), -1)])
-        self.allowed = len(places)
+    @property
+    def of_fit(self) -> tuple[Tensor, Tensor]:
+        """Give the prototypes of the fit and their origins, whatever labels have changed."""
+        return self._of_fit or (self.prototypes, self.origin)
+
+    def recall(self, places: Tensor, left_out: Tensor) -> None:
+        """Recall what labels say, in place of what earlier ones said.
+
+        Args:
+            places: (A, D), of labelled normals: recalled too.
+            left_out: (N,) bool, prototypes of the fit that are not, unless that would be all.
+        """
+        prototypes, origin = self._of_fit = self.of_fit
+        kept = ~left_out.to(prototypes.device)
+        if not kept.any():
+            kept[:] = True
+        self.prototypes = torch.cat([prototypes[kept], places.to(prototypes)])
+        self.origin = torch.cat([origin[kept], origin.new_full((len(places), 2), -1)])
+        self.allowed, self.left_out = len(places), left_out
 
     def recalled(self, query: Tensor) -> Tensor:
         """Find the prototype nearest to each query (..., C), (...) int64."""
