@@ -19,7 +19,7 @@ class Calibration:
     """Holds the scores of held-out normals, on which decisions rest.
 
     Attributes:
-        scores: (n,) of normals that took no part in training, n at least 1.
+        scores: (n,) of normals as nothing has learnt from them, n at least 1.
         group: (n,) int64, number of the group of each: its lot, subject or video. No group is of
             two kinds.
         kind: (n,) int64, number of the kind of normal of each: that of the fit, or one that was

@@ -164,7 +164,10 @@ def _warn_of_unused(run: FitRun) -> None:
 
 @threads_given_back()
 def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
-    """Learn from images that are ready; held-out normals take part in nothing but the last lines.
+    """Learn from images that are ready.
+
+    Held-out normals take part in nothing but the last lines, or in memories that do not measure
+    them.
 
     Stage 1 trains encoder and memories (Algorithm 1), or prototypes are chosen among places of the
     normals; the bank keeps what they see of the images, the heat model what is usual at each place,
