@@ -216,7 +216,7 @@ def test_the_file_of_answers_adapts_a_model(
     (unlabelled / "labels.csv").write_text("\n".join(["image,answer,time", *rows, ""]))
     words = ["adapt", model_folder, "--labels", unlabelled / "labels.csv", "--out", tmp_path / "m"]
     assert run(*words) == 0
-    assert "1 anomalies and 1 normals labelled" in capsys.readouterr().out
+    assert "1 anomaly and 1 normal labelled" in capsys.readouterr().out
 
 
 def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
