@@ -13,7 +13,7 @@ from anomem.detector.origins import Origin
 from anomem.images.framing import Box
 from anomem.images.layers import Pixels
 from anomem.report.explanation import save_explanation
-from anomem.report.pictures import is_ours
+from anomem.report.heat import is_ours
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ def test_where_the_extra_is_missing_it_is_named_before_the_work(
         ["prototypes", "model", "images", "--out", "page"],
         ["evaluate", "model", "--normal", "a", "--anomalies", "b", "--report", "report.html"],
         ["score", "model", folders["normal"], "--out", "scores.csv", "--heatmaps", "heat"],
+        ["explain", "model", folders["normal"], "--out", "why"],
     ):
         assert run(*words) == 1
         told = capsys.readouterr().err

@@ -33,7 +33,8 @@ def picture_files(
         ValueError: A file of that name is there, and was not written here; or the folder holds
             images, beside which pictures would be taken for some.
     """
-    from anomem.report.pictures import is_ours
+    # It loads Matplotlib: where that is missing it is told before the work.
+    from anomem.report.heat import is_ours
 
     if not names:
         return {}

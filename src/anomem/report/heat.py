@@ -45,6 +45,15 @@ class Row:
     mask: npt.NDArray[np.bool_]
 
 
+def is_ours(file: Path) -> bool:
+    """Tell whether a file is a picture that says that it was written here."""
+    try:
+        with Image.open(file) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 def save_heat(heat: Heat, file: Path, image: Colours | None = None) -> None:
     """Write a heat map as a PNG of the same size.
 

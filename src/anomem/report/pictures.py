@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,15 +48,6 @@ def jpeg(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     picture(pixels).save(file, format="JPEG", quality=85)
     return file.getvalue()
-
-
-def is_ours(file: Path) -> bool:
-    """Tell whether a file is a picture that says that it was written here."""
-    try:
-        with Image.open(file) as picture:
-            return picture.info.get("Software") == SOFTWARE
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return False
 
 
 def data_uri(pixels: Pixels) -> str:
