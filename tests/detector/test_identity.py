@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 from anomem import AnoMem, Config
-from anomem.detector.identity import Identities, tell_copies
+from anomem.detector.identity import Identities, known_file, measured_digests, tell_copies
+from anomem.images.framing import Framing
+from anomem.images.local import FileSource
+from anomem.images.resize import ImageShape
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -64,3 +67,17 @@ def test_a_new_kind_is_made_of_new_images(model: AnoMem, digits: Digits) -> None
     with pytest.warns(UserWarning, match="5 of 45 images, as image 40, are normals of the model"):
         model.extend(new)
     assert model.bank_.held_out_kind.tolist() == [0] * 19 + [1] * 19
+
+
+def test_a_file_is_read_by_its_name_only_where_its_pixels_are_known(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    own, other = tmp_path / "own.png", tmp_path / "other.png"
+    for file, image in zip((own, other), pixels, strict=True):
+        Image.fromarray(image).save(file)
+    framing = Framing("resize", ImageShape(3, 16, 16))
+    known = measured_digests(FileSource([own]), framing)
+    found = known_file(str(own), framing, known)
+    assert found is not None and np.array_equal(found, pixels[0])
+    # Another image, a folder, what is not there, a name too long to ask for, a name of no file.
+    for name in (str(other), str(tmp_path), str(own) + "x", "x" * 300, "a\0b"):
+        assert known_file(name, framing, known) is None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.images.arrays import ArraySource, DatasetSource, ListSource
 from anomem.images.framing import Framing
 from anomem.images.image_set import Chosen, ImageSet, batches
+from anomem.images.layers import Pixels
+from anomem.images.local import FileSource
 from anomem.images.near_copies import near_copies
 from anomem.images.prepare import PreparedFrames, prepare_frames
 from anomem.images.source import ImageSource
@@ -91,6 +95,28 @@ def measured_digests(
     """
     images = prepare_frames(source, framing, progress=progress)
     return image_digests(images.frames, images.image)
+
+
+def known_file(name: str, framing: Framing, known: Tensor) -> Pixels | None:
+    """Read a file by the name that a model has of it.
+
+    What a model calls its images is not trusted: no address is opened, and no file is read that is
+    not one of the images by its pixels.
+
+    Args:
+        name: Of a file of this machine.
+        framing: How the model measures images.
+        known: Digests of the images that it may be.
+
+    Returns:
+        None where it is not there any more, is another, or cannot be read.
+    """
+    with suppress(OSError, ValueError):
+        if Path(name).is_file():
+            source = FileSource([Path(name)])
+            if torch.isin(measured_digests(source, framing), known).all():
+                return source[0]
+    return None
 
 
 def image_digests(frames: ImageSet, image: Tensor) -> Tensor:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from anomem.detector.detector import Detector
-from anomem.detector.identity import measured_digests
+from anomem.detector.identity import known_file
 from anomem.detector.origins import Origin
 from anomem.images.framing import Box, boxes
 from anomem.images.layers import Pixels
-from anomem.images.local import FileSource
 from anomem.model.one_class import DeviatingPlaces
 
 _APART = 2
@@ -114,19 +112,8 @@ def odd_places(
 
 
 def training_image(detector: Detector, origin: Origin) -> Pixels | None:
-    """Read the image of an origin; None where it is no file of this machine any more, or another.
-
-    What a model calls its images is not trusted: no address is opened, and no file is shown that
-    the model does not know by its pixels.
-    """
-    file = Path(origin.image)
-    with suppress(OSError, ValueError):
-        if not file.is_file():
-            return None
-        source = FileSource([file])
-        if int(measured_digests(source, detector.framing)) == origin.digest:
-            return source[0]
-    return None
+    """Read the image of an origin; None where it is no file of this machine, or another one."""
+    return known_file(origin.image, detector.framing, torch.tensor([origin.digest]))
 
 
 def _apart(most: DeviatingPlaces) -> list[tuple[int, int]]:

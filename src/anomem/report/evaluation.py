@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from anomem.config.mapping import flat
 from anomem.detector.estimator import AnoMem
 from anomem.detector.expected_alarms import expected_alarms
 from anomem.detector.heat_maps import Heat
-from anomem.detector.identity import measured_digests
+from anomem.detector.identity import known_file
 from anomem.detector.nearest_places import find_prototypes, most_used_first
 from anomem.detector.threshold import falls_back_to, rule_of
 from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups
@@ -31,7 +29,6 @@ from anomem.evaluation.localisation import Localisation
 from anomem.evaluation.metrics import detection_metrics, overkill
 from anomem.images.combined import choose
 from anomem.images.framing import FrameSource
-from anomem.images.local import FileSource
 from anomem.report.figures import histogram_figure, precision_figure, roc_figure
 from anomem.report.heat import blended, coloured, resized
 from anomem.report.page import template
@@ -185,7 +182,7 @@ def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
     resting = model.rests_on(rule)
     if resting is None:
         return None
-    pixels = _held_out_file(model, Path(resting.name))
+    pixels = known_file(resting.name, model.framing_, model.bank_.held_out_digest)
     pictures = []
     if pixels is not None:
         (heat,) = model.heat_maps([pixels])
@@ -193,22 +190,6 @@ def _resting(model: AnoMem, rule: str) -> dict[str, Any] | None:
     lower = ", ".join(f"{score:.2f}" for score in resting.lower)
     card = {"name": resting.name, "label": "normal", "score": resting.score, "pictures": pictures}
     return {**card, "lower": lower}
-
-
-def _held_out_file(model: AnoMem, file: Path) -> npt.NDArray[np.uint8] | None:
-    """The pixels of a file that the fit held out; None where it is not there, or another.
-
-    What a model calls its images is not trusted: no address is opened, and no file is shown that
-    the model does not know by its pixels.
-    """
-    if not file.is_file():
-        return None
-    source = FileSource([file])
-    with suppress(ValueError):
-        digest = measured_digests(source, model.framing_)
-        if torch.isin(digest, model.bank_.held_out_digest).all():
-            return source[0]
-    return None
 
 
 def _pictures(
