@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomem.config import Config
 from anomem.detector.feature_bank import fill_bank
-from anomem.detector.fit import new_stage1
+from anomem.detector.fit import begin_prototypes, new_stage1
 from anomem.detector.hold_out import hold_out
 from anomem.detector.identity import Identities
 from anomem.detector.new_network import new_network
@@ -77,7 +77,9 @@ class Ours(Contender):
         if network.of_places:
             choose_prototypes(network, chosen.normals, chosen.held_out, self.seed)
             return
-        if self.memory != "learnt":
+        if self.memory == "learnt":
+            begin_prototypes(network, chosen, self.config, fabric=fabric, seed=self.seed)
+        else:
             remove_memories(network)
         self.stage1 = new_stage1(network, chosen, self.config, fabric=fabric, seed=self.seed)
         self.stage1.clock = clock

@@ -153,9 +153,11 @@ class MemoryChoices(Choices):
 
     prototypes: Literal["learnt", "places"] = "learnt"
     """Where prototypes come from: "learnt" by stage 1, in a Hopfield memory (the paper), for which
-    the last three choices count; or "places" of normal images, chosen by k-centre, of which the
-    nearest is recalled. These take no training and go with a frozen encoder."""
-
+    the start and the last three choices count; or "places" of normal images, chosen by k-centre, of
+    which the nearest is recalled. These take no training and go with a frozen encoder."""
+    start: Literal["gaussian", "normals"] = "gaussian"
+    """Where learnt prototypes begin: drawn from a Gaussian, or "normals": features of views of 512
+    training normals, by the untrained encoder, spread by k-means++."""
     sizes: tuple[int, ...] = (512, 256)
     """Number of prototypes of each scale."""
     beta: Annotated[float, _Positive] = 2.0

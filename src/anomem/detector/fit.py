@@ -44,6 +44,8 @@ from anomem.runtime.processes import joined, led, together
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
 from anomem.training.checkpoint import Stage1File, Stage1State
+from anomem.training.collapse import ScaleFigures, told_collapse
+from anomem.training.first_prototypes import begin_at_normals
 from anomem.training.optimisation import Clock
 from anomem.training.prototypes import Turn, choose_prototypes
 from anomem.training.stage1 import Stage1, resolve_steps, train_stage1
@@ -180,6 +182,7 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
         if network.of_places:
             trained, turns = choose_places(network, images, run)
         else:
+            begin_prototypes(network, images, config, fabric=run.fabric, seed=run.seed)
             trained, turns = train_network(network, images, run), None
         bank = fill_bank(network, images, turns)
         heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
@@ -212,18 +215,33 @@ def choose_places(
     return {"normals": len(images.normals), "steps": 0, "seconds": seconds, "loss": None}, turns
 
 
+def begin_prototypes(
+    network: MultiScaleMemory, images: TrainingImages, config: Config, *, fabric: Fabric, seed: int
+) -> None:
+    """Take the first prototypes from training normals, where they are chosen to begin there."""
+    if config.memory.start == "normals":
+        with together(fabric):
+            begin_at_normals(network, images.trained_on, config, fabric=fabric, seed=seed)
+
+
 def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> dict[str, Any]:
     """Train a network in place; what the summary says of it."""
     with together(run.fabric):
-        state = run_stage1(network, images, run)
+        state, scales = run_stage1(network, images, run)
+    if (collapse := told_collapse(scales, state.step)) and run.fabric.is_global_zero:
+        warnings.warn(collapse, stacklevel=4)
     return {
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "loss": state.loss if math.isfinite(state.loss) else None,
+        "scales": [asdict(figures) for figures in scales],
+        "collapse": collapse,
     }
 
 
-def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -> Stage1State:
+def run_stage1(
+    network: MultiScaleMemory, images: TrainingImages, run: FitRun
+) -> tuple[Stage1State, list[ScaleFigures]]:
     """Train encoder and memories in place, keeping the state in the checkpoint as it goes."""
     stage1 = new_stage1(network, images, run.config, fabric=run.fabric, seed=run.seed)
     file = None
@@ -236,7 +254,8 @@ def run_stage1(network: MultiScaleMemory, images: TrainingImages, run: FitRun) -
             "images": [len(images.trained_on), *(content_digest(p) for p in parts if len(p))],
         }
         file = Stage1File(run.checkpoint, same)
-    return train_stage1(stage1, file=file, progress=stage(run.progress, "stage 1"))
+    state = train_stage1(stage1, file=file, progress=stage(run.progress, "stage 1"))
+    return state, stage1.figures()
 
 
 def new_stage1(

@@ -51,13 +51,11 @@ class HopfieldMemory(nn.Module):
         """
         with torch.autocast(query.device.type, enabled=False):
             prototypes = self.comparable(self.prototypes.float())
-            state = self.comparable(query.float()).reshape(-1, query.shape[-1])
-            for _ in range(self.steps):
-                state = self.comparable(_recalled(state, prototypes, self.beta))
+            state = self._state(query, prototypes, self.steps)
             return state.view(query.shape)
 
     def weights(self, query: Tensor) -> Tensor:
-        """Weigh each prototype as the first retrieval does, ``softmax(beta xi X^T)``.
+        """Weigh each prototype as the last retrieval does, ``softmax(beta xi X^T)``.
 
         Args:
             query: (..., C).
@@ -65,12 +63,20 @@ class HopfieldMemory(nn.Module):
         Returns:
             (..., N) in float32, each summing to 1.
         """
-        similarity = self.comparable(query.float()) @ self.comparable(self.prototypes.float()).T
-        return (self.beta * similarity).softmax(dim=-1)
+        prototypes = self.comparable(self.prototypes.float())
+        state = self._state(query, prototypes, self.steps - 1).view(query.shape)
+        return (self.beta * state @ prototypes.T).softmax(dim=-1)
 
     def recalled(self, query: Tensor) -> Tensor:
         """Find the prototype that weighs most for each query (..., C), (...) int64."""
         return self.weights(query).argmax(dim=-1)
+
+    def _state(self, query: Tensor, prototypes: Tensor, steps: int) -> Tensor:
+        """The state (M, C) of each query (..., C) after so many retrievals."""
+        state = self.comparable(query.float()).reshape(-1, query.shape[-1])
+        for _ in range(steps):
+            state = self.comparable(_recalled(state, prototypes, self.beta))
+        return state
 
     def comparable(self, features: Tensor) -> Tensor:
         """Put features where the memory compares them: the unit sphere, or as they are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +121,23 @@ def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
     return -(variance + 1e-8).sqrt().mean()
 
 
+@dataclass(frozen=True)
+class ScaleLoss:
+    """Holds the term of a scale in Eq. 4, and what it was made of.
+
+    Attributes:
+        weighted: ``lambda_s (L_contrast + lambda_V L_variance)``, the mean over places; scalar.
+        contrast: L_contrast, scalar.
+        query: Features of the normals of the first view at the places drawn, (B, places, C).
+        recollected: What the memory returned for them, (B, places, C).
+    """
+
+    weighted: Tensor
+    contrast: Tensor
+    query: Tensor
+    recollected: Tensor
+
+
 def multi_scale_loss(
     first: Sequence[Tensor],
     second: Sequence[Tensor],
@@ -130,6 +148,38 @@ def multi_scale_loss(
     ranks: Ranks = ALONE,
 ) -> Tensor:
     """Add contrasted memory and variance loss over a sample of places of every scale (Eq. 4).
+
+    The sum of the terms of :func:`scale_losses`, whose arguments it takes.
+
+    Returns:
+        Scalar.
+
+    Example:
+        >>> first, second = ([torch.randn(6, 4, 8, 8), torch.randn(6, 8, 4, 4)] for _ in range(2))
+        >>> memories = [HopfieldMemory(16, 4, beta=10.0), HopfieldMemory(8, 8, beta=10.0)]
+        >>> draws = torch.Generator().manual_seed(0)
+        >>> multi_scale_loss(first, second, 5, memories, LossChoices(), draws).backward()
+        >>> [memory.prototypes.grad.shape for memory in memories]
+        [torch.Size([16, 4]), torch.Size([8, 8])]
+    """
+    return total_loss(scale_losses(first, second, normals, memories, choices, generator, ranks))
+
+
+def total_loss(losses: Sequence[ScaleLoss]) -> Tensor:
+    """Add the terms of all scales."""
+    return torch.stack([loss.weighted for loss in losses]).sum()
+
+
+def scale_losses(
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    normals: int,
+    memories: Sequence[HopfieldMemory],
+    choices: LossChoices,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
+) -> list[ScaleLoss]:
+    """Make the term of each scale in the multi-scale contrasted memory loss (Eq. 4).
 
     At scale s, floor(H W r) places (at least one) are drawn without replacement, the same in both
     views. Eq. 4 sums ``lambda_s (L_contrast + lambda_V L_variance)`` over scales and places and
@@ -146,17 +196,9 @@ def multi_scale_loss(
         ranks: Processes that each have such maps of one batch.
 
     Returns:
-        Scalar.
-
-    Example:
-        >>> first, second = ([torch.randn(6, 4, 8, 8), torch.randn(6, 8, 4, 4)] for _ in range(2))
-        >>> memories = [HopfieldMemory(16, 4, beta=10.0), HopfieldMemory(8, 8, beta=10.0)]
-        >>> draws = torch.Generator().manual_seed(0)
-        >>> multi_scale_loss(first, second, 5, memories, LossChoices(), draws).backward()
-        >>> [memory.prototypes.grad.shape for memory in memories]
-        [torch.Size([16, 4]), torch.Size([8, 8])]
+        One a scale, shallow to deep.
     """
-    total = first[0].new_zeros((), dtype=torch.float32)
+    losses = []
     weights: Sequence[float] = choices.lambdas
     counts = [
         max(1, int(maps[0, 0].numel() * ratio + 1e-9))
@@ -182,8 +224,9 @@ def multi_scale_loss(
             ranks=ranks,
         )
         spread = variance_loss(recollected[:normals], ranks)
-        total = total + weight * (contrast + choices.variance_weight * spread)
-    return total
+        weighted = weight * (contrast + choices.variance_weight * spread)
+        losses.append(ScaleLoss(weighted, contrast, query[:normals], recollected[:normals]))
+    return losses
 
 
 def kind_loss(

@@ -20,8 +20,9 @@ from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps
 from anomem.training.checkpoint import Stage1File, Stage1State
+from anomem.training.collapse import ScaleFigures, Watch
 from anomem.training.draws import Chance, seeded
-from anomem.training.losses import kind_loss, multi_scale_loss, patch_loss
+from anomem.training.losses import kind_loss, patch_loss, scale_losses, total_loss
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
@@ -85,6 +86,7 @@ class Stage1:
             trained = torch.compile(network)  # type: ignore[assignment]
         self.module, self.optimizer = fabric.setup(trained, new_optimizer(network, config.stage1))
         self.average = WeightAverage(network, config.stage1.averaging)
+        self.watch = Watch(network.hopfield_memories(), config.loss.soft_class)
         self.step, self.loss = 0, math.nan
         network.train()
 
@@ -133,6 +135,10 @@ class Stage1:
         for name, value in self.average.tensors.items():
             value.copy_(tensors[f"average.{name}"])
 
+    def figures(self) -> list[ScaleFigures]:
+        """Tell what the last steps have learnt, and how their memories are recalled."""
+        return self.watch.figures()
+
     def trained(self) -> MultiScaleMemory:
         """Copy the network with averaged weights, in evaluation mode."""
         return self.average.averaged(self.network)
@@ -149,19 +155,22 @@ class Stage1:
         ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
         loss, network = self.config.loss, self.network
         weights = loss.lambdas
-        total = multi_scale_loss(
+        scales = scale_losses(
             ones, twos, normals, network.hopfield_memories(), loss, generator, self.ranks
         )
+        world = self.ranks.world
+        self.watch.look(step, scales, world * count, world * normals)
+        summed = total_loss(scales)
         if loss.kind_weight > 0:
             both = [features[: 2 * count] for features in maps]
             kinds = kind_loss(both, batch.kind.repeat(2), network.kind_heads, weights)
-            total = total + loss.kind_weight * kinds
+            summed = summed + loss.kind_weight * kinds
         if loss.patch_weight > 0:
             seen = [torch.cat([o[:normals], w]) for o, w in zip(ones, with_patch, strict=True)]
             where = torch.cat([patch.new_zeros(normals, *patch.shape[1:]), patch])
             places = patch_loss(seen, where, network.patch_heads, weights, self.ranks)
-            total = total + loss.patch_weight * places
-        return total
+            summed = summed + loss.patch_weight * places
+        return summed
 
     def _patched(self, normals: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:
         """Some of the normals with a pasted patch, and where it is; none where nothing is asked."""
