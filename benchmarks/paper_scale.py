@@ -2,32 +2,38 @@
 
     python benchmarks/paper_scale.py --data cifar10:PATH --classes horse --seconds 150 --out out
 
-Trains the preset ``paper`` (ResNet-50, batches of 1,024) and ``scratch`` with a ResNet-18, each for
-its epochs or for the seconds given, whichever end first; the learning rate reaches its end with
-them. Test images measure the training on its way and decide nothing. ``--toy`` shrinks networks
-and batches, to try the road on a CPU.
+Trains the preset ``paper`` (ResNet-50, batches of 1,024), the same without memory, scored by as
+many k-means centroids and by five neighbours, and ``scratch`` with a ResNet-18, each for its epochs
+or for the seconds given, whichever end first; the learning rate reaches its end with them. Test
+images measure the training on its way and decide nothing. ``--toy`` shrinks networks and batches,
+to try the road on a CPU.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 import tyro
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from anomem.config import Config, EncoderChoices
 from anomem.config.presets import paper, scratch
+from anomem.evaluation.metrics import auroc
+from anomem.images.image_set import ImageSet
 from anomem.runtime.device import make_fabric
 from anomem.training.batches import Drawn
 from anomem.training.optimisation import Clock
 from anomem_bench.datasets import load_named
 from anomem_bench.exam import Exam
-from anomem_bench.ours import Ours
+from anomem_bench.ours import Memory, Ours
+from anomem_bench.peers.neighbours import EveryScale, nearest
 from anomem_bench.protocols.one_vs_all import OneVsAll
 from anomem_bench.split import Caps
 from turns import machine
@@ -41,7 +47,8 @@ class Scale:
         data: Data set as NAME:PATH, see docs/protocols.md.
         out: Folder for ``runs.json`` and ``auroc.svg``.
         classes: Classes that are normal in turn; none for all.
-        trainings: Of "paper" and "scratch".
+        trainings: Of "paper", "paper without memory" and "scratch".
+        encoder: Backbone of ``paper``, with and without memory.
         epochs: Of each training; its own number where none are given.
         seconds: Cap on each training.
         marks: Times each is measured, evenly over its training.
@@ -54,7 +61,8 @@ class Scale:
     data: str
     out: Path
     classes: tuple[str, ...] = ()
-    trainings: tuple[str, ...] = ("paper", "scratch")
+    trainings: tuple[str, ...] = ("paper", "paper without memory", "scratch")
+    encoder: str = "resnet50"
     epochs: float | None = None
     seconds: float | None = None
     marks: int = 10
@@ -66,8 +74,9 @@ class Scale:
 
 def config_of(training: str, scale: Scale) -> Config:
     """The choices of a training."""
-    if training == "paper":
+    if training != "scratch":
         config = paper()
+        config = replace(config, encoder=replace(config.encoder, name=scale.encoder))
     else:
         ours = scratch()
         config = replace(
@@ -80,15 +89,17 @@ def config_of(training: str, scale: Scale) -> Config:
         stage1 = replace(stage1, epochs=scale.epochs)
     if scale.toy:
         small = EncoderChoices(name="resnet10t", width=4, stem_stride=2)
-        config, stage1 = replace(config, encoder=small), replace(stage1, batch=8)
+        memory = replace(config.memory, sizes=(16, 8))
+        config = replace(config, encoder=small, memory=memory)
+        stage1 = replace(stage1, batch=8)
     return replace(config, stage1=stage1)
 
 
 def trained(
-    config: Config, exam: Exam, protocol: OneVsAll, scale: Scale
-) -> Iterator[dict[str, float]]:
-    """Train, yielding epochs, seconds, images/s and AUROC at each mark."""
-    contender = Ours(config, device=scale.device, seed=scale.seed)
+    config: Config, memory: Memory, exam: Exam, protocol: OneVsAll, scale: Scale
+) -> Iterator[dict[str, Any]]:
+    """Train, yielding epochs, seconds, images/s, AUROC by score and the contrast at each mark."""
+    contender = Ours(config, device=scale.device, seed=scale.seed, name=memory, memory=memory)
     clock = Clock(config.stage1.max_seconds)
     marks = iter([(mark + 1) / scale.marks for mark in range(scale.marks)])
     mark = next(marks)
@@ -98,7 +109,10 @@ def trained(
             continue
         mark = next(marks, 2.0)
         contender.finish()
-        auroc = protocol.judge(contender, exam)["ours"][""].measures["auroc"]
+        judged: dict[str, float] = protocol.judge(contender, exam)[memory][""].measures
+        aurocs = {str(memory): judged["auroc"]}
+        if memory != "learnt":
+            aurocs["neighbours"] = by_neighbours(contender, exam)
         normals = contender.stage1.batches.normals
         assert isinstance(normals, Drawn)
         shown = step * normals.draws.batch
@@ -106,17 +120,32 @@ def trained(
             "epochs": shown / len(normals),
             "seconds": clock.spent,
             "images_per_s": shown / clock.spent,
-            "auroc": auroc,
+            "auroc": aurocs,
+            "scales": [asdict(figures) for figures in contender.stage1.figures()],
         }
 
 
+def by_neighbours(contender: Ours, exam: Exam) -> float:
+    """AUROC of minus the mean cosine to five normals, on features of every scale."""
+    network = EveryScale(contender.network_.encoder, {})
+
+    def directions(images: ImageSet) -> Tensor:
+        return normalize(network.features(images), dim=1)
+
+    known = directions(exam.trained.normals)
+    good = -nearest(directions(exam.test_normals), known)
+    odd = [-nearest(directions(images), known) for images in exam.test_anomalies.values()]
+    return auroc(good.numpy(), torch.cat(odd).numpy())
+
+
 def picture(runs: list[dict[str, Any]], path: Path) -> None:
-    """AUROC against epochs, a line a training and class."""
+    """AUROC against epochs, a line a training, score and class."""
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for run in runs:
         epochs = [point["epochs"] for point in run["curve"]]
-        aurocs = [100 * point["auroc"] for point in run["curve"]]
-        axes.plot(epochs, aurocs, "o-", label=f"{run['training']}, {run['normal']}")
+        for score in run["curve"][0]["auroc"] if run["curve"] else ():
+            aurocs = [100 * point["auroc"][score] for point in run["curve"]]
+            axes.plot(epochs, aurocs, "o-", label=f"{run['training']}, {score}, {run['normal']}")
     axes.set(xlabel="epochs", ylabel="AUROC, %")
     axes.legend()
     figure.savefig(path, metadata={"Date": None})
@@ -138,7 +167,8 @@ def main(scale: Scale) -> None:
             run |= {"machine": machine(), "batch": config.stage1.batch}
             runs.append(run)
             exam = Exam.of(protocol.split(cell), config)
-            for point in trained(config, exam, protocol, scale):
+            memory: Memory = "kmeans" if training == "paper without memory" else "learnt"
+            for point in trained(config, memory, exam, protocol, scale):
                 run["curve"].append(point)
                 print(training, cell.normal, json.dumps(point), flush=True)
                 (scale.out / "runs.json").write_text(json.dumps(runs, indent=1))
