@@ -116,7 +116,8 @@ class NoMemory(HopfieldMemory):
 def remove_memories(network: MultiScaleMemory) -> None:
     """Take the memories out of the network, keeping their sizes and retrieval."""
     for index, memory in enumerate(network.hopfield_memories()):
-        network.memories[index] = _like(memory, NoMemory, 1).requires_grad_(False)
+        without = _like(memory, NoMemory, 1).requires_grad_(False)
+        network.memories[index] = without.to(memory.prototypes.device)
 
 
 @torch.no_grad()
