@@ -26,8 +26,9 @@ TAU, LAMBDA_V = PAPER.loss.temperature, PAPER.loss.variance_weight
 
 
 def recalled(query: Vector, memory: HopfieldMemory) -> Vector:
+    """Departure: on the unit sphere, where the preset reads beta as beta over tau."""
     prototypes = memory.prototypes.tolist()
-    return recollected(query, prototypes, beta=BETA, steps=STEPS, unit_norm=False)
+    return recollected(query, prototypes, beta=BETA, steps=STEPS, unit_norm=True)
 
 
 def memories(*channels: int) -> list[HopfieldMemory]:
@@ -108,7 +109,7 @@ def test_eq_4_at_32_pixels_weighs_19_places_once_beside_16_twice() -> None:
 
 
 def test_eq_5_and_6_score_what_is_not_recollected() -> None:
-    """Departure: the norm of a map is divided by the root of its number of places."""
+    """Departures: on the unit sphere, and a map's norm is divided by the root of its places."""
     torch.manual_seed(5)
     maps = [torch.randn(2, 3, 2, 2), torch.randn(2, 4, 1, 2)]
     held = memories(3, 4)
@@ -121,8 +122,8 @@ def test_eq_5_and_6_score_what_is_not_recollected() -> None:
         for scale, z in enumerate(maps):
             squares, places = 0.0, 0
             for place in z[image].flatten(1).T.tolist():
-                back = recalled(place, held[scale])
-                squares += sum((a - b) ** 2 for a, b in zip(place, back, strict=True))
+                back, length = recalled(place, held[scale]), math.sqrt(dot(place, place))
+                squares += sum((a / length - b) ** 2 for a, b in zip(place, back, strict=True))
                 places += 1
             expected = math.sqrt(squares) / math.sqrt(places)
             assert float(scores[image, scale].detach()) == pytest.approx(expected, rel=1e-4)

@@ -16,7 +16,8 @@ from anomem.config.presets import Automatic, automatic, given_choices, resolve
 def test_paper_says_what_the_paper_says() -> None:
     paper = resolve("paper")
     assert paper.encoder.name == "resnet50" and paper.encoder.scales == (3, 4)
-    assert paper.memory == MemoryChoices(sizes=(512, 256), beta=2.0, steps=3, unit_norm=False)
+    # beta 2 over tau 0.1, as the similarities of Eq. 2
+    assert paper.memory == MemoryChoices(sizes=(512, 256), beta=2.0 / 0.1, start="normals")
     assert paper.loss == LossChoices(
         temperature=0.1, soft_class=0.0, variance_weight=0.05, sampling_ratios=(0.3, 1.0),
         scale_weights="exponential", mean_by_scale=False,

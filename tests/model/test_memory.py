@@ -117,8 +117,9 @@ def test_gradient_passes_to_anomalies_unchanged() -> None:
     assert (query.grad[0] - weight[0]).abs().max() > 1e-3
 
 
-def test_weights_are_those_of_the_first_retrieval() -> None:
-    memory = HopfieldMemory(5, 3, beta=4.0)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_weights_are_those_of_the_last_retrieval(steps: int) -> None:
+    memory = HopfieldMemory(5, 3, beta=4.0, steps=steps)
     query = torch.randn(2, 3)
     weights = memory.weights(query)
     assert weights.sum(dim=-1).tolist() == pytest.approx([1, 1])

@@ -61,6 +61,7 @@ def fit(arguments: Fit) -> Result:
     from anomem.detector.estimator import AnoMem
     from anomem.detector.model_folder import checkpoint_of, try_model_folder
     from anomem.runtime.processes import leads
+    from anomem.training.collapse import ScaleFigures
 
     try_model_folder(arguments.out)
     if arguments.start is not None:
@@ -89,6 +90,8 @@ def fit(arguments: Fit) -> Result:
         strangers = least_normal(model, source, progress)
     summary = model.summary_
     tell(f"{arguments.out}: {_trained(summary)}, {summary['seconds']:.0f} s; {_support(summary)}")
+    for number, figures in enumerate(summary.get("scales", ()), 1):
+        tell(f"scale {number}: {ScaleFigures(**figures)}")
     ranked = summary["held_out_in_turn"] or len(source)
     tell(f"those that look least normal (score), of {counted(ranked, 'image')}:")
     for name, value in strangers[:5]:

@@ -330,5 +330,8 @@ def _print_nested(name: str, value: Any, depth: int) -> None:
         tell(f"{'  ' * depth}{name}:")
         for key, part in value.items():
             _print_nested(key, part, depth + 1)
+    elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        for number, part in enumerate(value, 1):
+            _print_nested(f"{name} {number}", part, depth)
     else:
         tell(f"{'  ' * depth}{name}: {value}")

@@ -228,14 +228,12 @@ def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun
     """Train a network in place; what the summary says of it."""
     with together(run.fabric):
         state, scales = run_stage1(network, images, run)
-    if (collapse := told_collapse(scales, state.step)) and run.fabric.is_global_zero:
-        warnings.warn(collapse, stacklevel=4)
     return {
         "steps": state.step,
         "seconds": round(state.seconds, 1),
         "loss": state.loss if math.isfinite(state.loss) else None,
-        "scales": [asdict(figures) for figures in scales],
-        "collapse": collapse,
+        "scales": [figures.as_json() for figures in scales],
+        "collapse": told_collapse(scales, state.step),
     }
 
 

@@ -1,22 +1,10 @@
-"""What decides whether the contrast lives: figures of each scale in stage 1, and its collapse."""
+"""What decides whether the contrast of a training lives, and its collapse in words."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-import torch
-from torch import Tensor
-
-from anomem.model.memory import HopfieldMemory
-from anomem.training.losses import ScaleLoss
-
-_EVERY = 5
-"""Steps from one that is looked at to the next."""
-_LOOKED_AT = 20
-"""Last steps of those that the figures are of."""
 _TOO_EARLY = 100
 """Steps before which little need have been learnt."""
 _LEAST_LEARNT = 0.1
@@ -53,6 +41,10 @@ class ScaleFigures:
         """Give the share of what there is to learn that is learnt: 0 at chance, 1 at the least."""
         return (self.chance - self.contrast) / (self.chance - self.least)
 
+    def as_json(self) -> dict[str, float]:
+        """Give the figures by name, as a model keeps them."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
     def __str__(self) -> str:
         least = f"at least {self.least:.2f}, " if self.least else ""
         return (
@@ -62,91 +54,12 @@ class ScaleFigures:
         )
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One step's figures of a scale, left on the device."""
-
-    contrast: Tensor
-    entropy: Tensor
-    in_use: Tensor
-    variance: Tensor
-
-
-class Watch:
-    """Keeps the figures of the last steps of stage 1, without a draw or a wait for the device.
-
-    Args:
-        memories: One a scale.
-        soft_class: As of :func:`~anomem.training.losses.contrasted_memory_loss`.
-    """
-
-    def __init__(self, memories: Sequence[HopfieldMemory], soft_class: float) -> None:
-        self.memories, self.soft_class = memories, soft_class
-        self.chance, self.least = math.nan, math.nan
-        self._looks: list[deque[_Look]] = [deque(maxlen=_LOOKED_AT) for _ in memories]
-
-    @torch.no_grad()
-    def look(self, step: int, losses: Sequence[ScaleLoss], rows: int, normals: int) -> None:
-        """Look at the losses of a step, unless it is left out.
-
-        Args:
-            step: Counted from 0; every fifth is looked at.
-            losses: Of each scale.
-            rows: B, the samples that are contrasted, of all processes.
-            normals: Of them, the normals.
-        """
-        if step % _EVERY or not normals:
-            return
-        self.chance = math.log(2 * rows - 1)
-        self.least = _entropy_of_positives(self.soft_class, 2 * normals - 2)
-        for memory, loss, looks in zip(self.memories, losses, self._looks, strict=True):
-            weights = memory.weights(loss.query.detach())
-            recollected = loss.recollected.detach().flatten(0, -2)
-            square = recollected.square().sum(dim=1).mean()
-            in_use = torch.zeros(len(memory.prototypes), device=weights.device)
-            look = _Look(
-                loss.contrast.detach(),
-                torch.special.entr(weights).sum(dim=-1).mean(),
-                in_use.index_fill_(0, weights.argmax(dim=-1).flatten(), 1),
-                1 - recollected.mean(dim=0).square().sum() / square,
-            )
-            looks.append(look)
-
-    def figures(self) -> list[ScaleFigures]:
-        """Give the figures of each scale over the last twenty steps looked at; none before one."""
-        return [
-            ScaleFigures(
-                contrast=_mean([look.contrast for look in looks]),
-                chance=self.chance,
-                least=self.least,
-                perplexity=math.exp(_mean([look.entropy for look in looks])),
-                in_use=int(torch.stack([look.in_use for look in looks]).amax(dim=0).sum()),
-                prototypes=len(memory.prototypes),
-                variance=_mean([look.variance for look in looks]),
-            )
-            for memory, looks in zip(self.memories, self._looks, strict=True)
-            if looks
-        ]
-
-
-def _mean(values: Sequence[Tensor]) -> float:
-    return float(torch.stack(list(values)).mean())
-
-
-def _entropy_of_positives(soft_class: float, others: int) -> float:
-    """The least that the contrast can be: it is a cross-entropy of the positives' weights."""
-    if soft_class == 0 or others == 0:
-        return 0.0
-    share = soft_class / (1 + soft_class)
-    return -share * math.log(share / others) - (1 - share) * math.log(1 - share)
-
-
 def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
-    """Say in one sentence that the training has collapsed, and which choice to change.
+    """Say in one sentence that a training has collapsed, and which choice to change.
 
     Args:
         figures: Of each scale, shallow to deep.
-        steps: Of the training; of fewer than 100 nothing is said.
+        steps: Done; of fewer than 100 nothing is said.
 
     Returns:
         None where every scale has learnt a tenth of what there is to learn.
@@ -165,7 +78,7 @@ def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
             why = "the views of one image are as unlike as those of different ones"
             mend = "train for longer (stage1.epochs), or lower stage1.learning_rate"
         return (
-            f"the contrast of scale {scale} has collapsed ({of_scale.contrast:.2f}, by chance "
-            f"{of_scale.chance:.2f}): {why}; {mend}."
+            f"after {steps:,} steps the contrast of scale {scale} has collapsed "
+            f"({of_scale.contrast:.2f}, by chance {of_scale.chance:.2f}): {why}; {mend}."
         )
     return None

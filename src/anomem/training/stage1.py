@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +21,14 @@ from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps
 from anomem.training.checkpoint import Stage1File, Stage1State
-from anomem.training.collapse import ScaleFigures, Watch
+from anomem.training.collapse import ScaleFigures, told_collapse
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, patch_loss, scale_losses, total_loss
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
 from anomem.training.views import random_view
+from anomem.training.watch import Watch
 
 _PATCHED = 0.5
 """Images with a pasted patch for each normal image of a batch."""
@@ -91,7 +93,11 @@ class Stage1:
         network.train()
 
     def __iter__(self) -> Iterator[int]:
-        """Train on, yielding the steps done after each."""
+        """Train on, yielding the steps done after each.
+
+        Warns:
+            UserWarning: The contrast has collapsed, by half of the training or at its end.
+        """
         walk = descend(
             self.optimizer,
             self._loss_at,
@@ -102,10 +108,15 @@ class Stage1:
             first=self.step,
             after=self.average.update,
         )
+        looked = told = False
         for self.step, self.loss in walk:
+            if not looked and max(self.step / self.steps, self.clock.share()) >= 0.5:
+                looked, told = True, self._tell_collapse()
             yield self.step
             if not self.network.training:
                 self.network.train()
+        if not told:
+            self._tell_collapse()
 
     def state(self) -> Stage1State:
         """Tell where the training stands."""
@@ -138,6 +149,12 @@ class Stage1:
     def figures(self) -> list[ScaleFigures]:
         """Tell what the last steps have learnt, and how their memories are recalled."""
         return self.watch.figures()
+
+    def _tell_collapse(self) -> bool:
+        told = told_collapse(self.figures(), self.step)
+        if told and self.fabric.is_global_zero:
+            warnings.warn(told, stacklevel=3)
+        return told is not None
 
     def trained(self) -> MultiScaleMemory:
         """Copy the network with averaged weights, in evaluation mode."""
