@@ -52,8 +52,11 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
         *("--group", r"lot(\d+)", "--seed", 4, "--json", *HASTY),
     )
     assert code == 0
-    told = result(capsys)
-    assert told["model"] == str(out)
+    said = capsys.readouterr().out
+    assert "scale 1: contrast" in said and "prototypes in use" in said
+    told = json.loads(said.splitlines()[-1])
+    assert told["model"] == str(out) and told["collapse"] is None
+    assert [scale["prototypes"] for scale in told["scales"]] == [8, 4]
     assert told["normals"] + told["held_out"] == told["anomalies"] == 120
     assert told["held_out"] % 20 == 0
     assert told["steps"] == 3 and told["smallest_alpha"] == 1 / (told["held_out_groups"] + 1)
@@ -446,11 +449,15 @@ def test_info(model_folder: Path, folders: Folders, capsys: Capture) -> None:
     choices = told["config"]
     assert (choices["encoder"]["scales"], choices["memory"]["sizes"]) == ([3, 4], [16, 8])
     assert told["summary"]["steps"] == 20 and told["summary"]["normals"] == 101
+    assert len(told["summary"]["scales"]) == 2
     assert {"python", "anomem", "torch", "timm"} <= set(told["summary"]["versions"])
     assert told["bytes"] == sum(file.stat().st_size for file in model_folder.iterdir())
     expected = "at alpha=0.05, 0.3% to 15% of new normals will be called anomalous, nine times"
     assert told["expected_alarms"]["words"].startswith(expected)
-    assert run("info", model_folder) == 0 and f"\n{expected} in ten; 99 " in capsys.readouterr().out
+    assert run("info", model_folder) == 0
+    printed = capsys.readouterr().out
+    assert f"\n{expected} in ten; 99 " in printed
+    assert "\n  scales 2:\n    contrast: " in printed and "\n  collapse: None\n" in printed
     assert run("info", folders["normal"]) == 1
     assert "is not a saved model" in error_line(capsys)
 

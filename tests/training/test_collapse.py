@@ -19,7 +19,8 @@ def test_the_sentence_names_the_scale_the_cause_and_the_choice_to_change() -> No
     )
     assert "scale 1" in (told := str(told_collapse([ONE_FOR_ALL], 400)))
     assert "recalls 2 of 512 prototypes" in told and "lower memory.beta" in told
-    assert "lower stage1.learning_rate" in str(told_collapse([NOT_TOLD], 400))
+    assert "scale 1 has learnt next to nothing" in (told := str(told_collapse([NOT_TOLD], 400)))
+    assert "lower stage1.learning_rate" in told
 
 
 def test_of_a_training_that_has_hardly_begun_nothing_is_said() -> None:

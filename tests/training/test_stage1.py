@@ -98,6 +98,18 @@ def train(  # noqa: PLR0913 - each test changes one of them
     return train_stage1(stage1, file=file, progress=progress)
 
 
+def test_a_collapse_is_told_by_half_of_the_training_and_once() -> None:
+    forgetful = replace(
+        CONFIG,
+        memory=replace(CONFIG.memory, beta=1e-3),
+        loss=LossChoices(temperature=0.2),
+        pseudo=PseudoChoices(),
+    )
+    with pytest.warns(UserWarning, match="the mean of all 8 prototypes") as warned:
+        train(network_of(forgetful), config=forgetful, steps=220)
+    assert len(warned) == 1 and "after 110 steps" in str(warned[0].message)
+
+
 def test_training_reduces_the_loss() -> None:
     network, diary = network_of(), Diary()
     before = {name: value.clone() for name, value in network.named_parameters()}

@@ -55,7 +55,7 @@ class ScaleFigures:
 
 
 def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
-    """Say in one sentence that a training has collapsed, and which choice to change.
+    """Say in one sentence that a training learns nothing, why, and which choice to change.
 
     Args:
         figures: Of each scale, shallow to deep.
@@ -67,7 +67,7 @@ def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
     for scale, of_scale in enumerate(figures, 1):
         if steps < _TOO_EARLY or of_scale.learnt >= _LEAST_LEARNT:
             continue
-        many = of_scale.prototypes
+        many, what = of_scale.prototypes, "has collapsed"
         if of_scale.perplexity > many / 2:
             why = f"the memory recalls the mean of all {many} prototypes, whatever it is asked"
             mend = 'raise memory.beta, set memory.steps to 1 or memory.start to "normals"'
@@ -75,10 +75,11 @@ def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
             why = f"the memory recalls {of_scale.in_use} of {many} prototypes, whatever it is asked"
             mend = 'set memory.start to "normals", or lower memory.beta'
         else:
-            why = "the views of one image are as unlike as those of different ones"
+            what = "has learnt next to nothing"
+            why = "two views of an image are hardly more alike than those of different images"
             mend = "train for longer (stage1.epochs), or lower stage1.learning_rate"
         return (
-            f"after {steps:,} steps the contrast of scale {scale} has collapsed "
+            f"after {steps:,} steps the contrast of scale {scale} {what} "
             f"({of_scale.contrast:.2f}, by chance {of_scale.chance:.2f}): {why}; {mend}."
         )
     return None
