@@ -13,6 +13,7 @@ from anomem.images.image_set import to_float
 from anomem.images.resize import batch_to_shape
 from anomem.model.attribution import Attribution, attribution
 from anomem.model.features import extract
+from anomem.model.scorer import added, fuse
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -72,16 +73,25 @@ def test_places_have_all_of_a_deviation_norm(hasty: Config, digits: Digits) -> N
 
 
 def test_places_have_all_of_the_evidence_of_stage_1(fitted: AnoMem, digits: Digits) -> None:
+    """Along the slope of what it adds, and the rest is where that line meets no evidence."""
     told = AnoMem(fitted.config_, device="cpu")
     told.fit(digits["train"], anomalies=digits["anomalous"][:30])
     one_class = copy.deepcopy(told)
     one_class.scorer_.labels.zero_()
     detector = told.scorer_
-    zero = -float(detector.one_class_units.mean / detector.one_class_units.std)
-    zero -= 30 / (30 + 30) * float(detector.evidence_units.mean / detector.evidence_units.std)
-    image = digits["anomalous"][40]
-    assert abs(total(of(told, image)) - total(of(one_class, image))) > 0.1
-    assert_rest_is_that_of_no_deviation(told, digits["anomalous"][40:44], zero)
+    units = detector.evidence_units
+    for image in digits["anomalous"][40:44]:
+        pixels = to_float(batch_to_shape(image[None, ..., None], told.framing_.shape))
+        evidence = extract(told.network_, pixels).evidence
+        z = units(fuse(evidence, detector.lambdas)).requires_grad_()
+        adds = added(z).sum() * 30 / (30 + 100)
+        (slope,) = torch.autograd.grad(adds, z)
+        beyond = z.detach() + units.mean / units.std
+        found, without = of(told, image), of(one_class, image)
+        assert total(found) - total(without) == pytest.approx(float(adds.detach()), abs=1e-3)
+        assert found.rest - without.rest == pytest.approx(
+            float(adds.detach() - slope * beyond), abs=0.003 * abs(total(found)) + 1e-3
+        )
 
 
 def test_heads_of_stage_2_have_their_shares_too(fitted: AnoMem, digits: Digits) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anomem.detector.calibrate import Calibration, threshold
 from anomem.model.features import Features
@@ -136,9 +138,42 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
         of_stage_1 = ((e1 + 2 * e2) / 3 - statistics.fmean(evidence)) / statistics.stdev(evidence)
         of_stage_2 = ((d1 + 2 * d2) / 3 - statistics.fmean(told)) / statistics.stdev(told)
         expected = float(detector.one_class(features)[b])
-        expected += learnt / (learnt + 30) * of_stage_1
-        expected += since / (since + 30) * 2 * math.log1p(math.exp(2 * of_stage_2 - 1))
+        expected += learnt / (learnt + 100) * 2 * math.log1p(math.exp(2 * of_stage_1 - 2))
+        expected += since / (since + 30) * 2 * math.log1p(math.exp(2 * of_stage_2 - 2))
         assert float(detector(features)[b].detach()) == pytest.approx(expected, abs=1e-3)
+
+
+@given(
+    labels=st.integers(1, 10_000),
+    learnt=st.floats(0, 1),
+    evidence=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2),
+    pooled=st.lists(st.floats(-1e4, 1e4), min_size=7, max_size=7),
+)
+@settings(deadline=None, max_examples=100)
+def test_no_image_scores_lower_for_labelled_anomalies(
+    labels: int, learnt: float, evidence: list[float], pooled: list[float]
+) -> None:
+    """However unlike them it is, and whichever stage learnt from them."""
+    detector = detector_of()
+    image = Features(torch.zeros(1, 2), torch.tensor([pooled]), torch.tensor([evidence]))
+    without = float(detector(image).detach())
+    detector.labels.fill_(labels)
+    detector.learnt.fill_(int(learnt * labels))
+    assert float(detector(image).detach()) >= without
+
+
+def test_what_is_unlike_the_labelled_anomalies_keeps_its_one_class_score() -> None:
+    """Usual normals are raised by little more than a quarter of a deviation."""
+    detector = detector_of()
+    detector.labels.fill_(1000)
+    detector.learnt.fill_(1000)
+    mean, std = float(detector.evidence_units.mean), float(detector.evidence_units.std)
+    pooled = torch.randn(1, 7).expand(2, -1)
+    evidence = torch.tensor([[mean - 9 * std] * 2, [mean] * 2])
+    unlike, usual = detector(Features(torch.zeros(2, 2), pooled, evidence)).tolist()
+    one_class = float(detector.one_class(Features(torch.zeros(1, 2), pooled[:1], evidence[:1])))
+    assert unlike == pytest.approx(one_class, abs=1e-3)
+    assert one_class < usual < one_class + 0.26
 
 
 @pytest.mark.parametrize("group", [range(20), [0, 0, 1, 1, 1, 2, 3, 3, 4, 4] * 2])

@@ -36,7 +36,7 @@ def choices(preset: str) -> Config:
         encoder=_ENCODER,
         memory=replace(config.memory, sizes=(32, 16)),
         pseudo=replace(config.pseudo, kinds=("rotate90", "rotate180", "rotate270")),
-        stage1=Stage1Choices(batch=16, learning_rate=0.02, averaging=0.9, anomaly_share=0.25),
+        stage1=Stage1Choices(batch=16, learning_rate=0.02, averaging=0.9, anomaly_share=1.0),
     )
 
 

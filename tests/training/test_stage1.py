@@ -130,6 +130,18 @@ def test_frozen_encoder_stays_as_it_is_while_memories_learn() -> None:
         assert torch.equal(value, before[name]) == name.startswith("encoder."), name
 
 
+@pytest.mark.parametrize(("labels", "drawn"), [(1, 1), (4, 1), (30, 6), (60, 8)])
+def test_few_labelled_anomalies_are_few_in_a_batch(labels: int, drawn: int) -> None:
+    """Of 24 normals half as many, times n / (n + 30); drawn as often as they are, they are all."""
+    for share, expected in ((0.5, drawn), (None, round(24 * labels / 60))):
+        config = replace(CONFIG, stage1=replace(CONFIG.stage1, anomaly_share=share))
+        stage1 = Stage1(
+            network_of(config), Digits(3), Digits(8, labels), config,
+            fabric=Fabric(accelerator="cpu", devices=1), steps=3, seed=0, clock=Clock(None),
+        )  # fmt: skip
+        assert int((stage1.batches.at(0).kind == 1).sum()) == max(expected, 1)
+
+
 @pytest.fixture(scope="module")
 def whole() -> MultiScaleMemory:
     """Trained without an interruption."""

@@ -275,7 +275,8 @@ class Stage1Choices(Choices):
     batch: Annotated[int, Interval(ge=2, le=2**16)] = 32
     """Normal images in a batch."""
     anomaly_share: Annotated[float | None, Interval(gt=0, le=1000)] = 0.5
-    """Labelled anomalies in a batch for each normal image; None draws them as often as they are."""
+    """Labelled anomalies in a batch for each normal image, where there are many; n of them have
+    n / (n + 30) of it. None draws them as often as they are."""
     learning_rate: Annotated[float, _Rate] = 0.1
     """Peak of the learning rate (SGD, Nesterov momentum 0.9, cosine after the warm-up)."""
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05

@@ -13,6 +13,9 @@ from anomem.model.one_class import Mahalanobis
 
 _LEAST_SPREAD = 1e-3
 """Of the size of a term, the least that normals are taken to vary by."""
+_LEARNT_PRIOR = 100
+"""Labelled anomalies of stage 1 at which its evidence has half its weight: a network that has seen
+them tells those it has not seen less well."""
 
 
 class Heads(nn.Module):
@@ -122,17 +125,19 @@ class Scorer(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations. Labelled normals join the normals that this
-    distance is from. Labelled anomalies that stage 1 learnt from add the evidence of its heads,
-    with a weight that grows with their number n, ``n / (n + prior)``; those labelled since add what
-    the heads of stage 2 say (:func:`added`), weighted alike. Each of the three terms is in standard
-    deviations of held-out normals before it is weighed. With no label the one-class score is
-    returned exactly. Without a prior the fused distance alone is the score as soon as there is an
-    anomalous label, as it is: the paper.
+    distance is from. Labelled anomalies that stage 1 learnt from add what the evidence of its heads
+    tells (:func:`added`), with a weight that grows with their number n, ``n / (n + 100)``; those
+    labelled since add what the heads of stage 2 tell, with ``n / (n + prior)``. Each of the three
+    terms is in standard deviations of held-out normals before it is weighed. With no label the
+    one-class score is returned exactly, and no anomalous label takes anything from it, whatever the
+    image: what is unlike all labelled anomalies keeps its one-class score. Without a prior the
+    fused distance alone is the score as soon as there is an anomalous label, as it is: the paper.
 
     Args:
         heads: Trained by stage 2.
         lambdas: Weight of each scale.
-        prior: Number of labelled anomalies at which the heads have half their weight, or None.
+        prior: Number of anomalies labelled since stage 1 at which the heads have half their weight,
+            or None.
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
 
     Attributes:
@@ -239,7 +244,8 @@ class Scorer(nn.Module):
     def _by_labels(self, evidence: Tensor, told: Tensor, prior: float) -> Tensor:
         learnt = int(self.learnt)
         since = int(self.labels) - learnt
-        return learnt / (learnt + prior) * evidence + since / (since + prior) * added(told)
+        of_stage_1 = learnt / (learnt + _LEARNT_PRIOR) * added(evidence)
+        return of_stage_1 + since / (since + prior) * added(told)
 
     def _deviates(self, features: Features) -> Tensor:
         if self.mahalanobis is None:
@@ -252,12 +258,15 @@ class Scorer(nn.Module):
 
 
 def added(told: Tensor) -> Tensor:
-    """Give what labels since the fit add to the score by what stage 2 tells, in held-out units.
+    """Give what labels add to the score by what heads tell, in deviations of held-out normals.
 
-    ``2 softplus(2 told - 1)``: they raise what looks like a labelled anomaly, and hardly lower
-    what looks like none, as it may be one of another kind (docs/recipe.md).
+    ``2 softplus(2 told - 2)``, never below 0: they raise what looks like a labelled anomaly and
+    lower nothing, as what looks like none may be one of another kind. A usual normal (told 0) is
+    raised by .26, so against it no image loses more than that, times the weight of the labels.
+    Normals that look like labelled anomalies are raised too, and so are thresholds
+    (docs/recipe.md).
     """
-    return 2 * functional.softplus(2 * told - 1)
+    return 2 * functional.softplus(2 * told - 2)
 
 
 def fuse(scores: Tensor, lambdas: Sequence[float]) -> Tensor:

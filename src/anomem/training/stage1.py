@@ -6,6 +6,7 @@ import math
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -19,7 +20,7 @@ from anomem.images.image_set import ImageSet
 from anomem.model.encoder import synchronise_batch_norms
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
-from anomem.training.batches import Batches, Steps
+from anomem.training.batches import Batches, Steps, part_of_labels
 from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.collapse import ScaleFigures, told_collapse
 from anomem.training.draws import Chance, seeded
@@ -32,6 +33,8 @@ from anomem.training.watch import Watch
 
 _PATCHED = 0.5
 """Images with a pasted patch for each normal image of a batch."""
+_LABELS_ON_KINDS = 2
+"""Times its weight that the loss of the kinds is more where there are many labelled anomalies."""
 _COMPILING_PAYS = 6_000
 """Steps on a GPU from which compiling the encoder takes less time than it saves."""
 
@@ -76,8 +79,13 @@ class Stage1:
         self.network, self.config, self.fabric = network, config, fabric
         self.steps, self.seed, self.clock = steps, seed, clock
         self.ranks = Ranks.of(fabric)
+        self.part_of_labels = part_of_labels(0 if anomalies is None else len(anomalies))
+        choices = config.stage1
+        if choices.anomaly_share is not None and anomalies is not None:
+            share = choices.anomaly_share * self.part_of_labels
+            choices = replace(choices, anomaly_share=share)
         self.batches = Batches(
-            normals, anomalies, config.stage1, config.pseudo, seed, fabric.device, self.ranks
+            normals, anomalies, choices, config.pseudo, seed, fabric.device, self.ranks
         )
         if self.ranks.world > 1 and fabric.device.type == "cuda":
             synchronise_batch_norms(network)
@@ -181,7 +189,8 @@ class Stage1:
         if loss.kind_weight > 0:
             both = [features[: 2 * count] for features in maps]
             kinds = kind_loss(both, batch.kind.repeat(2), network.kind_heads, weights)
-            summed = summed + loss.kind_weight * kinds
+            more = 1 + _LABELS_ON_KINDS * self.part_of_labels
+            summed = summed + loss.kind_weight * more * kinds
         if loss.patch_weight > 0:
             seen = [torch.cat([o[:normals], w]) for o, w in zip(ones, with_patch, strict=True)]
             where = torch.cat([patch.new_zeros(normals, *patch.shape[1:]), patch])
