@@ -77,6 +77,7 @@ def bank_of(fitted: AnoMem, held_out: Features, labelled: LabelledFeatures) -> F
         held_out_kind=torch.zeros_like(number),
         held_out_aside=torch.zeros(len(number), dtype=torch.bool),
         held_out_in_turn=torch.zeros(len(number), dtype=torch.bool),
+        held_out_odd=torch.zeros(len(number), dtype=torch.bool),
         held_out_name=tuple(map(str, number.tolist())),
         labelled=labelled,
     )

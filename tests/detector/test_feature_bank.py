@@ -38,6 +38,7 @@ def reserve_of() -> FeatureBank:
         held_out_kind=torch.zeros(4, dtype=torch.int64),
         held_out_aside=torch.tensor([False, False, True, False]),
         held_out_in_turn=torch.tensor([False, True, True, False]),
+        held_out_odd=torch.tensor([False, False, False, False]),
         held_out_name=("a.png", "ü.png", "\udcff.png", "b.png"),
         trained_digest=torch.arange(50, 58),
         labelled=labelled([5, -6], [1, 0], 20),
@@ -80,7 +81,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     bank = reserve_of()
     tensors = bank.tensors()
-    assert len(tensors) == 22
+    assert len(tensors) == 23
     again = FeatureBank.of(tensors).tensors()
     assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()
@@ -149,6 +150,7 @@ def test_images_measured_anew_keep_what_is_known_of_them() -> None:
         held_out_kind=torch.tensor([5, 5, 5]),
         held_out_aside=torch.zeros(3, dtype=torch.bool),
         held_out_in_turn=torch.zeros(3, dtype=torch.bool),
+        held_out_odd=torch.zeros(3, dtype=torch.bool),
         held_out_name=("", "", ""),
     )
     again = old.recognised(fresh)

@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from running import run
 from safetensors.torch import load_file
+from squares import CONFIG, Images, crops, place_counts, scratched
 from torch.nn.functional import interpolate
 
 import anomem
 from anomem import AnoMem
-from anomem.config import Config, EncoderChoices, ImageChoices, MemoryChoices
+from anomem.config import Config, ImageChoices
 from anomem.detector import training_images
 from anomem.detector.adapt import labelled_images
 from anomem.evaluation.metrics import auroc
@@ -27,31 +28,8 @@ from anomem.images.masks import mask_files
 from anomem.images.open import open_images
 from anomem.model.features import extract
 
-Images = npt.NDArray[np.uint8]
 BOTTLE = Path(__file__).parents[3] / "shared" / "data" / "mvtec" / "bottle"
 Patch = pytest.MonkeyPatch
-
-CONFIG = Config(
-    images=ImageChoices(size=32),
-    encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2, frozen=True),
-    memory=MemoryChoices(prototypes="places", sizes=(256, 64)),
-)
-
-
-def crops(photograph: Images, first: int, count: int) -> Images:
-    """Some of the 256 squares that a photograph is cut into, in a shuffled order."""
-    corners = 32 * np.indices((16, 16)).reshape(2, -1).T
-    shuffled = np.random.default_rng(0).permutation(corners)[first : first + count]
-    return np.stack([photograph[r : r + 32, c : c + 32] for r, c in shuffled])
-
-
-def scratched(images: Images, seed: int) -> Images:
-    """The same with a bright scratch each."""
-    drawn, odd = np.random.default_rng(seed), images.copy()
-    for image in odd:
-        row, column = drawn.integers(2, 22, 2)
-        image[row : row + 3, column : column + 9] = 250
-    return odd
 
 
 @pytest.fixture(scope="module")
@@ -364,10 +342,6 @@ def test_a_training_image_that_is_no_normal_leaves_the_memory(
     again.forget(slipped)
     assert place_counts(again) == sizes
     assert np.array_equal(again.decision_function(slipped), before)
-
-
-def place_counts(model: AnoMem) -> list[int]:
-    return [len(memory.prototypes) for memory in model.network_.place_memories()]
 
 
 def test_copies_that_join_all_groups_leave_a_split(gravel: Images) -> None:

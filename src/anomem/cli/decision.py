@@ -1,15 +1,32 @@
-"""What commands tell of the threshold."""
+"""What commands tell of a model: of its threshold, and of normals that it has left out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anomem.runtime.printing import tell
+from anomem.runtime.printing import counted, tell
 
 if TYPE_CHECKING:
     from anomem.detector.estimator import AnoMem
+
+
+_NAMED = 5
+
+
+def tell_left_out(names: Sequence[str], normals: int) -> None:
+    """Tell of normals that are unlike all others, where there are any, and what to do."""
+    if not names:
+        return
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+    tell(
+        f"{len(names)} of {counted(normals, 'normal')} {are} unlike the others and left out of the "
+        f"memory: {', '.join(names[:_NAMED])}{more}; look at {them}, and let anomem adapt know "
+        "which are normal (--normal) or not (--anomalies)"
+    )
 
 
 def tell_decision(model: AnoMem, rule: str = "0.05") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.cli.arguments import Adapt, Demo, Fit, Label, Result
-from anomem.cli.decision import tell_decision
+from anomem.cli.decision import tell_decision, tell_left_out
 from anomem.cli.progress import progress_bars
 from anomem.runtime.printing import counted, tell
 
@@ -92,6 +92,7 @@ def fit(arguments: Fit) -> Result:
     tell(f"{arguments.out}: {_trained(summary)}, {summary['seconds']:.0f} s; {_support(summary)}")
     for number, figures in enumerate(summary.get("scales", ()), 1):
         tell(f"scale {number}: {ScaleFigures(**figures)}")
+    tell_left_out(summary["left_out"], summary["held_out"])
     ranked = summary["held_out_in_turn"] or len(source)
     tell(f"those that look least normal (score), of {counted(ranked, 'image')}:")
     for name, value in strangers[:5]:
@@ -234,6 +235,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
     model.save(arguments.out)
     new = _normals_known(model) - before
     tell(f"{arguments.out}: {counted(new, 'new normal')}; {_support(model.summary_)}")
+    tell_left_out(model.summary_["left_out"], model.summary_["held_out"])
     return {
         "model": str(arguments.out),
         "normals": new,

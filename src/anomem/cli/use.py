@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score
-from anomem.cli.decision import tell_decision
+from anomem.cli.decision import tell_decision, tell_left_out
 from anomem.cli.progress import progress_bars
 from anomem.runtime.printing import counted, printable, tell
 from anomem.runtime.untrusted import check_regular
@@ -320,6 +320,7 @@ def info(arguments: Info) -> Result:
     for part in ("shape", "summary", "config"):
         _print_nested(part, description[part], 0)
     tell(f"size: {size / 2**20:.1f} MiB")
+    tell_left_out(described.left_out, sum(images for images, _ in described.held_out))
     alarms = expected_at(FalseAlarms().alpha, described.held_out, in_turn=described.in_turn)
     tell(str(alarms))
     return {**description, "bytes": size, "expected_alarms": alarms.as_json()}, 0

@@ -17,7 +17,7 @@ from anomem.detector.feature_bank import (
     LabelledImages,
 )
 from anomem.detector.identity import full_digests, image_digests, measured_digests
-from anomem.detector.origins import frames_of
+from anomem.detector.origins import Origin, frames_of
 from anomem.detector.score import highest_frames, score_features
 from anomem.detector.train_scorer import train_scorer
 from anomem.images.framing import Framing, framed_mask
@@ -57,7 +57,8 @@ def adapt(
     if masks is not None:
         check_masks(detector.network, label, masks)
     given = labelled_images(detector, source, label, masks, progress=progress)
-    own = frames_of(detector.origins, given.digest)
+    odd = detector.bank.held_out_digest[detector.bank.held_out_odd]
+    own = frames_of(detector.origins, torch.cat([given.digest, odd]))
     network = allowing(detector.network, no_places(detector.network), own)
     newer = LabelledFeatures.of(network, given)
     bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
@@ -98,7 +99,8 @@ def set_aside(
     aside = bank.held_out_aside | torch.isin(bank.held_out_digest, digest)
     bank = replace(bank, held_out_aside=aside)
     bank.check_deciding()
-    network, told = _recalling(detector, bank), detector.summary | standing(bank)
+    network = recalling(detector.network, detector.origins, bank)
+    told = detector.summary | standing(bank)
     return replace(detector, network=network, bank=bank, summary=told)
 
 
@@ -108,15 +110,17 @@ def with_bank(detector: Detector, bank: FeatureBank) -> Detector:
     The network stays, but that memories of places recall those of the labelled normals, and none
     of images that were labelled anomalous or set aside since.
     """
-    network = _recalling(detector, bank)
+    network = recalling(detector.network, detector.origins, bank)
     scorer = train_scorer(bank, network.pooled_widths, detector.config, detector.seed)
     told = detector.summary | standing(bank)
     return replace(detector, network=network, bank=bank, scorer=scorer, summary=told)
 
 
-def _recalling(detector: Detector, bank: FeatureBank) -> MultiScaleMemory:
-    gone = frames_of(detector.origins, bank.dismissed())
-    return allowing(detector.network, bank.labelled.places, gone)
+def recalling(
+    network: MultiScaleMemory, origins: Sequence[Origin], bank: FeatureBank
+) -> MultiScaleMemory:
+    """Give a network whose memories of places recall what a bank has them recall."""
+    return allowing(network, bank.labelled.places, frames_of(origins, bank.dismissed()))
 
 
 def labelled_images(

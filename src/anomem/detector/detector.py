@@ -47,9 +47,11 @@ def standing(bank: FeatureBank) -> dict[str, Any]:
     """Give what a summary says of the labels and the held-out normals, as they are now.
 
     ``held_out_by_kind`` are the images of each kind and their groups, ``held_out_in_turn`` those
-    that the memory is made of too.
+    that the memory is made of too; ``left_out`` names those that are unlike the others and that
+    nobody has labelled yet.
     """
     label = bank.labelled.label
+    unlike = bank.held_out_odd & (bank.held_out_label() == -1) & ~bank.held_out_aside
     deciding = bank.deciding()
     groups, kinds = bank.held_out_group[deciding], bank.held_out_kind[deciding]
     of_kinds = [groups[kinds == kind] for kind in kinds.unique()]
@@ -59,6 +61,7 @@ def standing(bank: FeatureBank) -> dict[str, Any]:
         "held_out_groups": len(groups.unique()),
         "held_out_by_kind": by_kind,
         "held_out_in_turn": int(bank.held_out_in_turn[deciding].sum()),
+        "left_out": [bank.held_out_name[index] for index in unlike.nonzero().flatten().tolist()],
         "set_aside": int(bank.held_out_aside.sum()),
         "labelled_anomalies": int((label == 1).sum()),
         "labelled_normals": int((label == 0).sum()),

@@ -15,6 +15,7 @@ from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank, fill_bank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities, identities
+from anomem.detector.odd_normals import without_odd_normals
 from anomem.detector.origins import keep_origins
 from anomem.detector.training_images import check_normals, training_images
 from anomem.images.labels import check_labels
@@ -55,7 +56,11 @@ def extend(
     turns, sizes, seed = None, config.memory.sizes, detector.seed
     if network.of_places:
         network, turns = with_kind(network, images.normals, sizes, seed, apart=images.apart)
-    bank = detector.bank.extended(fill_bank(network, images, turns))
+    new = fill_bank(network, images, turns)
+    if turns is not None:
+        gone = detector.bank.held_out_digest[detector.bank.held_out_odd]
+        new = without_odd_normals(network, new, images, turns, detector.origins, gone)
+    bank = detector.bank.extended(new)
     origins = keep_origins(network, [*detector.origins, *images.normals_origin])
     heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
     more = detector.summary["normals"] + len(images.normals_digest)

@@ -137,6 +137,8 @@ class FeatureBank:
         held_out_aside: (N,) bool, those that a person has set aside.
         held_out_in_turn: (N,) bool, those that the memory is made of too: each was measured without
             the prototypes of its own group.
+        held_out_odd: (N,) bool, those that are unlike all others, so that they leave the memory,
+            see :mod:`~anomem.detector.odd_normals`.
         held_out_name: What each of them was called.
         trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
@@ -152,6 +154,7 @@ class FeatureBank:
     held_out_kind: Tensor
     held_out_aside: Tensor
     held_out_in_turn: Tensor
+    held_out_odd: Tensor
     held_out_name: tuple[str, ...]
     trained_digest: Tensor
     learnt_pixels: Tensor
@@ -178,9 +181,14 @@ class FeatureBank:
         return (self.held_out_label() != 1) & ~self.held_out_aside
 
     def dismissed(self) -> Tensor:
-        """Give the digests of images that are no normals to somebody: labelled so, or set aside."""
+        """Give the digests of images of which nothing is recalled.
+
+        Those labelled anomalous or set aside, and those that are unlike all others and not labelled
+        normal.
+        """
         anomalous = self.labelled.digest[self.labelled.label == 1]
-        return torch.cat([anomalous, self.held_out_digest[self.held_out_aside]])
+        odd = self.held_out_odd & (self.held_out_label() != 0)
+        return torch.cat([anomalous, self.held_out_digest[self.held_out_aside | odd]])
 
     def check_deciding(self) -> None:
         """See that decisions of each kind of normal rest on some held-out image.
@@ -204,10 +212,10 @@ class FeatureBank:
     def teaching_normals(self) -> Features:
         """Give the frames of normals that stage 2 learns from, beside those that are labelled.
 
-        Those trained on, and of those held out in turn all that are not labelled anomalous; at most
-        1,000.
+        Those trained on, and of those held out in turn all that are like the others and not
+        labelled anomalous; at most 1,000.
         """
-        in_turn = self.held_out_in_turn & (self.held_out_label() != 1)
+        in_turn = self.held_out_in_turn & ~self.held_out_odd & (self.held_out_label() != 1)
         normals = Features.joined([self.normals, self.held_out.at(in_turn[self.held_out_image])])
         return normals.at(evenly(len(normals), MOST_KEPT))
 
@@ -242,6 +250,7 @@ class FeatureBank:
             held_out=Features.joined([self.held_out, newer.held_out]),
             held_out_aside=torch.cat([self.held_out_aside, newer.held_out_aside]),
             held_out_in_turn=torch.cat([self.held_out_in_turn, newer.held_out_in_turn]),
+            held_out_odd=torch.cat([self.held_out_odd, newer.held_out_odd]),
             held_out_name=self.held_out_name + newer.held_out_name,
             trained_digest=trained[evenly(len(trained), MOST_KEPT)],
             **numbers,
@@ -257,6 +266,7 @@ class FeatureBank:
             held_out_kind=self.held_out_kind[here],
             held_out_aside=self.held_out_aside[here],
             held_out_in_turn=self.held_out_in_turn[here],
+            held_out_odd=self.held_out_odd[here],
             held_out_name=tuple(self.held_out_name[index] for index in here.tolist()),
         )
 
@@ -345,6 +355,7 @@ def fill_bank(
         held_out_kind=torch.zeros_like(known.group),
         held_out_aside=torch.zeros(len(known.group), dtype=torch.bool),
         held_out_in_turn=torch.full((len(known.group),), turns is not None),
+        held_out_odd=torch.zeros(len(known.group), dtype=torch.bool),
         held_out_name=tuple(known.names),
         trained_digest=trained[evenly(len(trained), MOST_KEPT)],
         learnt_pixels=labelled.pixels.clone(),
@@ -384,6 +395,7 @@ SAVED: dict[str, Saved] = {
     "held_out_kind": Saved(torch.int64, ("images",), 0, "images"),
     "held_out_aside": Saved(torch.bool, ("images",)),
     "held_out_in_turn": Saved(torch.bool, ("images",)),
+    "held_out_odd": Saved(torch.bool, ("images",)),
     "held_out_name": Saved(torch.int64, ("name",)),
     "trained_digest": Saved(torch.int64, ("trained",)),
     "labelled.label": Saved(torch.int64, ("labelled.features",), 0, 2),

@@ -13,7 +13,7 @@ from anomem.config.mapping import overlaid
 from anomem.detector.hold_out import MOST_HELD_OUT
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 
@@ -31,6 +31,7 @@ class Described:
         summary: Of the training, as it is shown.
         held_out: Of each kind of normal the held-out images and their groups, at least one of each.
         in_turn: Some of them are held out in turn.
+        left_out: Names of those that are unlike the others and have left the memory.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Described:
     summary: dict[str, Any]
     held_out: list[tuple[int, int]]
     in_turn: bool
+    left_out: list[str]
 
     @staticmethod
     def of(description: Mapping[str, Any]) -> Described:
@@ -68,6 +70,7 @@ class Described:
             parts["summary"],
             held_out,
             _whole(parts["summary"], "held_out_in_turn", 0, most) > 0,
+            _left_out(parts["summary"]),
         )
 
 
@@ -121,6 +124,13 @@ def _held_out(summary: Mapping[str, Any]) -> list[tuple[int, int]]:
         images = _whole(pair, "images", 1, MOST_HELD_OUT)
         sizes.append((images, _whole(pair, "groups", 1, images)))
     return sizes
+
+
+def _left_out(summary: Mapping[str, Any]) -> list[str]:
+    names = summary.get("left_out")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"left_out is {names!r:.40}; it must be a list of names")
+    return names
 
 
 def _whole(description: Mapping[str, Any], name: str, least: int, most: int) -> int:

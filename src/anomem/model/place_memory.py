@@ -119,7 +119,7 @@ class PlaceMemory(nn.Module):
         self.left_out, self._of_fit = torch.zeros(len(self.prototypes), dtype=torch.bool), None
 
     @torch.no_grad()
-    def without(self, own: Tensor, others: Tensor) -> PlaceMemory:
+    def without(self, own: Tensor, others: Places) -> PlaceMemory:
         """Give the memory as if some images had not been seen.
 
         Their prototypes are left out, and places of other images to which these were the nearest
@@ -128,18 +128,17 @@ class PlaceMemory(nn.Module):
 
         Args:
             own: (N,) bool, prototypes to leave out.
-            others: (M, D), places of other images to which one of these is the nearest.
+            others: Places of other images to which one of these is the nearest.
         """
-        other, kept, values = copy.deepcopy(self), self.prototypes[~own], others.half()
-        most = min(int(own.sum()), len(others))
+        other, kept, values = copy.deepcopy(self), self.prototypes[~own], others.values.half()
+        most, new = min(int(own.sum()), len(values)), torch.zeros(0, dtype=torch.int64)
         if most > 0 and len(kept) > 0:
             radius = float(self.radius) * _ROUNDED
-            new = further_centres(values.float(), kept.float(), most, radius)
-            kept = torch.cat([kept, values[new.indices]])
+            new = further_centres(values.float(), kept.float(), most, radius).indices
         elif most > 0:
-            kept = values[k_centre(values.float(), most, first=0).indices]
-        other.prototypes = kept
-        other.origin = self.origin.new_full((len(other.prototypes), 2), -1)
+            new = k_centre(values.float(), most, first=0).indices
+        other.prototypes = torch.cat([kept, values[new]])
+        other.origin = torch.cat([self.origin[~own], others.origin[new]])
         return other
 
     @property

@@ -117,7 +117,8 @@ def _turns(
             numbers = (first + seen).to(near.device)
             own = torch.isin(memory.origin[:, 0], numbers)
             uncovered = own[near] & ~torch.isin(places.origin[:, 0], numbers)
-            without.append(memory.without(own, places.values[uncovered]))
+            others = Places(places.values[uncovered], places.origin[uncovered])
+            without.append(memory.without(own, others))
         # The encoder is one for all.
         other = copy.deepcopy(network, {id(network.encoder): network.encoder})
         other.memories = nn.ModuleList(without)
@@ -205,6 +206,14 @@ def _distances(turns: Sequence[Turn], held_out: Chosen) -> list[list[Tensor]]:
         for turn in turns
         for maps in _maps(turn.network, Chosen(held_out, turn.frames).spread(most))
     ]
+
+
+def leave_out(turns: Sequence[Turn], frames: Tensor) -> None:
+    """Let the memories of turns recall nothing of some frames of normals (n,), in place."""
+    for turn in turns:
+        for memory in turn.network.place_memories():
+            own = torch.isin(memory.origin[:, 0].cpu(), frames)
+            memory.recall(memory.prototypes[:0], own)
 
 
 def extract_in_turn(turns: Sequence[Turn], held_out: Chosen) -> Features:
