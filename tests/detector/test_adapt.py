@@ -78,6 +78,7 @@ def test_labels_of_the_fit_speak_through_stage_1(told: AnoMem, digits: Digits) -
     told.scorer_.labels.zero_()
     without = [told.decision_function(images) for images in further]
     assert auroc(scores[0] - without[0], scores[1] - without[1]) > 0.95
+    assert all((told >= one_class).all() for told, one_class in zip(scores, without, strict=True))
 
 
 def test_labels_that_replace_those_of_the_fit_count(told: AnoMem, digits: Digits) -> None:
