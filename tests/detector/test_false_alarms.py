@@ -23,8 +23,8 @@ from anomem.detector.score import score_features
 from anomem.detector.train_scorer import held_out_scores, train_scorer
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import batch_to_shape
-from anomem.model.allowed_places import allowing, no_places
 from anomem.model.features import Features, extract
+from anomem.model.recall import allowing, no_places
 
 ALPHAS = [0.01, 0.05, 0.1]
 

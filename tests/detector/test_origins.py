@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -33,6 +35,14 @@ def test_the_frames_of_an_image_are_its_tiles() -> None:
     known = Identities.by_pixels(["a.png", "b.png", "c.png"], torch.tensor([7, 8, 9]))
     found = origins_of(known, torch.tensor([0, 0, 0, 2]))
     assert found == [*(Origin("a.png", 7, tile) for tile in range(3)), Origin("c.png", 9, 0)]
+
+
+def test_a_file_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    known = Identities.by_pixels(["a.png", "image 1"], torch.tensor([7, 8]))
+    found = origins_of(known, torch.tensor([0, 1]))
+    assert [each.image for each in found] == [str(tmp_path / "a.png"), "image 1"]
 
 
 def test_two_images_of_one_name_are_two() -> None:

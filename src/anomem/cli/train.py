@@ -107,9 +107,17 @@ def _normals_known(model: AnoMem) -> int:
     return trained + int((~model.bank_.held_out_in_turn).sum())
 
 
+_TRAINED = (
+    *("stage1__", "views__", "pseudo__", "memory__beta", "memory__steps", "memory__unit_norm"),
+    *("loss__temperature", "loss__soft_class", "loss__variance_weight", "loss__mean_by_scale"),
+    *("loss__sampling_ratios", "compute__precision", "compute__compile"),
+)
+"""Choices, or groups of them, that count where memories are trained."""
+
+
 def _of_stage1(arguments: Fit) -> list[str]:
     """Flags that are given and count for stage 1 alone."""
-    choices = sorted(path for path in arguments.given if path.startswith("stage1__"))
+    choices = sorted(path for path in arguments.given if path.startswith(_TRAINED))
     flags = [f"--{path}".replace("__", ".").replace("_", "-") for path in choices]
     return ["--resume", *flags] if arguments.resume else flags
 

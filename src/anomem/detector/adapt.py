@@ -25,9 +25,9 @@ from anomem.images.image_set import Chosen, ImageSet
 from anomem.images.masks import MaskLike, mask_of
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
-from anomem.model.allowed_places import allowing, no_places
 from anomem.model.features import extract_set
 from anomem.model.network import MultiScaleMemory
+from anomem.model.recall import allowing, no_places
 from anomem.runtime.progress import StageProgress, stage
 
 _LABELS = "0 is normal, 1 anomalous, and -1 takes an earlier label back"

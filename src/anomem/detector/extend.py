@@ -21,8 +21,8 @@ from anomem.detector.training_images import check_normals, training_images
 from anomem.images.labels import check_labels
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
-from anomem.model.allowed_places import without_allowed
 from anomem.model.heat import fit_heat
+from anomem.model.recall import without_allowed
 from anomem.runtime.progress import StageProgress, stage
 from anomem.training.prototypes import with_kind
 

@@ -14,9 +14,9 @@ from anomem.detector.identity import frame_digests
 from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, evenly
-from anomem.model.allowed_places import deviating_places, no_places
 from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
+from anomem.model.recall import deviating_places, no_places
 from anomem.training.prototypes import Turn, extract_in_turn
 
 MOST_KEPT = 1000
@@ -60,7 +60,7 @@ class LabelledFeatures:
         pixels: (N,) int64, digest of all pixels, also where a file was decoded at a reduced size;
             tells whether an image has been labelled before.
         places: (M, K, sum C_s) float16, the places of the M labelled normals that deviate most, see
-            :func:`~anomem.model.allowed_places.deviating_places`.
+            :func:`~anomem.model.recall.deviating_places`.
     """
 
     features: Features

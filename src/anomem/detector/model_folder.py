@@ -36,9 +36,9 @@ from anomem.detector.origins import frames_of, read_origins, tensor_of
 from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
-from anomem.model.allowed_places import allowing, kept_shape, without_allowed
 from anomem.model.heat import HeatModel, new_heat
 from anomem.model.network import MultiScaleMemory
+from anomem.model.recall import allowing, kept_shape, without_allowed
 from anomem.runtime.files import (
     locked,
     named_if_unwritten,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import groupby
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,7 +21,8 @@ class Origin:
     """Names a frame of a training image.
 
     Attributes:
-        image: What the image was called.
+        image: What the image was called; a file of this machine by its whole path, so that it is
+            found from any folder.
         digest: Of its pixels, by which it is known again.
         tile: Number of the frame among those of its image, from 0; always 0 where images are not
             cut into tiles.
@@ -39,10 +42,19 @@ def origins_of(known: Identities, image: Tensor) -> list[Origin]:
     """
     runs = ((number, len(list(run))) for number, run in groupby(image.tolist()))
     return [
-        Origin(known.names[number], int(known.digest[number]), tile)
+        Origin(name, int(known.digest[number]), tile)
         for number, tiles in runs
+        for name in (_found_again(known.names[number]),)
         for tile in range(tiles)
     ]
+
+
+def _found_again(name: str) -> str:
+    """Name a file of this machine by its whole path; other names stay as they are."""
+    with suppress(OSError, ValueError):
+        if Path(name).is_file():
+            return str(Path(name).absolute())
+    return name
 
 
 def frames_of(origins: Sequence[Origin], digest: Tensor) -> Tensor:

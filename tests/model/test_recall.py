@@ -9,9 +9,9 @@ from sklearn.datasets import load_sample_image
 
 from anomem.config import Config, EncoderChoices, MemoryChoices
 from anomem.images.prepare import PreparedImages
-from anomem.model.allowed_places import allowing, deviating_places, no_places, without_allowed
 from anomem.model.network import MultiScaleMemory
 from anomem.model.place_memory import Places
+from anomem.model.recall import allowing, deviating_places, no_places, without_allowed
 
 CONFIG = Config(
     encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2, frozen=True),

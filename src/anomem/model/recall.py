@@ -1,4 +1,4 @@
-"""What labels let memories of places recall: places of normals too, and none of anomalies."""
+"""What memories of places recall: places that labels allow too, and none that they leave out."""
 
 from __future__ import annotations
 
