@@ -22,9 +22,7 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 @pytest.fixture
 def scales(model: AnoMem, digits: Digits) -> list[ScalePrototypes]:
-    return find_prototypes(
-        model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3
-    )
+    return find_prototypes(model.network_, open_images(digits["train"]), model.framing_.shape)
 
 
 def places_of(model: AnoMem, image: npt.NDArray[np.uint8], scale: int) -> torch.Tensor:
@@ -67,9 +65,9 @@ def test_nearest_places_are_of_the_most_alike_images(
             row, column = divmod(int(alike.argmax()), alike.shape[1])
             best.append((float(alike.max()), Place(index, row, column)))
         best.sort(key=lambda pair: -pair[0])
-        assert scales[0].nearest[number] == [place for _, place in best[:3]]
+        assert scales[0].nearest[number] == [place for _, place in best[:6]]
         np.testing.assert_allclose(
-            scales[0].cosine[number], [cosine for cosine, _ in best[:3]], atol=1e-5
+            scales[0].cosine[number], [cosine for cosine, _ in best[:6]], atol=1e-5
         )
 
 
@@ -77,9 +75,7 @@ def test_batches_are_one_count(
     model: AnoMem, digits: Digits, scales: list[ScalePrototypes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anomem.detector.nearest_places._BATCH", 7)
-    again = find_prototypes(
-        model.network_, open_images(digits["train"]), model.framing_.shape, nearest=3
-    )
+    again = find_prototypes(model.network_, open_images(digits["train"]), model.framing_.shape)
     for one, other in zip(scales, again, strict=True):
         np.testing.assert_allclose(one.usage, other.usage)
         np.testing.assert_allclose(one.cosine, other.cosine, atol=1e-6)

@@ -17,7 +17,7 @@ Folders = dict[str, Path]
 @pytest.fixture
 def page(model: AnoMem, folders: Folders, tmp_path: Path) -> Path:
     source = open_images(folders["train"])
-    scales = find_prototypes(model.network_, source, model.framing_.shape, nearest=2)
+    scales = find_prototypes(model.network_, source, model.framing_.shape)
     strange = sorted(folders["anomalous"].iterdir())[0]
     shown = Recalled("a <strange> one", open_images(strange)[0], model.explain(strange))
     return write_prototypes(scales, source, tmp_path / "page", title="zeros", explained=[shown])
@@ -37,7 +37,7 @@ def test_page_shows_every_prototype_and_every_picture_is_there(page: Path) -> No
 
 def test_table_has_a_row_for_each_nearest_place(page: Path, folders: Folders) -> None:
     rows = pyarrow.csv.read_csv(page.parent / "prototypes.csv").to_pylist()
-    assert len(rows) == 2 * (16 + 8)
+    assert len(rows) == 6 * (16 + 8)
     assert list(rows[0]) == [
         *("scale", "prototype", "usage", "weight", "rank", "cosine", "image", "row", "column")
     ]
@@ -45,7 +45,7 @@ def test_table_has_a_row_for_each_nearest_place(page: Path, folders: Folders) ->
     first = [row for row in rows if row["scale"] == "scale_1"]
     usage = [row["usage"] for row in first]
     assert usage == sorted(usage, reverse=True)
-    assert [row["rank"] for row in first[:4]] == [1, 2, 1, 2]
+    assert [row["rank"] for row in first[:7]] == [1, 2, 3, 4, 5, 6, 1]
 
 
 def test_patchwork_takes_each_cell_from_what_is_most_like_the_prototype() -> None:

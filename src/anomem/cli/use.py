@@ -137,7 +137,6 @@ def explain(arguments: Explain) -> Result:
     """Tell why images have their scores, in words and as pictures."""
     from anomem.cli.outputs import picture_files, refuse_among_images
     from anomem.detector.estimator import load
-    from anomem.detector.odd_places import training_image
     from anomem.images.errors import ImageError
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
@@ -173,10 +172,8 @@ def explain(arguments: Explain) -> Result:
         if name in files:
             from anomem.report.explanation import save_explanation
 
-            known = model.detector()
-            beside = [(p, training_image(known, p.origin) if p.origin else None) for p in odd]
             title = f"{printable(Path(name).name)}: {told_score}"
-            save_explanation(files[name], title, source[index], explained.heat, beside)
+            save_explanation(files[name], title, source[index], explained.heat, odd)
         told.append(
             {
                 "path": name,

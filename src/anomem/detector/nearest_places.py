@@ -25,6 +25,8 @@ from anomem.model.place_memory import PlaceMemory
 from anomem.runtime.progress import Progress
 
 _BATCH = 128
+_NEAREST = 6
+"""Images shown for each prototype."""
 _CONTEXT = 1.0
 """Cells that are shown around that of a place, as it sees more than its own."""
 
@@ -83,7 +85,6 @@ def find_prototypes(
     source: ImageSource,
     shape: ImageShape,
     *,
-    nearest: int = 6,
     progress: Progress | None = None,
 ) -> list[ScalePrototypes]:
     """Find the places that each prototype of each scale stands for.
@@ -92,13 +93,12 @@ def find_prototypes(
         network: In evaluation mode.
         source: Frames of normal images; unreadable ones are left out.
         shape: Shape that frames are brought to.
-        nearest: Images shown for each prototype.
         progress: Called with the images done and in all.
 
     Raises:
         ValueError: No image can be read.
     """
-    counts = [_Count(memory, nearest) for memory in network.scale_memories()]
+    counts = [_Count(memory, _NEAREST) for memory in network.scale_memories()]
     total = len(source)
     errors: dict[int, ImageError] = {}
     for part, batch in read_all(source, Framing("resize", shape, reduced=False), _BATCH):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class OddPlace:
         grid: Height and width of the grid.
         normal_box: Of the place of the training normal, in pixels of its image; None where that is
             no file of this machine, or not the same any more.
+        normal_image: The pixels of that image; None where there is no box.
     """
 
     box: Box
@@ -46,6 +48,7 @@ class OddPlace:
     cell: tuple[int, int] | None
     grid: tuple[int, int]
     normal_box: Box | None
+    normal_image: Pixels | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return (
@@ -65,7 +68,8 @@ class OddPlace:
 
     def as_json(self) -> dict[str, Any]:
         """Give all of it, ready for JSON."""
-        told = asdict(self)
+        told = asdict(replace(self, normal_image=None))
+        told.pop("normal_image")
         origin = told.pop("origin") or {"image": None, "tile": None}
         return {**told, "normal": origin["image"], "normal_tile": origin["tile"]}
 
@@ -88,6 +92,7 @@ def odd_places(
         return []
     distances = network.relative_distances(network.deviations_of(maps))
     found = []
+    training_image = cache(partial(_training_image, detector))
     for most in _apart(DeviatingPlaces.of(distances, network.lambdas)):
         scale, (row, column) = _most_unusual(distances, most)
         memory, grid = network.place_memories()[scale], _grid(distances[scale])
@@ -96,6 +101,7 @@ def odd_places(
         known = number >= 0
         origin = detector.origins[number] if known else None
         cell = divmod(place, grid[1]) if known else None
+        normal = training_image(origin) if origin else None
         found.append(
             OddPlace(
                 _around((row, column), grid, frame, size),
@@ -105,13 +111,14 @@ def odd_places(
                 origin,
                 cell,
                 grid,
-                _box_there(detector, origin, cell, grid) if origin and cell else None,
+                _box_there(detector, normal, origin, cell, grid) if origin and cell else None,
+                normal,
             )
         )
     return found
 
 
-def training_image(detector: Detector, origin: Origin) -> Pixels | None:
+def _training_image(detector: Detector, origin: Origin) -> Pixels | None:
     """Read the image of an origin; None where it is no file of this machine, or another one."""
     return known_file(origin.image, detector.framing, torch.tensor([origin.digest]))
 
@@ -146,10 +153,13 @@ def _grid(maps: Tensor) -> tuple[int, int]:
 
 
 def _box_there(
-    detector: Detector, origin: Origin, cell: tuple[int, int], grid: tuple[int, int]
+    detector: Detector,
+    image: Pixels | None,
+    origin: Origin,
+    cell: tuple[int, int],
+    grid: tuple[int, int],
 ) -> Box | None:
     """Where a place of a training image lies in it, if that can still be read."""
-    image = training_image(detector, origin)
     if image is None:
         return None
     size = image.shape[:2]

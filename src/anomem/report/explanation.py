@@ -33,7 +33,7 @@ def save_explanation(
     title: str,
     image: Pixels,
     heat: Heat,
-    places: Sequence[tuple[OddPlace, Pixels | None]],
+    places: Sequence[OddPlace],
 ) -> None:
     """Write the picture: image and heat map, and below them a row an odd place.
 
@@ -42,8 +42,7 @@ def save_explanation(
         title: Of the picture.
         image: H x W x C, as it was given.
         heat: H x W.
-        places: Each with the training image that has the normal place most like it, None where
-            that is not there any more; numbered in the picture as they come.
+        places: Numbered in the picture as they come.
     """
     figure = Figure(figsize=(7.2, 3.5 + 2.5 * len(places)), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -54,7 +53,8 @@ def save_explanation(
     whole.set_title("the image, and where it deviates most" if places else "the image", fontsize=9)
     hot.imshow(blended(shown, resized(heat, shown)))
     hot.set_title("heat map", fontsize=9)
-    for number, (place, normal) in enumerate(places, start=1):
+    for number, place in enumerate(places, start=1):
+        normal = place.normal_image
         _outline(whole, place.box, shown.shape[0] / image.shape[0], str(number))
         own, other, there = (
             _axes(figure, rows[number, part]) for part in (slice(0, 2), slice(2, 4), slice(4, 6))
