@@ -4,7 +4,13 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from anomem.model.one_class import DeviatingPlaces, Mahalanobis, most_deviating, place_norms
+from anomem.model.one_class import (
+    DeviatingPlaces,
+    Mahalanobis,
+    MemoryOfNormals,
+    most_deviating,
+    place_norms,
+)
 
 
 def normals(count: int = 200, width: int = 5) -> Tensor:
@@ -46,6 +52,42 @@ def test_normals_that_are_all_alike() -> None:
     distance = fitted(alike)
     assert distance(alike + 1).isfinite().all()
     assert float(distance(alike).max()) < 1e-3
+
+
+def test_the_two_most_similar_normals_explain_their_part_of_the_distance() -> None:
+    pooled, queries = normals(40), torch.randn(7, 5) * 4
+    memory = MemoryOfNormals(5)
+    memory.fit(pooled)
+    offsets = [memory.whitened(each[None])[0].tolist() for each in queries]
+    known = [memory.whitened(each[None])[0].tolist() for each in pooled]
+    for offset, found in zip(offsets, memory(queries).tolist(), strict=True):
+        length = sum(x * x for x in offset) ** 0.5
+        cosines = []
+        for normal in known:
+            along = sum(x * y for x, y in zip(offset, normal, strict=True))
+            cosines.append(along / length / sum(y * y for y in normal) ** 0.5)
+        nearest = sorted(cosines)[-2:]
+        assert found == pytest.approx(length * (1 - sum(nearest) / 2), rel=1e-3, abs=1e-4)
+
+
+def test_a_memory_tells_kinds_of_normals_where_a_distance_does_not() -> None:
+    """Four kinds at the corners of a square: what lies between two of them is nearer the centre."""
+    generator = torch.Generator().manual_seed(1)
+    corners = torch.tensor([[4.0, 4.0], [4.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]])
+    pooled = corners.repeat(50, 1) + 0.3 * torch.randn(200, 2, generator=generator)
+    memory = MemoryOfNormals(2)
+    memory.fit(pooled)
+    between, of_a_kind = torch.tensor([[4.0, 0.0], [0.0, -4.0]]), torch.tensor([[4.1, 3.9]])
+    gaussian = fitted(pooled)
+    assert (gaussian(between) < gaussian(of_a_kind)).all()
+    assert (memory(between) > 2 * memory(of_a_kind)).all()
+
+
+def test_fewer_normals_than_are_recalled() -> None:
+    memory = MemoryOfNormals(5)
+    memory.fit(normals(2))
+    memory.remember(normals(1))
+    assert memory(normals(9)).isfinite().all()
 
 
 def test_half_precision_is_read() -> None:

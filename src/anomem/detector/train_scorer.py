@@ -49,7 +49,7 @@ def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, see
     anomalous = labelled.label == 1
     normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
     held_out = bank.held_out_normals()
-    scorer.fit_normals(normals, held_out)
+    scorer.fit_normals(normals, held_out, bank.remembered_normals())
     if anomalous.any():
         scorer.labels.fill_(int(anomalous.sum()))
         scorer.learnt.fill_(learnt_labels(bank, config))

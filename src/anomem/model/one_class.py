@@ -10,6 +10,9 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional
 
+_RECALLED = 2
+"""Normals whose direction is compared with that of an image."""
+
 
 class Mahalanobis(nn.Module):
     """Measures how far pooled deviations are from those of normals (as SSD, ICLR 2021).
@@ -48,8 +51,62 @@ class Mahalanobis(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Measure the distance (B,) of pooled deviations (B, sum C_s)."""
-        values = pooled.to(self.centre.dtype)
-        return torch.linalg.vector_norm((values - self.centre) @ self.whitening, dim=1)
+        return torch.linalg.vector_norm(self.whitened(pooled), dim=1)
+
+    def whitened(self, pooled: Tensor) -> Tensor:
+        """Bring pooled deviations (B, sum C_s) to where normals vary by one in every direction."""
+        return (pooled.to(self.centre.dtype) - self.centre) @ self.whitening
+
+
+class MemoryOfNormals(Mahalanobis):
+    """Measures the Mahalanobis distance of an image, less what the normals most like it explain.
+
+    One Gaussian knows how far normals lie from their centre and not in which directions they lie
+    there, which tells most where they are of several kinds. So the direction of each normal is kept
+    (a memory of whole images, which a distance from the centre does without), those most like that
+    of the image are recalled, and the distance is ``d (1 - c)``: d is that of Mahalanobis, and c
+    the mean cosine to the two normals recalled. It is never below 0, and grows with d along any
+    direction (docs/recipe.md).
+
+    Args:
+        width: Channels of all scales side by side, sum C_s.
+
+    Attributes:
+        directions: Of the normals that are remembered, (N, sum C_s), of unit length; not part of
+            the state, as a model keeps what is pooled of these normals.
+
+    Example:
+        >>> kinds = torch.tensor([[5.0, 0.0], [0.0, 5.0]]).repeat(50, 1)
+        >>> normals = kinds + torch.randn(100, 2)
+        >>> memory = MemoryOfNormals(2)
+        >>> memory.fit(normals)
+        >>> of_a_kind, of_none = memory(torch.tensor([[6.0, 0.0], [6.0, 6.0]]))
+        >>> bool(of_a_kind < of_none)
+        True
+    """
+
+    directions: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.register_buffer("directions", torch.zeros(1, width), persistent=False)
+
+    @torch.no_grad()
+    def remember(self, normals: Tensor) -> None:
+        """Keep the directions of normals (N, sum C_s), N at least 1, in place of those before."""
+        self.directions = functional.normalize(self.whitened(normals), dim=1)
+
+    def fit(self, pooled: Tensor) -> None:
+        """Take centre and spread from normals (N, sum C_s), N at least 2, and remember them."""
+        super().fit(pooled)
+        self.remember(pooled)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Measure what is left of the distance (B,) of pooled deviations (B, sum C_s)."""
+        offset = self.whitened(pooled)
+        explained = offset @ self.directions.T
+        recalled = explained.topk(min(_RECALLED, explained.shape[1]), dim=1).values
+        return torch.linalg.vector_norm(offset, dim=1) - recalled.mean(dim=1)
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:

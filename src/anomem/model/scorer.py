@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomem.model.features import Features
-from anomem.model.one_class import Mahalanobis
+from anomem.model.one_class import MemoryOfNormals
 
 _LEAST_SPREAD = 1e-3
 """Of the size of a term, the least that normals are taken to vary by."""
@@ -124,14 +124,15 @@ class Scorer(nn.Module):
     """Makes one score of the scale scores and the heads.
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
-    the Mahalanobis distance of the pooled deviations. Labelled normals join the normals that this
-    distance is from. Labelled anomalies that stage 1 learnt from add what the evidence of its heads
-    tells (:func:`added`), with a weight that grows with their number n, ``n / (n + 100)``; those
-    labelled since add what the heads of stage 2 tell, with ``n / (n + prior)``. Each of the three
-    terms is in standard deviations of held-out normals before it is weighed. With no label the
-    one-class score is returned exactly, and no anomalous label takes anything from it, whatever the
-    image: what is unlike all labelled anomalies keeps its one-class score. Without a prior the
-    fused distance alone is the score as soon as there is an anomalous label, as it is: the paper.
+    the Mahalanobis distance of the pooled deviations, less what normals that are remembered explain
+    of it. Labelled normals join the normals that this distance is from. Labelled anomalies that
+    stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
+    grows with their number n, ``n / (n + 100)``; those labelled since add what the heads of stage 2
+    tell, with ``n / (n + prior)``. Each of the three terms is in standard deviations of held-out
+    normals before it is weighed. With no label the one-class score is returned exactly, and no
+    anomalous label takes anything from it, whatever the image: what is unlike all labelled
+    anomalies keeps its one-class score. Without a prior the fused distance alone is the score as
+    soon as there is an anomalous label, as it is: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -170,7 +171,7 @@ class Scorer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.mahalanobis = Mahalanobis(sum(heads.widths)) if mahalanobis else None
+        self.mahalanobis = MemoryOfNormals(sum(heads.widths)) if mahalanobis else None
         self.one_class_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
@@ -178,17 +179,28 @@ class Scorer(nn.Module):
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def fit_normals(self, normals: Tensor, held_out: Features) -> None:
+    def fit_normals(
+        self, normals: Tensor, held_out: Features, remembered: Tensor | None = None
+    ) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
         Args:
             normals: Pooled deviations of those trained on or labelled, (N, sum C_s), N at least 2.
             held_out: Held-out normals, at least one.
+            remembered: Those of the normals that are none of the held-out ones, which would explain
+                themselves; None is all.
         """
         if self.mahalanobis is not None:
             self.mahalanobis.fit(normals)
+            if remembered is not None:
+                self.mahalanobis.remember(remembered)
         self.one_class_units.fit(self._deviates(held_out))
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
+
+    def remember(self, normals: Tensor) -> None:
+        """Recall normals (N, sum C_s), N at least 1, as a fit on them did."""
+        if self.mahalanobis is not None:
+            self.mahalanobis.remember(normals)
 
     @torch.no_grad()
     def fit_heads(self, held_out: Features) -> None:
