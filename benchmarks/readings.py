@@ -130,7 +130,7 @@ def trained(reading: str, exam: Exam, trial: Trial) -> dict[str, Any]:
         "first": [asdict(each) for each in first],
         "gradients": gradients,
         "last": [asdict(each) for each in last],
-        "collapse": told_collapse(last, stage1.step),
+        "collapse": told_collapse(last, stage1.step, config.memory),
         "steps": stage1.step,
         "seconds": round(clock.spent, 1),
     }

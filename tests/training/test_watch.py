@@ -77,3 +77,9 @@ def test_figures_are_of_the_last_twenty_steps_that_were_looked_at() -> None:
     watch.look(205, losses, 4, 0)  # no normal
     assert watch.figures()[0].contrast == late
     assert late == pytest.approx(looked_at(memory, apart, apart).contrast)
+
+
+def test_recollections_that_are_nothing_do_not_vary() -> None:
+    memory = HopfieldMemory(4, 4, beta=50.0, unit_norm=False)
+    memory.prototypes.data.zero_()
+    assert looked_at(memory, torch.randn(4, 4, 1, 1), torch.randn(4, 4, 1, 1)).variance == 0

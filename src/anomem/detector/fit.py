@@ -237,7 +237,7 @@ def train_network(network: MultiScaleMemory, images: TrainingImages, run: FitRun
         "seconds": round(state.seconds, 1),
         "loss": state.loss if math.isfinite(state.loss) else None,
         "scales": [figures.as_json() for figures in scales],
-        "collapse": told_collapse(scales, state.step),
+        "collapse": told_collapse(scales, state.step, run.config.memory),
     }
 
 

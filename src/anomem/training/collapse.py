@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from anomem.config import MemoryChoices
+
 _TOO_EARLY = 100
 """Steps before which little need have been learnt."""
 _LEAST_LEARNT = 0.1
 """Of what there is to learn: less is a collapse."""
+_LITTLE_TO_LEARN = 0.1
+"""Between chance and the least: where normals are one class and hardly anything else is there."""
+_NO_VARIANCE = 0.01
+"""Where each normal is to be told from all others: the same is recalled for all of them."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +55,35 @@ class ScaleFigures:
         least = f"at least {self.least:.2f}, " if self.least else ""
         return (
             f"contrast {self.contrast:.2f} ({least}{self.chance:.2f} by chance), "
-            f"{self.in_use} of {self.prototypes} prototypes in use, {self.perplexity:.3g} of them "
+            f"{self.in_use} of {self.prototypes} prototypes in use, {self.perplexity:.3g} share "
             f"a recollection, variance {self.variance:.2g}"
         )
 
 
-def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
+def told_collapse(
+    figures: Sequence[ScaleFigures], steps: int, memory: MemoryChoices
+) -> str | None:
     """Say in one sentence that a training learns nothing, why, and which choice to change.
 
     Args:
         figures: Of each scale, shallow to deep.
         steps: Done; of fewer than 100 nothing is said.
+        memory: Choices that the training was made with.
 
     Returns:
-        None where every scale has learnt a tenth of what there is to learn.
+        None where every scale has learnt a tenth of what there is to learn, or there is next to
+        nothing, as all normals are one class and the batch holds hardly anything else.
     """
     for scale, of_scale in enumerate(figures, 1):
-        if steps < _TOO_EARLY or of_scale.learnt >= _LEAST_LEARNT:
+        if steps < _TOO_EARLY or not _learns_nothing(of_scale):
             continue
         many, what = of_scale.prototypes, "has collapsed"
-        if of_scale.perplexity > many / 2:
+        if of_scale.perplexity > many / 2 > 0.5:
             why = f"the memory recalls the mean of all {many} prototypes, whatever it is asked"
-            mend = 'raise memory.beta, set memory.steps to 1 or memory.start to "normals"'
-        elif of_scale.in_use < max(many / 50, 2):
+            mend = _mended(memory, "raise")
+        elif of_scale.in_use < max(many / 50, 2) <= many:
             why = f"the memory recalls {of_scale.in_use} of {many} prototypes, whatever it is asked"
-            mend = 'set memory.start to "normals", or lower memory.beta'
+            mend = _mended(memory, "lower")
         else:
             what = "has learnt next to nothing"
             why = "two views of an image are hardly more alike than those of different images"
@@ -83,3 +93,26 @@ def told_collapse(figures: Sequence[ScaleFigures], steps: int) -> str | None:
             f"({of_scale.contrast:.2f}, by chance {of_scale.chance:.2f}): {why}; {mend}."
         )
     return None
+
+
+def _learns_nothing(figures: ScaleFigures) -> bool:
+    if figures.chance - figures.least < _LITTLE_TO_LEARN:
+        return False
+    # Anomalies of the batch pass by the memory and may be told apart where normals are not.
+    alike = figures.least == 0 and figures.variance < _NO_VARIANCE
+    return alike or figures.learnt < _LEAST_LEARNT
+
+
+def _mended(memory: MemoryChoices, beta: str) -> str:
+    """What leads to the reading that learns (docs/collapse.md), of what is not so already."""
+    if not memory.unit_norm:
+        return (
+            "retrieve on the unit sphere (memory.unit_norm), with memory.beta 20, memory.steps 1 "
+            'and memory.start "normals"'
+        )
+    changes = [f"{beta} memory.beta from {memory.beta:g}"]
+    if memory.steps > 1:
+        changes.append("set memory.steps to 1")
+    if memory.start != "normals":
+        changes.append('set memory.start to "normals"')
+    return " or ".join(changes)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from lightning_fabric import Fabric
 from sklearn.cluster import kmeans_plusplus
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from anomem.config import Config
@@ -59,9 +60,12 @@ def begin_at_normals(
     for scale, (memory, size) in enumerate(zip(memories, sizes, strict=True)):
         places = memory.comparable(torch.cat([each[scale] for each in found]))
         some = torch.randperm(len(places), generator=seeded(seed, scale))[: _PLACES * size]
-        candidates = places[some.to(places.device)].cpu().numpy()
-        chosen, _ = kmeans_plusplus(candidates, size, random_state=seed % 2**32)
-        first = torch.from_numpy(chosen).to(fabric.device)
+        # In float32 every distance is taken from a new copy in float64.
+        candidates = places[some.to(places.device)].double().cpu().numpy()
+        # Threads that wait for each other in small products took up to thirty times as long.
+        with threadpool_limits(1, user_api="blas"):
+            chosen, _ = kmeans_plusplus(candidates, size, random_state=seed % 2**32)
+        first = torch.from_numpy(chosen).to(memory.prototypes)
         memory.prototypes.copy_(fabric.broadcast(first))
 
 

@@ -159,7 +159,7 @@ class Stage1:
         return self.watch.figures()
 
     def _tell_collapse(self) -> bool:
-        told = told_collapse(self.figures(), self.step)
+        told = told_collapse(self.figures(), self.step, self.config.memory)
         if told and self.fabric.is_global_zero:
             warnings.warn(told, stacklevel=3)
         return told is not None

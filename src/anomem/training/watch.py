@@ -18,6 +18,8 @@ _EVERY = 5
 """Steps from one that is looked at to the next."""
 _LOOKED_AT = 20
 """Last steps of those that the figures are of."""
+_ZERO = 1e-12
+"""Mean square of recollections that are nothing: they do not vary."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Watch:
                 loss.contrast.detach(),
                 torch.special.entr(weights).sum(dim=-1).mean(),
                 in_use.index_fill_(0, weights.argmax(dim=-1).flatten(), 1),
-                1 - recollected.mean(dim=0).square().sum() / square,
+                (square - recollected.mean(dim=0).square().sum()).clamp_min(0) / square.clamp_min(_ZERO),
             )
             looks.append(look)
 
