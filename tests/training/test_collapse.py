@@ -64,7 +64,9 @@ def test_a_network_without_memory_is_not_said_to_recall_anything() -> None:
 def test_what_is_learnt_lies_between_chance_and_the_least_that_is_possible() -> None:
     assert ALIVE.learnt == (4.8 - 2.2) / 4.8
     one_class = replace(ALIVE, contrast=4.3, least=4.1)  # all normals softly one class
-    assert abs(one_class.learnt - 0.5 / 0.7) < 1e-9 and told_collapse([one_class], 400, BEGUN) is None
+    assert (
+        abs(one_class.learnt - 0.5 / 0.7) < 1e-9 and told_collapse([one_class], 400, BEGUN) is None
+    )
 
 
 def test_figures_in_a_line_that_a_person_can_follow() -> None:

@@ -60,9 +60,7 @@ class ScaleFigures:
         )
 
 
-def told_collapse(
-    figures: Sequence[ScaleFigures], steps: int, memory: MemoryChoices
-) -> str | None:
+def told_collapse(figures: Sequence[ScaleFigures], steps: int, memory: MemoryChoices) -> str | None:
     """Say in one sentence that a training learns nothing, why, and which choice to change.
 
     Args:

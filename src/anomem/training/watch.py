@@ -68,7 +68,8 @@ class Watch:
                 loss.contrast.detach(),
                 torch.special.entr(weights).sum(dim=-1).mean(),
                 in_use.index_fill_(0, weights.argmax(dim=-1).flatten(), 1),
-                (square - recollected.mean(dim=0).square().sum()).clamp_min(0) / square.clamp_min(_ZERO),
+                (square - recollected.mean(dim=0).square().sum()).clamp_min(0)
+                / square.clamp_min(_ZERO),
             )
             looks.append(look)
 
