@@ -23,7 +23,7 @@ def test_the_sentence_names_the_scale_the_cause_and_the_choice_to_change() -> No
     told = str(told_collapse([ONE_FOR_ALL], 400, BEGUN))
     assert "scale 1" in told and "recalls 2 of 512 prototypes" in told
     assert told.endswith("; lower memory.beta from 10.")
-    told = str(told_collapse([NOT_TOLD], 400, BEGUN))
+    told = str(told_collapse([NOT_TOLD], 500, BEGUN))
     assert "scale 1 has learnt next to nothing" in told and "lower stage1.learning_rate" in told
 
 
@@ -46,6 +46,13 @@ def test_of_a_training_that_has_hardly_begun_nothing_is_said() -> None:
     assert told_collapse([], 400, BEGUN) is None
 
 
+def test_a_slow_start_is_no_collapse() -> None:
+    assert told_collapse([NOT_TOLD], 499, BEGUN) is None
+    assert "train for longer" in str(told_collapse([NOT_TOLD], 500, BEGUN))
+    told = told_collapse([NOT_TOLD, ONE_FOR_ALL], 499, BEGUN)
+    assert told and "scale 2" in told
+
+
 def test_anomalies_that_are_told_apart_do_not_hide_that_normals_are_not() -> None:
     told = told_collapse([replace(MEAN_OF_ALL, contrast=3.8)], 400, BEGUN)
     assert told and "the mean of all 512" in told
@@ -58,7 +65,7 @@ def test_of_one_class_with_hardly_anything_to_tell_it_from_nothing_is_said() -> 
 
 def test_a_network_without_memory_is_not_said_to_recall_anything() -> None:
     none = replace(NOT_TOLD, perplexity=1.0, in_use=1, prototypes=1)
-    assert "has learnt next to nothing" in str(told_collapse([none], 400, BEGUN))
+    assert "has learnt next to nothing" in str(told_collapse([none], 500, BEGUN))
 
 
 def test_what_is_learnt_lies_between_chance_and_the_least_that_is_possible() -> None:
