@@ -86,8 +86,26 @@ def test_a_memory_tells_kinds_of_normals_where_a_distance_does_not() -> None:
 def test_fewer_normals_than_are_recalled() -> None:
     memory = MemoryOfNormals(5)
     memory.fit(normals(2))
-    memory.remember(normals(1))
+    memory.remember(normals(1), normals(0))
     assert memory(normals(9)).isfinite().all()
+
+
+def test_a_normal_trained_on_is_explained_by_others_alone_and_a_labelled_one_by_itself_too() -> (
+    None
+):
+    pooled = normals(40)
+    memory, without = MemoryOfNormals(5), MemoryOfNormals(5)
+    memory.fit(pooled)
+    without.load_state_dict(memory.state_dict())
+    for own in (0, 17, 39):
+        others = torch.cat([pooled[:own], pooled[own + 1 :]])
+        without.remember(others, pooled[:0])
+        one = pooled[own : own + 1]
+        assert float(memory(one)) == pytest.approx(float(without(one)), rel=1e-4)
+        without.remember(others, one)
+        assert float(without(one)) < 0.6 * float(memory(one))
+    # A normal that is only nearly the same counts as another one.
+    assert (memory(pooled * 1.01) < memory(pooled)).all()
 
 
 def test_half_precision_is_read() -> None:

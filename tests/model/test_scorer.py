@@ -260,12 +260,14 @@ def test_state_and_remembered_normals_are_all_that_the_score_needs() -> None:
     detector.labels.fill_(7)
     copy = Scorer(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
-    copy.remember(normals)
+    copy.remember(normals, normals[:0])
     assert torch.equal(copy(features), detector(features))
 
 
 def test_held_out_normals_that_are_labelled_do_not_explain_themselves() -> None:
     detector, usual, normals = detector_of(), held_out(), torch.randn(50, 7)
-    detector.fit_normals(torch.cat([normals, usual.pooled]), usual, remembered=normals)
+    detector.fit_normals(
+        torch.cat([normals, usual.pooled]), usual, remembered=(normals, normals[:0])
+    )
     assert detector.mahalanobis is not None
     assert (detector.mahalanobis(usual.pooled) > 0.1).all()

@@ -219,14 +219,15 @@ class FeatureBank:
         normals = Features.joined([self.normals, self.held_out.at(in_turn[self.held_out_image])])
         return normals.at(evenly(len(normals), MOST_KEPT))
 
-    def remembered_normals(self) -> Tensor:
+    def remembered_normals(self) -> tuple[Tensor, Tensor]:
         """Give what is pooled of the normals that a scorer recalls: all but the held-out ones.
 
-        Those that teach stage 2, and those labelled normal that are not held out.
+        Returns:
+            Those that teach stage 2, and those labelled normal that are not held out.
         """
         known = self.labelled
         new = (known.label == 0) & ~torch.isin(known.digest, self.held_out_digest)
-        return torch.cat([self.teaching_normals().pooled, known.features.pooled[new]])
+        return self.teaching_normals().pooled, known.features.pooled[new]
 
     def untaught_by(self, images: Tensor) -> FeatureBank:
         """Give the same bank where some held-out images (n,), by number, teach stage 2 nothing."""

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 _RECALLED = 2
 """Normals whose direction is compared with that of an image."""
+_ALIKE = 1e-4
+"""Relative difference of two whitened vectors up to which they are of the same image."""
 
 
 class Mahalanobis(nn.Module):
@@ -68,12 +70,16 @@ class MemoryOfNormals(Mahalanobis):
     the mean cosine to the two normals recalled. It is never below 0, and grows with d along any
     direction (docs/recipe.md).
 
+    A normal that was trained on is explained by others alone, so that its distance stands beside
+    that of an image which is new; one that a person labelled explains itself too.
+
     Args:
         width: Channels of all scales side by side, sum C_s.
 
     Attributes:
-        directions: Of the normals that are remembered, (N, sum C_s), of unit length; not part of
-            the state, as a model keeps what is pooled of these normals.
+        directions: Of the normals that are remembered, (N, sum C_s), of unit length, those trained
+            on first; not part of the state, as a model keeps what is pooled of these normals.
+        lengths: Distances from the centre of those trained on, at most N.
 
     Example:
         >>> kinds = torch.tensor([[5.0, 0.0], [0.0, 5.0]]).repeat(50, 1)
@@ -86,27 +92,45 @@ class MemoryOfNormals(Mahalanobis):
     """
 
     directions: Tensor
+    lengths: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
         self.register_buffer("directions", torch.zeros(1, width), persistent=False)
+        self.register_buffer("lengths", torch.zeros(0), persistent=False)
 
     @torch.no_grad()
-    def remember(self, normals: Tensor) -> None:
-        """Keep the directions of normals (N, sum C_s), N at least 1, in place of those before."""
-        self.directions = functional.normalize(self.whitened(normals), dim=1)
+    def remember(self, trained: Tensor, labelled: Tensor) -> None:
+        """Keep the directions of normals, in place of those before.
+
+        Args:
+            trained: Pooled deviations of normals trained on, (N, sum C_s), N at least 1.
+            labelled: Those of normals that a person labelled, (M, sum C_s).
+        """
+        offset = self.whitened(torch.cat([trained, labelled]))
+        self.directions = functional.normalize(offset, dim=1)
+        self.lengths = torch.linalg.vector_norm(offset[: len(trained)], dim=1)
 
     def fit(self, pooled: Tensor) -> None:
         """Take centre and spread from normals (N, sum C_s), N at least 2, and remember them."""
         super().fit(pooled)
-        self.remember(pooled)
+        self.remember(pooled, pooled[:0])
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Measure what is left of the distance (B,) of pooled deviations (B, sum C_s)."""
         offset = self.whitened(pooled)
+        length = torch.linalg.vector_norm(offset, dim=1)
         explained = offset @ self.directions.T
-        recalled = explained.topk(min(_RECALLED, explained.shape[1]), dim=1).values
-        return torch.linalg.vector_norm(offset, dim=1) - recalled.mean(dim=1)
+        others = explained.masked_fill(self._itself(explained, length), 0.0)
+        recalled = others.topk(min(_RECALLED, others.shape[1]), dim=1).values
+        return length - recalled.mean(dim=1)
+
+    def _itself(self, explained: Tensor, length: Tensor) -> Tensor:
+        """Whether what explains (B, N) is the image (B,) itself, trained on."""
+        trained, own = len(self.lengths), length[:, None]
+        same_way = explained[:, :trained] >= (1 - _ALIKE) * own
+        same_length = (self.lengths - own).abs() <= _ALIKE * own
+        return functional.pad(same_way & same_length, (0, explained.shape[1] - trained))
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:

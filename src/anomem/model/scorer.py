@@ -180,27 +180,30 @@ class Scorer(nn.Module):
 
     @torch.no_grad()
     def fit_normals(
-        self, normals: Tensor, held_out: Features, remembered: Tensor | None = None
+        self,
+        normals: Tensor,
+        held_out: Features,
+        remembered: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
         Args:
             normals: Pooled deviations of those trained on or labelled, (N, sum C_s), N at least 2.
             held_out: Held-out normals, at least one.
-            remembered: Those of the normals that are none of the held-out ones, which would explain
-                themselves; None is all.
+            remembered: Of the normals those trained on, and those labelled that are none of the
+                held-out ones, which would explain themselves; None is all, trained on.
         """
         if self.mahalanobis is not None:
             self.mahalanobis.fit(normals)
             if remembered is not None:
-                self.mahalanobis.remember(remembered)
+                self.mahalanobis.remember(*remembered)
         self.one_class_units.fit(self._deviates(held_out))
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
 
-    def remember(self, normals: Tensor) -> None:
-        """Recall normals (N, sum C_s), N at least 1, as a fit on them did."""
+    def remember(self, trained: Tensor, labelled: Tensor) -> None:
+        """Recall normals, (N, sum C_s) and (M, sum C_s), as a fit on them did."""
         if self.mahalanobis is not None:
-            self.mahalanobis.remember(normals)
+            self.mahalanobis.remember(trained, labelled)
 
     @torch.no_grad()
     def fit_heads(self, held_out: Features) -> None:
