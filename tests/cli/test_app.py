@@ -515,10 +515,10 @@ def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsy
     model, odd = tmp_path / "model", sorted(folders["anomalous"].iterdir())[0]
     places = ("--preset", "pretrained", "--resize", 32, "--memory.sizes", 20, 20)
     small = ("--encoder.name", "resnet10t", "--encoder.width", 8, "--encoder.weights", "None")
-    vain = ("--resume", "--stage1.max-steps", 300, "--memory.beta", 3)
+    vain = ("--resume", "--stage1.max-steps", 300, "--memory.start", "normals")
     assert run("fit", folders["train"], "--out", model, *places, *small, *vain) == 0
     told = capsys.readouterr().err
-    assert "for which --resume and --memory.beta and --stage1.max-steps would count; leave" in told
+    assert "for which --resume and --memory.start and --stage1.max-steps would count; leave" in told
     assert run("explain", model, odd, "--out", tmp_path / "why") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{odd}: score ")

@@ -108,9 +108,9 @@ def _normals_known(model: AnoMem) -> int:
 
 
 _TRAINED = (
-    *("stage1__", "views__", "pseudo__", "memory__beta", "memory__steps", "memory__unit_norm"),
-    *("loss__temperature", "loss__soft_class", "loss__variance_weight", "loss__mean_by_scale"),
-    *("loss__sampling_ratios", "compute__precision", "compute__compile"),
+    *("stage1__", "views__", "pseudo__", "memory__start", "memory__beta", "memory__steps"),
+    *("memory__unit_norm", "loss__temperature", "loss__soft_class", "loss__variance_weight"),
+    *("loss__mean_by_scale", "loss__sampling_ratios", "compute__precision", "compute__compile"),
 )
 """Choices, or groups of them, that count where memories are trained."""
 
