@@ -64,7 +64,7 @@ def paper() -> Config:
     sampling ratios 0.3 and 1, lambda_V 0.05, tau 0.1, M 2, batch 1024, SGD with Nesterov momentum
     and a cosine schedule.
 
-    Not stated, and chosen here, as the literal reading of the retrieval learns nothing at this width
+    Not stated, and chosen here, as the retrieval read literally learns nothing at this width
     (docs/collapse.md, reproduced by benchmarks/readings.py): query and prototypes are compared on
     the unit sphere, as Eq. 2 compares its representations, and beta 2 stands over tau, as the
     similarities there do, which is 20; prototypes begin at features of 512 normals, spread by
