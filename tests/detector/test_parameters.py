@@ -24,6 +24,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "encoder__pretrained": True,
     "encoder__frozen": True,
     "encoder__weights": "weights.safetensors",
+    "memory__start": "normals",
     "memory__sizes": (7, 5),
     "memory__beta": 3.0,
     "memory__steps": 2,
@@ -87,7 +88,8 @@ def test_params_change_together_and_presets_resolve() -> None:
     model = AnoMem("paper").set_params(
         seed=5, config__memory__beta=4.0, config__memory__sizes=(10, 10)
     )
-    assert (model.seed, model.config.memory.beta, model.config.memory.steps) == (5, 4.0, 3)  # type: ignore[union-attr]
+    memory = model.config.memory  # type: ignore[union-attr]
+    assert (model.seed, memory.beta, memory.start) == (5, 4.0, "normals")
     assert model.set_params(config="scratch").get_params()["config__memory__beta"] == 10.0
     own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
     assert model.get_params(deep=False) == own
