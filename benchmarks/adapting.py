@@ -25,6 +25,7 @@ from anomem.images.combined import choose
 from anomem.images.open import open_images
 from anomem.images.source import ImageSource
 from anomem.runtime.allocator import keep_freed_memory
+from anomem_bench.arguments import name_and_path
 from draws import train_and_test
 from step import crops
 from turns import machine, show
@@ -35,8 +36,7 @@ def some_images(data: str | None, normals: int, anomalies: int) -> tuple[ImageSo
     if data is None:
         made: npt.NDArray[np.uint8] = crops(normals + anomalies, 32)
         return open_images(made[:normals]), open_images(made[normals:, ::-1].copy())
-    name, _, place = data.partition(":")
-    train, _ = train_and_test(name, Path(place))
+    train, _ = train_and_test(*name_and_path(data))
     chosen = [
         choose(train.images, np.flatnonzero(own)[:count])
         for own, count in ((train.label == 0, normals), (train.label != 0, anomalies))

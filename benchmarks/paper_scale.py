@@ -30,6 +30,7 @@ from anomem.images.image_set import ImageSet
 from anomem.runtime.device import make_fabric
 from anomem.training.batches import Drawn
 from anomem.training.optimisation import Clock
+from anomem_bench.arguments import name_and_path
 from anomem_bench.datasets import load_named
 from anomem_bench.exam import Exam
 from anomem_bench.ours import Memory, Ours
@@ -154,9 +155,9 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
 
 def main(scale: Scale) -> None:
     """Train, measure, and write after each mark."""
-    name, _, place = scale.data.partition(":")
+    name, path = name_and_path(scale.data)
     caps = Caps(tested=scale.most_tested)
-    protocol = OneVsAll(name, load_named(name, Path(place)), classes=scale.classes, caps=caps)
+    protocol = OneVsAll(name, load_named(name, path), classes=scale.classes, caps=caps)
     scale.out.mkdir(parents=True, exist_ok=True)
     device = make_fabric(scale.device).device
     runs: list[dict[str, Any]] = []

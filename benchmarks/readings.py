@@ -30,6 +30,7 @@ from anomem.training.losses import contrasted_memory_loss
 from anomem.training.optimisation import Clock
 from anomem.training.stage1 import Stage1
 from anomem.training.views import random_view
+from anomem_bench.arguments import name_and_path
 from anomem_bench.datasets import load_named
 from anomem_bench.exam import Exam
 from anomem_bench.ours import Memory, Ours
@@ -200,8 +201,8 @@ def _both(values: Sequence[float], form: str) -> str:
 
 def main(trial: Trial) -> None:
     """Train each reading, and write after each."""
-    name, _, place = trial.data.partition(":")
-    parts = load_named(name, Path(place))
+    name, path = name_and_path(trial.data)
+    parts = load_named(name, path)
     protocol = OneVsAll(name, parts, classes=(trial.normal,), on="validation")
     trial.out.mkdir(parents=True, exist_ok=True)
     runs: list[dict[str, Any]] = []

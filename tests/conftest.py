@@ -52,6 +52,14 @@ def digits() -> dict[str, npt.NDArray[np.uint8]]:
 
 
 @pytest.fixture(scope="session")
+def gravel() -> npt.NDArray[np.uint8]:
+    """A photograph of gravel, 512 x 512, to cut squares from."""
+    data = pytest.importorskip("skimage.data", reason="needs anomem[demo]")
+    photograph: npt.NDArray[np.uint8] = data.gravel()
+    return photograph
+
+
+@pytest.fixture(scope="session")
 def tiny() -> Config:
     """A real network that trains in seconds on one core."""
     return Config(

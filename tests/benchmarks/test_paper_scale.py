@@ -1,24 +1,14 @@
 import json
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from sklearn.datasets import load_digits
+from digit_images import digit_folders
 
 from paper_scale import Scale, main
 
 
 def test_the_command_for_a_gpu_runs_end_to_end_at_toy_size(tmp_path: Path) -> None:
-    pixels, digit = load_digits(return_X_y=True)
-    images = np.kron(pixels.reshape(-1, 8, 8) * (255 / 16), np.ones((4, 4))).astype(np.uint8)
-    for number in range(3):
-        for part, some in (("train", slice(0, 40)), ("test", slice(40, 60))):
-            folder = tmp_path / "digits" / part / str(number)
-            folder.mkdir(parents=True)
-            for index, image in enumerate(images[digit == number][some]):
-                Image.fromarray(image).save(folder / f"{index}.png")
     out = tmp_path / "out"
-    data = f"folder:{tmp_path / 'digits'}"
+    data = digit_folders(tmp_path, enlarged=4, train=40)
     main(Scale(data, out, ("1",), epochs=2, marks=2, device="cpu", toy=True))
     runs = json.loads((out / "runs.json").read_text())
     assert [run["training"] for run in runs] == [

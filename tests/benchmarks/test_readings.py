@@ -1,25 +1,15 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
+from digit_images import digit_folders
 
 from readings import READINGS, Trial, config_of, main
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> str:
-    pixels, digit = load_digits(return_X_y=True)
-    images = np.kron(pixels.reshape(-1, 8, 8) * (255 / 16), np.ones((2, 2))).astype(np.uint8)
-    for number in range(3):
-        for part, some in (("train", slice(0, 60)), ("test", slice(60, 80))):
-            folder = tmp_path / "digits" / part / str(number)
-            folder.mkdir(parents=True)
-            for index, image in enumerate(images[digit == number][some]):
-                Image.fromarray(image).save(folder / f"{index}.png")
-    return f"folder:{tmp_path / 'digits'}"
+    return digit_folders(tmp_path, enlarged=2, train=60)
 
 
 def test_the_literal_reading_recalls_the_mean_of_all_and_the_preset_does_not(

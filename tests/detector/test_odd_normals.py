@@ -26,13 +26,6 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def gravel() -> Images:
-    data = pytest.importorskip("skimage.data", reason="needs anomem[demo]")
-    photograph: Images = data.gravel()
-    return photograph
-
-
-@pytest.fixture(scope="module")
 def slipped(gravel: Images) -> Images:
     """Two of noise, among squares of gravel."""
     noise = np.random.default_rng(0).integers(0, 256, crops(gravel, 200, 2).shape)

@@ -22,9 +22,8 @@ CONFIG = Config(
 
 
 @pytest.fixture(scope="module")
-def normals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def normals(gravel: Images, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Crops of gravel, 48 x 96 pixels."""
-    gravel: Images = pytest.importorskip("skimage.data", reason="needs anomem[demo]").gravel()
     folder = tmp_path_factory.mktemp("good")
     files = []
     for number, (row, column) in enumerate(np.ndindex(10, 5)):

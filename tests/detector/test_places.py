@@ -33,13 +33,6 @@ Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="module")
-def gravel() -> Images:
-    data = pytest.importorskip("skimage.data", reason="needs anomem[demo]")
-    photograph: Images = data.gravel()
-    return photograph
-
-
-@pytest.fixture(scope="module")
 def model(gravel: Images) -> AnoMem:
     return AnoMem(CONFIG).fit(crops(gravel, 0, 80))
 

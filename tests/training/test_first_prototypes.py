@@ -1,10 +1,9 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from digit_images import Digits
 from lightning_fabric import Fabric
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -19,22 +18,9 @@ CONFIG = Config(
 )
 
 
-class Ones:
-    """Ones of scikit-learn's digits, 8 x 8, enlarged to 16 x 16; of a stream: step by step."""
+class Stream(Digits):
+    """The same, step by step."""
 
-    def __init__(self, count: int = 60) -> None:
-        pixels, label = load_digits(return_X_y=True)
-        chosen = pixels[label == 1][:count].reshape(-1, 1, 8, 8)
-        self.images = torch.from_numpy((np.kron(chosen, np.ones((2, 2))) * 15.9).astype(np.uint8))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: Tensor) -> Tensor:
-        return self.images[indices]
-
-
-class Stream(Ones):
     def begin(self, step: int) -> None:
         """Nothing to get ready."""
 
@@ -42,7 +28,7 @@ class Stream(Ones):
         return self.images[torch.arange(24 * step, 24 * step + 24) % len(self.images)]
 
 
-def begun(normals: Ones, config: Config = CONFIG, seed: int = 5) -> MultiScaleMemory:
+def begun(normals: Digits, config: Config = CONFIG, seed: int = 5) -> MultiScaleMemory:
     torch.manual_seed(0)
     network = MultiScaleMemory(config, channels=1)
     fabric = Fabric(accelerator="cpu", devices=1)
@@ -56,8 +42,8 @@ def places_of(network: MultiScaleMemory, images: Tensor) -> list[Tensor]:
     return [normalize(each.permute(0, 2, 3, 1).flatten(0, 2), dim=1) for each in maps]
 
 
-@pytest.mark.parametrize("normals", [Ones(), Stream()], ids=["set", "stream"])
-def test_prototypes_lie_among_the_features_and_are_recalled(normals: Ones) -> None:
+@pytest.mark.parametrize("normals", [Digits(1), Stream(1)], ids=["set", "stream"])
+def test_prototypes_lie_among_the_features_and_are_recalled(normals: Digits) -> None:
     network = begun(normals)
     torch.manual_seed(0)
     gaussian = MultiScaleMemory(CONFIG, channels=1)
@@ -77,27 +63,27 @@ def test_prototypes_lie_among_the_features_and_are_recalled(normals: Ones) -> No
 
 
 def test_they_lie_farther_apart_than_features_drawn_at_random() -> None:
-    network = begun(Ones())
+    network = begun(Digits(1))
     chosen = network.hopfield_memories()[0].prototypes.detach()
-    places = places_of(network, Ones().images)[0]
+    places = places_of(network, Digits(1).images)[0]
     drawn = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(0))[:32]]
     nearest = [torch.cdist(each, each).fill_diagonal_(9).amin(dim=1) for each in (chosen, drawn)]
     assert nearest[0].mean() > 1.2 * nearest[1].mean()
 
 
 def test_the_seed_decides_and_more_prototypes_than_places_of_512_views_are_found() -> None:
-    first, again, other = (begun(Ones(), seed=seed) for seed in (5, 5, 6))
+    first, again, other = (begun(Digits(1), seed=seed) for seed in (5, 5, 6))
     for one, two, three in zip(
         *(network.hopfield_memories() for network in (first, again, other)), strict=True
     ):
         assert torch.equal(one.prototypes, two.prototypes)
         assert not torch.equal(one.prototypes, three.prototypes)
     many = replace(CONFIG, memory=replace(CONFIG.memory, sizes=(16, 600)))
-    last = begun(Ones(), many).hopfield_memories()[1].prototypes
+    last = begun(Digits(1), many).hopfield_memories()[1].prototypes
     assert len(last.detach().unique(dim=0)) == 600
 
 
 def test_raw_retrieval_begins_at_features_as_they_are() -> None:
     raw = replace(CONFIG, memory=replace(CONFIG.memory, unit_norm=False))
-    norms = begun(Ones(), raw).hopfield_memories()[0].prototypes.detach().norm(dim=1)
+    norms = begun(Digits(1), raw).hopfield_memories()[0].prototypes.detach().norm(dim=1)
     assert (norms - 1).abs().min() > 0.01 and norms.std() > 0.01

@@ -1,12 +1,11 @@
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from digit_images import Digits
 from lightning_fabric import Fabric
-from sklearn.datasets import load_digits
-from torch import Tensor
 
 from anomem.config import (
     Config,
@@ -30,26 +29,6 @@ CONFIG = Config(
     stage1=Stage1Choices(batch=24, learning_rate=0.05, averaging=0.5),
 )
 STEPS = 12
-
-
-@dataclass
-class Digits:
-    """Digits of scikit-learn, 8 x 8, enlarged to 16 x 16."""
-
-    digit: int
-    count: int = 60
-
-    def __post_init__(self) -> None:
-        pixels, label = load_digits(return_X_y=True)
-        chosen = pixels[label == self.digit][: self.count].reshape(-1, 1, 8, 8)
-        enlarged = np.kron(chosen, np.ones((2, 2))) * 15.9
-        self.images = torch.from_numpy(enlarged.astype(np.uint8))
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def take(self, indices: Tensor) -> Tensor:
-        return self.images[indices]
 
 
 class PowerCut(Exception):

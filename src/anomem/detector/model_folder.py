@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 from torch import Tensor
 
+from anomem.detector.adapt import recalling
 from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank, check_bank, under
 from anomem.detector.frame import framing_of
@@ -32,13 +33,13 @@ from anomem.detector.model_info import (
     damaged,
     load_description,
 )
-from anomem.detector.origins import frames_of, read_origins, tensor_of
+from anomem.detector.origins import read_origins, tensor_of
 from anomem.detector.train_scorer import new_scorer
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
 from anomem.model.heat import HeatModel, new_heat
 from anomem.model.network import MultiScaleMemory
-from anomem.model.recall import allowing, kept_shape, without_allowed
+from anomem.model.recall import kept_shape, without_allowed
 from anomem.runtime.files import (
     locked,
     named_if_unwritten,
@@ -122,8 +123,7 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
-    gone = frames_of(origins, bank.dismissed())
-    network = allowing(network.to(device), bank.labelled.places, gone)
+    network = recalling(network.to(device), origins, bank)
     return Detector(
         config, framing, network, origins, scorer, heat, bank, about.summary, about.seed
     )
