@@ -45,7 +45,7 @@ class Compared(Bench):
 
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
-    supervised, simclr, mhrot, csi, deepsad, elsa; pretrained, neighbours."""
+    supervised, simclr, mhrot, goad, csi, deepsad, elsa; pretrained, neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)

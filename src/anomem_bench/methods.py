@@ -16,6 +16,7 @@ from anomem_bench.ours import Memory, Ours
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD
 from anomem_bench.peers.elsa import Elsa
+from anomem_bench.peers.goad import GOAD
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.neighbours import Neighbours
 from anomem_bench.peers.peer import Peer
@@ -92,6 +93,7 @@ METHODS = {
     "supervised": _peer(Supervised, _FASTER),
     "simclr": _peer(SimCLR, _SCRATCH),
     "mhrot": _peer(MHRot, _FASTER),
+    "goad": _peer(GOAD, _SCRATCH),
     "csi": _peer(CSI, _SCRATCH),
     "deepsad": _peer(DeepSAD, _SCRATCH),
     "elsa": _peer(Elsa, _SCRATCH),

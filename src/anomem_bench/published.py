@@ -14,6 +14,7 @@ _NAMES = {
     "scratch": PAPER,
     "supervised": "Supervised",
     "mhrot": "MHRot",
+    "goad": "GOAD",
     "csi": "CSI",
     "deepsad": "DeepSAD",
     "elsa": "Elsa",
