@@ -45,7 +45,8 @@ class Compared(Bench):
 
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
-    supervised, simclr, mhrot, goad, csi, deepsad, elsa; pretrained, neighbours."""
+    supervised, simclr, mhrot, goad, csi, deepsad, elsa;
+    with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ class OodArguments(Compared):
 
     against: str
     """Other data sets, as svhn:PATH,lsun:PATH."""
+    outliers: str = ""
+    """Data set that energy-oe and balanced-energy train on too, as cifar100:PATH: every second of
+    its classes; where it is tested as well, the others of its classes are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from anomem_bench.arguments import (
 if TYPE_CHECKING:
     from anomem_bench.methods import Method
     from anomem_bench.protocols.one_vs_all import OneVsAll
+    from anomem_bench.protocols.ood import Ood
     from anomem_bench.protocols.protocol import BenchProtocol
 
 
@@ -67,7 +68,33 @@ def ood(arguments: OodArguments) -> Result:
         others[called] = load_named(name, path).test.images
     if not others:
         raise ValueError("against is empty; give other data sets, as svhn:PATH.")
-    return _run(Ood(**_of_all(arguments), others=others), methods, arguments)
+    protocol = Ood(**_of_all(arguments), others=others)
+    if arguments.outliers:
+        protocol = _with_outliers(protocol, arguments)
+    return _run(protocol, methods, arguments)
+
+
+def _with_outliers(protocol: Ood, arguments: OodArguments) -> Ood:
+    """Train on half of the classes of a set, and test none of them."""
+    from anomem_bench.datasets import called_of, load_named
+    from anomem_bench.protocols.ood import half_as_outliers
+
+    name, path = name_and_path(arguments.outliers)
+    called = called_of(name, path)
+    sets = [(arguments.data, arguments.path), *((word, None) for word in listed(arguments.against))]
+    for word, beside in sets:
+        other, where = name_and_path(word, beside)
+        known_as = called_of(other, where)
+        if known_as == protocol.data == called or (where == path and known_as != called):
+            raise ValueError(
+                f"outliers are of {called}, and {known_as} has the same images; give another set."
+            )
+    outliers, rest = half_as_outliers(called, load_named(name, path))
+    others = {
+        f"{k}, other classes" if k == called else k: rest.images if k == called else images
+        for k, images in protocol.others.items()
+    }
+    return replace(protocol, others=others, outliers=outliers)
 
 
 def cross_type(arguments: CrossTypeArguments) -> Result:
@@ -223,6 +250,7 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
         methods={name: method.digest for name, method in methods.items()},
         budget_seconds=entry.budget,
         shard=arguments.shard,
+        **protocol.details,
     )
     for run in run_protocol(protocol, entry, arguments.out / "runs.jsonl"):
         against = f" against {run.against}" if run.against else ""

@@ -32,18 +32,31 @@ class TrainingSet:
         normals: Training normals.
         anomalies: Labelled anomalies, or None.
         shape: Of the images.
+        classes: Class of each normal, (N,), for methods that are given it; None where not known.
+        outliers: Images of another data set, for methods that are given some; None for none.
     """
 
     normals: ImageSet
     anomalies: ImageSet | None
     shape: ImageShape
+    classes: npt.NDArray[np.int64] | None = None
+    outliers: ImageSet | None = None
 
     @staticmethod
-    def of(normals: ImageSource, anomalies: ImageSource | None, config: Config) -> TrainingSet:
+    def of(
+        normals: ImageSource,
+        anomalies: ImageSource | None,
+        config: Config,
+        *,
+        classes: npt.NDArray[np.int64] | None = None,
+        outliers: ImageSource | None = None,
+    ) -> TrainingSet:
         """Bring images to the size that a method asks for."""
         shape = square_image_shape(config, normals)
-        labelled = None if anomalies is None else prepare(anomalies, shape)
-        return TrainingSet(prepare(normals, shape), labelled, shape)
+        labelled, others = (
+            None if images is None else prepare(images, shape) for images in (anomalies, outliers)
+        )
+        return TrainingSet(prepare(normals, shape), labelled, shape, classes, others)
 
 
 class Contender(ABC):
@@ -57,12 +70,14 @@ class Contender(ABC):
     Attributes:
         score_names: Names of its scores; the first is that of ``decision_function``.
         needs_anomalies: It cannot be trained on normals alone.
+        given: What it is given that others are not, in words; labelled anomalies go without saying.
         shape_: Channels, height and width that images are brought to, once trained.
     """
 
     shape_: ImageShape
     score_names: tuple[str, ...]
     needs_anomalies: ClassVar[bool] = False
+    given: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
@@ -78,7 +93,8 @@ class Contender(ABC):
             clock: Counts the seconds of training, and may end it.
 
         Raises:
-            ValueError: The method cannot be trained without anomalies.
+            ValueError: The method cannot be trained without anomalies, classes or outliers that
+                are not given.
         """
 
     @abstractmethod
@@ -93,10 +109,21 @@ class Contender(ABC):
     def features(self, images: ImageSet) -> Tensor:
         """Give features (N, C) of all images of a set, on the CPU, from the last map averaged."""
 
-    def fit(self, X: object, *, anomalies: object = None) -> Self:
-        """Train on images X, all normal, and on labelled anomalies where there are any."""
-        labelled = None if anomalies is None else open_images(anomalies)
-        images = TrainingSet.of(open_images(X), labelled, self.config)
+    def fit(
+        self,
+        X: object,
+        *,
+        anomalies: object = None,
+        classes: npt.NDArray[np.int64] | None = None,
+        outliers: object = None,
+    ) -> Self:
+        """Train on images X, all normal, and on what else is given (:class:`TrainingSet`)."""
+        labelled, others = (
+            None if images is None else open_images(images) for images in (anomalies, outliers)
+        )
+        images = TrainingSet.of(
+            open_images(X), labelled, self.config, classes=classes, outliers=others
+        )
         for _ in self.begin(images, Clock(self.config.stage1.max_seconds)):
             pass
         self.finish()

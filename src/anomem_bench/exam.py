@@ -47,7 +47,13 @@ class Exam:
     @staticmethod
     def of(split: Split, config: Config) -> Exam:
         """Prepare the images of a split."""
-        trained = TrainingSet.of(split.normals, split.anomalies, config)
+        trained = TrainingSet.of(
+            split.normals,
+            split.anomalies,
+            config,
+            classes=split.classes,
+            outliers=split.outliers,
+        )
         return Exam(
             trained,
             prepare(split.test_normals, trained.shape),

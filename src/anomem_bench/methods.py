@@ -13,9 +13,13 @@ from anomem.config.mapping import changed, flat
 from anomem.config.presets import paper, pretrained, scratch
 from anomem_bench.contender import Contender
 from anomem_bench.ours import Memory, Ours
+from anomem_bench.peers.balanced_energy import BalancedEnergy
+from anomem_bench.peers.classifier import Classifier
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD
 from anomem_bench.peers.elsa import Elsa
+from anomem_bench.peers.energy_oe import EnergyOE
+from anomem_bench.peers.fs import FS
 from anomem_bench.peers.goad import GOAD
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.neighbours import Neighbours
@@ -35,12 +39,21 @@ class Method:
         kind: Called with the choices, ``device`` and ``seed``, gives the untrained method.
         scores: Names of the scores that one training gives.
         needs_anomalies: It cannot be trained on normals alone.
+        data_given: As of :attr:`~anomem_bench.contender.Contender.given`.
     """
 
     config: Config
     kind: Callable[..., Contender]
     scores: tuple[str, ...]
     needs_anomalies: bool = False
+    data_given: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> str:
+        """Say what it is given that others are not, "" for nothing but labelled anomalies."""
+        encoder = self.config.encoder
+        weights = ("pretrained weights",) if encoder.pretrained or encoder.weights else ()
+        return ", ".join([*self.data_given, *weights])
 
     def new(self, device: str = "auto", seed: int = 0) -> Contender:
         """Build the untrained method."""
@@ -77,7 +90,7 @@ def _peer(kind: type[Peer], config: Config) -> Method:
     # What is the detector's own does not make a peer another one.
     own = ("memory", "loss", "pseudo", "stage2", "calibration")
     config = replace(config, **{group: getattr(Config(), group) for group in own})
-    return Method(config, kind, kind.score_names, kind.needs_anomalies)
+    return Method(config, kind, kind.score_names, kind.needs_anomalies, kind.given)
 
 
 _SCRATCH = until_the_clock_ends(scratch())
@@ -97,9 +110,18 @@ METHODS = {
     "csi": _peer(CSI, _SCRATCH),
     "deepsad": _peer(DeepSAD, _SCRATCH),
     "elsa": _peer(Elsa, _SCRATCH),
+    "msp": _peer(Classifier, _SCRATCH),
+    "fs": _peer(FS, _SCRATCH),
+    "energy-oe": _peer(EnergyOE, _SCRATCH),
+    "balanced-energy": _peer(BalancedEnergy, _SCRATCH),
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
 }
+
+
+def given_to(score: str) -> str:
+    """Say what the method of a score is given that others are not, "" for nothing or no method."""
+    return next((method.given for method in METHODS.values() if score in method.scores), "")
 
 
 def methods_named(names: Sequence[str]) -> dict[str, Method]:

@@ -19,6 +19,9 @@ _NAMES = {
     "deepsad": "DeepSAD",
     "elsa": "Elsa",
     "simclr-mahalanobis": "SSD",
+    "fs": "FS",
+    "energy-oe": "Energy",
+    "balanced-energy": "PEBAL",
 }
 """What the tables of the paper call a method; a preset of ours is compared with the paper's own."""
 
@@ -50,6 +53,11 @@ def published(protocol: str, data: str, gamma: float) -> pd.DataFrame:
 def counterpart(method: str) -> str:
     """Name the published method that one of ours is compared with, "" for none."""
     return _NAMES.get(method) or method.partition(", ")[2]
+
+
+def namesake(published_method: str) -> str:
+    """Name the score of ours that is compared with a published method, "" for none."""
+    return next((ours for ours, theirs in _NAMES.items() if theirs == published_method), "")
 
 
 @cache

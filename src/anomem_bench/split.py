@@ -65,6 +65,8 @@ class Split:
         test_anomalies: The same, by what they are; "" for all other classes.
         development: Normals that give a threshold, neither trained nor measured on.
         labels: Classes of the training and the test images, for protocols that need them.
+        classes: Class of each training normal, for methods that are given it.
+        outliers: Images of another data set that is not tested, for methods that are given some.
     """
 
     normals: ImageSource
@@ -73,6 +75,8 @@ class Split:
     test_anomalies: Mapping[str, ImageSource] = field(default_factory=dict)
     development: ImageSource | None = None
     labels: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+    classes: npt.NDArray[np.int64] | None = None
+    outliers: ImageSource | None = None
 
 
 def anomaly_count(gamma: float, normals: int) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from anomem_bench.published import MEAN, counterpart, published
+from anomem_bench.methods import given_to
+from anomem_bench.published import MEAN, counterpart, namesake, published
 from anomem_bench.results import Run, Setting, by_setting, csv_of, grid_of, means
 
 _MAIN = ("auroc", "accuracy")
@@ -66,7 +67,11 @@ def tables(runs: Iterable[Run]) -> list[Table]:
 
 
 def markdown_table(runs: Iterable[Run]) -> str:
-    """Write the tables as Markdown, the best of each column bold."""
+    """Write the tables as Markdown, the best of each column bold.
+
+    A last column says what each method, published ones too, is given that others are not; it is
+    left out where none is given anything.
+    """
     return "\n\n".join(map(_markdown, tables(runs))) + "\n"
 
 
@@ -131,6 +136,10 @@ def _markdown(table: Table) -> str:
         [f"*{method}, published*", *("" if pd.isna(f) else f"{f:.1f}" for f in figures)]
         for method, figures in zip(shown.index, shown.to_numpy(), strict=True)
     ]
+    given = [*map(given_to, table.values.index), *(given_to(namesake(m)) for m in shown.index)]
+    if any(given):
+        beside = ["given", "---", *given]
+        rows = [[*row, text] for row, text in zip(rows, beside, strict=True)]
     return "\n".join([_caption(table), "", *(f"| {' | '.join(row)} |" for row in rows)])
 
 

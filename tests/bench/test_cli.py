@@ -78,6 +78,25 @@ def test_cross_type_ood_linear_and_ablation_run(
     assert (tmp_path / "d" / "against-choice.png").is_file()
 
 
+def test_outliers_are_of_classes_that_are_not_tested(
+    digits_as_cifar10: Path, tiles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = f"folder:{tiles / 'test'}"
+    words = f"--data cifar10:{digits_as_cifar10} --most-normals 60 --most-tested 30"
+    words = f"ood {words} --methods energy-oe --budget-seconds 60 --out {tmp_path / 'a'}"
+    assert bench(words, f"--against {folder} --outliers {folder}") == 0
+    (run,) = read(tmp_path / "a" / "runs.jsonl")
+    assert run.against == "folder test, other classes" and run.data.endswith("folder test")
+    (call,) = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert call["outliers"] == {
+        "data": "folder test", "classes": ["good", "dark"], "images": 24
+    }  # fmt: skip
+    assert "| class labels, outliers |" in (tmp_path / "a" / "table.md").read_text()
+    for name in ("cifar10", "cifar100"):
+        assert bench(words, f"--against {folder} --outliers {name}:{digits_as_cifar10}") == 1
+        assert f"outliers are of {name}, and cifar10 has the same images" in capsys.readouterr().err
+
+
 def test_prototypes_are_drawn(digits_as_cifar10: Path, tmp_path: Path) -> None:
     where = f"--data cifar10:{digits_as_cifar10} --out {tmp_path / 'p'}"
     assert bench("prototypes", where, "--normal cat --samples 10 --budget-seconds 1") == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from anomem_bench.published import PAPER, counterpart, published
+from anomem_bench.published import PAPER, counterpart, namesake, published
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,6 @@ def test_ours_are_compared_with_their_namesakes() -> None:
     assert counterpart("scratch") == PAPER
     assert counterpart("simclr-mahalanobis") == "SSD"
     assert counterpart("paper-small, memory only") == "memory only"
+    assert counterpart("balanced-energy") == "PEBAL" and namesake("PEBAL") == "balanced-energy"
+    assert namesake("MemAE, unheard of") == ""
     assert counterpart("pretrained") == counterpart("paper-small") == ""

@@ -130,6 +130,22 @@ def test_published_figures_stand_beside_the_mean(one_run: Run) -> None:
     assert "ublished" not in markdown_table([one_run])
 
 
+def test_what_methods_are_given_is_told_where_one_is_given_something(one_run: Run) -> None:
+    run = replace(one_run, protocol="ood", data="cifar10", gamma=0.0, against="svhn")
+    runs = [replace(run, method=name) for name in ("scratch", "fs", "energy-oe", "neighbours")]
+    table = parsed(markdown_table(runs))
+    given = {method: row["given"] for method, row in table.items() if row["given"]}
+    assert given == {
+        "fs": "class labels",
+        "energy-oe": "class labels, outliers",
+        "neighbours": "pretrained weights",
+        "*FS, published*": "class labels",
+        "*Energy, published*": "class labels, outliers",
+        "*PEBAL, published*": "class labels, outliers",
+    }
+    assert "given" not in parsed(markdown_table([one_run]))["scratch"]
+
+
 def test_published_figures_of_tests_stand_in_their_columns(one_run: Run) -> None:
     run = replace(one_run, protocol="ood", data="cifar10", gamma=0.0, measures={"auroc": 0.99})
     runs = [replace(run, against=name) for name in ("svhn", "svhn, re-encoded")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from lightning_fabric import Fabric
@@ -116,17 +116,14 @@ class TrainedPeer(Peer):
         fabric, network = self.start(images)
         module, optimizer = fabric.setup(network, new_optimizer(network, choices))
         self._average = WeightAverage(network, choices.averaging)
-        drawn = Batches(
-            images.normals, images.anomalies, choices, PseudoChoices(), self.seed, fabric.device
-        )
+        drawn = self.drawn(images, fabric.device)
         steps = resolve_steps(choices, len(images.normals))
 
         def loss_at(step: int) -> Tensor:
             self.network_ = network.train()
             self.done_ = max(step / steps, clock.share())
             chance = Chance(seeded(self.seed, step, fabric.device))
-            batch = drawn.at(step)
-            return self.loss(module, batch.images, batch.kind, chance)
+            return self.loss(module, *drawn(step), chance)
 
         walk = descend(
             optimizer,
@@ -139,6 +136,20 @@ class TrainedPeer(Peer):
         )
         for step, _ in walk:
             yield step
+
+    def drawn(
+        self, images: TrainingSet, device: torch.device
+    ) -> Callable[[int], tuple[Tensor, Tensor]]:
+        """Give what draws the images of a step, counted from 0, and their labels for the loss."""
+        choices = self.config.stage1
+        normals, anomalies = images.normals, images.anomalies
+        batches = Batches(normals, anomalies, choices, PseudoChoices(), self.seed, device)
+
+        def at(step: int) -> tuple[Tensor, Tensor]:
+            batch = batches.at(step)
+            return batch.images, batch.kind
+
+        return at
 
     def new_network(self, encoder: Encoder) -> PeerNetwork:
         """Build the network with an encoder and new heads."""

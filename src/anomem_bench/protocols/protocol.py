@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class BenchProtocol(ABC):
     def title(self) -> str:
         """Name the data set, and what was done to it."""
         return self.caps.title(self.data)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Say what the manifest of a call keeps of it beside its title."""
+        return {}
 
     @property
     def train(self) -> Part:

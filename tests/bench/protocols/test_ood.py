@@ -10,7 +10,7 @@ from anomem.images.arrays import ArraySource
 from anomem.images.local import FileSource
 from anomem_bench.datasets import Part, Parts, load_named
 from anomem_bench.methods import methods_named
-from anomem_bench.protocols.ood import Ood
+from anomem_bench.protocols.ood import Ood, half_as_outliers
 from anomem_bench.protocols.reencoded import jpeg_of
 from anomem_bench.runner import Entry, run_protocol
 from anomem_bench.split import Caps
@@ -60,6 +60,63 @@ def test_where_normals_are_jpeg_others_are_tested_again_with_their_encoding(
     again = tests["cat, re-encoded"]
     assert again[0].shape == (200, 200, 3)  # of the size of the normals, however large
     assert jpeg_of(again) == jpeg_of(part.images)
+
+
+def test_classes_of_the_normals_are_given(protocol: Ood) -> None:
+    split = protocol.split(protocol.cells()[0])
+    part = protocol.trained_on(protocol.cells()[0])
+    assert split.outliers is None and split.classes is not None
+    assert split.classes.tolist() == part.label.tolist() and set(split.classes) == set(range(10))
+
+
+def test_every_second_class_of_a_set_is_for_outliers_and_the_others_are_tested(
+    digits_as_cifar10: Path,
+) -> None:
+    parts = load_named("cifar10", digits_as_cifar10)
+    outliers, tested = half_as_outliers("digits", parts)
+    assert outliers.classes == ("airplane", "bird", "deer", "frog", "ship")
+    assert set(tested.label) == {1, 3, 5, 7, 9} and len(tested) < len(parts.test)
+    assert parts.train is not None
+    assert len(outliers.images) == len(parts.train.of(outliers.classes))
+
+
+def test_where_there_is_no_part_to_train_on_outliers_are_of_the_test_part(
+    digits_as_cifar10: Path,
+) -> None:
+    parts = replace(load_named("cifar10", digits_as_cifar10), train=None)
+    outliers, tested = half_as_outliers("digits", parts)
+    assert len(outliers.images) + len(tested) == len(parts.test)
+    one = parts.test.choose(parts.test.of(["cat"]))
+    with pytest.raises(ValueError, match="half of the classes of cats, and it has 1 with images"):
+        half_as_outliers("cats", Parts(None, one))
+
+
+def test_outliers_are_named_and_encoded_as_the_normals_are(
+    protocol: Ood, digits_as_cifar10: Path, tmp_path: Path
+) -> None:
+    outliers, _ = half_as_outliers("other digits", load_named("cifar10", digits_as_cifar10))
+    given = replace(protocol, outliers=outliers)
+    split = given.split(given.cells()[0])
+    assert given.title == f"{protocol.title}, outliers of other digits"
+    assert given.details["outliers"]["classes"] == list(outliers.classes)
+    assert split.outliers is outliers.images
+    Image.fromarray(CAT).save(tmp_path / "cat.jpg", quality=40)
+    cats = Part(FileSource([tmp_path / "cat.jpg"]), np.zeros(1, np.int64), ("cat",))
+    jpeg = replace(given, parts=Parts(cats, cats)).split(given.cells()[0])
+    assert jpeg.outliers is not None
+    assert jpeg_of(jpeg.outliers) == jpeg_of(cats.images)
+
+
+@pytest.mark.usefixtures("three_steps")
+def test_methods_that_ask_for_classes_and_outliers_are_given_them(
+    protocol: Ood, digits_as_cifar10: Path, tmp_path: Path
+) -> None:
+    outliers, _ = half_as_outliers("other digits", load_named("cifar10", digits_as_cifar10))
+    names = ["msp", "fs", "energy-oe", "balanced-energy"]
+    entry = Entry(methods_named(names), 60.0, "cpu")
+    given = replace(protocol, outliers=outliers)
+    runs = list(run_protocol(given, entry, tmp_path / "runs.jsonl"))
+    assert {run.method for run in runs} == {*names, "energy"}
 
 
 @pytest.mark.usefixtures("three_steps")
