@@ -45,7 +45,7 @@ class Compared(Bench):
 
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
-    supervised, simclr, mhrot, goad, csi, deepsad, elsa;
+    supervised, simclr, mhrot, goad, csi, deepsad, elsa, memae, dp-vae;
     with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours."""
 
 

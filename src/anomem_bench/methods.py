@@ -17,10 +17,12 @@ from anomem_bench.peers.balanced_energy import BalancedEnergy
 from anomem_bench.peers.classifier import Classifier
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD
+from anomem_bench.peers.dp_vae import DPVAE
 from anomem_bench.peers.elsa import Elsa
 from anomem_bench.peers.energy_oe import EnergyOE
 from anomem_bench.peers.fs import FS
 from anomem_bench.peers.goad import GOAD
+from anomem_bench.peers.memae import MemAE
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.neighbours import Neighbours
 from anomem_bench.peers.peer import Peer
@@ -110,6 +112,8 @@ METHODS = {
     "csi": _peer(CSI, _SCRATCH),
     "deepsad": _peer(DeepSAD, _SCRATCH),
     "elsa": _peer(Elsa, _SCRATCH),
+    "memae": _peer(MemAE, _SCRATCH),
+    "dp-vae": _peer(DPVAE, _SCRATCH),
     "msp": _peer(Classifier, _SCRATCH),
     "fs": _peer(FS, _SCRATCH),
     "energy-oe": _peer(EnergyOE, _SCRATCH),

@@ -18,6 +18,8 @@ _NAMES = {
     "csi": "CSI",
     "deepsad": "DeepSAD",
     "elsa": "Elsa",
+    "memae": "MemAE",
+    "dp-vae": "DP-VAE",
     "simclr-mahalanobis": "SSD",
     "fs": "FS",
     "energy-oe": "Energy",

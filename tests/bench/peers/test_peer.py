@@ -13,13 +13,15 @@ from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
 from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.deepsad import DeepSAD
+from anomem_bench.peers.dp_vae import DPVAE
+from anomem_bench.peers.memae import MemAE
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.peer import Peer, PeerNetwork
 from anomem_bench.peers.simclr import SimCLR
 from anomem_bench.peers.supervised import Supervised
 
 Digits = dict[str, npt.NDArray[np.uint8]]
-PEERS = [MHRot, Supervised, SimCLR, DeepSAD]
+PEERS = [MHRot, Supervised, SimCLR, DeepSAD, MemAE, DPVAE]
 
 
 def fitted(peer: type[Peer], config: Config, digits: Digits, seed: int = 0) -> Peer:
