@@ -46,7 +46,8 @@ class Compared(Bench):
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
     supervised, simclr, mhrot, goad, csi, deepsad, elsa, memae, dp-vae;
-    with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours."""
+    with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours,
+    msc, reverse-distillation; reverse-distillation-untrained."""
 
 
 @dataclass(frozen=True, kw_only=True)

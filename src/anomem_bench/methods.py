@@ -24,8 +24,10 @@ from anomem_bench.peers.fs import FS
 from anomem_bench.peers.goad import GOAD
 from anomem_bench.peers.memae import MemAE
 from anomem_bench.peers.mhrot import MHRot
+from anomem_bench.peers.msc import MSC
 from anomem_bench.peers.neighbours import Neighbours
 from anomem_bench.peers.peer import Peer
+from anomem_bench.peers.reverse_distillation import ReverseDistillation, UntrainedTeacher
 from anomem_bench.peers.simclr import SimCLR
 from anomem_bench.peers.supervised import Supervised
 
@@ -78,9 +80,13 @@ def until_the_clock_ends(config: Config) -> Config:
 
     Nothing is compiled unless asked for, as the clock would run meanwhile.
     """
+    return _timed(replace(config, encoder=scratch().encoder))
+
+
+def _timed(config: Config) -> Config:
     stage1 = replace(config.stage1, min_steps=_UNBOUNDED, max_steps=None, max_seconds=None)
     compute = replace(config.compute, compile=bool(config.compute.compile))
-    return replace(config, encoder=scratch().encoder, stage1=stage1, compute=compute)
+    return replace(config, stage1=stage1, compute=compute)
 
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
@@ -99,6 +105,13 @@ _SCRATCH = until_the_clock_ends(scratch())
 
 _FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
 """For the peers that it suits on validation images: docs/recipe.md."""
+
+_FINE_TUNED = _timed(
+    changed(pretrained(), {"encoder__frozen": False, "memory__prototypes": "learnt"})
+)
+_TEACHER = _timed(changed(pretrained(), {"encoder__scales": (2, 3)}))
+"""Maps of strides 4, 8 and 16."""
+_UNTRAINED_TEACHER = changed(_SCRATCH, {"encoder__scales": (2, 3), "encoder__frozen": True})
 
 METHODS = {
     "scratch": ours("scratch", _SCRATCH),
@@ -120,6 +133,9 @@ METHODS = {
     "balanced-energy": _peer(BalancedEnergy, _SCRATCH),
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
+    "msc": _peer(MSC, _FINE_TUNED),
+    "reverse-distillation": _peer(ReverseDistillation, _TEACHER),
+    "reverse-distillation-untrained": _peer(UntrainedTeacher, _UNTRAINED_TEACHER),
 }
 
 

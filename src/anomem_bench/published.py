@@ -22,6 +22,8 @@ _NAMES = {
     "dp-vae": "DP-VAE",
     "simclr-mahalanobis": "SSD",
     "fs": "FS",
+    "msc": "MSC +",
+    "reverse-distillation": "Reverse Distillation +",
     "energy-oe": "Energy",
     "balanced-energy": "PEBAL",
 }

