@@ -106,12 +106,8 @@ _SCRATCH = until_the_clock_ends(scratch())
 _FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
 """For the peers that it suits on validation images: docs/recipe.md."""
 
-_FINE_TUNED = _timed(
-    changed(pretrained(), {"encoder__frozen": False, "memory__prototypes": "learnt"})
-)
-_TEACHER = _timed(changed(pretrained(), {"encoder__scales": (2, 3)}))
-"""Maps of strides 4, 8 and 16."""
-_UNTRAINED_TEACHER = changed(_SCRATCH, {"encoder__scales": (2, 3), "encoder__frozen": True})
+_FINER = {"encoder__scales": (2, 3)}
+"""Of teachers, whose maps then have the strides 4, 8 and 16."""
 
 METHODS = {
     "scratch": ours("scratch", _SCRATCH),
@@ -133,9 +129,9 @@ METHODS = {
     "balanced-energy": _peer(BalancedEnergy, _SCRATCH),
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
-    "msc": _peer(MSC, _FINE_TUNED),
-    "reverse-distillation": _peer(ReverseDistillation, _TEACHER),
-    "reverse-distillation-untrained": _peer(UntrainedTeacher, _UNTRAINED_TEACHER),
+    "msc": _peer(MSC, _timed(pretrained())),
+    "reverse-distillation": _peer(ReverseDistillation, _timed(changed(pretrained(), _FINER))),
+    "reverse-distillation-untrained": _peer(UntrainedTeacher, changed(_SCRATCH, _FINER)),
 }
 
 

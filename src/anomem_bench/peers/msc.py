@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from anomem.config import Config
+from anomem.config.mapping import changed
 from anomem.images.image_set import Chosen, ImageSet
 from anomem.model.encoder import Encoder
 from anomem.training.draws import Chance
@@ -49,9 +48,10 @@ class MSC(TrainedPeer):
         self, config: str | Config = "pretrained", *, device: str = "auto", seed: int = 0
     ) -> None:
         super().__init__(config, device=device, seed=seed)
+        # Of memories, which it has none of, those of places would ask for a frozen encoder.
+        trained = {"encoder__frozen": False, "memory__prototypes": "learnt"}
         rate = _RATE * self.config.stage1.learning_rate
-        stage1 = replace(self.config.stage1, learning_rate=rate)
-        self.config = replace(self.config, stage1=stage1)
+        self.config = changed(self.config, {**trained, "stage1__learning_rate": rate})
 
     def start(self, images: TrainingSet) -> tuple[Fabric, PeerNetwork]:
         """Build the network, and find the centre of the normals as it is."""

@@ -76,6 +76,12 @@ def test_first_layers_and_statistics_of_batches_stay(hasty: Config, digits: Digi
     assert not any("running" in name for name in changed_ones)
 
 
+def test_a_frozen_encoder_is_trained_too(hasty: Config, digits: Digits) -> None:
+    frozen = changed(hasty, {"encoder__frozen": True, "memory__prototypes": "places"})
+    model = MSC(frozen, device="cpu").fit(digits["train"][:20])
+    assert any(parameter.requires_grad for parameter in model.network_.parameters())
+
+
 @pytest.mark.parametrize(
     ("name", "frozen"),
     [("resnet18", {"conv1", "bn1", "layer1", "layer2"}),

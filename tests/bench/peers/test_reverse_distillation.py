@@ -90,7 +90,7 @@ def test_all_that_the_student_knows_goes_through_the_bottleneck() -> None:
 def model(digits: Digits, tiny: Config) -> UntrainedTeacher:
     config = replace(
         tiny,
-        encoder=EncoderChoices("resnet10t", width=8, stem_stride=1, scales=(2, 3), frozen=True),
+        encoder=EncoderChoices("resnet10t", width=8, stem_stride=1, scales=(2, 3)),
         stage1=Stage1Choices(min_steps=60, max_steps=60),
     )
     return UntrainedTeacher(config, device="cpu").fit(digits["train"])
