@@ -45,8 +45,8 @@ class Compared(Bench):
 
     methods: str = "scratch"
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
-    supervised, simclr, mhrot, goad, csi, deepsad, elsa, memae, dp-vae;
-    with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours,
+    supervised, simclr, mhrot, goad, csi, deepsad, elsa, memae, dp-vae,
+    piad; with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours,
     msc, reverse-distillation; reverse-distillation-untrained."""
 
 

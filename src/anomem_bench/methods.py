@@ -27,6 +27,7 @@ from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.msc import MSC
 from anomem_bench.peers.neighbours import Neighbours
 from anomem_bench.peers.peer import Peer
+from anomem_bench.peers.piad import PIAD
 from anomem_bench.peers.reverse_distillation import ReverseDistillation, UntrainedTeacher
 from anomem_bench.peers.simclr import SimCLR
 from anomem_bench.peers.supervised import Supervised
@@ -123,6 +124,7 @@ METHODS = {
     "elsa": _peer(Elsa, _SCRATCH),
     "memae": _peer(MemAE, _SCRATCH),
     "dp-vae": _peer(DPVAE, _SCRATCH),
+    "piad": _peer(PIAD, _SCRATCH),
     "msp": _peer(Classifier, _SCRATCH),
     "fs": _peer(FS, _SCRATCH),
     "energy-oe": _peer(EnergyOE, _SCRATCH),

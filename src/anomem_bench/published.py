@@ -20,6 +20,7 @@ _NAMES = {
     "elsa": "Elsa",
     "memae": "MemAE",
     "dp-vae": "DP-VAE",
+    "piad": "PIAD",
     "simclr-mahalanobis": "SSD",
     "fs": "FS",
     "msc": "MSC +",

@@ -114,7 +114,7 @@ class TrainedPeer(Peer):
             raise ValueError(f"{type(self).__name__} learns from labelled anomalies; give some.")
         choices = self.config.stage1
         fabric, network = self.start(images)
-        module, optimizer = fabric.setup(network, new_optimizer(network, choices))
+        module, optimizer = fabric.setup(network, self.optimizer(network))
         self._average = WeightAverage(network, choices.averaging)
         drawn = self.drawn(images, fabric.device)
         steps = resolve_steps(choices, len(images.normals))
@@ -154,6 +154,10 @@ class TrainedPeer(Peer):
     def new_network(self, encoder: Encoder) -> PeerNetwork:
         """Build the network with an encoder and new heads."""
         return PeerNetwork(encoder, self.heads(encoder.widths[-1]))
+
+    def optimizer(self, network: PeerNetwork) -> torch.optim.Optimizer:
+        """Build what takes the steps, at the learning rates of the detector's schedule."""
+        return new_optimizer(network, self.config.stage1)
 
     def finish(self) -> None:
         """Take the averaged weights, and make what scoring needs from them."""

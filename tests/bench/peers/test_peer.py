@@ -17,11 +17,12 @@ from anomem_bench.peers.dp_vae import DPVAE
 from anomem_bench.peers.memae import MemAE
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.peer import Peer, PeerNetwork
+from anomem_bench.peers.piad import PIAD
 from anomem_bench.peers.simclr import SimCLR
 from anomem_bench.peers.supervised import Supervised
 
 Digits = dict[str, npt.NDArray[np.uint8]]
-PEERS = [MHRot, Supervised, SimCLR, DeepSAD, MemAE, DPVAE]
+PEERS = [MHRot, Supervised, SimCLR, DeepSAD, MemAE, DPVAE, PIAD]
 
 
 def fitted(peer: type[Peer], config: Config, digits: Digits, seed: int = 0) -> Peer:
