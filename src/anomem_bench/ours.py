@@ -13,6 +13,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from anomem.config import Config
+from anomem.config.mapping import changed
 from anomem.detector.feature_bank import fill_bank
 from anomem.detector.fit import begin_prototypes, new_stage1
 from anomem.detector.hold_out import hold_out
@@ -43,7 +44,8 @@ class Ours(Contender):
         seed: Of every random draw.
         name: Of its score.
         memory: The learnt memory; or none while training, and in its place afterwards the k-means
-            centroids of the features of training normals, or their mean alone.
+            centroids of the features of training normals, or their mean alone; no normal is then
+            remembered either.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Ours(Contender):
     ) -> None:
         super().__init__(config, device=device, seed=seed)
         self.score_names, self.memory = (name,), memory
+        if memory != "learnt":
+            self.config = changed(self.config, {"score__recalled": 0})
 
     def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
         """Hold normals out, initialise and train stage 1."""

@@ -83,6 +83,44 @@ def test_a_memory_tells_kinds_of_normals_where_a_distance_does_not() -> None:
     assert (memory(between) > 2 * memory(of_a_kind)).all()
 
 
+def kinds_of_normals(count: int, generator: torch.Generator, spread: float = 5.0) -> Tensor:
+    """Normals in eight channels, of ten kinds ``spread`` apart, or of one where that is 0."""
+    kinds = spread * torch.randn(10, 8, generator=torch.Generator().manual_seed(9))
+    return torch.randn(count, 8, generator=generator) + kinds[torch.arange(count) % 10]
+
+
+def test_directions_count_where_normals_are_of_several_kinds_and_not_where_they_are_of_one() -> (
+    None
+):
+    generator = torch.Generator().manual_seed(2)
+    powers = []
+    for spread in (0.0, 5.0):
+        memory = MemoryOfNormals(8)
+        memory.fit(kinds_of_normals(600, generator, spread))
+        memory.weigh(kinds_of_normals(30, generator, spread))
+        powers.append(float(memory.power))
+    assert powers == [0.0, 2.0]
+
+
+def test_what_is_recalled_counts_with_the_power_that_held_out_normals_give() -> None:
+    generator = torch.Generator().manual_seed(3)
+    pooled, queries = kinds_of_normals(600, generator), torch.randn(7, 8, generator=generator)
+    linear, memory = MemoryOfNormals(8), MemoryOfNormals(8)
+    linear.fit(pooled)
+    memory.fit(pooled)
+    memory.weigh(kinds_of_normals(30, generator))
+    distance = fitted(pooled)(queries)
+    explained = 1 - linear(queries) / distance
+    torch.testing.assert_close(memory(queries), distance * (1 - explained) ** 2)
+
+
+def test_with_none_recalled_the_distance_is_that_of_mahalanobis() -> None:
+    pooled, queries = normals(40), torch.randn(7, 5) * 4
+    memory = MemoryOfNormals(5, recalled=0)
+    memory.fit(pooled)
+    assert torch.equal(memory(queries), fitted(pooled)(queries))
+
+
 def test_fewer_normals_than_are_recalled() -> None:
     memory = MemoryOfNormals(5)
     memory.fit(normals(2))

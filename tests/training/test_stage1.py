@@ -122,15 +122,16 @@ def test_few_labelled_anomalies_are_few_in_a_batch(labels: int, drawn: int) -> N
 
 
 @pytest.fixture(scope="module")
-def whole() -> MultiScaleMemory:
+def whole() -> tuple[MultiScaleMemory, Stage1State]:
     """Trained without an interruption."""
     network = network_of()
-    train(network, anomalies=Digits(8))
-    return network
+    return network, train(network, anomalies=Digits(8))
 
 
 @pytest.mark.parametrize("cut", [1, 7, STEPS - 1, STEPS])
-def test_interrupted_run_ends_as_the_uninterrupted(cut: int, whole: MultiScaleMemory) -> None:
+def test_interrupted_run_ends_as_the_uninterrupted(
+    cut: int, whole: tuple[MultiScaleMemory, Stage1State]
+) -> None:
     diary = Diary(fails_after=cut)
     with pytest.raises(PowerCut):
         train(network_of(), diary, anomalies=Digits(8))
@@ -139,7 +140,10 @@ def test_interrupted_run_ends_as_the_uninterrupted(cut: int, whole: MultiScaleMe
     resumed = MultiScaleMemory(CONFIG, channels=1)
     state = train(resumed, diary, anomalies=Digits(8))
     assert state.step == STEPS
-    torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
+    network, uninterrupted = whole
+    torch.testing.assert_close(resumed.state_dict(), network.state_dict(), rtol=0, atol=0)
+    # What the watch has seen too, so that it tells the same of the training.
+    torch.testing.assert_close(state.tensors, uninterrupted.tensors, rtol=0, atol=0)
 
 
 def test_finished_run_is_not_trained_on() -> None:

@@ -27,6 +27,7 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
         config.loss.lambdas,
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
+        recalled=config.score.recalled,
     )
 
 

@@ -10,8 +10,10 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional
 
-_RECALLED = 2
-"""Normals whose direction is compared with that of an image."""
+_BEYOND_CHANCE = 0.06, 0.12
+"""Share that normals explain of what chance leaves: where they begin to count, and where in full
+(docs/recipe.md)."""
+_MOST_POWER = 2.0
 _ALIKE = 1e-4
 """Relative difference of two whitened vectors up to which they are of the same image."""
 
@@ -66,17 +68,23 @@ class MemoryOfNormals(Mahalanobis):
     One Gaussian knows how far normals lie from their centre and not in which directions they lie
     there, which tells most where they are of several kinds. So the direction of each normal is kept
     (a memory of whole images, which a distance from the centre does without), those most like that
-    of the image are recalled, and the distance is ``d (1 - c)``: d is that of Mahalanobis, and c
-    the mean cosine to the two normals recalled. It is never below 0, and grows with d along any
-    direction (docs/recipe.md).
+    of the image are recalled, and the distance is ``d (1 - c)^p``: d is that of Mahalanobis, and c
+    the mean cosine to those recalled. It is never below 0, and grows with d along any direction.
+
+    How much the directions tell is learnt from held-out normals, as p from 0 to 2. Their mean c is
+    larger than by chance, which is what as many draws of one Gaussian would explain of them: p is 0
+    while they explain no more than 6% of what chance leaves, and 2 from 12% on (docs/recipe.md).
 
     A normal that was trained on is explained by others alone, so that its distance stands beside
     that of an image which is new; one that a person labelled explains itself too.
 
     Args:
         width: Channels of all scales side by side, sum C_s.
+        recalled: Normals whose directions are compared with that of an image, 2 by default; with 0
+            the distance is that of Mahalanobis.
 
     Attributes:
+        power: p, a scalar; 1 until :meth:`weigh`.
         directions: Of the normals that are remembered, (N, sum C_s), of unit length, those trained
             on first; not part of the state, as a model keeps what is pooled of these normals.
         lengths: Distances from the centre of those trained on, at most N.
@@ -85,17 +93,21 @@ class MemoryOfNormals(Mahalanobis):
         >>> kinds = torch.tensor([[5.0, 0.0], [0.0, 5.0]]).repeat(50, 1)
         >>> normals = kinds + torch.randn(100, 2)
         >>> memory = MemoryOfNormals(2)
-        >>> memory.fit(normals)
+        >>> memory.fit(normals[:80])
+        >>> memory.weigh(normals[80:])
         >>> of_a_kind, of_none = memory(torch.tensor([[6.0, 0.0], [6.0, 6.0]]))
         >>> bool(of_a_kind < of_none)
         True
     """
 
+    power: Tensor
     directions: Tensor
     lengths: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, recalled: int = 2) -> None:
         super().__init__(width)
+        self.recalled = recalled
+        self.register_buffer("power", torch.ones(()))
         self.register_buffer("directions", torch.zeros(1, width), persistent=False)
         self.register_buffer("lengths", torch.zeros(0), persistent=False)
 
@@ -116,21 +128,49 @@ class MemoryOfNormals(Mahalanobis):
         super().fit(pooled)
         self.remember(pooled, pooled[:0])
 
+    @torch.no_grad()
+    def weigh(self, held_out: Tensor) -> None:
+        """Learn p from the pooled deviations (N, sum C_s) of held-out normals, N at least 1.
+
+        The Gaussian has the spread of the normals remembered in each whitened direction, and is
+        drawn from as often as there are of them, always alike.
+        """
+        if self.recalled == 0:
+            return
+        offset, known = self.whitened(held_out), len(self.directions)
+        spread = (self.directions[: len(self.lengths)] * self.lengths[:, None]).std(0, correction=0)
+        generator = torch.Generator().manual_seed(0)
+        draws = torch.randn(known, len(spread), generator=generator).to(spread) * spread
+        by_draws = functional.normalize(offset, dim=1) @ functional.normalize(draws, dim=1).T
+        chance = self._most(by_draws).mean()
+        beyond = (self._recalled(offset).mean() - chance) / (1 - chance).clamp(min=1e-6)
+        none, full = _BEYOND_CHANCE
+        self.power.copy_(_MOST_POWER * ((beyond - none) / (full - none)).clamp(0, 1))
+
     def forward(self, pooled: Tensor) -> Tensor:
         """Measure what is left of the distance (B,) of pooled deviations (B, sum C_s)."""
         offset = self.whitened(pooled)
         length = torch.linalg.vector_norm(offset, dim=1)
-        explained = offset @ self.directions.T
-        others = explained.masked_fill(self._itself(explained, length), 0.0)
-        recalled = others.topk(min(_RECALLED, others.shape[1]), dim=1).values
-        return length - recalled.mean(dim=1)
+        if self.recalled == 0:
+            return length
+        # The slope of a root is without bound where nothing is left.
+        return length * (1 - self._recalled(offset)).clamp(min=1e-6) ** self.power
 
-    def _itself(self, explained: Tensor, length: Tensor) -> Tensor:
-        """Whether what explains (B, N) is the image (B,) itself, trained on."""
+    def _recalled(self, offset: Tensor) -> Tensor:
+        """Mean cosine (B,) of whitened images (B, sum C_s) to the normals most like them."""
+        length = torch.linalg.vector_norm(offset, dim=1)
+        cosine = offset @ self.directions.T / length.clamp(min=1e-12)[:, None]
+        return self._most(cosine.masked_fill(self._itself(cosine, length), 0.0))
+
+    def _most(self, cosine: Tensor) -> Tensor:
+        return cosine.topk(min(self.recalled, cosine.shape[1]), dim=1).values.mean(dim=1)
+
+    def _itself(self, cosine: Tensor, length: Tensor) -> Tensor:
+        """Whether what is recalled (B, N) is the image (B,) itself, trained on."""
         trained, own = len(self.lengths), length[:, None]
-        same_way = explained[:, :trained] >= (1 - _ALIKE) * own
+        same_way = cosine[:, :trained] >= 1 - _ALIKE
         same_length = (self.lengths - own).abs() <= _ALIKE * own
-        return functional.pad(same_way & same_length, (0, explained.shape[1] - trained))
+        return functional.pad(same_way & same_length, (0, cosine.shape[1] - trained))
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:

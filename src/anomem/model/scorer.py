@@ -140,6 +140,7 @@ class Scorer(nn.Module):
         prior: Number of anomalies labelled since stage 1 at which the heads have half their weight,
             or None.
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
+        recalled: Remembered normals that explain a part of it, 2 by default.
 
     Attributes:
         one_class_units: Of the one-class score.
@@ -168,10 +169,11 @@ class Scorer(nn.Module):
         prior: float | None,
         *,
         mahalanobis: bool = False,
+        recalled: int = 2,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.mahalanobis = MemoryOfNormals(sum(heads.widths)) if mahalanobis else None
+        self.mahalanobis = MemoryOfNormals(sum(heads.widths), recalled) if mahalanobis else None
         self.one_class_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
@@ -197,6 +199,7 @@ class Scorer(nn.Module):
             self.mahalanobis.fit(normals)
             if remembered is not None:
                 self.mahalanobis.remember(*remembered)
+            self.mahalanobis.weigh(held_out.pooled)
         self.one_class_units.fit(self._deviates(held_out))
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
 

@@ -34,7 +34,7 @@ class Stage1State:
         step: Steps done.
         seconds: Spent.
         loss: The last one.
-        tensors: Weights, their average and momentum.
+        tensors: Weights, their average and momentum, and what the watch has seen.
         threads: Number of threads computed on; with another number sums are rounded otherwise.
     """
 

@@ -134,6 +134,7 @@ class Stage1:
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum
         tensors |= {f"average.{name}": value for name, value in self.average.tensors.items()}
+        tensors |= {f"watch.{name}": value for name, value in self.watch.state().items()}
         return Stage1State(self.step, self.clock.spent, self.loss, tensors)
 
     def restore(self, state: Stage1State) -> None:
@@ -143,8 +144,7 @@ class Stage1:
         self.step, self.clock.spent, self.loss = state.step, state.seconds, state.loss
         self.batches.begin(state.step)
         tensors = state.tensors
-        weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
-        self.network.load_state_dict(weights)
+        self.network.load_state_dict(_under("network.", tensors))
         for name, parameter in self.network.named_parameters():
             momentum = tensors.get(f"momentum.{name}")
             if momentum is not None:
@@ -153,6 +153,7 @@ class Stage1:
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
         for name, value in self.average.tensors.items():
             value.copy_(tensors[f"average.{name}"])
+        self.watch.restore(_under("watch.", tensors))
 
     def figures(self) -> list[ScaleFigures]:
         """Tell what the last steps have learnt, and how their memories are recalled."""
@@ -203,6 +204,10 @@ class Stage1:
         if self.config.loss.patch_weight == 0:
             return normals[:0], normals[:0, :1]
         return patched(normals[: math.ceil(len(normals) * _PATCHED)], chance)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -72,6 +72,26 @@ class Watch:
                 / square.clamp_min(_ZERO),
             )
             looks.append(look)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give all that the figures are of, by name; nothing before a step was looked at."""
+        if not self._looks[0]:
+            return {}
+        bounds = {"bounds": torch.tensor([self.chance, self.least], dtype=torch.float64)}
+        return bounds | {
+            f"{scale}.{each.name}": torch.stack([getattr(look, each.name) for look in looks])
+            for scale, looks in enumerate(self._looks)
+            for each in fields(_Look)
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state of :meth:`state`."""
+        if "bounds" not in state:
+            return
+        self.chance, self.least = state["bounds"].tolist()
+        for scale, looks in enumerate(self._looks):
+            parts = [state[f"{scale}.{each.name}"] for each in fields(_Look)]
+            looks.extend(_Look(*each) for each in zip(*parts, strict=True))
 
     def figures(self) -> list[ScaleFigures]:
         """Give the figures of each scale over the last twenty steps looked at; none before one."""
