@@ -54,12 +54,9 @@ def streamed_images(
     Raises:
         ValueError: The images are not stored, would be cut into tiles, or are too few.
     """
-    if not isinstance(source, StoredSource):
-        raise ValueError("only files, URLs and Parquet files are streamed; give a path to them.")
-    if framing.cuts:
-        raise ValueError("tiles are not streamed; stretch or letterbox the images, or give fewer.")
-    labelled = None if anomalies is None else open_images(anomalies)
-    if labelled is not None:
+    stored, labelled = _streamable(source, framing), None
+    if anomalies is not None:
+        labelled = open_images(anomalies)
         refuse_shared(source, labelled)
     held_out = hold_out_some(len(source), config.calibration.share, seed)
     # In order, as rows of Parquet files are read group by group.
@@ -77,18 +74,8 @@ def streamed_images(
     if not len(normals) or not len(held):
         raise ValueError(f"too few images can be read: {next(iter(sample.errors.values()))}")
     tell_copies(known, np.arange(len(frames)))
-    ranks = Ranks.of(fabric)
-    batch = ranks.even(min(config.stage1.batch, len(source) - len(held_out)))
-    stream = Stream(
-        source,
-        held_out.tolist(),
-        framing,
-        batch=batch // ranks.world,
-        seed=seed,
-        rank=ranks.rank,
-        world=ranks.world,
-        decode_ahead=fabric.device.type != "cpu",
-    )
+    batch = min(config.stage1.batch, len(source) - len(held_out))
+    stream = _stream(stored, held_out.tolist(), framing, batch, fabric, seed)
     stream.errors |= {chosen.names[index]: str(why) for index, why in sample.errors.items()}
     odd = _anomalies(labelled, framing, frames)
     images = TrainingImages(
@@ -103,6 +90,36 @@ def streamed_images(
         stream=stream,
     )
     return images, stream
+
+
+def _streamable(source: ImageSource, framing: Framing) -> StoredSource:
+    if not isinstance(source, StoredSource):
+        raise ValueError("only files, URLs and Parquet files are streamed; give a path to them.")
+    if framing.cuts:
+        raise ValueError("tiles are not streamed; stretch or letterbox the images, or give fewer.")
+    return source
+
+
+def _stream(
+    source: StoredSource,
+    held_out: list[int],
+    framing: Framing,
+    batch: int,
+    fabric: Fabric,
+    seed: int,
+) -> Stream:
+    """The stream of all but the held-out normals, of which this process has its part."""
+    ranks = Ranks.of(fabric)
+    return Stream(
+        source,
+        held_out,
+        framing,
+        batch=ranks.even(batch) // ranks.world,
+        seed=seed,
+        rank=ranks.rank,
+        world=ranks.world,
+        decode_ahead=fabric.device.type != "cpu",
+    )
 
 
 def _anomalies(source: ImageSource | None, framing: Framing, like: PreparedImages) -> Chosen:
