@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch import Tensor
 from anomem.model.one_class import (
     DeviatingPlaces,
     Mahalanobis,
-    MemoryOfNormals,
+    MemoryOfImages,
+    RememberedImages,
     most_deviating,
     place_norms,
 )
@@ -56,7 +59,7 @@ def test_normals_that_are_all_alike() -> None:
 
 def test_the_two_most_similar_normals_explain_their_part_of_the_distance() -> None:
     pooled, queries = normals(40), torch.randn(7, 5) * 4
-    memory = MemoryOfNormals(5)
+    memory = MemoryOfImages(5)
     memory.fit(pooled)
     offsets = [memory.whitened(each[None])[0].tolist() for each in queries]
     known = [memory.whitened(each[None])[0].tolist() for each in pooled]
@@ -75,7 +78,7 @@ def test_a_memory_tells_kinds_of_normals_where_a_distance_does_not() -> None:
     generator = torch.Generator().manual_seed(1)
     corners = torch.tensor([[4.0, 4.0], [4.0, -4.0], [-4.0, 4.0], [-4.0, -4.0]])
     pooled = corners.repeat(50, 1) + 0.3 * torch.randn(200, 2, generator=generator)
-    memory = MemoryOfNormals(2)
+    memory = MemoryOfImages(2)
     memory.fit(pooled)
     between, of_a_kind = torch.tensor([[4.0, 0.0], [0.0, -4.0]]), torch.tensor([[4.1, 3.9]])
     gaussian = fitted(pooled)
@@ -95,7 +98,7 @@ def test_directions_count_where_normals_are_of_several_kinds_and_not_where_they_
     generator = torch.Generator().manual_seed(2)
     powers = []
     for spread in (0.0, 5.0):
-        memory = MemoryOfNormals(8)
+        memory = MemoryOfImages(8)
         memory.fit(kinds_of_normals(600, generator, spread))
         memory.weigh(kinds_of_normals(30, generator, spread))
         powers.append(float(memory.power))
@@ -105,7 +108,7 @@ def test_directions_count_where_normals_are_of_several_kinds_and_not_where_they_
 def test_what_is_recalled_counts_with_the_power_that_held_out_normals_give() -> None:
     generator = torch.Generator().manual_seed(3)
     pooled, queries = kinds_of_normals(600, generator), torch.randn(7, 8, generator=generator)
-    linear, memory = MemoryOfNormals(8), MemoryOfNormals(8)
+    linear, memory = MemoryOfImages(8), MemoryOfImages(8)
     linear.fit(pooled)
     memory.fit(pooled)
     memory.weigh(kinds_of_normals(30, generator))
@@ -116,15 +119,15 @@ def test_what_is_recalled_counts_with_the_power_that_held_out_normals_give() -> 
 
 def test_with_none_recalled_the_distance_is_that_of_mahalanobis() -> None:
     pooled, queries = normals(40), torch.randn(7, 5) * 4
-    memory = MemoryOfNormals(5, recalled=0)
+    memory = MemoryOfImages(5, recalled=0)
     memory.fit(pooled)
     assert torch.equal(memory(queries), fitted(pooled)(queries))
 
 
 def test_fewer_normals_than_are_recalled() -> None:
-    memory = MemoryOfNormals(5)
+    memory = MemoryOfImages(5)
     memory.fit(normals(2))
-    memory.remember(normals(1), normals(0))
+    memory.remember(RememberedImages(normals(1), normals(0), normals(0)))
     assert memory(normals(9)).isfinite().all()
 
 
@@ -132,18 +135,37 @@ def test_a_normal_trained_on_is_explained_by_others_alone_and_a_labelled_one_by_
     None
 ):
     pooled = normals(40)
-    memory, without = MemoryOfNormals(5), MemoryOfNormals(5)
+    memory, without = MemoryOfImages(5), MemoryOfImages(5)
     memory.fit(pooled)
     without.load_state_dict(memory.state_dict())
     for own in (0, 17, 39):
         others = torch.cat([pooled[:own], pooled[own + 1 :]])
-        without.remember(others, pooled[:0])
+        without.remember(RememberedImages(others, pooled[:0], pooled[:0]))
         one = pooled[own : own + 1]
         assert float(memory(one)) == pytest.approx(float(without(one)), rel=1e-4)
-        without.remember(others, one)
+        without.remember(RememberedImages(others, one, pooled[:0]))
         assert float(without(one)) < 0.6 * float(memory(one))
     # A normal that is only nearly the same counts as another one.
     assert (memory(pooled * 1.01) < memory(pooled)).all()
+
+
+def test_likeness_is_the_cosine_to_anomalies_less_that_to_normals() -> None:
+    pooled, queries, anomalous = normals(40), torch.randn(5, 5) * 4, torch.randn(6, 5) * 4 + 3
+    memory = MemoryOfImages(5)
+    memory.fit(pooled)
+    assert memory.likeness(queries).tolist() == [0] * 5
+    memory.remember(RememberedImages(pooled, pooled[:0], anomalous))
+
+    def most(query: Tensor, known: Tensor) -> float:
+        cosines = []
+        for each in known:
+            one, other = (memory.whitened(x[None])[0].tolist() for x in (query, each))
+            along = sum(x * y for x, y in zip(one, other, strict=True))
+            cosines.append(along / math.hypot(*one) / math.hypot(*other))
+        return sum(sorted(cosines)[-2:]) / 2
+
+    for query, found in zip(queries, memory.likeness(queries).tolist(), strict=True):
+        assert found == pytest.approx(most(query, anomalous) - most(query, pooled), abs=1e-4)
 
 
 def test_half_precision_is_read() -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from anomem.detector.calibrate import Calibration, threshold
 from anomem.model.features import Features
+from anomem.model.one_class import RememberedImages
 from anomem.model.scorer import Heads, Scorer, fuse
 
 LAMBDAS = (1.0, 2.0)
@@ -138,7 +140,7 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
         of_stage_1 = ((e1 + 2 * e2) / 3 - statistics.fmean(evidence)) / statistics.stdev(evidence)
         of_stage_2 = ((d1 + 2 * d2) / 3 - statistics.fmean(told)) / statistics.stdev(told)
         expected = float(detector.one_class(features)[b])
-        expected += learnt / (learnt + 100) * 2 * math.log1p(math.exp(2 * of_stage_1 - 2))
+        expected += (learnt / (learnt + 100)) ** 2 * 2 * math.log1p(math.exp(2 * of_stage_1 - 2))
         expected += since / (since + 30) * 2 * math.log1p(math.exp(2 * of_stage_2 - 2))
         assert float(detector(features)[b].detach()) == pytest.approx(expected, abs=1e-3)
 
@@ -153,10 +155,10 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
 def test_no_image_scores_lower_for_labelled_anomalies(
     labels: int, learnt: float, evidence: list[float], pooled: list[float]
 ) -> None:
-    """However unlike them it is, and whichever stage learnt from them."""
-    detector = detector_of()
+    """However unlike them it is, whichever stage learnt from them, and whatever is remembered."""
+    detector, _ = remembering(torch.randn(50, 7), torch.randn(5, 7) * 3)
     image = Features(torch.zeros(1, 2), torch.tensor([pooled]), torch.tensor([evidence]))
-    without = float(detector(image).detach())
+    without = float(detector.one_class(image))
     detector.labels.fill_(labels)
     detector.learnt.fill_(int(learnt * labels))
     assert float(detector(image).detach()) >= without
@@ -254,20 +256,41 @@ def test_without_a_prior_the_heads_alone_are_the_score() -> None:
     torch.testing.assert_close(detector(features), fuse(detector.heads(features.pooled), LAMBDAS))
 
 
-def test_state_and_remembered_normals_are_all_that_the_score_needs() -> None:
-    detector, features, normals = detector_of(), images(), torch.randn(50, 7)
-    detector.fit_normals(normals, held_out())
-    detector.labels.fill_(7)
+def remembering(normals: Tensor, anomalous: Tensor) -> tuple[Scorer, RememberedImages]:
+    """A scorer that has seen normals and anomalies, and what it recalls of them."""
+    remembered = RememberedImages(normals, normals[:0], anomalous)
+    detector = detector_of()
+    detector.fit_normals(normals, held_out(), remembered)
+    detector.labels.fill_(len(anomalous))
+    return detector, remembered
+
+
+def test_state_and_remembered_images_are_all_that_the_score_needs() -> None:
+    features = images()
+    detector, remembered = remembering(torch.randn(50, 7), torch.randn(7, 7) + 2)
     copy = Scorer(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True).eval()
     copy.load_state_dict(detector.state_dict())
-    copy.remember(normals, normals[:0])
+    copy.remember(remembered)
     assert torch.equal(copy(features), detector(features))
+
+
+def test_what_is_like_a_labelled_anomaly_rises_and_nothing_falls() -> None:
+    normals, features = torch.randn(50, 7), images()
+    like = features.pooled[:1]
+    # Of both as many labels are told, by the same heads; they differ in what they are like.
+    alike, unlike = (remembering(normals, side.repeat(5, 1))[0] for side in (like, -like))
+    with torch.no_grad():
+        assert float(alike(features)[0]) > float(unlike(features)[0]) + 0.1
+    for detector in (alike, unlike):
+        assert (detector(features) >= detector.one_class(features)).all()
 
 
 def test_held_out_normals_that_are_labelled_do_not_explain_themselves() -> None:
     detector, usual, normals = detector_of(), held_out(), torch.randn(50, 7)
     detector.fit_normals(
-        torch.cat([normals, usual.pooled]), usual, remembered=(normals, normals[:0])
+        torch.cat([normals, usual.pooled]),
+        usual,
+        RememberedImages(normals, normals[:0], normals[:0]),
     )
     assert detector.mahalanobis is not None
     assert (detector.mahalanobis(usual.pooled) > 0.1).all()

@@ -16,6 +16,7 @@ from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, evenly
 from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
+from anomem.model.one_class import RememberedImages
 from anomem.model.recall import deviating_places, no_places
 from anomem.training.prototypes import Turn, extract_in_turn
 
@@ -219,15 +220,18 @@ class FeatureBank:
         normals = Features.joined([self.normals, self.held_out.at(in_turn[self.held_out_image])])
         return normals.at(evenly(len(normals), MOST_KEPT))
 
-    def remembered_normals(self) -> tuple[Tensor, Tensor]:
-        """Give what is pooled of the normals that a scorer recalls: all but the held-out ones.
+    def remembered_images(self) -> RememberedImages:
+        """Give what is pooled of the images that a scorer recalls.
 
-        Returns:
-            Those that teach stage 2, and those labelled normal that are not held out.
+        Those are the normals that teach stage 2, the labelled ones that are not held out, and the
+        labelled anomalies.
         """
         known = self.labelled
         new = (known.label == 0) & ~torch.isin(known.digest, self.held_out_digest)
-        return self.teaching_normals().pooled, known.features.pooled[new]
+        pooled = known.features.pooled
+        return RememberedImages(
+            self.teaching_normals().pooled, pooled[new], pooled[known.label == 1]
+        )
 
     def untaught_by(self, images: Tensor) -> FeatureBank:
         """Give the same bank where some held-out images (n,), by number, teach stage 2 nothing."""

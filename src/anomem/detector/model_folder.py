@@ -119,7 +119,7 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     scorer = new_scorer(network.pooled_widths, config).eval()
     scorer.load_state_dict(under("scorer", tensors))
     bank = FeatureBank.of(under("bank", tensors))
-    scorer.remember(*bank.remembered_normals())
+    scorer.remember(bank.remembered_images())
     heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))

@@ -50,7 +50,7 @@ def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, see
     anomalous = labelled.label == 1
     normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
     held_out = bank.held_out_normals()
-    scorer.fit_normals(normals, held_out, bank.remembered_normals())
+    scorer.fit_normals(normals, held_out, bank.remembered_images())
     if anomalous.any():
         scorer.labels.fill_(int(anomalous.sum()))
         scorer.learnt.fill_(learnt_labels(bank, config))

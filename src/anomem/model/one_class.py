@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from sklearn.covariance import ledoit_wolf
@@ -62,7 +63,21 @@ class Mahalanobis(nn.Module):
         return (pooled.to(self.centre.dtype) - self.centre) @ self.whitening
 
 
-class MemoryOfNormals(Mahalanobis):
+class RememberedImages(NamedTuple):
+    """Holds what is pooled of the whole images that a score recalls.
+
+    Attributes:
+        trained: Of normals trained on, (N, sum C_s), N at least 1.
+        labelled: Of normals that a person labelled, (M, sum C_s).
+        anomalous: Of labelled anomalies, (A, sum C_s).
+    """
+
+    trained: Tensor
+    labelled: Tensor
+    anomalous: Tensor
+
+
+class MemoryOfImages(Mahalanobis):
     """Measures the Mahalanobis distance of an image, less what the normals most like it explain.
 
     One Gaussian knows how far normals lie from their centre and not in which directions they lie
@@ -78,21 +93,25 @@ class MemoryOfNormals(Mahalanobis):
     A normal that was trained on is explained by others alone, so that its distance stands beside
     that of an image which is new; one that a person labelled explains itself too.
 
+    Labelled anomalies are remembered beside them, and :meth:`likeness` tells how much more an image
+    is like those.
+
     Args:
         width: Channels of all scales side by side, sum C_s.
-        recalled: Normals whose directions are compared with that of an image, 2 by default; with 0
-            the distance is that of Mahalanobis.
+        recalled: Normals, and labelled anomalies, whose directions are compared with that of an
+            image, 2 of each by default; with 0 the distance is that of Mahalanobis.
 
     Attributes:
         power: p, a scalar; 1 until :meth:`weigh`.
         directions: Of the normals that are remembered, (N, sum C_s), of unit length, those trained
             on first; not part of the state, as a model keeps what is pooled of these normals.
         lengths: Distances from the centre of those trained on, at most N.
+        anomalous: Directions of the labelled anomalies, (A, sum C_s); not part of the state either.
 
     Example:
         >>> kinds = torch.tensor([[5.0, 0.0], [0.0, 5.0]]).repeat(50, 1)
         >>> normals = kinds + torch.randn(100, 2)
-        >>> memory = MemoryOfNormals(2)
+        >>> memory = MemoryOfImages(2)
         >>> memory.fit(normals[:80])
         >>> memory.weigh(normals[80:])
         >>> of_a_kind, of_none = memory(torch.tensor([[6.0, 0.0], [6.0, 6.0]]))
@@ -103,6 +122,7 @@ class MemoryOfNormals(Mahalanobis):
     power: Tensor
     directions: Tensor
     lengths: Tensor
+    anomalous: Tensor
 
     def __init__(self, width: int, recalled: int = 2) -> None:
         super().__init__(width)
@@ -110,23 +130,21 @@ class MemoryOfNormals(Mahalanobis):
         self.register_buffer("power", torch.ones(()))
         self.register_buffer("directions", torch.zeros(1, width), persistent=False)
         self.register_buffer("lengths", torch.zeros(0), persistent=False)
+        self.register_buffer("anomalous", torch.zeros(0, width), persistent=False)
 
     @torch.no_grad()
-    def remember(self, trained: Tensor, labelled: Tensor) -> None:
-        """Keep the directions of normals, in place of those before.
-
-        Args:
-            trained: Pooled deviations of normals trained on, (N, sum C_s), N at least 1.
-            labelled: Those of normals that a person labelled, (M, sum C_s).
-        """
-        offset = self.whitened(torch.cat([trained, labelled]))
+    def remember(self, images: RememberedImages) -> None:
+        """Keep the directions of images, in place of those before."""
+        offset = self.whitened(torch.cat([images.trained, images.labelled]))
         self.directions = functional.normalize(offset, dim=1)
-        self.lengths = torch.linalg.vector_norm(offset[: len(trained)], dim=1)
+        self.lengths = torch.linalg.vector_norm(offset[: len(images.trained)], dim=1)
+        anomalous = images.anomalous if self.recalled else images.anomalous[:0]
+        self.anomalous = functional.normalize(self.whitened(anomalous), dim=1)
 
     def fit(self, pooled: Tensor) -> None:
         """Take centre and spread from normals (N, sum C_s), N at least 2, and remember them."""
         super().fit(pooled)
-        self.remember(pooled, pooled[:0])
+        self.remember(RememberedImages(pooled, pooled[:0], pooled[:0]))
 
     @torch.no_grad()
     def weigh(self, held_out: Tensor) -> None:
@@ -155,6 +173,22 @@ class MemoryOfNormals(Mahalanobis):
             return length
         # The slope of a root is without bound where nothing is left.
         return length * (1 - self._recalled(offset)).clamp(min=1e-6) ** self.power
+
+    def likeness(self, pooled: Tensor) -> Tensor:
+        """Tell how much more images are like labelled anomalies than like normals.
+
+        Args:
+            pooled: Pooled deviations, (B, sum C_s).
+
+        Returns:
+            (B,), between -2 and 2: the mean cosine to the labelled anomalies most like the image,
+            less that to the normals most like it; 0 where none of them is remembered.
+        """
+        offset = self.whitened(pooled)
+        if len(self.anomalous) == 0:
+            return torch.zeros_like(offset[:, 0])
+        cosine = functional.normalize(offset, dim=1) @ self.anomalous.T
+        return self._most(cosine) - self._recalled(offset)
 
     def _recalled(self, offset: Tensor) -> Tensor:
         """Mean cosine (B,) of whitened images (B, sum C_s) to the normals most like them."""

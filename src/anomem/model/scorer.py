@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from anomem.model.features import Features
-from anomem.model.one_class import MemoryOfNormals
+from anomem.model.one_class import MemoryOfImages, RememberedImages
 
 _LEAST_SPREAD = 1e-3
 """Of the size of a term, the least that normals are taken to vary by."""
 _LEARNT_PRIOR = 100
-"""Labelled anomalies of stage 1 at which its evidence has half its weight: a network that has seen
-them tells those it has not seen less well."""
+"""Labelled anomalies of stage 1 at which its evidence has a quarter of its weight: a network that
+has seen them tells those it has not seen less well."""
+_LIKENESS = 0.5
+"""Weight of the likeness to labelled anomalies beside that of heads (docs/recipe.md)."""
 
 
 class Heads(nn.Module):
@@ -127,12 +129,13 @@ class Scorer(nn.Module):
     the Mahalanobis distance of the pooled deviations, less what normals that are remembered explain
     of it. Labelled normals join the normals that this distance is from. Labelled anomalies that
     stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
-    grows with their number n, ``n / (n + 100)``; those labelled since add what the heads of stage 2
-    tell, with ``n / (n + prior)``. Each of the three terms is in standard deviations of held-out
-    normals before it is weighed. With no label the one-class score is returned exactly, and no
-    anomalous label takes anything from it, whatever the image: what is unlike all labelled
-    anomalies keeps its one-class score. Without a prior the fused distance alone is the score as
-    soon as there is an anomalous label, as it is: the paper.
+    grows with their number n, ``(n / (n + 100))^2``; those labelled since add what the heads of
+    stage 2 tell, with ``n / (n + prior)``; and all of them, beside the Mahalanobis distance, how
+    much more an image is like them than like normals, with half of ``n / (n + prior)``. Each term
+    is in standard deviations of held-out normals before it is weighed. With no label the one-class
+    score is returned exactly, and no anomalous label takes anything from it, whatever the image:
+    what is unlike all labelled anomalies keeps its one-class score. Without a prior the fused
+    distance alone is the score as soon as there is an anomalous label, as it is: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -146,6 +149,7 @@ class Scorer(nn.Module):
         one_class_units: Of the one-class score.
         evidence_units: Of the evidence of stage 1.
         stage2_units: Of the fused distance of stage 2 (its log-odds).
+        likeness_units: Of the likeness to labelled anomalies.
         labels: Number of labelled anomalies that the heads were trained on.
         learnt: Number of labelled anomalies that stage 1 learnt from.
 
@@ -173,10 +177,11 @@ class Scorer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.mahalanobis = MemoryOfNormals(sum(heads.widths), recalled) if mahalanobis else None
+        self.mahalanobis = MemoryOfImages(sum(heads.widths), recalled) if mahalanobis else None
         self.one_class_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
+        self.likeness_units = HeldOutUnits()
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
@@ -185,28 +190,29 @@ class Scorer(nn.Module):
         self,
         normals: Tensor,
         held_out: Features,
-        remembered: tuple[Tensor, Tensor] | None = None,
+        remembered: RememberedImages | None = None,
     ) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
         Args:
             normals: Pooled deviations of those trained on or labelled, (N, sum C_s), N at least 2.
             held_out: Held-out normals, at least one.
-            remembered: Of the normals those trained on, and those labelled that are none of the
-                held-out ones, which would explain themselves; None is all, trained on.
+            remembered: None of the held-out normals, which would explain themselves; None is all
+                normals, trained on.
         """
         if self.mahalanobis is not None:
             self.mahalanobis.fit(normals)
             if remembered is not None:
-                self.mahalanobis.remember(*remembered)
+                self.mahalanobis.remember(remembered)
             self.mahalanobis.weigh(held_out.pooled)
         self.one_class_units.fit(self._deviates(held_out))
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
+        self.likeness_units.fit(self._likeness(held_out))
 
-    def remember(self, trained: Tensor, labelled: Tensor) -> None:
-        """Recall normals, (N, sum C_s) and (M, sum C_s), as a fit on them did."""
+    def remember(self, images: RememberedImages) -> None:
+        """Recall images as a fit with them did."""
         if self.mahalanobis is not None:
-            self.mahalanobis.remember(trained, labelled)
+            self.mahalanobis.remember(images)
 
     @torch.no_grad()
     def fit_heads(self, held_out: Features) -> None:
@@ -225,9 +231,11 @@ class Scorer(nn.Module):
         distance = self._distance(features)
         if self.prior is None:
             return distance
-        evidence = self.evidence_units(fuse(features.evidence, self.lambdas))
         return self.one_class(features) + self._by_labels(
-            evidence, self.stage2_units(distance), self.prior
+            self.evidence_units(fuse(features.evidence, self.lambdas)),
+            self.stage2_units(distance),
+            self.likeness_units(self._likeness(features)),
+            self.prior,
         )
 
     @torch.no_grad()
@@ -250,26 +258,39 @@ class Scorer(nn.Module):
             return one_class
         if self.prior is None:
             return other._distance(held_out)
-        evidence = fuse(held_out.evidence, self.lambdas)
         _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
-        mean, std = self.evidence_units.of_others(evidence, group)
-        level, spread = self.stage2_units.of_others(self._distance(held_out), group)
-        by_labels = self._by_labels(
-            (evidence - mean) / std, (other._distance(held_out) - level) / spread, self.prior
+        evidence = fuse(held_out.evidence, self.lambdas)
+        terms = (
+            (self.evidence_units, evidence, evidence),
+            (self.stage2_units, self._distance(held_out), other._distance(held_out)),
+            (self.likeness_units, self._likeness(held_out), other._likeness(held_out)),
         )
+        told = []
+        for units, own, by_other in terms:
+            mean, std = units.of_others(own, group)
+            told.append((by_other - mean) / std)
+        by_labels = self._by_labels(told[0], told[1], told[2], self.prior)
         return one_class + usual / self.one_class_units.std * by_labels
 
-    def _by_labels(self, evidence: Tensor, told: Tensor, prior: float) -> Tensor:
-        learnt = int(self.learnt)
-        since = int(self.labels) - learnt
-        of_stage_1 = learnt / (learnt + _LEARNT_PRIOR) * added(evidence)
-        return of_stage_1 + since / (since + prior) * added(told)
+    def _by_labels(self, evidence: Tensor, told: Tensor, likeness: Tensor, prior: float) -> Tensor:
+        labels, learnt = int(self.labels), int(self.learnt)
+        since = labels - learnt
+        by_heads = (learnt / (learnt + _LEARNT_PRIOR)) ** 2 * added(evidence)
+        by_heads = by_heads + since / (since + prior) * added(told)
+        if self.mahalanobis is None or len(self.mahalanobis.anomalous) == 0:
+            return by_heads
+        return by_heads + _LIKENESS * labels / (labels + prior) * added(likeness)
 
     def _deviates(self, features: Features) -> Tensor:
         if self.mahalanobis is None:
             return fuse(features.scores, self.lambdas)
         distance: Tensor = self.mahalanobis(features.pooled)
         return distance
+
+    def _likeness(self, features: Features) -> Tensor:
+        if self.mahalanobis is None:
+            return torch.zeros_like(features.pooled[:, 0])
+        return self.mahalanobis.likeness(features.pooled)
 
     def _distance(self, features: Features) -> Tensor:
         return fuse(self.heads(features.pooled), self.lambdas)
