@@ -16,8 +16,6 @@ _LEAST_SPREAD = 1e-3
 _LEARNT_PRIOR = 100
 """Labelled anomalies of stage 1 at which its evidence has a quarter of its weight: a network that
 has seen them tells those it has not seen less well."""
-_LIKENESS = 0.5
-"""Weight of the likeness to labelled anomalies beside that of heads (docs/recipe.md)."""
 
 
 class Heads(nn.Module):
@@ -130,12 +128,13 @@ class Scorer(nn.Module):
     of it. Labelled normals join the normals that this distance is from. Labelled anomalies that
     stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
     grows with their number n, ``(n / (n + 100))^2``; those labelled since add what the heads of
-    stage 2 tell, with ``n / (n + prior)``; and all of them, beside the Mahalanobis distance, how
-    much more an image is like them than like normals, with half of ``n / (n + prior)``. Each term
-    is in standard deviations of held-out normals before it is weighed. With no label the one-class
-    score is returned exactly, and no anomalous label takes anything from it, whatever the image:
-    what is unlike all labelled anomalies keeps its one-class score. Without a prior the fused
-    distance alone is the score as soon as there is an anomalous label, as it is: the paper.
+    stage 2 tell, with ``n / (n + prior)``. Beside the Mahalanobis distance labelled anomalies are
+    remembered: there the second has half its weight, and how much more an image is like all of
+    them than like normals has half of ``n / (n + prior)``. Each term is in standard deviations of
+    held-out normals before it is weighed. With no label the one-class score is returned exactly,
+    and no anomalous label takes anything from it, whatever the image: what is unlike all labelled
+    anomalies keeps its one-class score. Without a prior the fused distance alone is the score as
+    soon as there is an anomalous label, as it is: the paper.
 
     Args:
         heads: Trained by stage 2.
@@ -275,11 +274,12 @@ class Scorer(nn.Module):
     def _by_labels(self, evidence: Tensor, told: Tensor, likeness: Tensor, prior: float) -> Tensor:
         labels, learnt = int(self.labels), int(self.learnt)
         since = labels - learnt
-        by_heads = (learnt / (learnt + _LEARNT_PRIOR)) ** 2 * added(evidence)
-        by_heads = by_heads + since / (since + prior) * added(told)
+        by_stage_1 = (learnt / (learnt + _LEARNT_PRIOR)) ** 2 * added(evidence)
+        by_stage_2 = since / (since + prior) * added(told)
         if self.mahalanobis is None or len(self.mahalanobis.anomalous) == 0:
-            return by_heads
-        return by_heads + _LIKENESS * labels / (labels + prior) * added(likeness)
+            return by_stage_1 + by_stage_2
+        by_likeness = labels / (labels + prior) * added(likeness)
+        return by_stage_1 + (by_stage_2 + by_likeness) / 2
 
     def _deviates(self, features: Features) -> Tensor:
         if self.mahalanobis is None:
