@@ -276,7 +276,7 @@ def _show(out: Path) -> Result:
         auroc_against_seconds,
     )
     from anomem_bench.results import as_csv, read
-    from anomem_bench.tables import csv_table, markdown_table
+    from anomem_bench.tables import csv_table, markdown_table, significance_table
 
     results = out / "runs.jsonl"
     if not results.exists():
@@ -286,6 +286,8 @@ def _show(out: Path) -> Result:
     table = markdown_table(runs)
     write_text(out / "table.md", table)
     write_text(out / "table.csv", csv_table(runs))
+    if sure := significance_table(runs):
+        write_text(out / "significance.csv", sure)
     write_text(out / "runs.csv", as_csv(runs))
     auroc_against_gamma(runs, out / "against-gamma.png")
     auroc_against_seconds(runs, out / "against-seconds.png")

@@ -9,7 +9,8 @@ import pandas as pd
 
 from anomem_bench.methods import given_to
 from anomem_bench.published import MEAN, counterpart, namesake, published
-from anomem_bench.results import Run, Setting, by_setting, csv_of, grid_of, means
+from anomem_bench.results import Run, Setting, averaged, by_setting, csv_of, grid_of, means
+from anomem_bench.significance import ALPHA, Significance, significance
 
 _MAIN = ("auroc", "accuracy")
 """The measure of the first table of a setting, the one of these that its runs have."""
@@ -40,6 +41,7 @@ class Table:
         values: Figures in %, or ranks, by method (the best first) and head of a column.
         spreads: Standard deviations of the same over draws, NaN where there are fewer than two.
         published: Figures of the literature by method and head.
+        significance: Of the main measure, over the cells that ranks are taken in; None for too few.
     """
 
     setting: Setting
@@ -48,6 +50,7 @@ class Table:
     values: pd.DataFrame
     spreads: pd.DataFrame
     published: pd.DataFrame
+    significance: Significance | None = None
 
 
 def tables(runs: Iterable[Run]) -> list[Table]:
@@ -70,7 +73,8 @@ def markdown_table(runs: Iterable[Run]) -> str:
     """Write the tables as Markdown, the best of each column bold.
 
     A last column says what each method, published ones too, is given that others are not; it is
-    left out where none is given anything.
+    left out where none is given anything. Below a table of at least three methods on five cells
+    stands how sure their order is.
     """
     return "\n\n".join(map(_markdown, tables(runs))) + "\n"
 
@@ -93,28 +97,43 @@ def csv_table(runs: Iterable[Run]) -> str:
     return csv_of(texts, value=[row[-2] for row in rows], std=[row[-1] for row in rows])
 
 
+def significance_table(runs: Iterable[Run]) -> str:
+    """Write how sure the order of methods is as CSV, a line each; "" where nothing is known."""
+    rows = [
+        {**table.setting._asdict(), "measure": table.measure, "method": method, **figures,
+         "cells": sure.cells, "friedman": sure.friedman,
+         "critical_difference": sure.critical_difference}
+        for table in tables(runs) if (sure := table.significance)
+        for method, figures in sure.methods.iterrows()
+    ]  # fmt: skip
+    return csv_of(pd.DataFrame(rows)) if rows else ""
+
+
 def _table(setting: Setting, runs: pd.DataFrame, measure: str) -> Table:
     grid = grid_of(runs, measure)
     by_method, mean = grid.groupby("method"), means(grid)
     values = by_method.mean().assign(**{MEAN: mean["mean"]}) * 100
     spreads = by_method.std().assign(**{MEAN: mean["std"]}) * 100
     values = values.sort_values(MEAN, ascending=measure in _ERRORS, kind="stable")
-    beside = pd.DataFrame()
+    beside, sure = pd.DataFrame(), None
     if measure in _MAIN:
         beside = published(setting.protocol, setting.data, setting.gamma)
-        values[RANK] = _mean_ranks(grid.loc[values[MEAN].dropna().index])
+        cells = _cells(grid, values[MEAN].dropna().index)
+        sure = significance(cells)
+        values[RANK] = cells.rank(ascending=False).mean(axis=1)
         values[FEWER] = _fewer_errors(values, beside)
         for share, head in (("quarter", "1/4"), ("half", "1/2")):
             early = grid_of(runs, f"{measure}_{share}").reindex(columns=grid.columns)
             values[head] = 100 * means(early)["mean"]
         values = values.dropna(axis=1, how="all")
     draws = runs.groupby(["method", "column"]).size()
-    return Table(setting, measure, (draws.min(), draws.max()), values, spreads, beside)
+    return Table(setting, measure, (draws.min(), draws.max()), values, spreads, beside, sure)
 
 
-def _mean_ranks(grid: pd.DataFrame) -> pd.Series:
-    """Mean rank by method over the cells that all of them have, ties sharing their ranks."""
-    return grid.unstack("draw").dropna(axis=1).rank(ascending=False).mean(axis=1)
+def _cells(grid: pd.DataFrame, methods: pd.Index) -> pd.DataFrame:
+    """Figures by method, and by the pairs of an averaged column and a draw that all have."""
+    own = grid.loc[methods, averaged(grid)]
+    return own.unstack("draw").dropna(axis=1).reindex(methods)
 
 
 def _fewer_errors(values: pd.DataFrame, beside: pd.DataFrame) -> pd.Series:
@@ -140,7 +159,34 @@ def _markdown(table: Table) -> str:
     if any(given):
         beside = ["given", "---", *given]
         rows = [[*row, text] for row, text in zip(rows, beside, strict=True)]
-    return "\n".join([_caption(table), "", *(f"| {' | '.join(row)} |" for row in rows)])
+    text = f"{_caption(table)}\n\n{_laid_out(rows)}"
+    return text if table.significance is None else f"{text}\n\n{_how_sure(table.significance)}"
+
+
+def _laid_out(rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _how_sure(sure: Significance) -> str:
+    """The section below a table: which methods are ahead of which."""
+    text = (
+        f"**Which are ahead?** {len(sure.methods)} methods in the {sure.cells} cells (columns and "
+        "draws) that all of them have. Were none better than another, ranks so unequal would have "
+        f"a probability of {sure.friedman:.2g} (Friedman). A method is ahead of another where "
+        "their mean ranks are further apart than the critical difference, "
+        f"{sure.critical_difference:.2f} (Nemenyi, {ALPHA:g}); where they are closer, these cells "
+        "do not tell which is better, and fewer than five cells say nothing. p: of the difference "
+        "to the best one, paired by cells (Wilcoxon's signed ranks, corrected by Holm)"
+    )
+    if sure.least_p > ALPHA:
+        text += f"; of so few cells it is never below {sure.least_p:.2g}, so that it proves nothing"
+    best = sure.methods["rank"].min()
+    rows = [["method", "mean rank", "behind the best", "p"], ["---", *["---:"] * 3]]
+    for method, rank, p in sure.methods.itertuples():
+        behind = "yes" if rank - best > sure.critical_difference else "not told"
+        first = pd.isna(p)
+        rows.append([method, f"{rank:.2f}", "" if first else behind, "" if first else f"{p:.2g}"])
+    return f"{text}.\n\n{_laid_out(rows)}"
 
 
 def _texts(table: Table, head: str) -> list[str]:
