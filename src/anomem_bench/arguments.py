@@ -94,6 +94,20 @@ class CrossTypeArguments(Compared):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FewLabelsArguments(Compared):
+    """Compare methods that are given a few labelled anomalies with others that are given none."""
+
+    labels: str = "0,1,10"
+    """Numbers of labelled anomalies, separated by commas; all are of the test part, and are not
+    tested."""
+    setting: Literal["general", "hard", "both"] = "both"
+    """Label anomalies of all kinds; or of one, tested against all other kinds, each in turn."""
+    kinds: str = ""
+    """Kinds that are labelled in turn in the hard setting, separated by commas; all that have
+    enough images if empty."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinearArguments(Compared):
     """Classify by a linear layer on what methods have learnt without labels."""
 
@@ -171,6 +185,18 @@ def gammas_of(text: str) -> tuple[float, ...]:
     if not numbers or not all(0 <= number < 1 for number in numbers):
         raise ValueError(f"gammas is {text!r}; give numbers from 0 to below 1, as in 0,0.05.")
     return numbers
+
+
+def counts_of(text: str) -> tuple[int, ...]:
+    """Read whole numbers from 0 between commas, at least one.
+
+    Raises:
+        ValueError: They are not.
+    """
+    words = listed(text)
+    if not words or not all(word.isdecimal() for word in words):
+        raise ValueError(f"labels is {text!r}; give whole numbers from 0, as in 0,1,10.")
+    return tuple(map(int, words))
 
 
 def shard_of(text: str) -> tuple[int, int]:

@@ -15,12 +15,14 @@ from anomem_bench.arguments import (
     CrossTypeArguments,
     DataArguments,
     EachClass,
+    FewLabelsArguments,
     LinearArguments,
     MergeArguments,
     OnData,
     OneVsAllArguments,
     OodArguments,
     PrototypesArguments,
+    counts_of,
     gammas_of,
     listed,
     name_and_path,
@@ -105,6 +107,18 @@ def cross_type(arguments: CrossTypeArguments) -> Result:
     gammas, methods = gammas_of(arguments.gammas), methods_named(listed(arguments.methods))
     kinds = listed(arguments.kinds)
     protocol = CrossType(**_of_all(arguments), gammas=gammas, kinds=kinds)
+    return _run(protocol, methods, arguments)
+
+
+def few_labels(arguments: FewLabelsArguments) -> Result:
+    """Compare methods that are given a few labelled anomalies with others that are given none."""
+    from anomem_bench.methods import methods_named
+    from anomem_bench.protocols.few_labels import FewLabels
+
+    labels, methods = counts_of(arguments.labels), methods_named(listed(arguments.methods))
+    protocol = FewLabels(**_of_all(arguments), kinds=listed(arguments.kinds), labels=labels)
+    if arguments.setting != "both":
+        protocol = replace(protocol, settings=(arguments.setting,))
     return _run(protocol, methods, arguments)
 
 
@@ -202,6 +216,7 @@ PROTOCOLS: dict[str, tuple[type[Common], Callable[[Any], Result]]] = {
     "one-vs-all": (OneVsAllArguments, one_vs_all),
     "ood": (OodArguments, ood),
     "cross-type": (CrossTypeArguments, cross_type),
+    "few-labels": (FewLabelsArguments, few_labels),
     "linear": (LinearArguments, linear),
     "ablation": (AblationArguments, ablation),
     "prototypes": (PrototypesArguments, prototypes),

@@ -70,6 +70,7 @@ class Contender(ABC):
     Attributes:
         score_names: Names of its scores; the first is that of ``decision_function``.
         needs_anomalies: It cannot be trained on normals alone.
+        uses_anomalies: It learns from labelled anomalies where there are some.
         given: What it is given that others are not, in words; labelled anomalies go without saying.
         shape_: Channels, height and width that images are brought to, once trained.
     """
@@ -77,6 +78,7 @@ class Contender(ABC):
     shape_: ImageShape
     score_names: tuple[str, ...]
     needs_anomalies: ClassVar[bool] = False
+    uses_anomalies: ClassVar[bool] = False
     given: ClassVar[tuple[str, ...]] = ()
 
     def __init__(

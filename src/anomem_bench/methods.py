@@ -44,6 +44,7 @@ class Method:
         kind: Called with the choices, ``device`` and ``seed``, gives the untrained method.
         scores: Names of the scores that one training gives.
         needs_anomalies: It cannot be trained on normals alone.
+        uses_anomalies: It learns from labelled anomalies.
         data_given: As of :attr:`~anomem_bench.contender.Contender.given`.
     """
 
@@ -51,6 +52,7 @@ class Method:
     kind: Callable[..., Contender]
     scores: tuple[str, ...]
     needs_anomalies: bool = False
+    uses_anomalies: bool = False
     data_given: tuple[str, ...] = ()
 
     @property
@@ -92,14 +94,21 @@ def _timed(config: Config) -> Config:
 
 def ours(name: str, config: Config, memory: Memory = "learnt") -> Method:
     """Take the detector as a method; name and memory as of :class:`~anomem_bench.ours.Ours`."""
-    return Method(config, partial(Ours, name=name, memory=memory), (name,))
+    return Method(config, partial(Ours, name=name, memory=memory), (name,), uses_anomalies=True)
 
 
 def _peer(kind: type[Peer], config: Config) -> Method:
     # What is the detector's own does not make a peer another one.
     own = ("memory", "loss", "pseudo", "stage2", "calibration")
     config = replace(config, **{group: getattr(Config(), group) for group in own})
-    return Method(config, kind, kind.score_names, kind.needs_anomalies, kind.given)
+    return Method(
+        config,
+        kind,
+        kind.score_names,
+        kind.needs_anomalies,
+        kind.needs_anomalies or kind.uses_anomalies,
+        kind.given,
+    )
 
 
 _SCRATCH = until_the_clock_ends(scratch())
@@ -138,8 +147,12 @@ METHODS = {
 
 
 def given_to(score: str) -> str:
-    """Say what the method of a score is given that others are not, "" for nothing or no method."""
-    return next((method.given for method in METHODS.values() if score in method.scores), "")
+    """Say what the method of a score is given that others are not, "" for nothing or no method.
+
+    What follows a comma in the name of a score, as a number of labels, is not looked at.
+    """
+    own = score.partition(", ")[0]
+    return next((method.given for method in METHODS.values() if own in method.scores), "")
 
 
 def methods_named(names: Sequence[str]) -> dict[str, Method]:

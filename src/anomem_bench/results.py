@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from anomem.runtime.files import named_if_unwritten
 from anomem.runtime.printing import no_formula
 
-AnomalyClasses = Literal["all", "one", "seen"]
+AnomalyClasses = Literal["all", "one", "seen", "general", "hard"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class Key:
         against: What the anomalies of the test are, where they are not all other classes.
         gamma: Share of anomalies in the training set, in [0, 1).
         anomaly_classes: The training anomalies are of all other classes, of one of them, or of
-            all but what is tested against.
+            all but what is tested against; or few, of all kinds or of one.
         draw: Number of the random draw of the training set.
         budget: Wall-clock seconds that a fit may take, from images in memory to ready to score.
         device: Such as "cpu".
         config: Digest of every choice of the method.
+        labels: Number of anomalies in the training set, where these are few and counted.
     """
 
     protocol: str
@@ -48,6 +49,7 @@ class Key:
     budget: float
     device: str
     config: str
+    labels: int = field(default=0, kw_only=True)
 
     @property
     def column(self) -> str:
@@ -83,23 +85,28 @@ class Run(Key):
     @property
     def key(self) -> Key:
         """Give what tells this run from all others."""
-        return Key(*(getattr(self, field.name) for field in fields(Key)))
+        return Key(**{each.name: getattr(self, each.name) for each in fields(Key)})
 
 
 class Setting(NamedTuple):
-    """Names runs whose AUROC may be compared; ``anomaly_classes`` is "none" where gamma is 0."""
+    """Names runs whose AUROC may be compared; ``anomaly_classes`` is "none" where gamma is 0.
+
+    Where labelled anomalies are few and counted, those with and without them are compared: gamma is
+    NaN, and methods are named with their number of labels.
+    """
 
     protocol: str
     data: str
     budget: float
     device: str
-    anomaly_classes: Literal["none", "all", "one", "seen"]
+    anomaly_classes: Literal["none"] | AnomalyClasses
     gamma: float
 
     @property
     def title(self) -> str:
         """Say what is in the training set."""
-        return f"gamma {self.gamma:g}, {ANOMALIES[self.anomaly_classes]}"
+        kinds = ANOMALIES[self.anomaly_classes]
+        return kinds if self.anomaly_classes in FEW else f"gamma {self.gamma:g}, {kinds}"
 
 
 EVERY_KIND = "all kinds"
@@ -109,8 +116,12 @@ ANOMALIES = {
     "all": "anomalies of all other classes",
     "one": "anomalies of one other class",
     "seen": "anomalies of all kinds but the one tested",
+    "general": "few labelled anomalies, of all kinds",
+    "hard": "few labelled anomalies, of one kind, tested against all others",
 }
 """What the anomaly classes of a setting mean, in words."""
+FEW = ("general", "hard")
+"""Those of which the labelled anomalies are few and counted."""
 _RUN = TypeAdapter(Run)
 
 
@@ -204,12 +215,19 @@ def by_setting(runs: Iterable[Run]) -> dict[Setting, pd.DataFrame]:
     if not rows:
         return {}
     table = pd.DataFrame(rows)
-    kinds = table["anomaly_classes"].where(table["gamma"] > 0, "none")
+    few = table["anomaly_classes"].isin(FEW)
+    kinds = table["anomaly_classes"].where((table["gamma"] > 0) | few, "none")
     table["anomaly_classes"] = pd.Categorical(kinds, list(ANOMALIES), ordered=True)
+    table["gamma"] = table["gamma"].mask(few)
+    table["method"] = table["method"].mask(few, table["method"] + table["labels"].map(_counted))
     setting = list(Setting._fields)
     table = table.drop_duplicates([*setting, "method", "column", "draw"], keep="last")
-    groups = table.groupby(setting, observed=True)
+    groups = table.groupby(setting, observed=True, dropna=False)
     return {Setting(*values): own.dropna(axis=1, how="all") for values, own in groups}
+
+
+def _counted(labels: int) -> str:
+    return f", {labels} label{'s' * (labels != 1)}"
 
 
 def averaged(columns: Iterable[str]) -> list[str]:

@@ -75,8 +75,10 @@ def run_protocol(protocol: BenchProtocol, entry: Entry, results: Path) -> Iterat
 
 
 def methods_of(entry: Entry, cell: Cell) -> list[str]:
-    """List the methods that can be trained on a cell."""
+    """List the methods to train on a cell: those that can be, with counted labels that use them."""
     methods = entry.methods.items()
+    if cell.labels:
+        return [name for name, m in methods if m.uses_anomalies]
     return [name for name, m in methods if cell.gamma > 0 or not m.needs_anomalies]
 
 
@@ -95,6 +97,7 @@ def keys_of(protocol: BenchProtocol, entry: Entry, cell: Cell, method: str) -> l
             budget=entry.budget,
             device=make_fabric(entry.device).device.type,
             config=entry.methods[method].digest,
+            labels=cell.labels,
         )
         for score in entry.methods[method].scores
         for test in protocol.tests_of(cell)
@@ -126,6 +129,8 @@ def _run_cell(
 
 def _name(cell: Cell) -> str:
     unseen = f" without {cell.unseen}" if cell.unseen else ""
+    if cell.labels:
+        unseen += f", {cell.labels} labelled" + (f" of {cell.labelled}" if cell.labelled else "")
     return f"{cell.normal}{unseen}, gamma {cell.gamma:g}, draw {cell.draw}"
 
 

@@ -45,6 +45,8 @@ class Cell:
         anomaly_classes: Where these come from.
         draw: Number of the random draw; also the seed of the training.
         unseen: Kind of anomaly that is left out of it and tested against; "" for none.
+        labels: Number of labelled anomalies in it, where these are counted; their share is gamma.
+        labelled: The one kind that these are of; "" for any.
     """
 
     normal: str
@@ -52,6 +54,8 @@ class Cell:
     anomaly_classes: AnomalyClasses
     draw: int
     unseen: str = ""
+    labels: int = 0
+    labelled: str = ""
 
 
 @dataclass(frozen=True)

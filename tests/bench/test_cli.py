@@ -128,6 +128,7 @@ def test_shards_are_merged(digits_as_cifar10: Path, tmp_path: Path) -> None:
     [
         ("one-vs-all --gammas 0,1", "gammas is '0,1'; give numbers from 0 to below 1"),
         ("one-vs-all --gammas few", "gammas is 'few'"),
+        ("few-labels --labels 1,few", "labels is '1,few'; give whole numbers from 0, as in 0,1,10"),
         ("one-vs-all --contamination 1", "contamination is 1.0"),
         ("one-vs-all --methods magic", "there is no method 'magic'"),
         ("one-vs-all --data mars", "'mars' is no data set known by name"),
@@ -154,5 +155,14 @@ def test_protocols_are_listed(
 ) -> None:
     assert run("bench", *words) == code
     shown = "".join(capsys.readouterr())
-    for name in ("one-vs-all", "ood", "cross-type", "linear", "ablation", "prototypes", "merge"):
+    for name in (
+        "one-vs-all",
+        "ood",
+        "cross-type",
+        "few-labels",
+        "linear",
+        "ablation",
+        "prototypes",
+        "merge",
+    ):
         assert name in shown

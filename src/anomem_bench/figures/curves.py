@@ -14,7 +14,16 @@ from matplotlib.figure import Figure
 
 from anomem.report.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from anomem.runtime.files import replacing
-from anomem_bench.results import ANOMALIES, Run, Setting, averaged, by_setting, grid_of, means
+from anomem_bench.results import (
+    ANOMALIES,
+    FEW,
+    Run,
+    Setting,
+    averaged,
+    by_setting,
+    grid_of,
+    means,
+)
 
 _OURS = {"scratch": (VERMILION, "o"), "pretrained": (BLUE, "s"), "paper-small": (GREEN, "D")}
 _COLOURS = (BLACK, ORANGE, SKY, PURPLE, GREY)
@@ -34,11 +43,12 @@ Lines: TypeAlias = pd.DataFrame
 def lines_against_gamma(runs: Iterable[Run]) -> dict[str, Lines]:
     """Collect lines by panel: a panel for anomalies of all other classes, one for those of one.
 
-    The points at gamma 0 are in both. All points of a panel are of the same normal classes, those
-    that have runs at every gamma; a method without one of these at a gamma has no point there.
+    The points at gamma 0 are in both, and none where labels are few and counted. All points of a
+    panel are of the same normal classes, those that have runs at every gamma; a method without one
+    of these at a gamma has no point there.
     """
     panels = {}
-    settings = by_setting(runs)
+    settings = {s: own for s, own in by_setting(runs).items() if s.anomaly_classes not in FEW}
     for _, group in groupby(settings, lambda setting: setting[:4]):
         like = list(group)
         columns = sorted(set.intersection(*(set(settings[each]["column"]) for each in like)))
@@ -78,7 +88,12 @@ def lines_against_choices(runs: Iterable[Run]) -> dict[str, Lines]:
 
 
 def auroc_against_gamma(runs: Sequence[Run], file: Path) -> None:
-    """Write a PNG of :func:`lines_against_gamma`, with bands of one standard deviation."""
+    """Write a PNG of :func:`lines_against_gamma`, with bands of one standard deviation.
+
+    Nothing where labelled anomalies are few and counted in all runs.
+    """
+    if runs and all(run.anomaly_classes in FEW for run in runs):
+        return
     # Gammas crowd near 0, and a logarithm has no place for 0 itself: their roots lie well apart.
     rooted = {
         title: lines.assign(x=lines["x"] ** 0.5)

@@ -68,6 +68,7 @@ class DeepSAD(TrainedPeer):
     """
 
     score_names = ("deepsad",)
+    uses_anomalies = True
 
     def __init__(
         self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0

@@ -29,6 +29,7 @@ class DPVAE(Autoencoder):
     """
 
     score_names = ("dp-vae",)
+    uses_anomalies = True
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """Build mean and log-variance of the code."""

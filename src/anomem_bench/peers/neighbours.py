@@ -34,6 +34,7 @@ class Neighbours(Peer):
     """
 
     score_names = ("neighbours",)
+    uses_anomalies = True
 
     def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
         """Take the encoder as it is."""

@@ -7,23 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomem.detector.hold_out import hold_out
-from anomem.evaluation.metrics import auroc
-from anomem_bench.contender import Contender
-from anomem_bench.datasets.parts import NORMAL, Part
-from anomem_bench.exam import Exam, Judgement, Measures
-from anomem_bench.metrics import attack_metrics
-from anomem_bench.protocols.protocol import BenchProtocol
+from anomem_bench.datasets.parts import Part
+from anomem_bench.protocols.of_kinds import OfKinds
 from anomem_bench.results import EVERY_KIND
 from anomem_bench.split import Cell, Split, anomaly_count
 
 DEVELOPMENT = 0.1
 """Share of the training normals that is kept to find the threshold."""
-ALPHA = 0.05
-"""Largest share of those normals above the threshold."""
 
 
 @dataclass(frozen=True)
-class CrossType(BenchProtocol):
+class CrossType(OfKinds):
     """Trains on normals and all kinds of anomaly but one, which is tested against.
 
     At gamma 0 no anomaly is trained on, and the test is against each kind and against all.
@@ -34,12 +28,11 @@ class CrossType(BenchProtocol):
     in the layout of MVTec AD, those of the kinds that are trained on come from the test part.
 
     Attributes:
-        gammas: Shares of anomalies in the training set, in [0, 1).
         kinds: Kinds of anomaly that are left out in turn; none for all.
+        gammas: Shares of anomalies in the training set, in [0, 1).
     """
 
     gammas: tuple[float, ...] = (0.0, 0.05)
-    kinds: tuple[str, ...] = ()
     name: str = "cross-type"
 
     def cells(self) -> list[Cell]:
@@ -48,26 +41,17 @@ class CrossType(BenchProtocol):
         Raises:
             ValueError: There is no such kind, or no normal class.
         """
-        normal = self.parts.test.classes[0]
-        if normal not in NORMAL:
-            raise ValueError(
-                f"the first class of {self.data} is {normal!r}; cross-type needs a normal one, "
-                f"named {', '.join(NORMAL)}."
-            )
-        known = self._known()
-        unknown = [kind for kind in self.kinds if kind not in known]
-        if unknown:
-            raise ValueError(f"there is no kind {unknown[0]!r}; choose from {', '.join(known)}.")
+        normal, kinds = self.normal, self.in_turn()
         return [
             Cell(normal, gamma, "seen" if gamma else "all", draw, kind)
             for draw in range(self.draws)
             for gamma in self.gammas
-            for kind in ((self.kinds or known) if gamma else ("",))
+            for kind in (kinds if gamma else ("",))
         ]
 
     def tests_of(self, cell: Cell) -> list[str]:
         """Name the kind that was left out; where all were, each of them and all together."""
-        return [cell.unseen] if cell.unseen else [*self._known(), EVERY_KIND]
+        return [cell.unseen] if cell.unseen else [*self.known(), EVERY_KIND]
 
     def split(self, cell: Cell) -> Split:
         """Choose the images of a cell.
@@ -87,7 +71,7 @@ class CrossType(BenchProtocol):
                 f"{cell.unseen!r} and there are {len(seen)}; lower it."
             )
         chosen = rng.permutation(len(seen))[:count]
-        kinds = [cell.unseen] if cell.unseen else self._known()
+        kinds = [cell.unseen] if cell.unseen else self.known()
         return Split(
             good.choose(normals).images,
             seen.choose(chosen).images if count else None,
@@ -95,34 +79,6 @@ class CrossType(BenchProtocol):
             {kind: test.choose(self.caps.some(test.of([kind]))).images for kind in kinds},
             good.choose(kept).images,
         )
-
-    def judge(self, contender: Contender, exam: Exam) -> Judgement:
-        """Measure AUROC, APCER, BPCER, ACER and EER of each score."""
-        assert exam.development is not None
-        normal = contender.scores(exam.test_normals)
-        development = contender.scores(exam.development)
-        tests = {kind: contender.scores(images) for kind, images in exam.test_anomalies.items()}
-        judgement: Judgement = {}
-        for score, good in normal.items():
-            threshold = float(np.quantile(development[score], 1 - ALPHA, method="higher"))
-            kinds = {kind: scores[score] for kind, scores in tests.items()}
-            cases = {kind: {kind: scores} for kind, scores in kinds.items()}
-            if len(kinds) > 1:
-                cases[EVERY_KIND] = kinds
-            judgement[score] = {
-                case: Measures(
-                    {"auroc": auroc(good, np.concatenate(list(attacks.values())))}
-                    | attack_metrics(good, attacks, threshold),
-                    len(good) + sum(map(len, attacks.values())),
-                )
-                for case, attacks in cases.items()
-            }
-        return judgement
-
-    def _known(self) -> list[str]:
-        """Kinds of anomaly that the test has images of."""
-        test = self.parts.test
-        return [name for index, name in enumerate(test.classes) if index and index in test.label]
 
     def _seen(self, unseen: str) -> Part:
         """Anomalies of all kinds but one: of the training part, or where it has none the test's."""
