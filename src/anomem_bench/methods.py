@@ -18,6 +18,7 @@ from anomem_bench.peers.classifier import Classifier
 from anomem_bench.peers.csi import CSI
 from anomem_bench.peers.deepsad import DeepSAD
 from anomem_bench.peers.dp_vae import DPVAE
+from anomem_bench.peers.dra import DRA
 from anomem_bench.peers.elsa import Elsa
 from anomem_bench.peers.energy_oe import EnergyOE
 from anomem_bench.peers.fs import FS
@@ -117,7 +118,7 @@ _FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
 """For the peers that it suits on validation images: docs/recipe.md."""
 
 _FINER = {"encoder__scales": (2, 3)}
-"""Of teachers, whose maps then have the strides 4, 8 and 16."""
+"""Maps of the strides 4, 8 and 16, for teachers and for DRA."""
 
 METHODS = {
     "scratch": ours("scratch", _SCRATCH),
@@ -141,6 +142,7 @@ METHODS = {
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
     "msc": _peer(MSC, _timed(pretrained())),
+    "dra": _peer(DRA, _timed(changed(pretrained(), _FINER))),
     "reverse-distillation": _peer(ReverseDistillation, _timed(changed(pretrained(), _FINER))),
     "reverse-distillation-untrained": _peer(UntrainedTeacher, changed(_SCRATCH, _FINER)),
 }
