@@ -85,8 +85,11 @@ def test_a_collapse_is_told_by_half_of_the_training_and_once() -> None:
         loss=LossChoices(temperature=0.2),
         pseudo=PseudoChoices(),
     )
+    diary = Diary(fails_after=160)
     with pytest.warns(UserWarning, match="the mean of all 8 prototypes") as warned:
-        train(network_of(forgetful), config=forgetful, steps=220)
+        with pytest.raises(PowerCut):
+            train(network_of(forgetful), diary, config=forgetful, steps=220)
+        train(network_of(forgetful), diary, config=forgetful, steps=220)
     assert len(warned) == 1 and "after 110 steps" in str(warned[0].message)
 
 
@@ -146,8 +149,9 @@ def test_few_labelled_anomalies_are_few_in_a_batch_of_a_fine_tuning(
 @pytest.fixture(scope="module")
 def whole() -> tuple[MultiScaleMemory, Stage1State]:
     """Trained without an interruption."""
-    network = network_of()
-    return network, train(network, anomalies=Digits(8))
+    network, diary = network_of(), Diary()
+    train(network, diary, anomalies=Digits(8))
+    return network, diary.states[-1]
 
 
 @pytest.mark.parametrize("cut", [1, 7, STEPS - 1, STEPS])
@@ -165,7 +169,9 @@ def test_interrupted_run_ends_as_the_uninterrupted(
     network, uninterrupted = whole
     torch.testing.assert_close(resumed.state_dict(), network.state_dict(), rtol=0, atol=0)
     # What the watch has seen too, so that it tells the same of the training.
-    torch.testing.assert_close(state.tensors, uninterrupted.tensors, rtol=0, atol=0)
+    last = diary.states[-1].tensors
+    assert "watch.0.contrast" in last
+    torch.testing.assert_close(last, uninterrupted.tensors, rtol=0, atol=0)
 
 
 def test_finished_run_is_not_trained_on() -> None:

@@ -18,6 +18,7 @@ from anomem.model.features import Features, extract_set
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import RememberedImages
 from anomem.model.recall import deviating_places, no_places
+from anomem.training.checkpoint import under
 from anomem.training.prototypes import Turn, extract_in_turn
 
 MOST_KEPT = 1000
@@ -454,9 +455,3 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """The first dimensions, by name."""
     first = ((saved.sizes[:1], tensors[name].shape[:1]) for name, saved in SAVED.items())
     return {names[0]: size[0] for names, size in first if names and size}
-
-
-def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors that stand under a prefix, without it."""
-    start = f"{prefix}."
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

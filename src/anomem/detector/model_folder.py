@@ -24,7 +24,7 @@ from torch import Tensor
 
 from anomem.detector.adapt import recalling
 from anomem.detector.detector import Detector
-from anomem.detector.feature_bank import FeatureBank, check_bank, under
+from anomem.detector.feature_bank import FeatureBank, check_bank
 from anomem.detector.frame import framing_of
 from anomem.detector.model_info import (
     DESCRIPTION,
@@ -48,7 +48,7 @@ from anomem.runtime.files import (
     write_bytes,
 )
 from anomem.runtime.untrusted import ModelError, check_regular, one_line, read_json
-from anomem.training.checkpoint import check_finite
+from anomem.training.checkpoint import check_finite, under
 
 _SPREAD = re.compile(
     r"scorer\.\w+\.std|network\.encoder\.std|network\.memories\.\d+\.level|heat\d+\.width"

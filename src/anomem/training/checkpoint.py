@@ -116,6 +116,12 @@ def _metadata(content: bytes) -> dict[str, str]:
     return found
 
 
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the tensors that stand under a prefix, without it."""
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
     """Refuse numbers that are not finite.
 

@@ -21,7 +21,7 @@ from anomem.model.encoder import synchronise_batch_norms
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
 from anomem.training.batches import Batches, Steps, part_of_labels
-from anomem.training.checkpoint import Stage1File, Stage1State
+from anomem.training.checkpoint import Stage1File, Stage1State, under
 from anomem.training.collapse import ScaleFigures, told_collapse
 from anomem.training.draws import Chance, seeded
 from anomem.training.losses import kind_loss, patch_loss, scale_losses, total_loss
@@ -122,14 +122,14 @@ class Stage1:
             first=self.step,
             after=self.average.update,
         )
-        looked = told = False
+        looked = self._past_half()
         for self.step, self.loss in walk:
-            if not looked and max(self.step / self.steps, self.clock.share()) >= 0.5:
-                looked, told = True, self._tell_collapse()
+            if not looked and self._past_half():
+                looked, self.watch.told = True, self._tell_collapse()
             yield self.step
             if not self.network.training:
                 self.network.train()
-        if not told:
+        if not self.watch.told:
             self._tell_collapse()
 
     def state(self) -> Stage1State:
@@ -150,7 +150,7 @@ class Stage1:
         self.step, self.clock.spent, self.loss = state.step, state.seconds, state.loss
         self.batches.begin(state.step)
         tensors = state.tensors
-        self.network.load_state_dict(_under("network.", tensors))
+        self.network.load_state_dict(under("network", tensors))
         for name, parameter in self.network.named_parameters():
             momentum = tensors.get(f"momentum.{name}")
             if momentum is not None:
@@ -159,11 +159,14 @@ class Stage1:
                 self.optimizer.state[parameter]["momentum_buffer"] = buffer.copy_(momentum)
         for name, value in self.average.tensors.items():
             value.copy_(tensors[f"average.{name}"])
-        self.watch.restore(_under("watch.", tensors))
+        self.watch.restore(under("watch", tensors))
 
     def figures(self) -> list[ScaleFigures]:
         """Tell what the last steps have learnt, and how their memories are recalled."""
         return self.watch.figures()
+
+    def _past_half(self) -> bool:
+        return max(self.step / self.steps, self.clock.share()) >= 0.5
 
     def _tell_collapse(self) -> bool:
         told = told_collapse(self.figures(), self.step, self.config.memory)
@@ -211,10 +214,6 @@ class Stage1:
         if self.config.loss.patch_weight == 0:
             return normals[:0], normals[:0, :1]
         return patched(normals[: math.ceil(len(normals) * _PATCHED)], chance)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def compiles(chosen: bool | None, device: torch.device, steps: int) -> bool:

@@ -38,11 +38,15 @@ class Watch:
     Args:
         memories: One a scale.
         soft_class: As of :func:`~anomem.training.losses.contrasted_memory_loss`.
+
+    Attributes:
+        told: A collapse was told on the way.
     """
 
     def __init__(self, memories: Sequence[HopfieldMemory], soft_class: float) -> None:
         self.memories, self.soft_class = memories, soft_class
         self.chance, self.least = math.nan, math.nan
+        self.told = False
         self._looks: list[deque[_Look]] = [deque(maxlen=_LOOKED_AT) for _ in memories]
 
     @torch.no_grad()
@@ -77,8 +81,8 @@ class Watch:
         """Give all that the figures are of, by name; nothing before a step was looked at."""
         if not self._looks[0]:
             return {}
-        bounds = {"bounds": torch.tensor([self.chance, self.least], dtype=torch.float64)}
-        return bounds | {
+        known = [self.chance, self.least, float(self.told)]
+        return {"known": torch.tensor(known, dtype=torch.float64)} | {
             f"{scale}.{each.name}": torch.stack([getattr(look, each.name) for look in looks])
             for scale, looks in enumerate(self._looks)
             for each in fields(_Look)
@@ -86,11 +90,14 @@ class Watch:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state of :meth:`state`."""
-        if "bounds" not in state:
+        if "known" not in state:
             return
-        self.chance, self.least = state["bounds"].tolist()
-        for scale, looks in enumerate(self._looks):
-            parts = [state[f"{scale}.{each.name}"] for each in fields(_Look)]
+        self.chance, self.least, told = state["known"].tolist()
+        self.told = bool(told)
+        for scale, (memory, looks) in enumerate(zip(self.memories, self._looks, strict=True)):
+            device = memory.prototypes.device
+            parts = [state[f"{scale}.{each.name}"].to(device) for each in fields(_Look)]
+            looks.clear()
             looks.extend(_Look(*each) for each in zip(*parts, strict=True))
 
     def figures(self) -> list[ScaleFigures]:
