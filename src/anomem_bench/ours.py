@@ -44,8 +44,8 @@ class Ours(Contender):
         seed: Of every random draw.
         name: Of its score.
         memory: The learnt memory; or none while training, and in its place afterwards the k-means
-            centroids of the features of training normals, or their mean alone; no normal is then
-            remembered either.
+            centroids of the features of training normals, or their mean alone; no whole
+            image is then remembered either, and labels count by heads alone.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Ours(Contender):
         super().__init__(config, device=device, seed=seed)
         self.score_names, self.memory = (name,), memory
         if memory != "learnt":
-            self.config = changed(self.config, {"score__recalled": 0})
+            self.config = changed(self.config, {"score__neighbours": 0})
 
     def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
         """Hold normals out, initialise and train stage 1."""

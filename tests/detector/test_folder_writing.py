@@ -10,7 +10,6 @@ from power import PowerCut, cut_power_at
 from running import Command
 from torch import Tensor
 
-from anomem.detector.feature_bank import under
 from anomem.detector.model_folder import (
     check_writable,
     checkpoint_of,
@@ -22,6 +21,7 @@ from anomem.detector.model_folder import (
 from anomem.detector.model_info import FORMAT_VERSION, load_description
 from anomem.runtime.files import WriteError
 from anomem.runtime.untrusted import ModelError
+from anomem.training.checkpoint import under
 
 OLD, NEW = {"w": torch.zeros(3)}, {"w": torch.ones(3), "half": torch.ones(2, 2).half()}
 

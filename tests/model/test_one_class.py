@@ -119,7 +119,7 @@ def test_what_is_recalled_counts_with_the_power_that_held_out_normals_give() -> 
 
 def test_with_none_recalled_the_distance_is_that_of_mahalanobis() -> None:
     pooled, queries = normals(40), torch.randn(7, 5) * 4
-    memory = MemoryOfImages(5, recalled=0)
+    memory = MemoryOfImages(5, neighbours=0)
     memory.fit(pooled)
     assert torch.equal(memory(queries), fitted(pooled)(queries))
 

@@ -86,10 +86,14 @@ def test_a_collapse_is_told_by_half_of_the_training_and_once() -> None:
         pseudo=PseudoChoices(),
     )
     diary = Diary(fails_after=160)
-    with pytest.warns(UserWarning, match="the mean of all 8 prototypes") as warned:
+
+    def interrupted() -> None:
         with pytest.raises(PowerCut):
             train(network_of(forgetful), diary, config=forgetful, steps=220)
         train(network_of(forgetful), diary, config=forgetful, steps=220)
+
+    with pytest.warns(UserWarning, match="the mean of all 8 prototypes") as warned:
+        interrupted()
     assert len(warned) == 1 and "after 110 steps" in str(warned[0].message)
 
 

@@ -109,6 +109,7 @@ def _normals_known(model: AnoMem) -> int:
 
 _TRAINED = (
     *("stage1__", "views__", "pseudo__", "memory__start", "memory__beta", "memory__steps"),
+    "score__neighbours",
     *("memory__unit_norm", "loss__temperature", "loss__soft_class", "loss__variance_weight"),
     *("loss__mean_by_scale", "loss__sampling_ratios", "compute__precision", "compute__compile"),
 )

@@ -322,9 +322,9 @@ class ScoreChoices(Choices):
     mahalanobis: bool = False
     """Take the Mahalanobis distance of the pooled deviations in place of the norms of Eq. 6; the
     standard deviation over places is then pooled beside the mean."""
-    recalled: Annotated[int, Interval(ge=0, le=1000)] = 2
-    """Remembered normals most like an image that explain a part of that distance; 0 remembers none,
-    which is the distance alone."""
+    neighbours: Annotated[int, Interval(ge=0, le=1000)] = 2
+    """Remembered normals, and labelled anomalies, most like an image that it is compared with where
+    the distance is taken; 0 remembers none: the distance alone, and labels by heads alone."""
 
 
 @dataclass(frozen=True)

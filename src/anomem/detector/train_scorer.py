@@ -27,7 +27,7 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
         config.loss.lambdas,
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
-        recalled=config.score.recalled,
+        neighbours=config.score.neighbours,
     )
 
 
@@ -50,7 +50,7 @@ def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, see
     anomalous = labelled.label == 1
     normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
     held_out = bank.held_out_normals()
-    scorer.fit_normals(normals, held_out, bank.remembered_images())
+    scorer.fit_normals(normals, held_out, bank.remembered_images(), bank.held_out.pooled)
     if anomalous.any():
         scorer.labels.fill_(int(anomalous.sum()))
         scorer.learnt.fill_(learnt_labels(bank, config))

@@ -15,6 +15,7 @@ _BEYOND_CHANCE = 0.06, 0.12
 """Share that normals explain of what chance leaves: where they begin to count, and where in full
 (docs/recipe.md)."""
 _MOST_POWER = 2.0
+_LEAST_LENGTH = 1e-12
 _ALIKE = 1e-4
 """Relative difference of two whitened vectors up to which they are of the same image."""
 
@@ -84,7 +85,8 @@ class MemoryOfImages(Mahalanobis):
     there, which tells most where they are of several kinds. So the direction of each normal is kept
     (a memory of whole images, which a distance from the centre does without), those most like that
     of the image are recalled, and the distance is ``d (1 - c)^p``: d is that of Mahalanobis, and c
-    the mean cosine to those recalled. It is never below 0, and grows with d along any direction.
+    the mean cosine to those recalled; the distance is larger where all point another way. It is
+    never below 0, and grows with d along any direction.
 
     How much the directions tell is learnt from held-out normals, as p from 0 to 2. Their mean c is
     larger than by chance, which is what as many draws of one Gaussian would explain of them: p is 0
@@ -98,7 +100,7 @@ class MemoryOfImages(Mahalanobis):
 
     Args:
         width: Channels of all scales side by side, sum C_s.
-        recalled: Normals, and labelled anomalies, whose directions are compared with that of an
+        neighbours: Normals, and labelled anomalies, whose directions are compared with that of an
             image, 2 of each by default; with 0 the distance is that of Mahalanobis.
 
     Attributes:
@@ -124,9 +126,9 @@ class MemoryOfImages(Mahalanobis):
     lengths: Tensor
     anomalous: Tensor
 
-    def __init__(self, width: int, recalled: int = 2) -> None:
+    def __init__(self, width: int, neighbours: int = 2) -> None:
         super().__init__(width)
-        self.recalled = recalled
+        self.neighbours = neighbours
         self.register_buffer("power", torch.ones(()))
         self.register_buffer("directions", torch.zeros(1, width), persistent=False)
         self.register_buffer("lengths", torch.zeros(0), persistent=False)
@@ -134,12 +136,18 @@ class MemoryOfImages(Mahalanobis):
 
     @torch.no_grad()
     def remember(self, images: RememberedImages) -> None:
-        """Keep the directions of images, in place of those before."""
-        offset = self.whitened(torch.cat([images.trained, images.labelled]))
-        self.directions = functional.normalize(offset, dim=1)
-        self.lengths = torch.linalg.vector_norm(offset[: len(images.trained)], dim=1)
-        anomalous = images.anomalous if self.recalled else images.anomalous[:0]
-        self.anomalous = functional.normalize(self.whitened(anomalous), dim=1)
+        """Keep the directions of images, in place of those before.
+
+        A normal that was trained on and is labelled anomalous since is an anomaly.
+        """
+        anomalous = images.anomalous if self.neighbours else images.anomalous[:0]
+        parts = (images.trained, images.labelled, anomalous)
+        offsets = [self.whitened(part) for part in parts]
+        trained, labelled, odd = (functional.normalize(offset, dim=1) for offset in offsets)
+        lengths, _, of_odd = (torch.linalg.vector_norm(offset, dim=1) for offset in offsets)
+        normal = ~_alike(trained @ odd.T, lengths, of_odd).any(dim=1)
+        self.directions = torch.cat([trained[normal], labelled])
+        self.lengths, self.anomalous = lengths[normal], odd
 
     def fit(self, pooled: Tensor) -> None:
         """Take centre and spread from normals (N, sum C_s), N at least 2, and remember them."""
@@ -150,18 +158,20 @@ class MemoryOfImages(Mahalanobis):
     def weigh(self, held_out: Tensor) -> None:
         """Learn p from the pooled deviations (N, sum C_s) of held-out normals, N at least 1.
 
-        The Gaussian has the spread of the normals remembered in each whitened direction, and is
-        drawn from as often as there are of them, always alike.
+        None of them may have had a part in the spread. The Gaussian has the spread of the normals
+        remembered in each whitened direction, and is drawn from as often as there are of them,
+        always alike.
         """
-        if self.recalled == 0:
+        if self.neighbours == 0:
             return
         offset, known = self.whitened(held_out), len(self.directions)
+        length = torch.linalg.vector_norm(offset, dim=1)
         spread = (self.directions[: len(self.lengths)] * self.lengths[:, None]).std(0, correction=0)
         generator = torch.Generator().manual_seed(0)
         draws = torch.randn(known, len(spread), generator=generator).to(spread) * spread
         by_draws = functional.normalize(offset, dim=1) @ functional.normalize(draws, dim=1).T
         chance = self._most(by_draws).mean()
-        beyond = (self._recalled(offset).mean() - chance) / (1 - chance).clamp(min=1e-6)
+        beyond = (self._recalled(offset, length).mean() - chance) / (1 - chance).clamp(min=1e-6)
         none, full = _BEYOND_CHANCE
         self.power.copy_(_MOST_POWER * ((beyond - none) / (full - none)).clamp(0, 1))
 
@@ -169,10 +179,10 @@ class MemoryOfImages(Mahalanobis):
         """Measure what is left of the distance (B,) of pooled deviations (B, sum C_s)."""
         offset = self.whitened(pooled)
         length = torch.linalg.vector_norm(offset, dim=1)
-        if self.recalled == 0:
+        if self.neighbours == 0:
             return length
         # The slope of a root is without bound where nothing is left.
-        return length * (1 - self._recalled(offset)).clamp(min=1e-6) ** self.power
+        return length * (1 - self._recalled(offset, length)).clamp(min=1e-6) ** self.power
 
     def likeness(self, pooled: Tensor) -> Tensor:
         """Tell how much more images are like labelled anomalies than like normals.
@@ -182,29 +192,34 @@ class MemoryOfImages(Mahalanobis):
 
         Returns:
             (B,), between -2 and 2: the mean cosine to the labelled anomalies most like the image,
-            less that to the normals most like it; 0 where none of them is remembered.
+            less that to the normals most like it; 0 where none of them is remembered. Its gradient
+            is that of an image of fixed length, along which it is a sum over all that is pooled.
         """
         offset = self.whitened(pooled)
         if len(self.anomalous) == 0:
             return torch.zeros_like(offset[:, 0])
-        cosine = functional.normalize(offset, dim=1) @ self.anomalous.T
-        return self._most(cosine) - self._recalled(offset)
+        length = torch.linalg.vector_norm(offset, dim=1).detach()
+        cosine = offset @ self.anomalous.T / length.clamp(min=_LEAST_LENGTH)[:, None]
+        return self._most(cosine) - self._recalled(offset, length)
 
-    def _recalled(self, offset: Tensor) -> Tensor:
-        """Mean cosine (B,) of whitened images (B, sum C_s) to the normals most like them."""
-        length = torch.linalg.vector_norm(offset, dim=1)
-        cosine = offset @ self.directions.T / length.clamp(min=1e-12)[:, None]
-        return self._most(cosine.masked_fill(self._itself(cosine, length), 0.0))
+    def _recalled(self, offset: Tensor, length: Tensor) -> Tensor:
+        """Mean cosine (B,) of whitened images of some length to the normals most like them."""
+        cosine = offset @ self.directions.T / length.clamp(min=_LEAST_LENGTH)[:, None]
+        trained = len(self.lengths)
+        itself = _alike(cosine[:, :trained], length, self.lengths)
+        itself = functional.pad(itself, (0, cosine.shape[1] - trained))
+        return self._most(cosine.masked_fill(itself, 0.0))
 
     def _most(self, cosine: Tensor) -> Tensor:
-        return cosine.topk(min(self.recalled, cosine.shape[1]), dim=1).values.mean(dim=1)
+        if cosine.shape[1] == 0:
+            return cosine.sum(dim=1)
+        return cosine.topk(min(self.neighbours, cosine.shape[1]), dim=1).values.mean(dim=1)
 
-    def _itself(self, cosine: Tensor, length: Tensor) -> Tensor:
-        """Whether what is recalled (B, N) is the image (B,) itself, trained on."""
-        trained, own = len(self.lengths), length[:, None]
-        same_way = cosine[:, :trained] >= 1 - _ALIKE
-        same_length = (self.lengths - own).abs() <= _ALIKE * own
-        return functional.pad(same_way & same_length, (0, cosine.shape[1] - trained))
+
+def _alike(cosine: Tensor, length: Tensor, other: Tensor) -> Tensor:
+    """Whether whitened images (A,) and (B,) are the same, by cosines (A, B) and lengths."""
+    own = length[:, None]
+    return (cosine >= 1 - _ALIKE) & ((other - own).abs() <= _ALIKE * own)
 
 
 def one_class_scores(deviations: Sequence[Tensor]) -> Tensor:

@@ -129,9 +129,10 @@ class Scorer(nn.Module):
     stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
     grows with their number n, ``(n / (n + 100))^2``; those labelled since add what the heads of
     stage 2 tell, with ``n / (n + prior)``. Beside the Mahalanobis distance labelled anomalies are
-    remembered: there the second has half its weight, and how much more an image is like all of
-    them than like normals has half of ``n / (n + prior)``. Each term is in standard deviations of
-    held-out normals before it is weighed. With no label the one-class score is returned exactly,
+    remembered: there the second has half its weight, and how much more an image is like the most
+    similar of them than like normals has half of ``n / (n + prior)``, n being the number of all
+    labelled anomalies. Each term is in standard deviations of held-out normals before it is
+    weighed. With no label the one-class score is returned exactly,
     and no anomalous label takes anything from it, whatever the image: what is unlike all labelled
     anomalies keeps its one-class score. Without a prior the fused distance alone is the score as
     soon as there is an anomalous label, as it is: the paper.
@@ -142,7 +143,8 @@ class Scorer(nn.Module):
         prior: Number of anomalies labelled since stage 1 at which the heads have half their weight,
             or None.
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
-        recalled: Remembered normals that explain a part of it, 2 by default.
+        neighbours: Remembered images that an image is compared with, 2 by default; with 0 none is
+            remembered, and labels count by heads alone.
 
     Attributes:
         one_class_units: Of the one-class score.
@@ -172,11 +174,11 @@ class Scorer(nn.Module):
         prior: float | None,
         *,
         mahalanobis: bool = False,
-        recalled: int = 2,
+        neighbours: int = 2,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.mahalanobis = MemoryOfImages(sum(heads.widths), recalled) if mahalanobis else None
+        self.mahalanobis = MemoryOfImages(sum(heads.widths), neighbours) if mahalanobis else None
         self.one_class_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
@@ -190,20 +192,26 @@ class Scorer(nn.Module):
         normals: Tensor,
         held_out: Features,
         remembered: RememberedImages | None = None,
+        weighing: Tensor | None = None,
     ) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
         Args:
             normals: Pooled deviations of those trained on or labelled, (N, sum C_s), N at least 2.
             held_out: Held-out normals, at least one.
-            remembered: None of the held-out normals, which would explain themselves; None is all
-                normals, trained on.
+            remembered: Without held-out normals, which would explain themselves. Left out, all
+                normals are remembered as trained on.
+            weighing: Pooled deviations of all held-out normals, whatever they were labelled since,
+                so that labels do not change how much directions count. Left out, ``held_out``.
         """
         if self.mahalanobis is not None:
-            self.mahalanobis.fit(normals)
+            trained = normals if remembered is None else remembered.trained
+            self.mahalanobis.fit(trained)
+            self.mahalanobis.weigh(held_out.pooled if weighing is None else weighing)
+            if len(normals) > len(trained):
+                self.mahalanobis.fit(normals)
             if remembered is not None:
                 self.mahalanobis.remember(remembered)
-            self.mahalanobis.weigh(held_out.pooled)
         self.one_class_units.fit(self._deviates(held_out))
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
         self.likeness_units.fit(self._likeness(held_out))
@@ -231,10 +239,10 @@ class Scorer(nn.Module):
         if self.prior is None:
             return distance
         return self.one_class(features) + self._by_labels(
+            self.prior,
             self.evidence_units(fuse(features.evidence, self.lambdas)),
             self.stage2_units(distance),
             self.likeness_units(self._likeness(features)),
-            self.prior,
         )
 
     @torch.no_grad()
@@ -268,10 +276,10 @@ class Scorer(nn.Module):
         for units, own, by_other in terms:
             mean, std = units.of_others(own, group)
             told.append((by_other - mean) / std)
-        by_labels = self._by_labels(told[0], told[1], told[2], self.prior)
+        by_labels = self._by_labels(self.prior, *told)
         return one_class + usual / self.one_class_units.std * by_labels
 
-    def _by_labels(self, evidence: Tensor, told: Tensor, likeness: Tensor, prior: float) -> Tensor:
+    def _by_labels(self, prior: float, evidence: Tensor, told: Tensor, likeness: Tensor) -> Tensor:
         labels, learnt = int(self.labels), int(self.learnt)
         since = labels - learnt
         by_stage_1 = (learnt / (learnt + _LEARNT_PRIOR)) ** 2 * added(evidence)
