@@ -17,7 +17,6 @@ from anomem.config import (
 )
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.progress import Progress
-from anomem.training.batches import Batch, Batches
 from anomem.training.checkpoint import Stage1File, Stage1State
 from anomem.training.optimisation import Clock
 from anomem.training.stage1 import Stage1, compiles, resolve_steps, train_stage1
@@ -117,35 +116,14 @@ def test_frozen_encoder_stays_as_it_is_while_memories_learn() -> None:
         assert torch.equal(value, before[name]) == name.startswith("encoder."), name
 
 
-@pytest.mark.parametrize(("labels", "without"), [(1, 10), (10, 8), (30, 5), (60, 4)])
-def test_few_labelled_anomalies_join_late(
-    labels: int, without: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For n / (n + 30) of ten steps, with half as many as normals in a batch or all there are."""
-    drawn = []
-    at = Batches.at
-
-    def seen(batches: Batches, step: int, *, labelled: bool = True) -> Batch:
-        batch = at(batches, step, labelled=labelled)
-        drawn.append(int((batch.kind == 1).sum()))
-        return batch
-
-    monkeypatch.setattr(Batches, "at", seen)
-    train(network_of(), anomalies=Digits(8, labels), steps=10)
-    assert drawn == [0] * without + [min(12, labels)] * (10 - without)
-
-
 @pytest.mark.parametrize(("labels", "drawn"), [(1, 1), (4, 1), (30, 6), (60, 8)])
-def test_few_labelled_anomalies_are_few_in_a_batch_of_a_fine_tuning(
-    labels: int, drawn: int
-) -> None:
+def test_few_labelled_anomalies_are_few_in_a_batch(labels: int, drawn: int) -> None:
     """Of 24 normals half as many, times n / (n + 30); drawn as often as they are, they are all."""
     for share, expected in ((0.5, drawn), (None, round(24 * labels / 60))):
         config = replace(CONFIG, stage1=replace(CONFIG.stage1, anomaly_share=share))
         stage1 = Stage1(
             network_of(config), Digits(3), Digits(8, labels), config,
             fabric=Fabric(accelerator="cpu", devices=1), steps=3, seed=0, clock=Clock(None),
-            anew=False,
         )  # fmt: skip
         assert int((stage1.batches.at(0).kind == 1).sum()) == max(expected, 1)
 

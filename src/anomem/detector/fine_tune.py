@@ -77,7 +77,7 @@ def fine_tune(
     normals = prepare_frames(open_images(normal), detector.framing)
     images = _images(detector.bank, labelled, normals)
     config = _shortened(detector.config, detector.summary["steps"])
-    run = FitRun(config, fabric, detector.seed, progress=progress, anew=False)
+    run = FitRun(config, fabric, detector.seed, progress=progress)
     tuning = summary(train_network(network, images, run), images)
     bank = _recognised(
         detector.bank, fill_bank(network, images), LabelledFeatures.of(network, labelled)

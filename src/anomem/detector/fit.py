@@ -64,7 +64,6 @@ class FitRun:
         preset: Which preset was chosen, and why; None where it was given.
         checkpoint: File that keeps the state of stage 1 as it goes; None keeps none.
         progress: Called as ``progress(stage, done, total)``.
-        anew: The network has learnt nothing before.
     """
 
     config: Config
@@ -74,7 +73,6 @@ class FitRun:
     preset: str | None = None
     checkpoint: Path | None = None
     progress: StageProgress | None = None
-    anew: bool = True
 
 
 def fit(
@@ -247,9 +245,7 @@ def run_stage1(
     network: MultiScaleMemory, images: TrainingImages, run: FitRun
 ) -> tuple[Stage1State, list[ScaleFigures]]:
     """Train encoder and memories in place, keeping the state in the checkpoint as it goes."""
-    stage1 = new_stage1(
-        network, images, run.config, fabric=run.fabric, seed=run.seed, anew=run.anew
-    )
+    stage1 = new_stage1(network, images, run.config, fabric=run.fabric, seed=run.seed)
     file = None
     if run.checkpoint is not None and run.fabric.is_global_zero:
         parts = (images.normals, images.held_out, images.anomalies)
@@ -265,15 +261,9 @@ def run_stage1(
 
 
 def new_stage1(
-    network: MultiScaleMemory,
-    images: TrainingImages,
-    config: Config,
-    *,
-    fabric: Fabric,
-    seed: int,
-    anew: bool = True,
+    network: MultiScaleMemory, images: TrainingImages, config: Config, *, fabric: Fabric, seed: int
 ) -> Stage1:
-    """Build stage 1, before its first step; ``anew`` as of :class:`Stage1`."""
+    """Build stage 1, before its first step."""
     return Stage1(
         network,
         images.trained_on,
@@ -283,7 +273,6 @@ def new_stage1(
         steps=resolve_steps(config.stage1, len(images.trained_on)),
         seed=seed,
         clock=Clock(config.stage1.max_seconds),
-        anew=anew,
     )
 
 

@@ -27,7 +27,7 @@ def part_of_labels(labels: int) -> float:
     """Give the part that so many labelled anomalies have in a training, from 0 to 1 for many.
 
     ``n / (n + 30)``: few are soon learnt by heart, and what is then learnt of them tells no other
-    anomaly, so they join for that part of the training alone (docs/recipe.md).
+    anomaly (docs/recipe.md).
 
     Example:
         >>> [round(part_of_labels(labels), 2) for labels in (0, 1, 30, 250)]
@@ -106,12 +106,12 @@ class Batches:
         if isinstance(self.normals, Steps):
             self.normals.begin(step)
 
-    def at(self, step: int, *, labelled: bool = True) -> Batch:
-        """Draw the own images of a step, counted from 0, with labelled anomalies or without."""
+    def at(self, step: int) -> Batch:
+        """Draw the own images of a step, counted from 0."""
         normal = floats_on(self.device, self.normals.at(step))
         parts = [normal]
         kinds = [torch.zeros(len(normal), dtype=torch.int64, device=self.device)]
-        if self.anomalies is not None and labelled:
+        if self.anomalies is not None:
             parts.append(floats_on(self.device, self.anomalies.at(step)))
             kinds.append(torch.ones_like(kinds[0][:1]).expand(len(parts[-1])))
         if self.pseudo.kinds:

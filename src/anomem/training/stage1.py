@@ -62,12 +62,9 @@ class Stage1:
         steps: Steps of the whole training.
         seed: Of every random draw.
         clock: Counts the seconds, and may end the training before the last step.
-        anew: The network has learnt nothing before, the default: the fewer the labelled anomalies
-            are, the later they join (:func:`part_of_labels`). Where it has, they join at once, and
-            fewer are fewer in a batch. Where they are drawn as often as they are, neither.
     """
 
-    def __init__(  # noqa: PLR0913 - Algorithm 1 has these inputs, the last five by name
+    def __init__(  # noqa: PLR0913 - Algorithm 1 has these inputs, the last four by name
         self,
         network: MultiScaleMemory,
         normals: ImageSet | Steps,
@@ -78,16 +75,13 @@ class Stage1:
         steps: int,
         seed: int,
         clock: Clock,
-        anew: bool = True,
     ) -> None:
         self.network, self.config, self.fabric = network, config, fabric
         self.steps, self.seed, self.clock = steps, seed, clock
         self.ranks = Ranks.of(fabric)
         self.part_of_labels = part_of_labels(0 if anomalies is None else len(anomalies))
-        self.labels_from, choices = 0.0, config.stage1
-        if choices.anomaly_share is not None and anew:
-            self.labels_from = 1 - self.part_of_labels
-        elif choices.anomaly_share is not None and anomalies is not None:
+        choices = config.stage1
+        if choices.anomaly_share is not None and anomalies is not None:
             share = choices.anomaly_share * self.part_of_labels
             choices = replace(choices, anomaly_share=share)
         self.batches = Batches(
@@ -181,8 +175,7 @@ class Stage1:
     def _loss_at(self, step: int) -> Tensor:
         generator = seeded(self.seed, step, self.batches.device)
         chance = Chance(generator, self.ranks)
-        done = max(step / self.steps, self.clock.share())
-        batch = self.batches.at(step, labelled=done >= self.labels_from)
+        batch = self.batches.at(step)
         count, normals = len(batch.images), batch.normals
         views = random_view(batch.images.repeat(2, 1, 1, 1), self.config.views, chance)
         altered, patch = self._patched(views[:normals], chance)
