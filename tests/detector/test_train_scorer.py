@@ -7,6 +7,8 @@ import torch
 
 from anomem import AnoMem
 from anomem.detector.train_scorer import unseen_scores
+from anomem.images.resize import batch_to_shape
+from anomem.model.features import extract
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -42,3 +44,29 @@ def test_normals_stay_among_the_others(model: AnoMem, digits: Digits) -> None:
     model.adapt(np.concatenate([digits["normal"][:3], digits["anomalous"][:6]]), [0] * 3 + [1] * 6)
     assert len(unseen_scores(model.detector())) == 6
     assert torch.equal(model.bank_.labelled.label, torch.tensor([0] * 3 + [1] * 6))
+
+
+def test_labelling_normals_leaves_how_much_their_directions_count(
+    model: AnoMem, digits: Digits
+) -> None:
+    """All of them, the held-out ones too, which join what the distance is from."""
+    assert model.scorer_.mahalanobis is not None
+    power = float(model.scorer_.mahalanobis.power)
+    model.adapt(digits["train"], [0] * len(digits["train"]))
+    assert float(model.scorer_.mahalanobis.power) == power > 0
+
+
+def test_a_training_image_labelled_anomalous_is_no_normal_any_more(
+    model: AnoMem, digits: Digits
+) -> None:
+    one = next(x for x in digits["train"] if _remembered(model, x))
+    known = len(model.scorer_.mahalanobis.directions)  # type: ignore[union-attr]
+    model.adapt(one[None], [1])
+    assert len(model.scorer_.mahalanobis.directions) == known - 1  # type: ignore[union-attr]
+
+
+def _remembered(model: AnoMem, image: npt.NDArray[np.uint8]) -> bool:
+    """Whether an image is among the normals that the score recalls, by what is pooled of it."""
+    frame = batch_to_shape(image[None, ..., None], model.framing_.shape)
+    pooled = extract(model.network_, frame).pooled
+    return bool((model.bank_.remembered_images().trained == pooled).all(dim=1).any())

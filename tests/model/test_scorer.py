@@ -145,6 +145,61 @@ def test_heads_gain_weight_with_labels(labels: int, learnt: int) -> None:
         assert float(detector(features)[b].detach()) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize(("labels", "learnt"), [(3, 0), (40, 0), (5, 5), (40, 30)])
+def test_likeness_to_remembered_anomalies_takes_half_of_what_stage_2_would_add(
+    labels: int, learnt: int
+) -> None:
+    features, usual = images(), held_out()
+    detector, remembered = remembering(torch.randn(50, 7), torch.randn(5, 7) * 3)
+    detector.labels.fill_(labels)
+    detector.learnt.fill_(learnt)
+    memory = detector.mahalanobis
+    assert memory is not None
+    likeness = memory.likeness(usual.pooled).tolist()
+    without = detector_of()
+    without.load_state_dict(detector.state_dict())
+    without.remember(remembered._replace(anomalous=remembered.anomalous[:0]))
+    told = [(d1 + 2 * d2) / 3 for d1, d2 in detector.heads(usual.pooled).tolist()]
+    weight = (labels - learnt) / (labels - learnt + 30)
+    with torch.no_grad():
+        for b, (score, alone) in enumerate(
+            zip(detector(features).tolist(), without(features).tolist(), strict=True)
+        ):
+            d1, d2 = detector.heads(features.pooled)[b].tolist()
+            by_heads = ((d1 + 2 * d2) / 3 - statistics.fmean(told)) / statistics.stdev(told)
+            like = float(memory.likeness(features.pooled)[b])
+            like = (like - statistics.fmean(likeness)) / statistics.stdev(likeness)
+            expected = alone - weight / 2 * 2 * math.log1p(math.exp(2 * by_heads - 2))
+            expected += labels / (labels + 30) / 2 * 2 * math.log1p(math.exp(2 * like - 2))
+            assert score == pytest.approx(expected, abs=1e-3)
+
+
+def test_with_no_neighbours_labels_count_by_heads_alone() -> None:
+    normals, features = torch.randn(50, 7), images()
+    alone = Scorer(Heads((3, 4), hidden=5), LAMBDAS, 30.0, mahalanobis=True, neighbours=0).eval()
+    alone.fit_normals(
+        normals, held_out(), RememberedImages(normals, normals[:0], torch.randn(5, 7))
+    )
+    alone.fit_heads(held_out())
+    alone.labels.fill_(5)
+    with torch.no_grad():
+        z = alone.stage2_units(fuse(alone.heads(features.pooled), LAMBDAS))
+        expected = alone.one_class(features) + 5 / 35 * 2 * torch.nn.functional.softplus(2 * z - 2)
+        torch.testing.assert_close(alone(features), expected)
+
+
+def test_a_held_out_normal_is_scored_by_what_the_other_scorer_remembers() -> None:
+    usual, normals = held_out(), torch.randn(50, 7)
+    like = usual.pooled[:1]
+    detector, _ = remembering(normals, torch.cat([like, like]))
+    other, _ = remembering(normals, torch.cat([-like, -like]))
+    group = torch.arange(len(usual))
+    with torch.no_grad():
+        own = detector.of_held_out(usual, group, detector)
+        without = detector.of_held_out(usual, group, other)
+    assert float(own[0]) > float(without[0]) + 0.1
+
+
 @given(
     labels=st.integers(1, 10_000),
     learnt=st.floats(0, 1),
