@@ -6,8 +6,8 @@ Trains ``paper-small`` (the training of the preset ``paper`` on a ResNet of one 
 the four settings of Table 5, a draw after the other, each for the same number of steps. On the way
 it measures AUROC on test images, by the score and by five neighbours, and the accuracy of a linear
 classifier of all classes on the features; both decide nothing. The first measure is of the network
-after one step, which has learnt nothing. A killed run goes on where it stopped; two settings given
-to two processes share the file.
+after one step, which has learnt nothing. Trainings that are finished are kept, and not repeated
+with the same choices; processes with a setting each may share the folder.
 """
 
 from __future__ import annotations
@@ -135,17 +135,25 @@ def main(trial: Trial) -> None:
     results = Results(trial.out / "runs.jsonl")
     for draw in trial.draws:
         for setting in trial.settings:
-            if results.of(setting=setting, draw=draw):
+            run = {
+                "setting": setting,
+                "draw": draw,
+                "normal": trial.normal,
+                "steps": trial.steps,
+                "width": trial.width,
+                "batch": trial.batch,
+            }
+            if results.of(**run):
                 continue
             method = method_of(setting, trial)
-            run = {"setting": setting, "draw": draw, "normal": trial.normal, "batch": trial.batch}
             curve = []
             for point in measured(method, draw, parts, trial):
                 curve.append(point)
                 print(setting, draw, {k: v for k, v in point.items() if k != "scales"}, flush=True)
             results.add({**run, "machine": machine(), "curve": curve})
     for measure in ("auroc", "neighbours", "accuracy"):
-        picture(Results(results.file).lines, measure, trial.out / f"{measure}.png")
+        same = {"normal": trial.normal, "steps": trial.steps, "width": trial.width}
+        picture(Results(results.file).of(**same), measure, trial.out / f"{measure}.png")
 
 
 if __name__ == "__main__":

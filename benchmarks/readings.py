@@ -2,12 +2,12 @@
 
     python benchmarks/readings.py --data cifar10:PATH --normal horse --out out
 
-Each reading trains the same encoder on the same batches. Before the first step it is asked how its
-memory recalls (perplexity, variance) and how much gradient reaches the query and the second view;
-after the last, what the contrast has learnt. ``--encoder resnet50 --batch 1024 --steps 120`` is the
-size of the paper, for a GPU; the default, a ResNet of one bottleneck block a stage and of the same
-1,024 and 2,048 channels at 16 pixels, takes some minutes a reading on two cores. No test image is
-looked at.
+Each reading trains the same encoder on the same batches. At the first step it is asked how its
+memory recalls (perplexity, variance), right after it how much gradient reaches the query and the
+second view, and after the last, what the contrast has learnt. ``--encoder resnet50 --batch 1024
+--steps 120`` is the size of the paper, for a GPU; the default, a ResNet of one bottleneck block a
+stage and of the same 1,024 and 2,048 channels at 16 pixels, takes some minutes a reading on two
+cores. No test image is looked at.
 """
 
 from __future__ import annotations
