@@ -136,6 +136,7 @@ if fabric.global_rank == 1:  # as on a machine without the weights
 run = FitRun(left.given, fabric, 0, automatic=left)
 run, _ = look_at(open_images(images), None, run)
 Path(out, str(fabric.global_rank)).write_text(run.preset)
+fabric.barrier()  # the first process would end the other one with it
 """
 
 
