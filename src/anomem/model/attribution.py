@@ -34,12 +34,11 @@ def attribution(
     """Divide the score of an image among its places.
 
     Along its gradient g the score is linear in what is pooled: a Mahalanobis distance is
-    ``g (pooled - centre)`` exactly, also where remembered normals explain a part of it, and
-    what labels add is nearly so around the image (the likeness to labelled anomalies as a sum over
-    what is pooled, the length of the image held). And
-    what is pooled is a sum over the n places of a map: a mean of ``x / n``, a standard deviation
-    s of ``(x - mean)^2 / (n s)``, a scale score e (Eq. 6) of ``d^2 / (n e)``; what is averaged over
-    the places that deviate most is a sum over these.
+    ``g (pooled - centre)`` exactly, also where remembered normals explain a part of it, and what
+    labels add is nearly so around the image (likeness to labelled anomalies as a sum over what is
+    pooled, the length of the image held). And what is pooled is a sum over the n places of a map: a
+    mean of ``x / n``, a standard deviation s of ``(x - mean)^2 / (n s)``, a scale score e (Eq. 6)
+    of ``d^2 / (n e)``; what is averaged over the places that deviate most is a sum over these.
 
     Args:
         network: In evaluation mode.
