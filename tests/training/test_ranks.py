@@ -71,7 +71,9 @@ def learnt(config: Config, fabric: Fabric) -> dict[str, Tensor]:
                 for name, parameter in network.named_parameters()
                 if parameter.grad is not None
             }
-    return {name: value.contiguous() for name, value in (found | stage1.state().tensors).items()}
+    # What the watch has seen is of each process's own rows.
+    state = {k: v for k, v in stage1.state().tensors.items() if not k.startswith("watch.")}
+    return {name: value.contiguous() for name, value in (found | state).items()}
 
 
 def _write(out: Path) -> None:
