@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
-from anomem.config import Config
 from anomem.images.image_set import ImageSet
 from anomem.training.draws import Chance
 from anomem.training.views import random_view
@@ -17,7 +14,6 @@ _DIMENSIONS = 32
 _ETA = 1.0
 _EPSILON = 1e-6
 _LEAST_COORDINATE = 0.1
-_RATE = 0.1
 
 
 class Hypersphere(nn.Module):
@@ -68,15 +64,8 @@ class DeepSAD(TrainedPeer):
     """
 
     score_names = ("deepsad",)
+    rate = 0.1
     uses_anomalies = True
-
-    def __init__(
-        self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
-    ) -> None:
-        super().__init__(config, device=device, seed=seed)
-        rate = _RATE * self.config.stage1.learning_rate
-        stage1 = replace(self.config.stage1, learning_rate=rate)
-        self.config = replace(self.config, stage1=stage1)
 
     def heads(self, width: int) -> dict[str, nn.Module]:
         """Build the hypersphere."""

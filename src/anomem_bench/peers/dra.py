@@ -21,7 +21,6 @@ _REFERENCES = 5  # normals
 _TOP = 0.1
 _HIDDEN = 256
 _BATCH = 24  # normals
-_RATE = 0.02
 
 
 class TopPlaces(nn.Module):
@@ -64,14 +63,14 @@ class DRA(TrainedPeer):
 
     score_names = ("dra",)
     needs_anomalies = True
+    rate = 0.02
 
     def __init__(
         self, config: str | Config = "pretrained", *, device: str = "auto", seed: int = 0
     ) -> None:
         super().__init__(config, device=device, seed=seed)
-        choices = self.config.stage1
-        rate, batch = _RATE * choices.learning_rate, min(_BATCH, choices.batch)
-        stage1 = replace(choices, learning_rate=rate, batch=batch)
+        stage1 = self.config.stage1
+        stage1 = replace(stage1, batch=min(_BATCH, stage1.batch))
         self.config = replace(self.config, stage1=stage1)
 
     def new_network(self, encoder: Encoder) -> PeerNetwork:

@@ -19,7 +19,6 @@ from anomem_bench.peers.neighbours import EveryScale, nearest
 from anomem_bench.peers.peer import PeerNetwork, TrainedPeer
 
 _TEMPERATURE = 0.25
-_RATE = 0.01
 _CENTRED_ON = 500  # normals
 
 
@@ -43,6 +42,7 @@ class MSC(TrainedPeer):
     """
 
     score_names = ("msc",)
+    rate = 0.01
 
     def __init__(
         self, config: str | Config = "pretrained", *, device: str = "auto", seed: int = 0
@@ -50,8 +50,7 @@ class MSC(TrainedPeer):
         super().__init__(config, device=device, seed=seed)
         # Of memories, which it has none of, those of places would ask for a frozen encoder.
         trained = {"encoder__frozen": False, "memory__prototypes": "learnt"}
-        rate = _RATE * self.config.stage1.learning_rate
-        self.config = changed(self.config, {**trained, "stage1__learning_rate": rate})
+        self.config = changed(self.config, trained)
 
     def start(self, images: TrainingSet) -> tuple[Fabric, PeerNetwork]:
         """Build the network, and find the centre of the normals as it is."""

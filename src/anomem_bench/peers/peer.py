@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from anomem.config import PseudoChoices
+from anomem.config import Config, PseudoChoices
 from anomem.detector.new_network import NORMALISATION_SAMPLE
 from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
 from anomem.model.encoder import Encoder
@@ -105,8 +107,19 @@ class TrainedPeer(Peer):
     """Trains a peer, on the views, batches and optimiser of the detector.
 
     Attributes:
+        rate: Its learning rate, as a share of that of its choices.
         done_: Share of the training, in [0, 1), that was over when its last step began.
     """
+
+    rate: ClassVar[float] = 1.0
+
+    def __init__(
+        self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
+    ) -> None:
+        super().__init__(config, device=device, seed=seed)
+        stage1 = self.config.stage1
+        stage1 = replace(stage1, learning_rate=self.rate * stage1.learning_rate)
+        self.config = replace(self.config, stage1=stage1)
 
     def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
         """As of :meth:`Contender.begin`."""

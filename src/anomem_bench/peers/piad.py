@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from anomem.config import Config, EncoderChoices
+from anomem.config import EncoderChoices
 from anomem.images.image_set import Chosen, floats_on
 from anomem.model.encoder import Encoder
 from anomem.training.draws import Chance
@@ -18,7 +18,7 @@ from anomem_bench.peers.autoencoder import CODE, Autoencoder, MapNetwork
 from anomem_bench.peers.game import critic, gradient_norm, wasserstein_game
 from anomem_bench.peers.peer import PeerNetwork
 
-_RATE, _BETAS = 0.02, (0.5, 0.99)
+_BETAS = (0.5, 0.99)
 _BALANCED_EVERY = 10  # steps
 _STANDARDISED = 200  # normals
 
@@ -83,14 +83,7 @@ class PIAD(Autoencoder):
     """
 
     score_names = ("piad",)
-
-    def __init__(
-        self, config: str | Config = "scratch", *, device: str = "auto", seed: int = 0
-    ) -> None:
-        super().__init__(config, device=device, seed=seed)
-        rate = _RATE * self.config.stage1.learning_rate
-        stage1 = replace(self.config.stage1, learning_rate=rate)
-        self.config = replace(self.config, stage1=stage1)
+    rate = 0.02
 
     def start(self, images: TrainingSet) -> tuple[Fabric, PeerNetwork]:
         """Build the network, its perception standardised by training normals."""

@@ -1,15 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from short_training import narrow
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from anomem import Config
-from anomem.config import EncoderChoices
 from anomem.images.image_set import to_float
 from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
@@ -25,8 +23,7 @@ def hardly_trained(hasty: Config, digits: Digits) -> DPVAE:
 
 @pytest.fixture(scope="module")
 def longer(tiny: Config) -> Config:
-    encoder = EncoderChoices(width=8, stem_stride=2)
-    return replace(tiny, encoder=encoder, stage1=replace(tiny.stage1, min_steps=50, max_steps=50))
+    return narrow(tiny, 50)
 
 
 @pytest.fixture(scope="module")

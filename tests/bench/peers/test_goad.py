@@ -1,15 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from short_training import narrow
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomem import Config
-from anomem.config import EncoderChoices
 from anomem.images.image_set import to_float
 from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
@@ -42,10 +40,7 @@ def fours() -> Digits:
 
 @pytest.fixture(scope="module")
 def of_fours(tiny: Config, fours: Digits) -> GOAD:
-    encoder = EncoderChoices(width=8, stem_stride=2)
-    stage1 = replace(tiny.stage1, min_steps=40, max_steps=40)
-    config = replace(tiny, encoder=encoder, stage1=stage1)
-    return GOAD(config, device="cpu").fit(fours["train"])
+    return GOAD(narrow(tiny, 40), device="cpu").fit(fours["train"])
 
 
 def batch(images: npt.NDArray[np.uint8]) -> Tensor:

@@ -1,15 +1,14 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from short_training import narrow
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomem import Config
-from anomem.config import EncoderChoices
 from anomem.images.image_set import to_float
 from anomem.training.draws import Chance, seeded
 from anomem.training.views import random_view
@@ -25,10 +24,7 @@ def hardly_trained(hasty: Config, digits: Digits) -> MemAE:
 
 @pytest.fixture(scope="module")
 def of_zeros(tiny: Config, digits: Digits) -> MemAE:
-    encoder = EncoderChoices(width=8, stem_stride=2)
-    stage1 = replace(tiny.stage1, min_steps=60, max_steps=60)
-    config = replace(tiny, encoder=encoder, stage1=stage1)
-    return MemAE(config, device="cpu").fit(digits["train"])
+    return MemAE(narrow(tiny, 60), device="cpu").fit(digits["train"])
 
 
 def batch(images: npt.NDArray[np.uint8]) -> Tensor:

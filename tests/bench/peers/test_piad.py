@@ -1,14 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from short_training import narrow
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from anomem import Config
-from anomem.config import EncoderChoices
+from anomem.config.mapping import changed
 from anomem.images.image_set import to_float
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import ImageShape
@@ -99,9 +98,7 @@ def test_perception_is_standardised_by_normals_and_is_not_trained(
 
 
 def test_other_digits_score_higher(tiny: Config, digits: Digits) -> None:
-    encoder = EncoderChoices(width=8, stem_stride=2)
-    stage1 = replace(tiny.stage1, min_steps=50, max_steps=50, learning_rate=0.15)
-    model = PIAD(replace(tiny, encoder=encoder, stage1=stage1), device="cpu")
+    model = PIAD(changed(narrow(tiny, 50), {"stage1__learning_rate": 0.15}), device="cpu")
     model.fit(digits["train"])
     score = model.decision_function(np.concatenate([digits["normal"], digits["anomalous"]]))
     label = np.repeat([0, 1], [len(digits["normal"]), len(digits["anomalous"])])

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from brightness import Brightness
 
 from anomem.evaluation.metrics import auroc
 from anomem.images.arrays import ArraySource
-from anomem.images.image_set import ImageSet
 from anomem.images.source import ImageSource
-from anomem_bench.contender import Scores
 from anomem_bench.datasets import Part, Parts, load_named
 from anomem_bench.exam import Exam
 from anomem_bench.methods import METHODS, methods_named
@@ -98,16 +96,6 @@ def test_anomalies_of_the_training_part_come_first(protocol: CrossType) -> None:
     split = replace(protocol, parts=parts).split(Cell("good", 0.1, "seen", 0, "dark"))
     assert parts.train is not None
     assert images_of(split.anomalies) <= images_of(parts.train.images)
-
-
-class Brightness:
-    """The brighter, the more anomalous."""
-
-    score_names = ("brightness",)
-
-    def scores(self, images: ImageSet) -> Scores:
-        pixels = images.take(torch.arange(len(images))).float()
-        return {"brightness": pixels.mean(dim=(1, 2, 3)).numpy()}
 
 
 def test_thresholds_come_from_the_development_normals(protocol: CrossType) -> None:

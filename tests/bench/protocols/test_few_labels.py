@@ -4,14 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from brightness import Brightness
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from anomem.evaluation.metrics import auroc
-from anomem.images.image_set import ImageSet
 from anomem.images.source import ImageSource
-from anomem_bench.contender import Scores
 from anomem_bench.datasets import load_named
 from anomem_bench.exam import Exam
 from anomem_bench.figures.curves import auroc_against_gamma, auroc_against_seconds
@@ -99,16 +97,6 @@ def test_what_is_labelled_is_not_tested_and_every_row_has_one_test(protocol: Few
         assert all(tested == own[0] for tested in own)
         few, *more = sorted(labelled[row], key=len)
         assert all(few <= known for known in more)
-
-
-class Brightness:
-    """The brighter, the more anomalous."""
-
-    score_names = ("brightness",)
-
-    def scores(self, images: ImageSet) -> Scores:
-        pixels = images.take(torch.arange(len(images))).float()
-        return {"brightness": pixels.mean(dim=(1, 2, 3)).numpy()}
 
 
 def test_tests_are_against_each_kind_all_and_all_but_one(protocol: FewLabels) -> None:
