@@ -28,7 +28,10 @@ class Bench(OnData):
     draws: int = 1
     """Random draws of the training set, and seeds of the training."""
     budget_seconds: float = 120.0
-    """Wall-clock seconds of each fit, all of it included."""
+    """Seconds of each fit, all of it included."""
+    clock: Literal["wall", "processor"] = "wall"
+    """Count seconds of the wall; or those that the processor works, of all threads together, so
+    that other work on the machine takes nothing from a fit. Not for a GPU."""
     most_normals: int | None = None
     """Most training images of a fit, to be done in minutes."""
     most_tested: int | None = None

@@ -249,14 +249,23 @@ def _data(arguments: OnData) -> dict[str, Any]:
 
 
 def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Bench) -> Result:
+    from anomem.runtime.device import make_fabric
     from anomem.runtime.files import try_folder
     from anomem_bench.manifest import note_call
     from anomem_bench.runner import Entry, run_protocol
 
     if arguments.draws < 1 or not arguments.budget_seconds > 0:
         raise ValueError("draws and budget-seconds must be above 0; correct them.")
+    if arguments.clock == "processor" and make_fabric(arguments.device).device.type != "cpu":
+        raise ValueError("clock processor counts nothing of a GPU; add --device cpu.")
     try_folder(arguments.out)
-    entry = Entry(methods, arguments.budget_seconds, arguments.device, shard_of(arguments.shard))
+    entry = Entry(
+        methods,
+        arguments.budget_seconds,
+        arguments.device,
+        shard_of(arguments.shard),
+        arguments.clock,
+    )
     note_call(
         arguments.out,
         protocol=protocol.name,
@@ -264,6 +273,7 @@ def _run(protocol: BenchProtocol, methods: Mapping[str, Method], arguments: Benc
         seeds=sorted({cell.draw for cell in protocol.cells()}),
         methods={name: method.digest for name, method in methods.items()},
         budget_seconds=entry.budget,
+        clock=entry.clock,
         shard=arguments.shard,
         **protocol.details,
     )

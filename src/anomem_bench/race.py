@@ -23,10 +23,11 @@ class Lane:
     Attributes:
         contender: The method.
         images: What it trains on.
-        budget: Wall-clock seconds of a whole fit: initialisation, training and what follows it.
+        budget: Seconds of a whole fit: initialisation, training and what follows it.
         judge: Measures it, made ready to score, at a share of the budget; the time that takes is
             nobody's.
-        seconds: Wall-clock seconds its fit has taken.
+        now: Tells the time in seconds, by default that of the wall.
+        seconds: Seconds its fit has taken.
         steps: Steps done.
         failure: Why the fit could not end, None if it could.
         marks: What the judge said at each share of the budget; at 1 the fit is over.
@@ -36,13 +37,14 @@ class Lane:
     images: TrainingSet
     budget: float
     judge: Callable[[Contender, float], Judgement]
+    now: Callable[[], float] = time.monotonic
     seconds: float = 0.0
     steps: int = 0
     failure: str | None = None
     marks: dict[float, Judgement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._clock = Clock(self.budget)
+        self._clock = Clock(self.budget, now=self.now)
         self._walk = self.contender.begin(self.images, self._clock)
 
     def advance(self, seconds: float) -> bool:
@@ -55,11 +57,11 @@ class Lane:
         until = self.seconds + seconds
         if mark is not None:
             until = min(until, mark * self.budget)
-        begun, before = time.monotonic(), self.seconds
+        begun, before = self.now(), self.seconds
         over = True
         for steps in self._walk:
             self.steps = steps
-            self.seconds = before + time.monotonic() - begun
+            self.seconds = before + self.now() - begun
             if self.seconds >= until:
                 over = False
                 break
@@ -68,7 +70,7 @@ class Lane:
                 f"a budget of {self.budget:g} s leaves too little time to train; raise it."
             )
         if over:
-            self.seconds = before + time.monotonic() - begun
+            self.seconds = before + self.now() - begun
             self.seconds += self._finish()
             end = self.judge(self.contender, 1.0)
             # Who needs no more time is at every later mark what it is at its end.
@@ -82,9 +84,9 @@ class Lane:
         return not over
 
     def _finish(self) -> float:
-        begun = time.monotonic()
+        begun = self.now()
         self.contender.finish()
-        return time.monotonic() - begun
+        return self.now() - begun
 
 
 def race(lanes: Sequence[Lane], *, slice_seconds: float = SLICE) -> Iterator[Lane]:

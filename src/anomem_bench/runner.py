@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,13 +17,14 @@ from anomem_bench.exam import Exam, Judgement
 from anomem_bench.methods import Method
 from anomem_bench.protocols.protocol import BenchProtocol
 from anomem_bench.race import MARKS, Lane, race
-from anomem_bench.results import Key, Run, append, read
+from anomem_bench.results import ClockName, Key, Run, append, read
 from anomem_bench.split import Cell, Split
 
 _ON_THE_WAY = 2000
 """Test images that are measured on at a mark before the end."""
 _FOLLOWED = ("auroc", "accuracy")
 """Measures that are kept of these marks too."""
+_NOW = {"wall": time.monotonic, "processor": time.process_time}
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,17 @@ class Entry:
 
     Attributes:
         methods: By name.
-        budget: Wall-clock seconds of a whole fit.
+        budget: Seconds of a whole fit.
         device: As of :class:`~anomem.AnoMem`.
         shard: Part and number of parts of the cells, counted from 1.
+        clock: Whose seconds are counted.
     """
 
     methods: Mapping[str, Method]
     budget: float
     device: str = "auto"
     shard: tuple[int, int] = (1, 1)
+    clock: ClockName = "wall"
 
 
 def run_protocol(protocol: BenchProtocol, entry: Entry, results: Path) -> Iterator[Run]:
@@ -98,6 +102,7 @@ def keys_of(protocol: BenchProtocol, entry: Entry, cell: Cell, method: str) -> l
             device=make_fabric(entry.device).device.type,
             config=entry.methods[method].digest,
             labels=cell.labels,
+            clock=entry.clock,
         )
         for score in entry.methods[method].scores
         for test in protocol.tests_of(cell)
@@ -117,7 +122,8 @@ def _run_cell(
         exam = exams[size] = exams.get(size) or Exam.of(split, method.config)
         contender = method.new(entry.device, cell.draw)
         contenders[contender] = name
-        lanes.append(Lane(contender, exam.trained, entry.budget, _judge(protocol, exam)))
+        judge = _judge(protocol, exam)
+        lanes.append(Lane(contender, exam.trained, entry.budget, judge, _NOW[entry.clock]))
     for lane in race(lanes):
         name = contenders[lane.contender]
         if lane.failure:

@@ -208,7 +208,7 @@ def _caption(table: Table) -> str:
     count = f"{most}" if least == most else f"{least} to {most}"
     text = (
         f"**{setting.data}, {setting.protocol}, {setting.title}.** {_NAMES[table.measure]} in %, "
-        f"mean ± standard deviation over draws (n = {count}), {setting.budget:g} s a fit on "
+        f"mean ± standard deviation over draws (n = {count}), {setting.seconds} a fit on "
         f"{setting.device}."
     )
     if RANK in table.values:

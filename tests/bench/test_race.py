@@ -92,6 +92,28 @@ def test_initialisation_is_in_the_budget() -> None:
     assert lane.seconds == pytest.approx(0.8, abs=0.06)
 
 
+def test_a_processor_s_seconds_leave_out_the_time_that_others_take() -> None:
+    class Held(Runner):
+        """Waits between its steps, as on a machine that has other work."""
+
+        def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 (of all)
+            steps = 0
+            while clock.share() < 1:
+                begun = clock.now()
+                time.sleep(0.01)
+                _ = torch.ones(200, 200) @ torch.ones(200, 200)
+                steps += 1
+                clock.spent += clock.now() - begun
+                yield steps
+
+    budget = 0.05
+    lane = Lane(Held([], "held", 0.0), IMAGES, budget, slow_judge, time.process_time)
+    begun = time.monotonic()
+    list(race([lane]))
+    assert lane.seconds == pytest.approx(budget, abs=0.03)
+    assert time.monotonic() - begun > 3 * budget
+
+
 def test_a_contender_that_fails_does_not_stop_the_others() -> None:
     runners = [Runner([], "one", 0.005, finish=0.2), Runner([], "two", 0.005)]
     failed, done = race(lanes_of(runners, 0.2))

@@ -29,10 +29,12 @@ class Clock:
     Attributes:
         limit: Seconds after which training ends, None for no bound; may change on the way.
         spent: Seconds spent.
+        now: Tells the time in seconds, by default that of the wall.
     """
 
     limit: float | None = None
     spent: float = 0.0
+    now: Callable[[], float] = time.monotonic
 
     def share(self) -> float:
         """Give the share of the limit that is spent, 0 without a limit."""
@@ -87,7 +89,7 @@ def descend(  # noqa: PLR0913 - one loop for the detector and its peers, told al
     """
     step, behind = first, None
     while (done := max(step / steps, clock.share())) < 1:
-        begun = time.monotonic()
+        begun = clock.now()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(choices, done)
         with repeatable_kernels():
@@ -100,7 +102,7 @@ def descend(  # noqa: PLR0913 - one loop for the detector and its peers, told al
         told = _Told(Ranks.of(fabric).mean(loss.detach()))
         value = (behind or told).finite(step)
         behind = told if told.arrived else None
-        clock.spent += time.monotonic() - begun
+        clock.spent += clock.now() - begun
         if clock.limit is not None:
             clock.spent = fabric.broadcast(clock.spent)
         if max(step / steps, clock.share()) >= 1:

@@ -81,7 +81,7 @@ def lines_against_choices(runs: Iterable[Run]) -> dict[str, Lines]:
     for setting, own in by_setting(runs).items():
         found = _means(own, sorted(set(own["column"]))).reset_index()
         found[["choice", "x"]] = found["method"].str.extract(_NUMBER)
-        found["method"] = f"{setting.data}, {setting.budget:g} s, gamma {setting.gamma:g}"
+        found["method"] = f"{setting.data}, {setting.seconds}, gamma {setting.gamma:g}"
         points.append(found.dropna(subset="choice").astype({"x": float}))
     table = pd.concat(points)
     return {str(choice): lines for choice, lines in table.sort_values("x").groupby("choice")}
@@ -153,7 +153,7 @@ def _means(runs: pd.DataFrame, columns: Sequence[str], suffix: str = "") -> pd.D
 def _source(setting: Setting, columns: Sequence[str]) -> str:
     count = len(averaged(columns))
     mean = f"mean of {count} column{'s' * (count != 1)}"
-    return f"{setting.data}, {setting.protocol}, {setting.budget:g} s, {mean}"
+    return f"{setting.data}, {setting.protocol}, {setting.seconds}, {mean}"
 
 
 def _lines(means_at: Mapping[float, pd.DataFrame]) -> Lines:
