@@ -10,8 +10,8 @@ import torch
 
 from anomem import AnoMem
 from anomem.bulk.score_table import score_table
+from anomem.decision.threshold import FindLabelled, Promise, threshold_by
 from anomem.detector.identity import digests
-from anomem.detector.threshold import FindLabelled, Promise, threshold_by
 from anomem.evaluation.evaluate import evaluate
 from anomem.images.open import open_images
 from anomem.images.resize import batch_to_shape

@@ -5,7 +5,6 @@ from PIL import Image
 from skimage import data
 
 from anomem import AnoMem
-from anomem.detector.explain import scale_names
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -89,7 +88,3 @@ def test_one_image_at_a_time(model: AnoMem) -> None:
 def test_folders_of_several_images_are_refused(model: AnoMem, folders: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="holds 58 images; explain one at a time"):
         model.explain(folders["normal"])
-
-
-def test_scales_are_named_from_the_shallowest() -> None:
-    assert scale_names(3) == ["scale_1", "scale_2", "scale_3"]

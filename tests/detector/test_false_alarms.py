@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits
 from anomem import AnoMem, Config
 from anomem.config import MemoryChoices, ScoreChoices
 from anomem.config.presets import pretrained
-from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
-from anomem.detector.expected_alarms import expected_at
+from anomem.decision.calibrate import Calibration, p_values, smallest_alpha, threshold
+from anomem.decision.expected_alarms import expected_at
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures, LabelledImages
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features

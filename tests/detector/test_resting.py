@@ -12,8 +12,8 @@ from running import run
 
 from anomem import AnoMem, Config, load
 from anomem.config import CalibrationChoices, ScoreChoices
-from anomem.detector.calibrate import Calibration
-from anomem.detector.threshold import rests_on
+from anomem.decision.calibrate import Calibration
+from anomem.decision.threshold import rests_on
 from anomem.evaluation.evaluate import evaluate
 from anomem.images.open import open_images
 from anomem.report.evaluation import write_report

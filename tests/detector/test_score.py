@@ -17,7 +17,6 @@ from anomem.config import (
     ViewChoices,
 )
 from anomem.detector.identity import digests
-from anomem.detector.score import highest_frames
 from anomem.model.features import extract
 from anomem.model.heat import place_maps
 from anomem.model.network import MultiScaleMemory
@@ -101,12 +100,6 @@ def test_maps_of_places_are_those_of_the_image_and_of_its_mirror_image() -> None
     for kind in ("features", "odds", "deviations"):
         for upright, mirrored in zip(getattr(one, kind), getattr(other, kind), strict=True):
             torch.testing.assert_close(upright, mirrored.flip(-1), rtol=1e-4, atol=1e-5)
-
-
-def test_highest_frame_of_each_image() -> None:
-    scores = torch.tensor([1.0, 5.0, 2.0, 2.0, -1.0, 7.0])
-    image = torch.tensor([3, 0, 3, 3, 9, 0])
-    assert highest_frames(scores, image).tolist() == [5, 2, 4]
 
 
 def test_a_score_does_not_depend_on_the_batch(tiny: Config, digits: Digits) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from anomem.detector.calibrate import Calibration, p_values
+from anomem.decision.calibrate import Calibration, p_values
 from anomem.labelling.order import anomalies_among, most_telling_first
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomem.detector.calibrate import Calibration, threshold
+from anomem.decision.calibrate import Calibration, threshold
 from anomem.model.features import Features
 from anomem.model.one_class import RememberedImages
 from anomem.model.scorer import Heads, Scorer, fuse

@@ -12,10 +12,9 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from anomem.detector.calibrate import p_values
+from anomem.decision.calibrate import p_values
+from anomem.decision.scores import Scores, scale_names
 from anomem.detector.estimator import AnoMem
-from anomem.detector.explain import scale_names
-from anomem.detector.score import Scores
 from anomem.images.listing import protocol_of
 from anomem.images.source import ImageSource
 from anomem.runtime.files import replacing

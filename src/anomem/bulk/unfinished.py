@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from anomem.bulk.score_table import as_table
+from anomem.decision.scores import Scores, joined_scores
 from anomem.detector.estimator import AnoMem
-from anomem.detector.score import Scores, joined_scores
 from anomem.images.combined import choose
 from anomem.images.source import ImageSource, StoredSource
 from anomem.runtime.files import WriteError, replacing

@@ -65,7 +65,7 @@ class Deciding(Common):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from anomem.detector.threshold import rule_of  # loads NumPy, which help does without
+        from anomem.decision.threshold import rule_of  # loads NumPy, which help does without
 
         try:
             rule_of(self.rule)

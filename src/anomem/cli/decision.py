@@ -31,8 +31,8 @@ def tell_left_out(names: Sequence[str], normals: int) -> None:
 
 def tell_decision(model: AnoMem, rule: str = "0.05") -> dict[str, Any]:
     """Tell what a threshold rests on and what to expect of its rule, and give it back as JSON."""
-    from anomem.detector.expected_alarms import expected_alarms
-    from anomem.detector.threshold import rule_of
+    from anomem.decision.expected_alarms import expected_alarms
+    from anomem.decision.threshold import rule_of
 
     resting, promise = model.rests_on(rule), model.promise(rule)
     alarms = expected_alarms(rule_of(rule), model.calibration(), partial(model.threshold, rule))

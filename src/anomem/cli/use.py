@@ -302,9 +302,9 @@ def prototypes(arguments: Prototypes) -> Result:
 
 def info(arguments: Info) -> Result:
     """Show what a saved model is."""
-    from anomem.detector.expected_alarms import expected_at
+    from anomem.decision.expected_alarms import expected_at
+    from anomem.decision.threshold import FalseAlarms
     from anomem.detector.model_info import DESCRIPTION, Described, damaged, load_description
-    from anomem.detector.threshold import FalseAlarms
 
     description = load_description(arguments.model)
     files = (arguments.model / name for name in (DESCRIPTION, description["weights"]))

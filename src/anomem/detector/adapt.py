@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.decision.scores import highest_frames
 from anomem.detector.detector import Detector, standing
 from anomem.detector.feature_bank import (
     FeatureBank,
@@ -18,7 +19,7 @@ from anomem.detector.feature_bank import (
 )
 from anomem.detector.identity import full_digests, image_digests, measured_digests
 from anomem.detector.origins import Origin, frames_of
-from anomem.detector.score import highest_frames, score_features
+from anomem.detector.score import score_features
 from anomem.detector.train_scorer import train_scorer
 from anomem.images.framing import Framing, framed_mask
 from anomem.images.image_set import Chosen, ImageSet
@@ -148,7 +149,7 @@ def labelled_images(
         scores = score_features(detector.scorer, extract_set(detector.network, frames))
         if inside is not None:
             scores = scores.where(inside.any(dim=(1, 2)), -torch.inf)
-        highest = highest_frames(scores, images.image)
+        highest = torch.from_numpy(highest_frames(scores, images.image))
         frames = Chosen(frames, highest)
         inside = None if inside is None else inside[highest]
     given = LabelledImages(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anomem.config import Config
-from anomem.detector.calibrate import smallest_alpha
+from anomem.decision.calibrate import smallest_alpha
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.origins import Origin
 from anomem.images.framing import Framing

@@ -14,17 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
 from anomem.config.presets import AUTO, Automatic, automatic, given_choices
-from anomem.detector import adapt, extend, fine_tune, fit, model_folder
-from anomem.detector.calibrate import Calibration, p_values
-from anomem.detector.detector import Detector
-from anomem.detector.explain import Explanation, explain
-from anomem.detector.feature_bank import FeatureBank
-from anomem.detector.fit import FitRun
-from anomem.detector.heat_maps import Heat, heat_maps
-from anomem.detector.origins import Origin
-from anomem.detector.parameters import WithChoices
-from anomem.detector.score import Scores, joined_scores, score_source
-from anomem.detector.threshold import (
+from anomem.decision.calibrate import Calibration, p_values
+from anomem.decision.scores import Scores, joined_scores
+from anomem.decision.threshold import (
     FalseAlarms,
     FindLabelled,
     Promise,
@@ -34,6 +26,15 @@ from anomem.detector.threshold import (
     rule_of,
     threshold_by,
 )
+from anomem.detector import adapt, extend, fine_tune, fit, model_folder
+from anomem.detector.detector import Detector
+from anomem.detector.explain import Explanation, explain
+from anomem.detector.feature_bank import FeatureBank
+from anomem.detector.fit import FitRun
+from anomem.detector.heat_maps import Heat, heat_maps
+from anomem.detector.origins import Origin
+from anomem.detector.parameters import WithChoices
+from anomem.detector.score import score_source
 from anomem.detector.train_scorer import calibration_of, unseen_scores
 from anomem.images.framing import Framing
 from anomem.images.labels import check_labels
@@ -325,7 +326,7 @@ class AnoMem(WithChoices):
 
         Those labelled normal since are scored as if they had not been labelled; those labelled
         anomalous or set aside are left out. All are raised a little, see
-        :func:`~anomem.detector.calibrate.raised`.
+        :func:`~anomem.decision.calibrate.raised`.
         """
         detector = self.detector()
         # Where held-out normals are labelled, each call would train a scorer for every fold.
@@ -339,7 +340,7 @@ class AnoMem(WithChoices):
         """Name the one held-out normal on which a threshold of false alarms rests, or None.
 
         The threshold rests on it where it would be lower by more than a standard deviation of the
-        others without it, see :func:`~anomem.detector.threshold.rests_on`.
+        others without it, see :func:`~anomem.decision.threshold.rests_on`.
         """
         rule = rule_of(rule)
         if not isinstance(rule, FalseAlarms):
@@ -370,7 +371,7 @@ class AnoMem(WithChoices):
             rule: A share alpha of normal images that may be called anomalous (0.05 by default), on
                 average over draws of the held-out normals; or "f1", "find-labelled" or
                 "cost:MISS:SHARE", which weigh held-out normals against labelled anomalies, see
-                :mod:`anomem.detector.threshold`.
+                :mod:`anomem.decision.threshold`.
 
         Raises:
             ValueError: There is no such rule, or it needs labelled anomalies and there are none.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from anomem.decision.scores import scale_names
 from anomem.detector.detector import Detector
 from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.odd_places import OddPlace, odd_places
@@ -57,11 +58,6 @@ class Explanation:
     rest: float
     recalled: dict[str, npt.NDArray[np.int64]]
     odd: list[OddPlace]
-
-
-def scale_names(scales: int) -> list[str]:
-    """Name each scale; "scale_1" is the shallowest."""
-    return [f"scale_{number + 1}" for number in range(scales)]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from anomem.detector.explain import scale_names
+from anomem.decision.scores import scale_names
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
 from anomem.images.layers import Pixels

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.decision.scores import Scores, image_scores
 from anomem.detector.detector import Detector
 from anomem.detector.identity import digests, sums_by_image
 from anomem.images.prepare import read_all
@@ -18,21 +18,6 @@ from anomem.images.source import ImageSource
 from anomem.model.features import Features, extract
 from anomem.model.scorer import Scorer
 from anomem.runtime.progress import Progress
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Holds the scores of the images that could be read, and why the others could not.
-
-    Attributes:
-        score: (N,) float32, NaN where the image could not be read.
-        scale_scores: (N, S) float32, one-class score of each scale, of the frame with the score.
-        errors: For each index that could not be read, the sentence that says why.
-    """
-
-    score: npt.NDArray[np.float32]
-    scale_scores: npt.NDArray[np.float32]
-    errors: dict[int, str]
 
 
 @torch.inference_mode()
@@ -44,21 +29,6 @@ def score_features(scorer: Scorer, features: Features) -> Tensor:
     """
     exact: Tensor = copy.deepcopy(scorer).double()(features.double())
     return exact.float()
-
-
-def highest_frames(scores: Tensor, image: Tensor) -> Tensor:
-    """Find the frame of each image that scores highest.
-
-    Args:
-        scores: (F,).
-        image: (F,) number of the image of each frame.
-
-    Returns:
-        Indices of frames (N,), in the order of the numbers.
-    """
-    order = np.lexsort((-scores.numpy(), image.numpy()))
-    _, first = np.unique(image.numpy()[order], return_index=True)
-    return torch.from_numpy(order[first])
 
 
 @dataclass(frozen=True)
@@ -128,34 +98,9 @@ def score_part(scorer: Scorer, part: FeaturesPart, names: Sequence[str]) -> Scor
         part: The batch.
         names: Of all images of its source.
     """
-    first, count = part.images.start, len(part.images)
-    scale_scores = torch.full((count, len(scorer.lambdas)), torch.nan)
-    score = torch.full((count,), torch.nan)
-    errors = {index - first: why for index, why in part.errors.items()}
+    scales = len(scorer.lambdas)
+    frames = np.empty(0, np.float32), np.empty((0, scales), np.float32)
     if part.features is not None:
         scores = score_features(scorer, part.features)
-        highest = highest_frames(scores, part.image)
-        score[part.image[highest] - first] = scores[highest]
-        scale_scores[part.image[highest] - first] = part.features.scores[highest]
-        finite = scores.isfinite() & part.features.scores.isfinite().all(dim=1)
-        for index in (part.image[~finite].unique() - first).tolist():
-            score[index], scale_scores[index] = torch.nan, torch.nan
-            errors[index] = (
-                f"{names[first + index]}: the score is not finite; "
-                "the model is damaged, fit it again."
-            )
-    return Scores(score.numpy(), scale_scores.numpy(), errors)
-
-
-def joined_scores(parts: Iterable[tuple[range, Scores]]) -> Scores:
-    """Join the scores of all batches, at least one."""
-    every = list(parts)
-    return Scores(
-        np.concatenate([scores.score for _, scores in every]),
-        np.concatenate([scores.scale_scores for _, scores in every]),
-        {
-            images.start + index: why
-            for images, scores in every
-            for index, why in scores.errors.items()
-        },
-    )
+        frames = scores.numpy(), part.features.scores.numpy()
+    return image_scores(part.images, frames, part.image.numpy(), part.errors, names)

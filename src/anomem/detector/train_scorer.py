@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from anomem.config import Config
-from anomem.detector.calibrate import Calibration, raised
+from anomem.decision.calibrate import Calibration, raised
+from anomem.decision.scores import highest_frames
 from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank
-from anomem.detector.score import highest_frames, score_features
+from anomem.detector.score import score_features
 from anomem.model.scorer import Heads, Scorer
 from anomem.training.stage2 import train_stage2
 

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from anomem.decision.scores import Scores
 from anomem.detector.estimator import AnoMem
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.identity import Identities, refuse_two_labels
-from anomem.detector.score import Scores, extract_source, score_part
+from anomem.detector.score import extract_source, score_part
 from anomem.evaluation.intervals import Interval, rate_interval
 from anomem.evaluation.metrics import Values
 from anomem.images.combined import JoinedSource

@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from anomem.detector.calibrate import Calibration, p_values, smallest_alpha, threshold
+from anomem.decision.calibrate import Calibration, p_values, smallest_alpha, threshold
 
 # Few different values, so that ties are the rule.
 scores_with_ties = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=40)

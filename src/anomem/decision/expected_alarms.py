@@ -9,8 +9,8 @@ from typing import Any
 
 from scipy.special import betaincinv, smirnovi
 
-from anomem.detector.calibrate import Calibration, smallest_alpha
-from anomem.detector.threshold import FalseAlarms, Rule
+from anomem.decision.calibrate import Calibration, smallest_alpha
+from anomem.decision.threshold import FalseAlarms, Rule
 
 _TAIL = 0.05
 """How often the rate may be above a range, and where the range has a lower end, how often below."""

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from anomem.detector.calibrate import Calibration, smallest_alpha, threshold
-from anomem.detector.expected_alarms import ExpectedAlarms, expected_alarms, expected_at
-from anomem.detector.threshold import BestF1, FalseAlarms, FindLabelled, Rule, threshold_by
+from anomem.decision.calibrate import Calibration, smallest_alpha, threshold
+from anomem.decision.expected_alarms import ExpectedAlarms, expected_alarms, expected_at
+from anomem.decision.threshold import BestF1, FalseAlarms, FindLabelled, Rule, threshold_by
 
 DRAWS = 1000
 ERROR = 4 * np.sqrt(0.05 * 0.95 / DRAWS)

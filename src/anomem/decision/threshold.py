@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from anomem.detector.calibrate import Calibration, smallest_alpha, threshold, unit
+from anomem.decision.calibrate import Calibration, smallest_alpha, threshold, unit
 
 Floats = npt.NDArray[np.float32]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomem.detector.calibrate import Calibration
-from anomem.detector.threshold import (
+from anomem.decision.calibrate import Calibration
+from anomem.decision.threshold import (
     BestF1,
     FalseAlarms,
     FindLabelled,
