@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from anomem.config.mapping import changed
 from anomem.config.presets import resolve
@@ -153,5 +152,5 @@ def _masks(
     grey = ImageShape(1, shape.height, shape.width)
     for index, file in zip(odd, files, strict=True):
         marked = read_mask(file).astype(np.uint8)[..., None] * 255
-        masks[index] = (to_shape(marked, grey)[0] >= torch.tensor(128)).numpy()
+        masks[index] = to_shape(marked, grey)[0] >= 128
     return masks

@@ -27,9 +27,8 @@ from PIL import Image
 
 from anomem import AnoMem
 from anomem.config.presets import scratch
-from anomem.images.image_set import BATCH
 from anomem.images.open import open_images
-from anomem.images.prepare import read_all
+from anomem.images.read import BATCH, read_all
 from anomem.runtime.allocator import keep_freed_memory
 from step import crops, passes_of
 from turns import in_turn, machine, show

@@ -13,6 +13,7 @@ from anomem.bulk.score_table import score_table
 from anomem.decision.threshold import FindLabelled, Promise, threshold_by
 from anomem.detector.identity import digests
 from anomem.evaluation.evaluate import evaluate
+from anomem.images.image_set import tensor_of
 from anomem.images.open import open_images
 from anomem.images.resize import batch_to_shape
 
@@ -39,7 +40,7 @@ def test_p_values_are_small_together_with_the_prediction(model: AnoMem, digits: 
 
 def test_a_held_out_image_has_one_verdict_and_p_value(model: AnoMem, digits: Digits) -> None:
     """The one on which the threshold rests too: alone, among others, in a table, and evaluated."""
-    known = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
+    known = digests(tensor_of(batch_to_shape(digits["train"][..., None], model.framing_.shape)))
     held_out = digits["train"][torch.isin(known, model.bank_.held_out_digest).numpy()]
     odd = open_images(digits["anomalous"][:5])
     assert len(held_out) == 19

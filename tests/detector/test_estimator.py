@@ -16,6 +16,7 @@ from anomem.config import ComputeChoices
 from anomem.config.presets import scratch
 from anomem.detector.identity import digests
 from anomem.evaluation.metrics import auroc
+from anomem.images.image_set import tensor_of
 from anomem.images.resize import ImageShape, batch_to_shape
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -198,7 +199,7 @@ def test_held_out_normals_share_no_group_with_training_normals(
 ) -> None:
     groups = [f"lot {index // 12}" for index in range(120)]
     model = AnoMem(hasty, device="cpu").fit(digits["train"], groups=groups)
-    digest = digests(batch_to_shape(digits["train"][..., None], model.framing_.shape))
+    digest = digests(tensor_of(batch_to_shape(digits["train"][..., None], model.framing_.shape)))
     held = torch.isin(digest, model.bank_.held_out_digest).tolist()
     held_lots = {lot for lot, out in zip(groups, held, strict=True) if out}
     assert 0 < len(held_lots) < 10

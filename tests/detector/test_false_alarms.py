@@ -21,6 +21,7 @@ from anomem.detector.feature_bank import FeatureBank, LabelledFeatures, Labelled
 from anomem.detector.hold_out import hold_out
 from anomem.detector.score import score_features
 from anomem.detector.train_scorer import held_out_scores, train_scorer
+from anomem.images.image_set import tensor_of
 from anomem.images.prepare import PreparedImages
 from anomem.images.resize import batch_to_shape
 from anomem.model.features import Features, extract
@@ -40,7 +41,7 @@ def fitted(hasty: Config) -> AnoMem:
 def unseen(fitted: AnoMem) -> Features:
     """Measures of 1,397 digits that it has not seen."""
     images = all_digits()[400:, ..., None]
-    return extract(fitted.network_, batch_to_shape(images, fitted.framing_.shape))
+    return extract(fitted.network_, tensor_of(batch_to_shape(images, fitted.framing_.shape)))
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +176,9 @@ def test_normals_whose_places_are_recalled(anomalies: int, of_places: AnoMem) ->
         of_places.config_,
         of_places.network_.pooled_widths,
     )
-    images = batch_to_shape(all_digits()[400:800, ..., None], of_places.framing_.shape)
-    odd = batch_to_shape(255 - all_digits()[:anomalies, ..., None], of_places.framing_.shape)
+    digits, shape = all_digits()[..., None], of_places.framing_.shape
+    images = tensor_of(batch_to_shape(digits[400:800], shape))
+    odd = tensor_of(batch_to_shape(255 - digits[:anomalies], shape))
     unseen = extract(network, images)
     scores = score_features(of_places.scorer_, unseen)
     rates: dict[float, list[float]] = {alpha: [] for alpha in ALPHAS}

@@ -13,7 +13,7 @@ from anomem.detector.nearest_places import (
     most_used_first,
     patch_of,
 )
-from anomem.images.image_set import to_float
+from anomem.images.image_set import tensor_of, to_float
 from anomem.images.open import open_images
 from anomem.images.resize import to_shape
 
@@ -28,7 +28,8 @@ def scales(model: AnoMem, digits: Digits) -> list[ScalePrototypes]:
 def places_of(model: AnoMem, image: npt.NDArray[np.uint8], scale: int) -> torch.Tensor:
     """Feature at every place, (H, W, C)."""
     with torch.no_grad():
-        maps = model.network_(to_float(to_shape(image[..., None], model.framing_.shape)[None]))
+        frame = tensor_of(to_shape(image[..., None], model.framing_.shape))
+        maps = model.network_(to_float(frame[None]))
     return maps[scale][0].permute(1, 2, 0)
 
 

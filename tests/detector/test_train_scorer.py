@@ -7,6 +7,7 @@ import torch
 
 from anomem import AnoMem
 from anomem.detector.train_scorer import unseen_scores
+from anomem.images.image_set import tensor_of
 from anomem.images.resize import batch_to_shape
 from anomem.model.features import extract
 
@@ -67,6 +68,6 @@ def test_a_training_image_labelled_anomalous_is_no_normal_any_more(
 
 def _remembered(model: AnoMem, image: npt.NDArray[np.uint8]) -> bool:
     """Whether an image is among the normals that the score recalls, by what is pooled of it."""
-    frame = batch_to_shape(image[None, ..., None], model.framing_.shape)
+    frame = tensor_of(batch_to_shape(image[None, ..., None], model.framing_.shape))
     pooled = extract(model.network_, frame).pooled
     return bool((model.bank_.remembered_images().trained == pooled).all(dim=1).any())

@@ -79,7 +79,7 @@ import os, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)
 from PIL import Image
 from anomem.images.framing import Framing
-from anomem.images.prepare import read
+from anomem.images.read import read
 from anomem.images.resize import ImageShape
 from anomem.images.open import open_images
 

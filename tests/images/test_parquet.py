@@ -16,7 +16,7 @@ from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
 from anomem.images.open import open_images
 from anomem.images.parquet import ParquetSource
-from anomem.images.prepare import read
+from anomem.images.read import read
 from anomem.images.resize import ImageShape
 
 Digits = dict[str, npt.NDArray[np.uint8]]

@@ -9,7 +9,7 @@ import torch
 from anomem import AnoMem, Config
 from anomem.config import MemoryChoices, Stage2Choices
 from anomem.config.presets import scratch
-from anomem.images.image_set import to_float
+from anomem.images.image_set import tensor_of, to_float
 from anomem.images.resize import batch_to_shape
 from anomem.model.attribution import Attribution, attribution
 from anomem.model.features import extract
@@ -31,7 +31,7 @@ def fitted(tiny: Config, digits: Digits) -> AnoMem:
 
 
 def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Attribution:
-    pixels = to_float(batch_to_shape(image[None, ..., None], model.framing_.shape))
+    pixels = to_float(tensor_of(batch_to_shape(image[None, ..., None], model.framing_.shape)))
     measured = extract(model.network_, pixels)
     return attribution(model.network_, model.scorer_, pixels, measured)
 
@@ -83,7 +83,7 @@ def test_places_have_all_of_the_evidence_of_stage_1_and_of_likeness(
     detector = told.scorer_
     assert detector.mahalanobis is not None and detector.prior is not None
     for image in digits["anomalous"][40:44]:
-        pixels = to_float(batch_to_shape(image[None, ..., None], told.framing_.shape))
+        pixels = to_float(tensor_of(batch_to_shape(image[None, ..., None], told.framing_.shape)))
         features = extract(told.network_, pixels)
         adds = rest = 0.0
         for units, value, weight in (

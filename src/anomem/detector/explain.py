@@ -15,9 +15,9 @@ from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.odd_places import OddPlace, odd_places
 from anomem.detector.score import score_features
 from anomem.images.framing import Box, assembled, boxes
-from anomem.images.image_set import floats_on
+from anomem.images.image_set import floats_on, tensor_of
 from anomem.images.open import open_images
-from anomem.images.prepare import read
+from anomem.images.read import read
 from anomem.images.source import ImageSource
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
@@ -68,7 +68,8 @@ def explain(detector: Detector, image: object) -> Explanation:
     pixels = source[0]
     size = pixels.shape[:2]
     # The files of whole images may be read at a reduced size; others are not read again.
-    prepared = read(source if framing.whole else open_images([pixels]), [0], framing).images
+    again = source if framing.whole else open_images([pixels])
+    prepared = tensor_of(read(again, [0], framing).images)
     features = extract(network, prepared)
     scores = score_features(detector.scorer, features)
     best = int(scores.argmax())

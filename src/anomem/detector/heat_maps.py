@@ -17,7 +17,8 @@ from anomem.detector.detector import Detector
 from anomem.images.combined import choose
 from anomem.images.errors import ImageError, named
 from anomem.images.framing import Box, Framing, assembled, boxes
-from anomem.images.prepare import read
+from anomem.images.image_set import tensor_of
+from anomem.images.read import read
 from anomem.images.source import ImageSource
 from anomem.model.heat import HeatModel, PlaceMaps, place_maps
 from anomem.runtime.progress import Progress
@@ -152,12 +153,11 @@ def _unusual(detector: Detector, source: ImageSource) -> list[Unusual | str]:
     framing = detector.framing
     batch, shape = read(source, range(len(source)), framing), framing.shape
     most = min(max(_NUMBERS // (shape.channels * shape.height * shape.width), 1), _FRAMES)
-    some = batch.images.split(most) if len(batch.images) else ()
+    some = tensor_of(batch.images).split(most) if len(batch.images) else ()
     parts = [Unusual.of(place_maps(detector.network, frames), detector.heat) for frames in some]
     every = Unusual.joined(parts) if parts else None
-    image = batch.image.numpy()
     return [
-        every.at(image == index)
+        every.at(batch.image == index)
         if every and index not in batch.errors
         else str(batch.errors[index])
         for index in range(len(source))

@@ -13,7 +13,7 @@ from anomem.config.mapping import overlaid
 from anomem.detector.hold_out import MOST_HELD_OUT
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 

@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 from anomem.decision.scores import scale_names
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
+from anomem.images.image_set import tensor_of
 from anomem.images.layers import Pixels
-from anomem.images.prepare import read_all
+from anomem.images.read import read_all
 from anomem.images.resize import ImageShape
 from anomem.images.source import ImageSource
 from anomem.model.features import forward_passes
@@ -103,8 +104,8 @@ def find_prototypes(
     errors: dict[int, ImageError] = {}
     for part, batch in read_all(source, Framing("resize", shape, reduced=False), _BATCH):
         if len(batch.images):
-            passes = forward_passes(network, batch.images)
-            images = iter(batch.image)
+            passes = forward_passes(network, tensor_of(batch.images))
+            images = iter(torch.from_numpy(batch.image))
             for pixels in passes:
                 of_pass = torch.stack([next(images) for _ in pixels])
                 with torch.inference_mode():

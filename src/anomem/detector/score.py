@@ -13,7 +13,8 @@ from torch import Tensor
 from anomem.decision.scores import Scores, image_scores
 from anomem.detector.detector import Detector
 from anomem.detector.identity import digests, sums_by_image
-from anomem.images.prepare import read_all
+from anomem.images.image_set import tensor_of
+from anomem.images.read import read_all
 from anomem.images.source import ImageSource
 from anomem.model.features import Features, extract
 from anomem.model.scorer import Scorer
@@ -67,11 +68,12 @@ def extract_source(
     """
     for part, batch in read_all(source, detector.framing):
         errors = {index: str(error) for index, error in batch.errors.items()}
-        features = extract(detector.network, batch.images) if len(batch.images) else None
+        frames, image = tensor_of(batch.images), torch.from_numpy(batch.image)
+        features = extract(detector.network, frames) if len(frames) else None
         digest = None
         if digested:
-            digest = sums_by_image(digests(batch.images), batch.image - part.start, len(part))
-        yield FeaturesPart(part, features, batch.image, errors, digest)
+            digest = sums_by_image(digests(frames), image - part.start, len(part))
+        yield FeaturesPart(part, features, image, errors, digest)
         if progress:
             progress(part.stop, len(source))
 

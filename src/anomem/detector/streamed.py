@@ -13,10 +13,11 @@ from anomem.detector.origins import origins_of
 from anomem.detector.training_images import TrainingImages
 from anomem.images.combined import choose
 from anomem.images.framing import Framing
-from anomem.images.image_set import Chosen, evenly
+from anomem.images.image_set import Chosen, evenly, tensor_of
 from anomem.images.labels import refuse_shared
 from anomem.images.open import open_images
-from anomem.images.prepare import PreparedFrames, PreparedImages, prepare_frames, read
+from anomem.images.prepare import PreparedFrames, PreparedImages, prepare_frames
+from anomem.images.read import read
 from anomem.images.source import ImageSource, StoredSource
 from anomem.images.stream import Stream
 from anomem.training.ranks import Ranks
@@ -63,8 +64,8 @@ def streamed_images(
     wanted = np.union1d(evenly(len(source), _SAMPLE).numpy(), held_out)
     chosen = choose(source, wanted)
     sample = read(chosen, range(len(chosen)), framing)
-    frames = PreparedImages(sample.images)
-    is_held = torch.from_numpy(np.isin(wanted[sample.image.numpy()], held_out))
+    frames = PreparedImages(tensor_of(sample.images))
+    is_held = torch.from_numpy(np.isin(wanted[sample.image], held_out))
     known = identities(
         [chosen.names[index] for index in sample.image.tolist()],
         PreparedFrames(frames, torch.arange(len(frames)), len(frames)),

@@ -1,1 +1,1 @@
-"""Where images come from: files, folders, arrays and data sets, as tensors of one size."""
+"""Where images come from: files, folders, arrays and data sets, as frames of one size."""

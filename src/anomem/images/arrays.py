@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset
 
 from anomem.images.decode import pil_to_array
 from anomem.images.errors import ImageError, times
 from anomem.images.source import ImageSource
+from anomem.runtime.threads import loaded_torch
 from anomem.runtime.untrusted import one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import Dataset
 
 
 def to_array(image: object, name: str) -> npt.NDArray[Any]:
     """Convert what a list or a Dataset holds to H x W x C, uint8 or uint16."""
     if isinstance(image, Image.Image):
         return pil_to_array(image, name)
-    if isinstance(image, torch.Tensor):
+    if is_tensor(image):
         return to_array(_tensor_to_array(image, name), name)
     if not isinstance(image, np.ndarray):
         reason = f"{type(image).__name__} is not an image"
@@ -34,7 +37,19 @@ def to_array(image: object, name: str) -> npt.NDArray[Any]:
     return image.astype(image.dtype.newbyteorder("="), copy=False)
 
 
-def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
+def is_tensor(x: object) -> TypeGuard[Tensor]:
+    """Tell whether something is a tensor of PyTorch."""
+    torch = loaded_torch()
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_dataset(x: object) -> TypeGuard[Dataset[Any]]:
+    """Tell whether something is a Dataset of PyTorch."""
+    torch = loaded_torch()
+    return torch is not None and isinstance(x, torch.utils.data.Dataset)
+
+
+def _tensor_to_array(image: Tensor, name: str) -> npt.NDArray[Any]:
     """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
     _refuse_shape(image.shape, image.shape[:-2], name)
     image = image.detach().cpu()
@@ -45,8 +60,9 @@ def _tensor_to_array(image: torch.Tensor, name: str) -> npt.NDArray[Any]:
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             reason = f"the floats range from {low:.3g} to {high:.3g}, not within [0, 1]"
             raise ImageError(name, reason, "give images without NaN, before normalisation")
-        image = (image.clamp(0, 1) * 65535).round().to(torch.uint16)
-    array: npt.NDArray[Any] = image.numpy()
+        array: npt.NDArray[Any] = (image.clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
+    else:
+        array = image.numpy()
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
@@ -125,7 +141,8 @@ class DatasetSource(ImageSource):
     """Reads a map-style torch Dataset whose items are an image or a tuple that begins with one."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        by_number = not isinstance(dataset, loaded_torch().utils.data.IterableDataset)
+        if not by_number or not hasattr(dataset, "__len__"):
             raise TypeError(
                 f"{type(dataset).__name__} has no length or no items by number; "
                 "give a map-style Dataset with __len__ and __getitem__."

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-BATCH = 256
+_BATCH = 256
+
+
+def tensor_of(array: npt.NDArray[Any]) -> Tensor:
+    """Give an array as a tensor that shares its memory, or a copy where PyTorch cannot."""
+    strange = any(step < 0 or step % array.itemsize for step in array.strides)
+    return torch.from_numpy(array.copy() if strange or not array.flags.writeable else array)
 
 
 class ImageSet(Protocol):
@@ -54,8 +61,8 @@ class Chosen:
 
 def batches(images: ImageSet) -> Iterator[tuple[int, Tensor]]:
     """Yield all images of a set in order, a batch at a time, with the index of its first."""
-    for start in range(0, len(images), BATCH):
-        yield start, images.take(torch.arange(start, min(start + BATCH, len(images))))
+    for start in range(0, len(images), _BATCH):
+        yield start, images.take(torch.arange(start, min(start + _BATCH, len(images))))
 
 
 def evenly(count: int, most: int) -> Tensor:

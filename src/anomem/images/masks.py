@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from anomem.images.decode import decode_layers
 from anomem.images.errors import times
@@ -119,6 +118,8 @@ def _marked(value: npt.NDArray[Any], unit: int, lossy: bool) -> npt.NDArray[np.b
 
 def _are_labels(value: npt.NDArray[Any], faint: npt.NDArray[np.bool_], low: int, high: int) -> bool:
     """Whether faint pixels are labels of their own, and no slopes to brighter ones or noise."""
+    from scipy.ndimage import maximum_filter, minimum_filter  # takes a quarter of a second to load
+
     top = faint & (maximum_filter(value, 3) == value)
     # What is next to nothing may be noise, unless it covers an area.
     flat = top & (minimum_filter(value, 3) == value)

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch.utils.data import Dataset
 
-from anomem.images.arrays import ArraySource, DatasetSource, ListSource
+from anomem.images.arrays import ArraySource, DatasetSource, ListSource, is_dataset, is_tensor
 from anomem.images.listing import TABLE_SUFFIXES, list_images, protocol_of
 from anomem.images.local import FileSource
 from anomem.images.source import ImageSource, StoredSource
@@ -47,7 +45,7 @@ def open_images(x: object) -> ImageSource:
         return x
     if isinstance(x, str | os.PathLike):
         return _open_list([x])
-    if isinstance(x, Dataset):
+    if is_dataset(x):
         return DatasetSource(x)
     if hasattr(x, "to_numpy") and not hasattr(x, "columns"):  # a column of pandas, Polars or Arrow
         x = np.asarray(x)
@@ -65,7 +63,7 @@ def _why_not(x: object) -> str:
     kind = type(x).__name__
     if isinstance(x, Image.Image):
         return "This is one Pillow image; give a list of images, [image]."
-    if isinstance(x, torch.Tensor):
+    if is_tensor(x):
         mend = "give TensorDataset(X), or X.permute(0, 2, 3, 1).numpy() as uint8"
         return f"Tensors are not opened as images; {mend}."
     if hasattr(x, "columns"):  # a table of pandas, Polars or Arrow

@@ -1,4 +1,4 @@
-"""Images of any size to tensors of one size."""
+"""Images of any size to images of one size."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.sparse import csr_array
-from torch import Tensor
-from torch.nn.functional import interpolate
+from PIL import Image
 
-_BLOCK = 2**24  # values
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+_LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)  # ITU-R 601
+_STRIP = 2**22
+"""Values that are resampled at a time, as floats take much memory."""
+
+Floats = npt.NDArray[np.float32]
+Rows = Callable[[int, int], npt.NDArray[Any]]
+"""The rows of an image from one up to another, h x W x C."""
 
 
 @dataclass(frozen=True)
@@ -32,75 +34,65 @@ class ImageShape:
     width: int
 
 
-def to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+def to_shape(image: npt.NDArray[Any], shape: ImageShape) -> npt.NDArray[Any]:
     """Bring one image to a shape, by antialiased bilinear resizing.
 
     Grey is repeated to RGB, RGB becomes its ITU-R 601 luma. An image H' x W' x 1 or H' x W' x 3,
     uint8 or uint16, becomes C x H x W of the same dtype; one that has the shape already is passed
     on bit for bit.
     """
-    return batch_to_shape(image[None], shape)[0]
+    found: npt.NDArray[Any] = batch_to_shape(image[None], shape)[0]
+    return found
 
 
-def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> Tensor:
+def batch_to_shape(batch: npt.NDArray[Any], shape: ImageShape) -> npt.NDArray[Any]:
     """Bring a batch of images, N x H' x W' x C', to a shape, as :func:`to_shape` does one.
 
     What is returned shares the memory of the batch where that has the height and width already, so
     do not write to it.
     """
     size = (shape.height, shape.width)
-    if batch[:1].size > _BLOCK and batch.shape[1:3] != size:
-        return torch.stack([_large_to_shape(image, shape) for image in batch])
-    strange = any(step < 0 or step % batch.itemsize for step in batch.strides)
-    if strange or not batch.flags.writeable:  # torch cannot share such memory
-        batch = batch.copy()
-    images = torch.from_numpy(batch).permute(0, 3, 1, 2)
+    images = np.moveaxis(batch, 3, 1)
     if images.shape[2:] != size or images.shape[1] > shape.channels:
-        # In blocks, since large images as floats take much memory.
-        block = max(1, _BLOCK // images[:1].numel()) if len(images) else 1
-        parts = torch.split(images, block)
-        images = torch.cat([_resize(part, size, shape.channels) for part in parts])
+        block = max(1, _STRIP // max(images[:1].size, 1))
+        parts = [
+            _resize(batch[start : start + block], size, shape.channels)
+            for start in range(0, len(batch), block)
+        ]
+        none = np.empty((0, shape.channels, *size), batch.dtype)
+        images = np.concatenate(parts) if parts else none
     if images.shape[1] < shape.channels:
-        images = images.expand(-1, shape.channels, -1, -1)
+        images = np.broadcast_to(images, (len(images), shape.channels, *size))
     return images
 
 
-def _large_to_shape(image: npt.NDArray[Any], shape: ImageShape) -> Tensor:
-    """One image H' x W' x C' to C x H x W, some rows at a time."""
-    size = image.shape[:2]
-    pixels = resampled(
-        lambda start, stop: image[start:stop],
-        size,
-        first=(0, 0),
-        length=size,
-        wanted=(shape.height, shape.width),
-    )
-    if pixels.shape[2] > shape.channels:
-        pixels = pixels @ np.asarray(_LUMA, dtype=np.float32)[:, None]
-    whole = torch.from_numpy(rounded(pixels, image.dtype)).permute(2, 0, 1)
-    return whole.expand(shape.channels, -1, -1)
+def _resize(batch: npt.NDArray[Any], size: tuple[int, int], channels: int) -> npt.NDArray[Any]:
+    """Images N x H' x W' x C' to N x C x H x W, of so many channels or fewer."""
+    given = batch.shape[1:3]
+    if batch[0].size > _STRIP and given != size:  # one image
+        image = batch[0]
+        pixels = resampled(
+            lambda start, stop: image[start:stop], given, first=(0, 0), length=given, wanted=size
+        )[None]
+        pixels = np.moveaxis(_grey(pixels) if pixels.shape[3] > channels else pixels, 3, 1)
+    else:
+        pixels = np.moveaxis(_grey(batch) if batch.shape[3] > channels else batch, 3, 1)
+        if given != size:
+            narrow = _last_axis(pixels, 0, given[1], size[1])
+            pixels = np.swapaxes(_last_axis(np.swapaxes(narrow, 2, 3), 0, given[0], size[0]), 2, 3)
+    return np.ascontiguousarray(rounded(pixels, batch.dtype))
 
 
-def rounded(pixels: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _grey(pixels: npt.NDArray[Any]) -> Floats:
+    """The luma of RGB, N x H x W x 1."""
+    grey: Floats = pixels.astype(np.float32) @ _LUMA[:, None]
+    return grey
+
+
+def rounded(pixels: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Round floats to pixels of a type, in its range."""
     found: npt.NDArray[Any] = pixels.round().clip(0, np.iinfo(dtype).max).astype(dtype)
     return found
-
-
-def _resize(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
-    pixels = images.to(torch.float32)
-    if pixels.shape[1] > channels:
-        pixels = torch.einsum("nchw,c->nhw", pixels, torch.tensor(_LUMA)).unsqueeze(1)
-    if pixels.shape[2:] != size:
-        pixels = interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
-    return pixels.round_().clamp_(0, torch.iinfo(images.dtype).max).to(images.dtype)
-
-
-_STRIP = 2**22
-"""Values that are resampled at a time."""
-
-Rows = Callable[[int, int], npt.NDArray[Any]]
-"""The rows of an image from one up to another, h x W x C."""
 
 
 def resampled(
@@ -110,7 +102,7 @@ def resampled(
     first: Sequence[int],
     length: Sequence[int],
     wanted: Sequence[int],
-) -> npt.NDArray[np.float32]:
+) -> Floats:
     """Bring a rectangle of an image to a size, by antialiased bilinear resizing.
 
     What lies beyond the image is its edge, repeated.
@@ -125,36 +117,25 @@ def resampled(
     Returns:
         Height x width x C, in the range of the image.
     """
-    down, across = (
-        _weights(*each).astype(np.float32) for each in zip(first, length, size, wanted, strict=True)
-    )
-    used = np.flatnonzero(np.diff(down.tocsc().indptr))
-    channels = rows(0, 1).shape[2]
-    step = max(_STRIP // (size[1] * channels), 1)
-    total = np.zeros((wanted[0], wanted[1] * channels), dtype=np.float32)
-    for start in range(int(used[0]), int(used[-1]) + 1, step):
-        stop = min(start + step, int(used[-1]) + 1)
-        strip = np.moveaxis(rows(start, stop), 1, 0).reshape(size[1], -1)  # W x (h C)
-        narrow = (across @ strip.astype(np.float32)).reshape(wanted[1], stop - start, channels)
-        total += down[:, start:stop] @ np.moveaxis(narrow, 0, 1).reshape(stop - start, -1)
-    return total.reshape(wanted[0], wanted[1], channels)
+    begin, end = max(first[0], 0), min(first[0] + length[0], size[0])
+    step = max(_STRIP // (max(size[1], length[1]) * rows(0, 1).shape[2]), 1)
+    strips = []
+    for start in range(begin, end, step):
+        strip = np.moveaxis(rows(start, min(start + step, end)), 2, 0)  # C x h x W
+        strips.append(_last_axis(strip, first[1], length[1], wanted[1]))
+    narrow = np.concatenate(strips, axis=1)
+    small = _last_axis(np.swapaxes(narrow, 1, 2), first[0] - begin, length[0], wanted[0])
+    return small.T
 
 
-def _weights(first: int, length: int, size: int, wanted: int) -> csr_array:
-    """What each cell of a result has of each of an image, (wanted, size), as PyTorch weighs.
+def _last_axis(values: npt.NDArray[Any], first: int, length: int, wanted: int) -> Floats:
+    """Bring a stretch of the last axis to a length; beyond the ends it is their value.
 
-    The result is that of the cells of the image from ``first`` on, ``length`` of them, of which
-    those beyond the image are the nearest within.
+    Pillow resizes planes of floats exactly; pixels of 8 bits it would round between the axes.
     """
-    scale = length / wanted
-    reach = max(scale, 1.0)
-    centre = (np.arange(wanted) + 0.5) * scale
-    begin = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
-    end = np.minimum((centre + reach + 0.5).astype(np.int64), length)
-    cell = np.repeat(np.arange(wanted), end - begin)
-    source = np.arange(len(cell)) - np.repeat(
-        np.cumsum(end - begin) - (end - begin) - begin, end - begin
-    )
-    weight = np.maximum(1 - np.abs(source - centre[cell] + 0.5) / reach, 0)
-    weight /= np.bincount(cell, weight, wanted)[cell]
-    return csr_array((weight, (cell, np.clip(first + source, 0, size - 1))), shape=(wanted, size))
+    side = values.shape[-1]
+    if (first, length) != (0, side):
+        values = values[..., np.clip(np.arange(first, first + length), 0, side - 1)]
+    lines = values.astype(np.float32, order="C").reshape(-1, length)
+    drawn = Image.fromarray(lines).resize((wanted, len(lines)), Image.Resampling.BILINEAR)
+    return np.asarray(drawn).reshape(*values.shape[:-1], wanted)

@@ -9,12 +9,12 @@ from itertools import count, islice
 from typing import TypedDict
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from anomem.images.errors import ImageError
 from anomem.images.framing import Framing
-from anomem.images.prepare import read
+from anomem.images.image_set import tensor_of
+from anomem.images.read import read
 from anomem.images.source import BytesSource, ImageSource, StoredSource
 
 _RUN = 1000
@@ -154,7 +154,7 @@ class Stream:
         if not len(found.images):
             raise ImageError(names[0], f"neither it nor the {len(names) - 1} after it can be read",
                              "give images")  # fmt: skip
-        return found.images[torch.arange(self.batch) % len(found.images)]
+        return tensor_of(found.images[np.arange(self.batch) % len(found.images)])
 
 
 def _stored(

@@ -9,7 +9,7 @@ from anomem.detector.estimator import AnoMem
 from anomem.images.decode import open_file
 from anomem.images.errors import ImageError
 from anomem.images.local import FileSource
-from anomem.images.prepare import read
+from anomem.images.read import read
 
 
 def learn_from(model: AnoMem, labels: Mapping[str, int]) -> dict[str, str]:

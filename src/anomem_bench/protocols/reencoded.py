@@ -47,7 +47,7 @@ class ReencodedSource(EncodedSource):
 
     def encoded(self, index: int) -> bytes:
         """Encode one image as a JPEG file."""
-        pixels = to_shape(self._source[index], self._shape).permute(1, 2, 0).numpy()
+        pixels = np.moveaxis(to_shape(self._source[index], self._shape), 0, 2)
         if pixels.dtype == np.uint16:
             pixels = (pixels // 257).astype(np.uint8)
         file = io.BytesIO()
