@@ -50,7 +50,7 @@ class Compared(Bench):
     """Names separated by commas: scratch, paper-small, scratch-kmeans, scratch-no-memory,
     supervised, simclr, mhrot, goad, csi, deepsad, elsa, memae, dp-vae,
     piad; with ood msp, fs, energy-oe, balanced-energy; pretrained, neighbours,
-    msc, dra, reverse-distillation; reverse-distillation-untrained."""
+    patchcore, padim, msc, dra, reverse-distillation; reverse-distillation-untrained."""
 
 
 @dataclass(frozen=True, kw_only=True)

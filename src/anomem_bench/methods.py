@@ -27,6 +27,8 @@ from anomem_bench.peers.memae import MemAE
 from anomem_bench.peers.mhrot import MHRot
 from anomem_bench.peers.msc import MSC
 from anomem_bench.peers.neighbours import Neighbours
+from anomem_bench.peers.padim import PaDiM
+from anomem_bench.peers.patchcore import PatchCore
 from anomem_bench.peers.peer import Peer
 from anomem_bench.peers.piad import PIAD
 from anomem_bench.peers.reverse_distillation import ReverseDistillation, UntrainedTeacher
@@ -118,7 +120,7 @@ _FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
 """For the peers that it suits on validation images: docs/recipe.md."""
 
 _FINER = {"encoder__scales": (2, 3)}
-"""Maps of the strides 4, 8 and 16, for teachers and for DRA."""
+"""Maps of the strides 4, 8 and 16, for what looks at places."""
 
 METHODS = {
     "scratch": ours("scratch", _SCRATCH),
@@ -141,6 +143,8 @@ METHODS = {
     "balanced-energy": _peer(BalancedEnergy, _SCRATCH),
     "pretrained": ours("pretrained", pretrained()),
     "neighbours": _peer(Neighbours, pretrained()),
+    "patchcore": _peer(PatchCore, changed(pretrained(), _FINER)),
+    "padim": _peer(PaDiM, changed(pretrained(), _FINER)),
     "msc": _peer(MSC, _timed(pretrained())),
     "dra": _peer(DRA, _timed(changed(pretrained(), _FINER))),
     "reverse-distillation": _peer(ReverseDistillation, _timed(changed(pretrained(), _FINER))),
