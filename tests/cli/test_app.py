@@ -193,6 +193,7 @@ def test_score_writes_a_row_an_image(
     assert sum(int(row["prediction"]) for row in rows) == told["anomalous"]
     assert rows[0]["path"] == str(folders["normal"] / "lot0-000.png")
     assert not any(row["error"] for row in rows)
+    assert told["drift"]["seen"] > 58  # the anomalies come last
 
 
 def test_heat_is_laid_over_the_images(model_folder: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import binomtest
 
-from anomem.evaluation.drift import ALPHA, Change, Drift, bet, payments, reserve
+from anomem.evaluation.drift import ALPHA, Change, Drift, bet, first_change, payments, reserve
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,7 +73,8 @@ CHANGES: dict[str, Callable[[Floats], Floats]] = {
 def test_a_change_after_2_000_images_is_told_with_its_cause_and_where_it_began(cause: str) -> None:
     held_out, scores = drawn(99, 2_400, seed=0)
     scores[2_000:] = CHANGES[cause](scores[2_000:])
-    first, *_ = told(held_out, scores)
+    first = first_change(held_out, {str(number): score for number, score in enumerate(scores)})
+    assert first is not None
     assert first.cause == cause
     assert first.share > 0.8
     assert 2_000 < first.seen < 2_200

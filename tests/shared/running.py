@@ -34,6 +34,7 @@ _LOADED = [
     "anomem.report.heat",
     "anomem.labelling.server",
     "anomem.bulk.unfinished",
+    "anomem.watching.watched",
 ]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_LOADED)

@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import NoReturn
 
-from anomem.cli import train, use
+from anomem.cli import train, use, watch
 from anomem.cli.arguments import (
     Adapt,
     Commands,
@@ -24,6 +24,7 @@ from anomem.cli.arguments import (
     Label,
     Prototypes,
     Score,
+    Watch,
     parse,
 )
 from anomem.images import complaints
@@ -61,6 +62,7 @@ COMMANDS: Commands = {
     "adapt": (Adapt, train.adapt),
     "label": (Label, train.label),
     "score": (Score, use.score),
+    "watch": (Watch, watch.watch),
     "evaluate": (Evaluate, use.evaluate),
     "explain": (Explain, use.explain),
     "prototypes": (Prototypes, use.prototypes),
@@ -74,6 +76,9 @@ _EXTRAS = {
     "skimage": "demo",
     "fastapi": "serve",
     "uvicorn": "serve",
+    "watchfiles": "watch",
+    "stamina": "watch",
+    "httpx2": "watch",
     "ray": "ray",
     "pandas": "bench",
 }

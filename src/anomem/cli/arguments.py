@@ -216,6 +216,24 @@ class Score(Deciding):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch(Deciding):
+    """Score every image that appears in a folder, once, also after a kill; Ctrl-C ends it."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Folder in which images appear, or in folders in it."""
+    out: Path
+    """File of results, a JSON line an image; what it has is not scored again."""
+    sort_into: Path | None = None
+    """Folder with normal/, anomalous/ and unreadable/, into which images are moved."""
+    heatmaps: Path | None = None
+    """Folder for a heat map an image (PNG, of the size of the image)."""
+    webhook: str | None = None
+    """Address to which each line is posted, until it is taken."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Deciding):
     """Measure a detector on images: figures with 95% intervals, and how many it knew before."""
 

@@ -31,6 +31,7 @@ def score(arguments: Score) -> Result:
     from anomem.bulk.unfinished import Unfinished, finish_table
     from anomem.cli.outputs import picture_files, refuse_among_images, refuse_input
     from anomem.detector.estimator import load
+    from anomem.evaluation.drift import first_change
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
     from anomem.runtime.files import try_file, try_folder
@@ -60,9 +61,16 @@ def score(arguments: Score) -> Result:
     found = ScoreCounts.of(table)
     tell(f"{out}: {counted(found.images, 'image')}, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
+    scores = zip(source.names, table["score"].to_pylist(), strict=True)
+    change = first_change(
+        model.calibration().scores, {name: score for name, score in scores if score is not None}
+    )
+    if change is not None:
+        tell(str(change))
     for error in [*filter(None, errors), *failed]:
         tell(f"anomem: {error}", error=True)
-    result = {"table": str(out), **asdict(found), **decided}
+    drift = None if change is None else change.as_json()
+    result = {"table": str(out), **asdict(found), **decided, "drift": drift}
     return result, found.exit_code or (3 if failed else 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Literal
@@ -182,6 +183,18 @@ class Drift:
             return None
         self.latest = change
         return change
+
+
+def first_change(held_out: npt.ArrayLike, scores: Mapping[str, float]) -> Change | None:
+    """Find the first change among images that are there all at once.
+
+    Args:
+        held_out: (n,) scores of held-out normals.
+        scores: Of the images by name, in the order in which they came about.
+    """
+    drift = Drift(held_out)
+    found = (drift.take(name, score) for name, score in scores.items())
+    return next((change for change in found if change is not None), None)
 
 
 def payments(low: npt.ArrayLike, high: npt.ArrayLike) -> Floats:
