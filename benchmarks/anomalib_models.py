@@ -6,11 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from anomalib.models.components import KCenterGreedy  # type: ignore[import-not-found]
-from anomalib.models.image.padim.torch_model import PadimModel  # type: ignore[import-not-found]
-from anomalib.models.image.patchcore.torch_model import (  # type: ignore[import-not-found]
-    PatchcoreModel,
-)
+from anomalib.models.components import KCenterGreedy
+from anomalib.models.image.padim.torch_model import PadimModel
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from torch import Tensor, nn
 
 from anomem.model.encoder import Encoder

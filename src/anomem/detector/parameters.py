@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
+from sklearn.utils import Tags
 
 from anomem.config import Config
 from anomem.config.mapping import flat
@@ -50,3 +51,17 @@ class WithChoices(BaseEstimator):  # type: ignore[misc]
         if choices:
             self.config = with_choices(self.config, choices, changed_alone="config" in params)
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = of_images(super().__sklearn_tags__())
+        tags.estimator_type = "outlier_detector"  # else scorers would not ask for the score
+        return tags
+
+
+def of_images(tags: Tags) -> Tags:
+    """Say to scikit-learn that an estimator takes images or paths, and no tables."""
+    tags.input_tags.two_d_array = False
+    tags.input_tags.three_d_array = True
+    tags.input_tags.string = True
+    tags.no_validation = True
+    return tags

@@ -1,6 +1,6 @@
 """Whether a memory covers the rare normals, where k-means would not (a claim of the paper).
 
-    python benchmarks/coverage.py --path DIR --common horse --rare ship --out DIR
+    python benchmarks/rare_normals.py --path DIR --common horse --rare ship --out DIR
 
 The normals are one class of CIFAR-10 with a few images of another, all normal. On the features of
 one training, the learnt prototypes are compared with as many k-means centroids and with the mean

@@ -1,0 +1,89 @@
+"""The detector as one of pytorch-ood's: fitted by a loader, scores of batches as tensors."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pytorch_ood.api import (
+    Detector,
+    DetectorInfo,
+    Paper,
+    RequiresFittingException,
+    Task,
+)
+from sklearn.exceptions import NotFittedError
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from anomem.detector.estimator import AnoMem
+
+
+class ContrastedMemory(Detector):  # type: ignore[misc]
+    """Stands where any detector of pytorch-ood would, on raw images; it needs no model of others.
+
+    Args:
+        detector: What is fitted; None (the default) is ``AnoMem()``. One that is fitted already
+            predicts at once.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> pixels, digit = load_digits(return_X_y=True)
+        >>> images = torch.tensor(pixels).float().view(-1, 1, 8, 8).div(16)
+        >>> images = torch.nn.functional.interpolate(images, scale_factor=2)
+        >>> zeros, ones = images[digit == 0], images[digit == 1]
+        >>> short = {"config__stage1__min_steps": 20, "config__stage1__max_steps": 20}
+        >>> detector = ContrastedMemory(AnoMem("scratch").set_params(**short))
+        >>> loader = DataLoader(TensorDataset(zeros[:60], torch.zeros(60).long()), batch_size=32)
+        >>> detector = detector.fit(loader)
+        >>> bool(detector(zeros[60:70]).mean() < detector(ones[:10]).mean())
+        True
+    """
+
+    requires_fit = True
+    info = DetectorInfo(
+        tasks={Task.CLASSIFICATION},
+        paper=Paper(
+            title="Unified Anomaly Detection via Multi-Scale Contrasted Memory",
+            venue="arXiv",
+            year=2022,
+            url="https://arxiv.org/abs/2211.09041",
+        ),
+    )
+
+    def __init__(self, detector: AnoMem | None = None) -> None:
+        self.detector = detector or AnoMem()
+
+    def fit(self, data_loader: DataLoader[tuple[Tensor, Tensor]]) -> Self:
+        """Learn what is in distribution.
+
+        Args:
+            data_loader: Batches of images (B, C, H, W), floats in [0, 1] or integers, and their
+                labels (B,): any class from 0 on is in distribution; those below 0 are outliers,
+                which are learnt too.
+
+        Raises:
+            ValueError: As of ``AnoMem.fit``.
+        """
+        images, labels = (torch.cat(parts) for parts in zip(*data_loader, strict=True))
+        self.detector.fit(TensorDataset(images), (labels < 0).numpy())
+        return self
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Give the outlier score of each image (B, C, H, W), (B,); higher is more anomalous.
+
+        Raises:
+            RequiresFittingException: The detector is not fitted.
+        """
+        try:
+            scores = self.detector.decision_function(TensorDataset(x))
+        except NotFittedError as error:
+            raise RequiresFittingException from error
+        return torch.from_numpy(scores).to(x.device)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Compute on a device from now on."""
+        self.detector.device = str(device)
+        if hasattr(self.detector, "network_"):
+            self.detector.network_.to(device)
+        return super().to(device)

@@ -1,0 +1,85 @@
+"""The detector in scikit-learn's convention of outliers: -1 is anomalous, higher is more normal."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+
+from anomem.detector.estimator import AnoMem
+from anomem.detector.parameters import of_images
+
+Floats = npt.NDArray[np.float64]
+
+
+class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+    """Stands where an ``IsolationForest`` would: +1 is normal, -1 anomalous.
+
+    ``AnoMem`` has the sign of PyOD: there 1 is anomalous, and higher is more anomalous.
+
+    Args:
+        detector: What is fitted, a clone of it; None (the default) is ``AnoMem()``. Its choices are
+            parameters too, as ``detector__config__memory__beta``. A fitted one stays as it is
+            within scikit-learn's ``FrozenEstimator``.
+        alpha: Share of normal images that may be called anomalous, 0.05 by default.
+
+    Attributes:
+        detector_: The fitted detector.
+        offset_: Of ``score_samples``, below which an image is anomalous.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> pixels, digit = load_digits(return_X_y=True)
+        >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+        >>> short = {"config__stage1__min_steps": 20, "config__stage1__max_steps": 20}
+        >>> outliers = OutlierDetector(AnoMem("scratch").set_params(**short), alpha=0.1)
+        >>> outliers.fit(images[digit == 0][:60]).predict(images[digit == 1][10:13]).tolist()
+        [-1, -1, -1]
+    """
+
+    detector_: AnoMem
+    offset_: float
+
+    def __init__(self, detector: AnoMem | None = None, *, alpha: float = 0.05) -> None:
+        self.detector = detector
+        self.alpha = alpha
+
+    def fit(self, X: object, y: npt.ArrayLike | None = None) -> Self:
+        """Learn the normal.
+
+        Args:
+            X: Images, as of ``AnoMem``.
+            y: 1 for each normal of X and -1 for each labelled anomaly; None means all are normal.
+
+        Raises:
+            ValueError: As of ``AnoMem.fit``.
+        """
+        label = None
+        if y is not None:
+            if unknown := set(np.asarray(y).tolist()) - {-1, 1}:
+                raise ValueError(f"y holds {min(unknown)}; give 1 for normal and -1 for anomalous.")
+            label = np.asarray(y) == -1
+        self.detector_ = clone(self.detector or AnoMem()).fit(X, label)
+        self.offset_ = -self.detector_.threshold(self.alpha)
+        return self
+
+    def score_samples(self, X: object) -> Floats:
+        """Give the score of each image, (N,); higher is more normal."""
+        check_is_fitted(self)
+        return -self.detector_.decision_function(X).astype(np.float64)
+
+    def decision_function(self, X: object) -> Floats:
+        """Give the score of each image above the threshold, (N,); below 0 it is anomalous."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: object) -> npt.NDArray[np.int64]:
+        """Decide for each image, (N,): +1 normal, -1 anomalous."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def __sklearn_tags__(self) -> Tags:
+        return of_images(super().__sklearn_tags__())

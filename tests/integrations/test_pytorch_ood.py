@@ -1,0 +1,49 @@
+"""The detector among those of pytorch-ood."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from anomem import AnoMem, Config
+
+pytest.importorskip("pytorch_ood", reason="needs anomem[ood]")
+from pytorch_ood.api import Detector, RequiresFittingException, Task
+from pytorch_ood.metrics import OODMetrics
+
+from anomem.integrations.pytorch_ood import ContrastedMemory
+
+Digits = dict[str, npt.NDArray[np.uint8]]
+
+
+def loader(normal: npt.NDArray[np.uint8], outliers: npt.NDArray[np.uint8]) -> DataLoader[Any]:
+    """Batches of floats, with the labels of pytorch-ood: outliers are below 0."""
+    images = torch.from_numpy(np.concatenate([normal, outliers])).float().div(255)[:, None]
+    label = torch.repeat_interleave(
+        torch.tensor([3, -1]), torch.tensor([len(normal), len(outliers)])
+    )
+    return DataLoader(TensorDataset(images, label), batch_size=32)
+
+
+def test_scores_are_those_of_the_detector(model: AnoMem, digits: Digits) -> None:
+    detector = ContrastedMemory(model).to("cpu")
+    assert isinstance(detector, Detector) and detector.info.tasks == {Task.CLASSIFICATION}
+    test, metrics, scores = loader(digits["normal"], digits["anomalous"]), OODMetrics(), []
+    for images, label in test:
+        scores.append(detector(images))
+        metrics.update(scores[-1], label)
+    assert metrics.compute()["AUROC"] > 0.9
+    images = np.concatenate([digits["normal"], digits["anomalous"]])
+    np.testing.assert_allclose(torch.cat(scores), model.decision_function(images), atol=1e-3)
+
+
+def test_outliers_of_the_loader_are_learnt(hasty: Config, digits: Digits) -> None:
+    detector = ContrastedMemory(AnoMem(hasty, device="cpu"))
+    with pytest.raises(RequiresFittingException):
+        detector(torch.zeros(1, 1, 16, 16))
+    detector.fit(loader(digits["train"][:30], digits["anomalous"][:3]))
+    assert detector.detector.summary_["anomalies"] == 3
+    assert detector(torch.zeros(2, 1, 16, 16)).shape == (2,)
