@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
+from anomem.detector.estimator import load_trained
 from anomem_bench.peers import csi, deepsad, elsa, mhrot, neighbours, simclr, supervised
 
 Figures = dict[str, npt.NDArray[Any]]
@@ -92,7 +93,7 @@ def whole_life() -> Iterator[Figures]:
     yield told(model.extend(ones[:60]), images, "extended")
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder, "model"))
-        yield told(load(Path(folder, "model")), images, "loaded")
+        yield told(load_trained(Path(folder, "model")), images, "loaded")
     with_anomalies = AnoMem(shortened("scratch", 30)).fit(zeros[:100], anomalies=sevens[:12])
     yield told(with_anomalies, images, "with anomalies")
 

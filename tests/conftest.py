@@ -17,7 +17,7 @@ from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from sklearn.datasets import load_digits
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
 from anomem.config import (
     EncoderChoices,
     ImageChoices,
@@ -28,6 +28,7 @@ from anomem.config import (
     Stage1Choices,
     Stage2Choices,
 )
+from anomem.detector.estimator import load_trained
 from anomem_bench.results import Run
 
 torch.set_num_threads(1)
@@ -106,7 +107,7 @@ def model_folder(
 
 @pytest.fixture(scope="session")
 def _loaded(model_folder: Path) -> AnoMem:
-    return load(model_folder, device="cpu")
+    return load_trained(model_folder, device="cpu")
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anomem.config import Config
-    from anomem.detector.estimator import AnoMem, load
+    from anomem.detector.estimator import AnoMem
+    from anomem.detector.load import load
     from anomem.model.encoder import Encoder
     from anomem.model.memory import HopfieldMemory
     from anomem.model.scorer import Heads, Scorer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AnoMem": "anomem.detector.estimator",
-    "load": "anomem.detector.estimator",
+    "load": "anomem.detector.load",
     "Config": "anomem.config",
     "Encoder": "anomem.model.encoder",
     "HopfieldMemory": "anomem.model.memory",

@@ -9,9 +9,8 @@ import pytest
 from running import run
 
 from anomem import AnoMem
-from anomem.bulk.partitions import made_by
 from anomem.bulk.score_table import score_table
-from anomem.bulk.unfinished import Unfinished, finish_table
+from anomem.bulk.unfinished import Unfinished, finish_table, made_by
 from anomem.images.open import open_images
 
 

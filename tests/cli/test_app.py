@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from running import HASTY, run
 
-from anomem import load
 from anomem.cli.app import COMMANDS, groups_of
+from anomem.detector.estimator import load_trained
 
 Folders = dict[str, Path]
 Capture = pytest.CaptureFixture[str]
@@ -64,14 +64,14 @@ def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture)
     alarms = told["expected_alarms"]
     assert (alarms["kinds"][0]["groups"], alarms["kinds"][0]["low"]) == (told["held_out_groups"], 0)
     assert "groups of held-out normals would make it up to 9%" in alarms["words"]
-    assert load(out).seed == 4
+    assert load_trained(out).seed == 4
 
 
 def test_fit_keeps_the_framing_and_the_region(folders: Folders, tmp_path: Path) -> None:
     out = tmp_path / "model"
     flags = ("--letterbox", 24, "--region", "0,0 0.5,0 0.5,1 0,1", *HASTY[3:])
     assert run("fit", folders["train"], "--out", out, *flags) == 0
-    framing = load(out).framing_
+    framing = load_trained(out).framing_
     assert (framing.kind, framing.shape.height, framing.shape.width) == ("letterbox", 24, 24)
     assert framing.region is not None and framing.region.mean() == pytest.approx(0.5, abs=0.01)
     assert run("prototypes", out, folders["normal"], "--out", tmp_path / "memory") == 0
@@ -89,8 +89,8 @@ def test_fit_from_a_model_learns_a_new_kind_of_normal(
     assert run("fit", folders["train"], "--out", old, *HASTY) == 0
     code = run("fit", folders["anomalous"], "--from", old, "--out", new, "--json")
     assert code == 0 and result(capsys)["held_out"] == 19 + 19
-    assert load(new).decision_function(folders["anomalous"]).mean() < (
-        load(old).decision_function(folders["anomalous"]).mean()
+    assert load_trained(new).decision_function(folders["anomalous"]).mean() < (
+        load_trained(old).decision_function(folders["anomalous"]).mean()
     )
     assert run("fit", folders["normal"], "--from", old, "--out", new, "--memory.beta", 3) == 1
     assert "keeps its choices" in error_line(capsys)
@@ -118,7 +118,7 @@ def test_extend_and_adapt_tell_which_rate_the_kind_with_the_fewest_normals_suppo
     told = json.loads(lines[-1])
     assert (told["held_out"], told["smallest_alpha"]) == (24, pytest.approx(1 / 6))
     with pytest.warns(UserWarning, match="19 held-out normals of each kind and there are 5 of one"):
-        load(new).predict(few, 0.05)
+        load_trained(new).predict(few, 0.05)
 
 
 def test_a_wrong_file_of_choices_ends_in_one_line(
@@ -183,7 +183,7 @@ def test_score_writes_a_row_an_image(
     assert len(rows) == 68
     names = ["path", "score", "scale_1", "scale_2", "p_value", "prediction", "verdict", "error"]
     assert all(list(row) == names for row in rows)
-    model = load(model_folder, device="cpu")
+    model = load_trained(model_folder, device="cpu")
     expected = model.decision_function(folders["normal"])
     scores = np.array([float(row["score"]) for row in rows[:58]])
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
@@ -207,7 +207,7 @@ def test_heat_is_laid_over_the_images(model_folder: Path, tmp_path: Path, capsys
     assert run(*words, "--heatmaps", tmp_path / "heat", "--overlay") == 0
     with Image.open(tmp_path / "heat" / "wide.png.heat.png") as picture:
         shown = np.asarray(picture).astype(int)
-    heat = load(model_folder, device="cpu").explain(tmp_path / "images" / "wide.png").heat
+    heat = load_trained(model_folder, device="cpu").explain(tmp_path / "images" / "wide.png").heat
     assert shown.shape == pixels.shape
     share = 0.75 * np.clip(heat, 0, 6)[..., None] / 6
     # What the colours of the map add is at most their share.
@@ -280,8 +280,8 @@ def test_adapt_and_forget(
     words = ["--forget", folders["normal"], "--out", forgotten]
     assert run("adapt", forgotten, *words) == 0
     np.testing.assert_array_equal(
-        load(forgotten).decision_function(folders["anomalous"]),
-        load(model_folder).decision_function(folders["anomalous"]),
+        load_trained(forgotten).decision_function(folders["anomalous"]),
+        load_trained(model_folder).decision_function(folders["anomalous"]),
     )
 
 
@@ -499,7 +499,7 @@ def test_explain(model_folder: Path, folders: Folders, tmp_path: Path, capsys: C
     strange = sorted(folders["anomalous"].iterdir())[:2]
     assert run("explain", model_folder, *strange, "--out", tmp_path / "why", "--json") == 0
     told = result(capsys)
-    scores = load(model_folder).decision_function([str(file) for file in strange])
+    scores = load_trained(model_folder).decision_function([str(file) for file in strange])
     assert [each["path"] for each in told["images"]] == [str(file) for file in strange]
     assert [each["score"] for each in told["images"]] == pytest.approx(scores.tolist(), abs=1e-5)
     assert all(each["prediction"] == (each["score"] > told["threshold"]) for each in told["images"])

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from running import run
 
-from anomem import Config, load
+from anomem import Config
 from anomem.cli.demo import run_demo
+from anomem.detector.estimator import load_trained
 
 
 def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
@@ -14,7 +15,7 @@ def test_demo_cut_short(hasty: Config, tmp_path: Path) -> None:
     assert set(told) >= {"auroc_one_class", "auroc_adapted", "by_kind", "knn_thumbnails", "seconds"}
     assert set(told["by_kind"]) == {"object", "style", "local"}
     assert json.loads(json.dumps(told)) == told
-    assert load(told["model"]).bank_.labelled.label.tolist() == [1] * 10
+    assert load_trained(told["model"]).bank_.labelled.label.tolist() == [1] * 10
     with Image.open(told["picture"]) as picture:
         assert min(picture.size) > 300
     assert told["false_alarms_promised"] == 0.1 and 0 <= told["false_alarms"] <= 1

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from anomem.detector.estimator import load
+from anomem.detector.estimator import load_trained
 from anomem.detector.model_info import load_description
 from anomem.runtime.untrusted import ModelError
 
@@ -162,7 +162,7 @@ def main(model: Path, folder: Path, count: int, seed: int) -> None:
     """Spoil, load and count."""
     sys.addaudithook(refuse_network)
     folder.mkdir(exist_ok=True)
-    load(model, device="cpu")
+    load_trained(model, device="cpu")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + HEADROOM
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -171,7 +171,7 @@ def main(model: Path, folder: Path, count: int, seed: int) -> None:
         write_spoilt(model, folder, random.Random(f"{seed}-{number}"))
         began = time.process_time()
         try:
-            load(folder, device="cpu")
+            load_trained(folder, device="cpu")
             loaded += 1
         except ModelError as error:
             refused += 1

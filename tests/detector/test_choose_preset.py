@@ -9,10 +9,11 @@ from PIL import Image
 from running import Command
 from skimage import data
 
-from anomem import AnoMem, load
+from anomem import AnoMem
 from anomem.config.mapping import changed
 from anomem.config.presets import Automatic, pretrained, scratch
 from anomem.detector.choose_preset import choose_preset
+from anomem.detector.estimator import load_trained
 from anomem.detector.fit import FitRun, look_at
 from anomem.images.frame_shape import TypicalImage
 from anomem.images.open import open_images
@@ -112,7 +113,7 @@ def test_a_fit_says_and_keeps_what_it_chose(
     assert f"preset {told}" in caplog.messages and told.startswith("pretrained, as images of 112 x")
     assert model.config_.encoder == pretrained().encoder
     model.save(tmp_path / "model")
-    again = load(tmp_path / "model", device="cpu")
+    again = load_trained(tmp_path / "model", device="cpu")
     assert again.summary_["preset"] == told and again.config_ == model.config_
     given = AnoMem(device="cpu").set_params(
         config__stage1__min_steps=2, config__stage1__max_steps=2

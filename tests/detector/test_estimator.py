@@ -11,9 +11,10 @@ from skimage import data
 from sklearn.exceptions import NotFittedError
 from torch.utils.data import Dataset
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
 from anomem.config import ComputeChoices
 from anomem.config.presets import scratch
+from anomem.detector.estimator import load_trained
 from anomem.detector.identity import digests
 from anomem.evaluation.metrics import auroc
 from anomem.images.image_set import tensor_of
@@ -116,7 +117,7 @@ def test_sixteen_bits_keep_their_depth(hasty: Config, digits: Digits) -> None:
 def test_loading_gives_identical_scores(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
     model.adapt(digits["anomalous"][:3], [1, 1, 1])
     model.save(tmp_path / "model")
-    loaded = load(tmp_path / "model", device="cpu")
+    loaded = load_trained(tmp_path / "model", device="cpu")
     scores = model.decision_function(digits["anomalous"])
     np.testing.assert_array_equal(loaded.decision_function(digits["anomalous"]), scores)
     assert loaded.threshold(0.1) == model.threshold(0.1)
@@ -132,7 +133,7 @@ def test_saving_replaces_the_older_model(model: AnoMem, digits: Digits, tmp_path
     model.adapt(digits["anomalous"][:3], [1, 1, 1]).save(tmp_path / "model")
     files = sorted(file.suffix for file in (tmp_path / "model").iterdir())
     assert files == [".json", ".safetensors"]
-    assert len(load(tmp_path / "model").bank_.labelled) == 3
+    assert len(load_trained(tmp_path / "model").bank_.labelled) == 3
 
 
 def brick_crops(count: int) -> npt.NDArray[np.uint8]:

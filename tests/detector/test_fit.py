@@ -14,7 +14,7 @@ from anomem import AnoMem, Config
 from anomem.config import EncoderChoices, FramingKind, ImageChoices
 from anomem.config.mapping import changed
 from anomem.config.presets import pretrained, resolve, scratch
-from anomem.detector.estimator import load
+from anomem.detector.estimator import load_trained
 from anomem.detector.frame import choose_framing, image_shape, square_image_shape, typical_part
 from anomem.images.frame_shape import typical_image
 from anomem.images.framing import Framing
@@ -174,7 +174,7 @@ def test_run_goes_on_with_as_many_threads(
     scores = whole.decision_function(digits["normal"][:9])
     assert (resumed.decision_function(digits["normal"][:9]) == scores).all()
     resumed.save(tmp_path / "model")
-    assert load(tmp_path / "model", device="cpu").summary_["threads"] == 1
+    assert load_trained(tmp_path / "model", device="cpu").summary_["threads"] == 1
 
 
 def test_encoder_that_does_not_take_the_size_is_told_before_training() -> None:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
 from anomem.config import FramingKind, ImageChoices
+from anomem.detector.estimator import load_trained
 from anomem.images.framing import Framing, boxes, cut
 
 Pixels = npt.NDArray[np.uint8]
@@ -123,7 +124,7 @@ def test_nothing_outside_of_the_region_counts(hasty: Config, kind: FramingKind) 
 def test_framing_and_region_are_saved(hasty: Config, tmp_path: Path) -> None:
     model = AnoMem(framed(hasty, "letterbox"), device="cpu").fit(NORMAL, region=MASK)
     model.save(tmp_path / "model")
-    loaded = load(tmp_path / "model", device="cpu")
+    loaded = load_trained(tmp_path / "model", device="cpu")
     assert loaded.framing_.kind == "letterbox" and loaded.framing_.region is not None
     np.testing.assert_array_equal(loaded.framing_.region, MASK)
     np.testing.assert_array_equal(loaded.decision_function(NEW), model.decision_function(NEW))

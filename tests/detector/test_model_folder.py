@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomem import AnoMem, Config
 from anomem.config.mapping import changed
-from anomem.detector.estimator import load
+from anomem.detector.estimator import load_trained
 
 HOSTILE = Path(__file__).with_name("hostile_models.py")
 
@@ -41,7 +41,7 @@ def weighed(folder: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(ValueError, match=str(folder)) as told:
-        load(folder, device="cpu")
+        load_trained(folder, device="cpu")
     assert str(told.value).isprintable() and len(str(told.value)) < 600
     return str(told.value)
 
@@ -124,7 +124,7 @@ def test_model_behind_links_is_read(copied: Path, tmp_path: Path) -> None:
     linked.mkdir()
     for file in copied.iterdir():
         (linked / file.name).symlink_to(file)
-    load(linked, device="cpu")
+    load_trained(linked, device="cpu")
 
 
 @pytest.mark.parametrize("part", ["network.encoder", "network.memories", "scorer", "heat0",
@@ -161,7 +161,7 @@ def test_model_that_is_not_finite_is_not_saved_over_another(model: AnoMem, tmp_p
         ValueError, match=r"'scorer\.one_class_units\.mean' holds numbers that are not finite"
     ):
         model.save(tmp_path / "model")
-    load(tmp_path / "model", device="cpu")
+    load_trained(tmp_path / "model", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_encoder_of_a_folder_is_kept_by_its_architecture(
     model.save(tmp_path / "model")
     for file in (tmp_path / "encoder").iterdir():
         file.unlink()
-    again = load(tmp_path / "model", device="cpu")
+    again = load_trained(tmp_path / "model", device="cpu")
     scores = model.decision_function(digits["normal"][:3])
     assert (again.decision_function(digits["normal"][:3]) == scores).all()
 

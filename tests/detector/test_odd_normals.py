@@ -12,8 +12,8 @@ from running import run
 from squares import CONFIG, Images, crops, place_counts
 from torch import Tensor
 
-import anomem
 from anomem import AnoMem
+from anomem.detector.estimator import load_trained
 from anomem.detector.odd_normals import far_above
 
 FLAGS = [
@@ -60,7 +60,7 @@ def test_labelled_normal_it_is_recalled_again(
     assert place_counts(again) > place_counts(model)
     assert again.decision_function(slipped[:1]) < again.threshold(0.1)
     again.save(tmp_path / "model")
-    kept = anomem.load(tmp_path / "model")
+    kept = load_trained(tmp_path / "model")
     assert np.array_equal(kept.decision_function(slipped), again.decision_function(slipped))
     kept.forget(slipped[:1])
     assert np.array_equal(kept.decision_function(slipped), model.decision_function(slipped))

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from squares import CONFIG, Images, crops, place_counts, scratched
 from torch.nn.functional import interpolate
 
-import anomem
 from anomem import AnoMem
 from anomem.config import Config, ImageChoices
 from anomem.detector import training_images
 from anomem.detector.adapt import labelled_images
+from anomem.detector.estimator import load_trained
 from anomem.evaluation.metrics import auroc
 from anomem.images.listing import list_images
 from anomem.images.masks import mask_files
@@ -62,7 +62,7 @@ def test_a_saved_model_scores_alike_to_the_bit(
 ) -> None:
     images = crops(gravel, 80, 8)
     model.save(tmp_path / "model")
-    again = anomem.load(tmp_path / "model")
+    again = load_trained(tmp_path / "model")
     assert np.array_equal(model.decision_function(images), again.decision_function(images))
     assert again.origins_ == model.origins_
 
@@ -110,7 +110,7 @@ def test_a_further_kind_of_normal_is_no_alarm(
     sizes = [len(memory.prototypes) for memory in wider.network_.place_memories()]
     assert 256 < sizes[0] <= 512 and 64 < sizes[1] <= 128
     wider.save(tmp_path / "wider")
-    again = anomem.load(tmp_path / "wider")
+    again = load_trained(tmp_path / "wider")
     assert again.origins_ == wider.origins_ and len(wider.origins_) > len(model.origins_)
     new = crops(grass, 60, 60)
     assert np.array_equal(again.decision_function(new), wider.decision_function(new))
@@ -153,7 +153,7 @@ def test_a_false_alarm_that_is_labelled_normal_stays_none(gravel: Images, tmp_pa
     assert model.bank_.labelled.places.shape == (5, 30, sum(model.network_.widths))
     assert [memory.allowed for memory in model.network_.place_memories()] == [150, 150]
     model.save(tmp_path / "model")
-    again = anomem.load(tmp_path / "model")
+    again = load_trained(tmp_path / "model")
     assert np.array_equal(again.decision_function(pool), after)
     again.forget(pool[alarms])
     assert np.array_equal(again.decision_function(pool[:40]), kept)
@@ -264,7 +264,7 @@ def test_masks_of_files_are_found_beside_the_folder_of_anomalies(
     words = ("adapt", tmp_path / "model", "--anomalies", odd_folder, "--out", out)
     assert run(*words, "--masks", tmp_path / "masks") == 0
     expected = copy.deepcopy(model).adapt(odd, np.ones(6, int), masks=marks(odd))
-    assert torch.equal(local_part(anomem.load(tmp_path / "new")), local_part(expected))
+    assert torch.equal(local_part(load_trained(tmp_path / "new")), local_part(expected))
     assert run(*words, "--masks", tmp_path) == 1
     assert "has no mask; put one at" in capsys.readouterr().err
     assert run(*words[:2], "--normal", odd_folder, "--masks", tmp_path, *words[4:]) == 1
@@ -330,7 +330,7 @@ def test_a_training_image_that_is_no_normal_leaves_the_memory(
     model.set_aside(slipped[1:])
     assert (model.decision_function(slipped) > before + 1).all()
     model.save(tmp_path / "model")
-    again = anomem.load(tmp_path / "model")
+    again = load_trained(tmp_path / "model")
     assert np.array_equal(again.decision_function(unseen), model.decision_function(unseen))
     again.forget(slipped)
     assert place_counts(again) == sizes

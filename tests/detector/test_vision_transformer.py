@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 from skimage import data
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
 from anomem.config import EncoderChoices, FramingKind, ImageChoices
+from anomem.detector.estimator import load_trained
 
 GRAVEL: npt.NDArray[np.uint8] = data.gravel()
 GRASS: npt.NDArray[np.uint8] = data.grass()
@@ -44,7 +45,7 @@ def test_whole_life_of_a_saved_detector(
     )
     fitted = AnoMem(config, device="cpu").fit(stones[:30], region=region)
     fitted.save(tmp_path / "model")
-    loaded = load(tmp_path / "model", device="cpu")
+    loaded = load_trained(tmp_path / "model", device="cpu")
     scores = loaded.decision_function(grass)
     np.testing.assert_array_equal(scores, fitted.decision_function(grass))
     np.testing.assert_array_equal(scores[3:4], loaded.decision_function(grass[3:4]))
@@ -56,5 +57,5 @@ def test_whole_life_of_a_saved_detector(
     }
     loaded.adapt(grass[:4], [1] * 4).extend(stones[30:])
     loaded.save(tmp_path / "model")
-    again = load(tmp_path / "model", device="cpu")
+    again = load_trained(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(again.decision_function(grass), loaded.decision_function(grass))

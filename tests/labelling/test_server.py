@@ -18,7 +18,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from anomem import load
+from anomem.detector.estimator import load_trained
 
 
 class Page:
@@ -154,7 +154,7 @@ def test_it_learns_at_a_key_and_ends_with_a_summary(
     press(browser, "l")
     assert "Learnt from" in told(browser, "message")
     labels = [answer == "anomalous" for _, answer in sorted(page.answers())]
-    assert load(tmp_path / "adapted").bank_.labelled.label.tolist() == labels
+    assert load_trained(tmp_path / "adapted").bank_.labelled.label.tolist() == labels
     browser.get("about:blank")
     page.command.signal(signal.SIGINT)
     assert page.command.ended() == 0
@@ -230,7 +230,7 @@ def test_of_a_table_the_images_that_are_gone_are_told_and_left_out(
         warnings.simplefilter("always")  # as on the command line
         assert run(*words) == 0
     assert "anomem: 1 labelled images are left out, as " in capsys.readouterr().err
-    assert load(tmp_path / "m").bank_.labelled.label.tolist() == [1, 1, 1]
+    assert load_trained(tmp_path / "m").bank_.labelled.label.tolist() == [1, 1, 1]
     table.write_text("image,answer\nx.png,0\n")
     assert run(*words) == 1
     assert "labels.csv: no image can be read, as" in capsys.readouterr().err

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomem import AnoMem, Config, load
+from anomem import AnoMem, Config
 from anomem.config import MemoryChoices
+from anomem.detector.estimator import load_trained
 from anomem.labelling.answers import AnswerFile
 from anomem.labelling.order import most_telling_first
 from anomem.labelling.session import Session
@@ -66,14 +67,14 @@ def test_it_learns_from_the_answers_and_takes_back_what_is_undone(
         session.answer(index, "anomalous")
     session.adapt()
     assert (session.score[found] > before[found]).all()
-    assert load(session.out).bank_.labelled.label.tolist() == [1] * 5
+    assert load_trained(session.out).bank_.labelled.label.tolist() == [1] * 5
     for index in found:
         session.answer(index, "undone")
     normal = next(index for index in range(50) if not strange(session, index))
     session.answer(normal, "normal")
     session.adapt()
-    assert load(session.out).bank_.labelled.label.tolist() == [0]
-    fresh = load(model_folder, device="cpu").adapt([session.files[normal]], [0])
+    assert load_trained(session.out).bank_.labelled.label.tolist() == [0]
+    fresh = load_trained(model_folder, device="cpu").adapt([session.files[normal]], [0])
     np.testing.assert_allclose(session.score, fresh.decision_function(session.files), atol=1e-4)
 
 
@@ -107,7 +108,7 @@ def test_labelled_images_that_are_gone_or_spoilt_do_not_block_the_others(session
     session.files[found[3]].write_bytes(b"no image")
     errors = session.adapt()
     assert len(errors) == 2 and "there is no such file" in errors[0] and "not an image" in errors[1]
-    assert load(session.out).bank_.labelled.label.tolist() == [1] * 3
+    assert load_trained(session.out).bank_.labelled.label.tolist() == [1] * 3
     for index in found:
         session.files[index].unlink(missing_ok=True)
     with pytest.raises(ValueError, match="5 of 5 images cannot be read"):

@@ -10,7 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from skimage import data
 
-from anomem import AnoMem, load
+from anomem import AnoMem
+from anomem.detector.estimator import load_trained
 from anomem.evaluation.evaluate import MOST_SHOWN, Evaluation, by_folder, evaluate, groups
 from anomem.evaluation.localisation import Localisation
 from anomem.images.combined import choose
@@ -22,7 +23,7 @@ Folders = dict[str, Path]
 
 @pytest.fixture(scope="module")
 def fitted(model_folder: Path) -> AnoMem:
-    return load(model_folder, device="cpu")
+    return load_trained(model_folder, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from running import Command, run
 
-from anomem import load
+from anomem.detector.estimator import load_trained
 from anomem.runtime.processes import join_processes, leads, together
 
 _SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -56,7 +56,7 @@ def test_a_fit_whose_second_process_is_killed_goes_on_on_two_nodes_and_ends_as_i
 
     words[words.index("--out") + 1] = str(tmp_path / "alone")
     assert run(*words) == 0
-    shared, alone = load(tmp_path / "model"), load(tmp_path / "alone")
+    shared, alone = load_trained(tmp_path / "model"), load_trained(tmp_path / "alone")
     assert shared.summary_["steps"] == alone.summary_["steps"] == 100
     scores = alone.decision_function(folders["anomalous"])
     np.testing.assert_allclose(shared.decision_function(folders["anomalous"]), scores, rtol=0.02)
@@ -120,4 +120,4 @@ def test_a_model_is_saved_on_any_rank_of_a_group_that_is_not_ours(
     paths = (model_folder, tmp_path, tmp_path / "meeting")
     ranks = [Command(*paths, rank, code=SAVE_IN_A_GROUP) for rank in range(2)]
     assert [rank.ended() for rank in ranks] == [0, 0]
-    assert load(tmp_path / "0").seed == load(tmp_path / "1").seed
+    assert load_trained(tmp_path / "0").seed == load_trained(tmp_path / "1").seed

@@ -16,8 +16,8 @@ import pyarrow.parquet
 from fsspec.implementations.local import LocalFileSystem
 
 from anomem.bulk.score_table import ScoreCounts, score_table
-from anomem.detector.estimator import AnoMem
-from anomem.detector.model_info import load_description
+from anomem.bulk.unfinished import made_by
+from anomem.decision.ready import ReadyDetector
 from anomem.images.listing import absolute
 from anomem.images.local import FileSource
 from anomem.images.object_store import UrlSource, storage_of
@@ -186,23 +186,13 @@ def remove_outdated(source: ImageSource, partitions: Partitions) -> set[str]:
     return finished
 
 
-def score_shard(model: AnoMem, shard: Shard, partitions: Partitions, rule: str) -> ScoreCounts:
+def score_shard(
+    model: ReadyDetector, shard: Shard, partitions: Partitions, rule: str
+) -> ScoreCounts:
     """Score a shard into its partition, as the table of a single machine is made."""
     table = score_table(model, shard.images, rule=rule)
     partitions.add(shard.partition, table.append_column("version", pa.array(shard.versions)))
     return ScoreCounts.of(table)
-
-
-def made_by(model: Path, rule: str) -> dict[str, str]:
-    """Say what scores are told apart by: the model, the rule, and how they are kept."""
-    description = load_description(model)
-    digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
-    return {
-        "weights": description["weights"],
-        "description": digest.hexdigest(),
-        "rule": rule,
-        "kept": "with versions",
-    }
 
 
 def _of_rows(part: ParquetSource) -> Shard:

@@ -93,7 +93,7 @@ class _Actor:
     def __init__(
         self, content: Any, partitions: Partitions, rule: str, device: str, memory: int
     ) -> None:
-        from anomem.detector.estimator import load
+        from anomem.detector.load import load
 
         keep_freed_memory()
         BUDGET.limit = memory

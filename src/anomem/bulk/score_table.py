@@ -13,8 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from anomem.decision.calibrate import p_values
+from anomem.decision.ready import ReadyDetector
 from anomem.decision.scores import Scores, scale_names
-from anomem.detector.estimator import AnoMem
 from anomem.images.listing import protocol_of
 from anomem.images.source import ImageSource
 from anomem.runtime.files import replacing
@@ -57,7 +57,7 @@ class ScoreCounts:
         return 1 if self.errors == self.images else 3
 
 
-def score_table(model: AnoMem, source: ImageSource, *, rule: str = "0.05") -> pa.Table:
+def score_table(model: ReadyDetector, source: ImageSource, *, rule: str = "0.05") -> pa.Table:
     """Score images into path, score, scale_1 ..., p_value, prediction, verdict and error.
 
     An image that cannot be read has its error and nothing else.
@@ -71,7 +71,9 @@ def score_table(model: AnoMem, source: ImageSource, *, rule: str = "0.05") -> pa
     return as_table(model, source.names, model.score_images(source), threshold)
 
 
-def as_table(model: AnoMem, names: Sequence[str], scores: Scores, threshold: float) -> pa.Table:
+def as_table(
+    model: ReadyDetector, names: Sequence[str], scores: Scores, threshold: float
+) -> pa.Table:
     """Make the table of :func:`score_table` of scores."""
     unread = np.isnan(scores.score)
     anomalous = scores.score > threshold

@@ -7,15 +7,19 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
 from anomem.bulk.score_table import as_table
+from anomem.decision.ready import ReadyDetector
 from anomem.decision.scores import Scores, joined_scores
-from anomem.detector.estimator import AnoMem
+from anomem.detector.model_info import load_description
+from anomem.exported.folder import GRAPH, is_exported, read
 from anomem.images.combined import choose
 from anomem.images.source import ImageSource, StoredSource
 from anomem.runtime.files import WriteError, replacing
@@ -86,8 +90,25 @@ class Unfinished:
             self.file.unlink(missing_ok=True)
 
 
+def made_by(model: Path, rule: str) -> dict[str, str]:
+    """Say what scores are told apart by: the model, the rule, and how they are kept."""
+    if is_exported(model):
+        description: dict[str, Any] = read(model).as_json()
+        weights = blake2b((model / GRAPH).read_bytes(), digest_size=8).hexdigest()
+    else:
+        description = load_description(model)
+        weights = description["weights"]
+    digest = blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=8)
+    return {
+        "weights": weights,
+        "description": digest.hexdigest(),
+        "rule": rule,
+        "kept": "with versions",
+    }
+
+
 def finish_table(
-    model: AnoMem,
+    model: ReadyDetector,
     source: ImageSource,
     unfinished: Unfinished,
     *,

@@ -80,6 +80,7 @@ _EXTRAS = {
     "stamina": "watch",
     "httpx2": "watch",
     "ray": "ray",
+    "onnxruntime": "onnx",
     "pandas": "bench",
 }
 """Which extra brings a package that a command imports."""

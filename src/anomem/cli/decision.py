@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.runtime.printing import counted, tell
 
 if TYPE_CHECKING:
-    from anomem.detector.estimator import AnoMem
+    from anomem.decision.ready import ReadyDetector
 
 
 _NAMED = 5
@@ -29,7 +29,7 @@ def tell_left_out(names: Sequence[str], normals: int) -> None:
     )
 
 
-def tell_decision(model: AnoMem, rule: str = "0.05") -> dict[str, Any]:
+def tell_decision(model: ReadyDetector, rule: str = "0.05") -> dict[str, Any]:
     """Tell what a threshold rests on and what to expect of its rule, and give it back as JSON."""
     from anomem.decision.expected_alarms import expected_alarms
     from anomem.decision.threshold import rule_of

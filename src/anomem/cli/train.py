@@ -228,7 +228,7 @@ def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
 def _extend(arguments: Fit, start: Path) -> Result:
     """Learn a new kind of normal, from a model."""
     from anomem.config.presets import Automatic
-    from anomem.detector.estimator import load
+    from anomem.detector.estimator import load_trained
 
     more = arguments.anomalies or arguments.region or arguments.stream
     if arguments.wanted() != Automatic() or more or arguments.devices * arguments.nodes > 1:
@@ -237,7 +237,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
             "images and no choice with --from, and anomalies to anomem adapt."
         )
     source, groups = _normals(arguments)
-    model = load(start, device=arguments.device)
+    model = load_trained(start, device=arguments.device)
     before = _normals_known(model)
     with progress_bars() as progress:
         model.extend(source, groups=groups, progress=progress)
@@ -255,7 +255,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
 
 def adapt(arguments: Adapt) -> Result:
     """Improve a detector with labelled images, in seconds."""
-    from anomem.detector.estimator import load
+    from anomem.detector.estimator import load_trained
     from anomem.detector.model_folder import try_model_folder
     from anomem.images.combined import JoinedSource
     from anomem.images.open import open_images
@@ -264,7 +264,7 @@ def adapt(arguments: Adapt) -> Result:
     sources = _labelled(arguments)
     masks = _masks(arguments, sources)
     aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
-    model = load(arguments.model, device=arguments.device)
+    model = load_trained(arguments.model, device=arguments.device)
     before = len(model.bank_.labelled)
     with progress_bars() as progress:
         if forgotten := sources.pop(-1, None):
@@ -357,7 +357,7 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
 
 def label(arguments: Label) -> Result:
     """Show the labelling page until interrupted."""
-    from anomem.detector.estimator import load
+    from anomem.detector.estimator import load_trained
     from anomem.detector.model_folder import try_model_folder
     from anomem.images.listing import list_images
     from anomem.labelling.answers import AnswerFile
@@ -369,7 +369,7 @@ def label(arguments: Label) -> Result:
     answers = AnswerFile(arguments.labels or arguments.images / "labels.csv")
     answers.read()  # or what is wrong with it is told when all images are measured
     files = list_images(arguments.images)
-    model = load(arguments.model, device=arguments.device)
+    model = load_trained(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         session = Session(model, files, answers, out=out, rule=arguments.rule, progress=progress)
     with suppress(KeyboardInterrupt):

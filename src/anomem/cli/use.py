@@ -16,9 +16,12 @@ from anomem.runtime.untrusted import check_regular
 
 _SHOWN = 3
 """Odd places of an image that are told and drawn."""
+_SHOWN_OF_EXPORTED = (
+    "made_of", "framing", "shape", "dtype", "rule", "threshold", "measured", "summary", "config",
+)  # fmt: skip
 
 if TYPE_CHECKING:
-    from anomem.detector.estimator import AnoMem
+    from anomem.decision.ready import ReadyDetector
     from anomem.runtime.progress import StageProgress
 
 
@@ -26,11 +29,10 @@ def score(arguments: Score) -> Result:
     """Score images into a table, a row each; unreadable ones get a row with their error."""
     if arguments.engine == "ray":
         return _score_on_ray(arguments)
-    from anomem.bulk.partitions import made_by
     from anomem.bulk.score_table import ScoreCounts, check_table, write_table
-    from anomem.bulk.unfinished import Unfinished, finish_table
+    from anomem.bulk.unfinished import Unfinished, finish_table, made_by
     from anomem.cli.outputs import picture_files, refuse_among_images, refuse_input
-    from anomem.detector.estimator import load
+    from anomem.detector.load import load
     from anomem.evaluation.drift import first_change
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
@@ -84,7 +86,7 @@ def _score_on_ray(arguments: Score) -> Result:
     from anomem.bulk.ray_cluster import score_shards
     from anomem.bulk.score_table import ScoreCounts
     from anomem.cli.outputs import refuse_input
-    from anomem.detector.estimator import load
+    from anomem.detector.load import load
     from anomem.images.listing import absolute
     from anomem.images.open import open_images
 
@@ -118,17 +120,16 @@ def _score_on_ray(arguments: Score) -> Result:
 
 
 def _write_heat_maps(
-    model: AnoMem, files: Mapping[str, Path], overlay: bool, progress: StageProgress
+    model: ReadyDetector, files: Mapping[str, Path], overlay: bool, progress: StageProgress
 ) -> list[str]:
     """Write the heat map of each image to its file; what came of those that failed."""
-    from anomem.detector.heat_maps import heat_maps
     from anomem.images.local import FileSource
     from anomem.report.heat import save_heat
     from anomem.report.pictures import in_colours
 
     failed = []
-    source, told = FileSource([Path(name) for name in files]), partial(progress, "heat maps")
-    heats = heat_maps(model.detector(), source, told)
+    source = FileSource([Path(name) for name in files])
+    heats = model.heat_images(source, progress=progress)
     for index, ((name, file), heat) in enumerate(zip(files.items(), heats, strict=True)):
         if isinstance(heat, str):
             failed.append(f"no heat map of {heat}")
@@ -144,7 +145,7 @@ def _write_heat_maps(
 def explain(arguments: Explain) -> Result:
     """Tell why images have their scores, in words and as pictures."""
     from anomem.cli.outputs import picture_files, refuse_among_images
-    from anomem.detector.estimator import load
+    from anomem.detector.load import load
     from anomem.images.errors import ImageError
     from anomem.images.local import FileSource
     from anomem.images.open import open_images
@@ -198,7 +199,7 @@ def explain(arguments: Explain) -> Result:
 def evaluate(arguments: Evaluate) -> Result:
     """Measure a detector on labelled images."""
     from anomem.cli.outputs import refuse_report
-    from anomem.detector.estimator import load
+    from anomem.detector.estimator import load_trained
     from anomem.evaluation.evaluate import evaluate
     from anomem.evaluation.intervals import detection_intervals
     from anomem.evaluation.localisation import localise
@@ -220,7 +221,7 @@ def evaluate(arguments: Evaluate) -> Result:
     if arguments.report is not None:
         images = [*normals.names, *anomalies.names]
         refuse_report(arguments.report, arguments.model, images, masks)
-    model = load(arguments.model, device=arguments.device)
+    model = load_trained(arguments.model, device=arguments.device)
     with progress_bars() as progress:
         evaluation = evaluate(
             model,
@@ -276,7 +277,7 @@ def evaluate(arguments: Evaluate) -> Result:
 def prototypes(arguments: Prototypes) -> Result:
     """Show what the memory believes normal to be, on a page to browse."""
     from anomem.cli.outputs import refuse_among_images
-    from anomem.detector.estimator import load
+    from anomem.detector.estimator import load_trained
     from anomem.detector.nearest_places import find_prototypes
     from anomem.images.framing import FrameSource
     from anomem.images.open import open_images
@@ -286,7 +287,7 @@ def prototypes(arguments: Prototypes) -> Result:
     try_folder(arguments.out)
     source = open_images(arguments.images)
     refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
-    model = load(arguments.model, device=arguments.device)
+    model = load_trained(arguments.model, device=arguments.device)
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]
     frames = FrameSource(source, model.framing_)
     with progress_bars() as progress:
@@ -313,7 +314,10 @@ def info(arguments: Info) -> Result:
     from anomem.decision.expected_alarms import expected_at
     from anomem.decision.threshold import FalseAlarms
     from anomem.detector.model_info import DESCRIPTION, Described, damaged, load_description
+    from anomem.exported.folder import is_exported
 
+    if is_exported(arguments.model):
+        return _info_of_exported(arguments.model)
     description = load_description(arguments.model)
     files = (arguments.model / name for name in (DESCRIPTION, description["weights"]))
     try:
@@ -327,6 +331,24 @@ def info(arguments: Info) -> Result:
     tell(f"size: {size / 2**20:.1f} MiB")
     tell_left_out(described.left_out, sum(images for images, _ in described.held_out))
     alarms = expected_at(FalseAlarms().alpha, described.held_out, in_turn=described.in_turn)
+    tell(str(alarms))
+    return {**description, "bytes": size, "expected_alarms": alarms.as_json()}, 0
+
+
+def _info_of_exported(model: Path) -> Result:
+    """Show what an exported model is."""
+    from anomem.decision.expected_alarms import expected_at
+    from anomem.decision.threshold import FalseAlarms
+    from anomem.exported.folder import DESCRIPTION, GRAPH, read
+
+    exported = read(model)
+    description = exported.as_json()
+    size = sum(check_regular(model / name) for name in (DESCRIPTION, GRAPH))
+    for part in _SHOWN_OF_EXPORTED:
+        _print_nested(part, description[part], 0)
+    tell(f"size: {size / 2**20:.1f} MiB")
+    held_out = exported.calibration
+    alarms = expected_at(FalseAlarms().alpha, held_out.sizes, in_turn=held_out.in_turn)
     tell(str(alarms))
     return {**description, "bytes": size, "expected_alarms": alarms.as_json()}, 0
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Heat = npt.NDArray[np.float32]
+"""How unusual each pixel of an image is, H x W, in standard deviations of normals."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,24 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from anomem.config import Config
 from anomem.config.presets import AUTO, Automatic, automatic, given_choices
-from anomem.decision.calibrate import Calibration, p_values
-from anomem.decision.scores import Scores, joined_scores
-from anomem.decision.threshold import (
-    FalseAlarms,
-    FindLabelled,
-    Promise,
-    Resting,
-    Rule,
-    rests_on,
-    rule_of,
-    threshold_by,
-)
+from anomem.decision.calibrate import Calibration
+from anomem.decision.ready import ReadyDetector
+from anomem.decision.scores import Heat, Scores
 from anomem.detector import adapt, extend, fine_tune, fit, model_folder
 from anomem.detector.detector import Detector
 from anomem.detector.explain import Explanation, explain
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.fit import FitRun
-from anomem.detector.heat_maps import Heat, heat_maps
+from anomem.detector.heat_maps import heat_maps
 from anomem.detector.origins import Origin
 from anomem.detector.parameters import WithChoices
 from anomem.detector.score import score_source
@@ -50,7 +40,7 @@ from anomem.runtime.processes import join_processes, leads
 from anomem.runtime.progress import StageProgress, stage
 
 
-class AnoMem(WithChoices):
+class AnoMem(WithChoices, ReadyDetector):
     """Detects anomalous images by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
@@ -295,26 +285,6 @@ class AnoMem(WithChoices):
         detector = self.detector()
         return self._keep(extend.extend(detector, open_images(X), groups, progress=progress))
 
-    def decision_function(
-        self, X: object, *, progress: StageProgress | None = None
-    ) -> npt.NDArray[np.float32]:
-        """Give the anomaly score of each image, (N,) float32; higher is more anomalous.
-
-        Without labels 0 is the mean of held-out normals and 1 their standard deviation; the heads
-        add to it.
-
-        Raises:
-            ValueError: An image cannot be read.
-        """
-        scores = self.score_images(X, progress=progress)
-        if scores.errors:
-            raise ValueError(next(iter(scores.errors.values())))
-        return scores.score
-
-    def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
-        """Score images of which some may be unreadable: those get NaN and an error."""
-        return joined_scores(self.score_batches(X, progress=progress))
-
     def score_batches(
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[tuple[range, Scores]]:
@@ -336,86 +306,29 @@ class AnoMem(WithChoices):
             self._calibrated = known
         return known[2]
 
-    def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
-        """Name the one held-out normal on which a threshold of false alarms rests, or None.
+    def held_out_names(self) -> list[str]:
+        """Name the held-out normals on which decisions rest, in the order of their scores."""
+        bank = self.detector().bank
+        return [bank.held_out_name[index] for index in bank.deciding().nonzero().flatten().tolist()]
 
-        The threshold rests on it where it would be lower by more than a standard deviation of the
-        others without it, see :func:`~anomem.decision.threshold.rests_on`.
-        """
-        rule = rule_of(rule)
-        if not isinstance(rule, FalseAlarms):
-            return None
-        with warnings.catch_warnings(action="ignore"):  # threshold() gives them
-            threshold = self.threshold(rule)
-        deciding = self.bank_.deciding().nonzero().flatten().tolist()
-        names = [self.bank_.held_out_name[index] for index in deciding]
-        return rests_on(self.calibration(), names, threshold)
+    def unseen_anomalies(self) -> npt.NDArray[np.float32]:
+        """Score each labelled anomaly (A,) by heads that were trained on the other labels."""
+        return unseen_scores(self.detector())
 
-    def p_value(self, X: object) -> npt.NDArray[np.float64]:
-        """Give the split-conformal p-value of each image, (N,) in (0, 1]; small is anomalous.
-
-        A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
-        the held-out normals; n groups of them give no p-value below ``1 / (n + 1)``.
-        """
-        return p_values(self.decision_function(X), self.calibration())
-
-    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
-        """Decide for each image by a rule of :meth:`threshold`, (N,): 0 normal, 1 anomalous."""
-        threshold = self.threshold(rule)
-        return (self.decision_function(X) > threshold).astype(np.int64)
-
-    def threshold(self, rule: str | float | Rule = 0.05) -> float:
-        """Give the score above which :meth:`predict` calls an image anomalous.
-
-        Args:
-            rule: A share alpha of normal images that may be called anomalous (0.05 by default), on
-                average over draws of the held-out normals; or "f1", "find-labelled" or
-                "cost:MISS:SHARE", which weigh held-out normals against labelled anomalies, see
-                :mod:`anomem.decision.threshold`.
-
-        Raises:
-            ValueError: There is no such rule, or it needs labelled anomalies and there are none.
-
-        Warns:
-            UserWarning: Alpha needs more held-out normals than there are; the smallest supported
-                one is used in its place.
-        """
-        detector = self.detector()
-        return threshold_by(rule_of(rule), self.calibration(), lambda: unseen_scores(detector))
-
-    def promise(self, rule: str | float | Rule) -> Promise | None:
-        """Tell what the rule "find-labelled" promises of new images; None of any other rule."""
-        if not isinstance(rule_of(rule), FindLabelled):
-            return None
-        scores = self.calibration().scores
-        return Promise(
-            anomalies=int((self.bank_.labelled.label == 1).sum()),
-            learnt=int(self.bank_.learnt().sum()),
-            alarms=int((scores > self.threshold(rule)).sum()),
-            held_out=len(scores),
-        )
+    def labelled_anomalies(self) -> tuple[int, int]:
+        """Count labelled anomalies, and how many of these the training has learnt from."""
+        bank = self.detector().bank
+        return int((bank.labelled.label == 1).sum()), int(bank.learnt().sum())
 
     def explain(self, image: object) -> Explanation:
         """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W."""
         return explain(self.detector(), image)
 
-    def heat_maps(self, X: object, *, progress: StageProgress | None = None) -> Iterator[Heat]:
-        """Give the heat of :meth:`explain` for each image in order, measured in batches.
-
-        Args:
-            X: N images.
-            progress: Called as ``progress(stage, done, total)``.
-
-        Yields:
-            H x W float32, of the size of the image.
-
-        Raises:
-            ValueError: An image cannot be read.
-        """
-        for heat in heat_maps(self.detector(), open_images(X), stage(progress, "heat maps")):
-            if isinstance(heat, str):
-                raise ValueError(heat)
-            yield heat
+    def heat_images(
+        self, X: object, *, progress: StageProgress | None = None
+    ) -> Iterator[Heat | str]:
+        """Give heat as :meth:`heat_maps` does, or why an image has none, in a sentence."""
+        return heat_maps(self.detector(), open_images(X), stage(progress, "heat maps"))
 
     def save(self, path: str | Path) -> None:
         """Write the model folder, atomically; an older model there is replaced.
@@ -462,8 +375,8 @@ class AnoMem(WithChoices):
         return Detector(**{name: getattr(self, f"{name}_") for name in own}, seed=self.seed)
 
 
-def load(path: str | Path, *, device: str = "auto") -> AnoMem:
-    """Load a saved detector, on any device.
+def load_trained(path: str | Path, *, device: str = "auto") -> AnoMem:
+    """Load a saved detector, on any device, to use it and to teach it.
 
     The folder may be anybody's: no code of it is run, nothing that it names is opened or fetched,
     and before memory is taken every shape is held against what its choices ask for.
@@ -475,21 +388,6 @@ def load(path: str | Path, *, device: str = "auto") -> AnoMem:
     Raises:
         ModelError: The folder is not a whole model of this format, or a number in it is not finite
             or out of its range.
-
-    Example:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> from sklearn.datasets import load_digits
-        >>> from anomem import AnoMem, load
-        >>> pixels, digit = load_digits(return_X_y=True)
-        >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
-        >>> model = AnoMem().set_params(config__stage1__min_steps=5, config__stage1__max_steps=5)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.fit(images[digit == 0][:40]).save(folder)
-        ...     again = load(folder)
-        >>> ones = images[digit == 1][:10]
-        >>> bool((model.decision_function(ones) == again.decision_function(ones)).all())
-        True
     """
     detector = model_folder.load(Path(path), make_fabric(device).device)
     model = AnoMem(detector.config, device=device, seed=detector.seed)

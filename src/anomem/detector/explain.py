@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from anomem.decision.ready import Explained
 from anomem.decision.scores import scale_names
 from anomem.detector.detector import Detector
 from anomem.detector.heat_maps import Unusual, enlarged
 from anomem.detector.odd_places import OddPlace, odd_places
 from anomem.detector.score import score_features
-from anomem.images.framing import Box, assembled, boxes
+from anomem.images.framing import assembled, boxes
 from anomem.images.image_set import floats_on, tensor_of
-from anomem.images.open import open_images
+from anomem.images.open import only_image, open_images
 from anomem.images.read import read
-from anomem.images.source import ImageSource
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
 from anomem.model.heat import place_maps
 from anomem.model.one_class import place_norms
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, kw_only=True)
+class Explanation(Explained):
     """Explains one image.
 
     Attributes:
-        score: As ``decision_function`` gives it.
-        frame: The frame that has the score: the whole image, unless it is cut or padded or has a
-            region.
-        scale_scores: One-class score of each scale, of the frame; "scale_1" is the shallowest.
         maps: Deviation map of each scale: the norm of the deviation at each place, H x W float32,
             enlarged to the size of the image given; the mean with that of the mirror image where it
             is measured too; 0 outside of the region.
-        heat: Where the image is unusual, H x W float32: in standard deviations of normals at each
-            place, averaged over the maps of :class:`~anomem.model.heat.HeatModel`; 0 outside
-            of the region.
         attribution: What each place of each scale of the frame adds to the score, H_s x W_s
             float32; below 0 where a place looks more normal than usual.
         rest: What no place has a part in: all attributions and the rest are the score.
@@ -49,11 +41,7 @@ class Explanation:
             training normal which is most like it; those that deviate most first.
     """
 
-    score: float
-    frame: Box
-    scale_scores: dict[str, float]
     maps: dict[str, npt.NDArray[np.float32]]
-    heat: npt.NDArray[np.float32]
     attribution: dict[str, npt.NDArray[np.float32]]
     rest: float
     recalled: dict[str, npt.NDArray[np.int64]]
@@ -97,16 +85,3 @@ def explain(detector: Detector, image: object) -> Explanation:
         },
         odd=odd_places(detector, feature_maps, where[best], size),
     )
-
-
-def only_image(image: object) -> ImageSource:
-    """Open what must hold one image.
-
-    Raises:
-        ValueError: It holds several. That it cannot be read is told when its pixels are asked for.
-    """
-    path = isinstance(image, str | PathLike)
-    source = open_images(image if path else [image])
-    if len(source) != 1:
-        raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
-    return source

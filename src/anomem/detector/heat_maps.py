@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,14 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
+from anomem.decision.scores import Heat
 from anomem.detector.detector import Detector
 from anomem.images.combined import choose
 from anomem.images.errors import ImageError, named
 from anomem.images.framing import Box, Framing, assembled, boxes
 from anomem.images.image_set import tensor_of
 from anomem.images.read import read
-from anomem.images.source import ImageSource
+from anomem.images.source import ImageSource, SizedSource
 from anomem.model.heat import HeatModel, PlaceMaps, place_maps
 from anomem.runtime.progress import Progress
 
@@ -27,9 +27,6 @@ _FRAMES = 64
 """Measured at a time,"""
 _NUMBERS = 2**22
 """and numbers in them: what is seen at their places takes many times as much."""
-
-Heat = npt.NDArray[np.float32]
-"""How unusual each pixel of an image is, H x W, in standard deviations of normals."""
 
 
 @dataclass(frozen=True)
@@ -108,39 +105,14 @@ def heat_maps(
     """
     total, step = len(source), detector.framing.at_a_time(_FRAMES)
     for start in range(0, total, step):
-        part = _Sized(choose(source, np.arange(start, min(start + step, total))))
+        part = SizedSource(choose(source, np.arange(start, min(start + step, total))))
         for index, found in enumerate(_unusual(detector, part)):
             yield found if isinstance(found, str) else _heat(part, index, found, detector.framing)
             if progress:
                 progress(start + index + 1, total)
 
 
-class _Sized(ImageSource):
-    """Images whose sizes are kept as they are read whole."""
-
-    def __init__(self, source: ImageSource) -> None:
-        self._source, self.names = source, source.names
-        self._sizes: dict[int, tuple[int, int]] = {}
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        pixels = self._source[index]
-        self._sizes[index] = (pixels.shape[0], pixels.shape[1])
-        return pixels
-
-    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
-        return self._source.reduced(index, least)
-
-    def encoded(self, index: int) -> bytes | None:
-        return self._source.encoded(index)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of an image, which is read where it was not."""
-        if index not in self._sizes:
-            self[index]
-        return self._sizes[index]
-
-
-def _heat(source: _Sized, index: int, unusual: Unusual, framing: Framing) -> Heat | str:
+def _heat(source: SizedSource, index: int, unusual: Unusual, framing: Framing) -> Heat | str:
     try:
         with named(source.names[index]):
             return unusual.heat(source.size(index), framing)

@@ -11,6 +11,7 @@ from typing import Any
 from anomem.config import LARGEST_SIDE, MOST_STEPS, Config
 from anomem.config.mapping import overlaid
 from anomem.detector.hold_out import MOST_HELD_OUT
+from anomem.exported.folder import cannot_learn, is_exported, read
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
 FORMAT_VERSION = 9
@@ -81,6 +82,8 @@ def load_description(path: Path) -> dict[str, Any]:
         ModelError: ``path`` is not a model folder of this format.
     """
     file = path / DESCRIPTION
+    if is_exported(path):
+        raise cannot_learn(path, read(path))
     if not file.exists():
         raise ModelError(f"{path} is not a saved model (no {DESCRIPTION}); give a model folder.")
     try:

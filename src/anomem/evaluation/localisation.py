@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import label as connected_regions
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from anomem.detector.heat_maps import Heat
+from anomem.decision.scores import Heat
 from anomem.images.masks import mask_of
 
 LONGEST = 256

@@ -147,6 +147,14 @@ def read(folder: Path) -> Exported:
     )
 
 
+def cannot_learn(folder: Path, exported: Exported) -> ModelError:
+    """Make the error of a verb that an exported folder is no model for."""
+    return ModelError(
+        f"{folder} is an exported model, which scores and cannot learn; give the saved model that "
+        f"it was made of: {exported.made_of}."
+    )
+
+
 def _checked(found: Mapping[str, Any], region: Path) -> Exported:
     framing, shape, known = found["framing"], found["shape"], found["calibration"]
     channels = _whole(shape, "channels", 1, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,6 @@ from anomem.images.errors import ImageError, times
 from anomem.images.source import ImageSource
 from anomem.runtime.threads import loaded_torch
 from anomem.runtime.untrusted import one_line
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.utils.data import Dataset
 
 
 def to_array(image: object, name: str) -> npt.NDArray[Any]:
@@ -37,19 +33,19 @@ def to_array(image: object, name: str) -> npt.NDArray[Any]:
     return image.astype(image.dtype.newbyteorder("="), copy=False)
 
 
-def is_tensor(x: object) -> TypeGuard[Tensor]:
+def is_tensor(x: object) -> bool:
     """Tell whether something is a tensor of PyTorch."""
     torch = loaded_torch()
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def is_dataset(x: object) -> TypeGuard[Dataset[Any]]:
+def is_dataset(x: object) -> bool:
     """Tell whether something is a Dataset of PyTorch."""
     torch = loaded_torch()
     return torch is not None and isinstance(x, torch.utils.data.Dataset)
 
 
-def _tensor_to_array(image: Tensor, name: str) -> npt.NDArray[Any]:
+def _tensor_to_array(image: Any, name: str) -> npt.NDArray[Any]:
     """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
     _refuse_shape(image.shape, image.shape[:-2], name)
     image = image.detach().cpu()
@@ -140,7 +136,7 @@ class ListSource(ImageSource):
 class DatasetSource(ImageSource):
     """Reads a map-style torch Dataset whose items are an image or a tuple that begins with one."""
 
-    def __init__(self, dataset: Dataset[Any]) -> None:
+    def __init__(self, dataset: Any) -> None:
         by_number = not isinstance(dataset, loaded_torch().utils.data.IterableDataset)
         if not by_number or not hasattr(dataset, "__len__"):
             raise TypeError(

@@ -58,6 +58,19 @@ def open_images(x: object) -> ImageSource:
     raise TypeError(_why_not(x))
 
 
+def only_image(image: object) -> ImageSource:
+    """Open what must hold one image.
+
+    Raises:
+        ValueError: It holds several. That it cannot be read is told when its pixels are asked for.
+    """
+    path = isinstance(image, str | os.PathLike)
+    source = open_images(image if path else [image])
+    if len(source) != 1:
+        raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
+    return source
+
+
 def _why_not(x: object) -> str:
     """Why something is not opened, and what to give in its place."""
     kind = type(x).__name__

@@ -71,6 +71,33 @@ class BytesSource(EncodedSource):
         return self._contents[index] or b""
 
 
+class SizedSource(ImageSource):
+    """Keeps the sizes of the images of a source as they are read whole."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source, self.names = source, source.names
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        pixels = self._source[index]
+        self._sizes[index] = (pixels.shape[0], pixels.shape[1])
+        return pixels
+
+    def reduced(self, index: int, least: int) -> npt.NDArray[Any]:
+        """Read one image as its source reduces it."""
+        return self._source.reduced(index, least)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Give one image as its file holds it; None where there is no file."""
+        return self._source.encoded(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Give height and width of an image, which is read where it was not."""
+        if index not in self._sizes:
+            self[index]
+        return self._sizes[index]
+
+
 class StoredSource(ImageSource):
     """Reads images in files, here or on object storage; another process can read a part."""
 

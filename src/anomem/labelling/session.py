@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from anomem.decision.calibrate import p_values
-from anomem.decision.scores import highest_frames
+from anomem.decision.scores import Heat, highest_frames
 from anomem.detector.estimator import AnoMem
-from anomem.detector.heat_maps import Heat
 from anomem.detector.score import extract_source, score_features
 from anomem.images.local import FileSource
 from anomem.labelling.answers import AnswerFile

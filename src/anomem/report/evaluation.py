@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from anomem.config.mapping import flat
 from anomem.decision.expected_alarms import expected_alarms
+from anomem.decision.scores import Heat
 from anomem.decision.threshold import falls_back_to, rule_of
 from anomem.detector.estimator import AnoMem
-from anomem.detector.heat_maps import Heat
 from anomem.detector.identity import known_file
 from anomem.detector.nearest_places import find_prototypes, most_used_first
 from anomem.evaluation.evaluate import Evaluation, Group, by_folder, groups

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
 
 from matplotlib.axes import Axes
@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.patches import Rectangle
 
-from anomem.detector.heat_maps import Heat
-from anomem.detector.odd_places import OddPlace
+from anomem.decision.scores import Heat
 from anomem.images.framing import Box
 from anomem.images.layers import Pixels
 from anomem.report.heat import blended, resized
 from anomem.report.pictures import SOFTWARE, in_colours, within
 from anomem.runtime.files import replacing
 from anomem.runtime.printing import printable
+
+if TYPE_CHECKING:  # it loads PyTorch
+    from anomem.detector.odd_places import OddPlace
 
 _SIDE = 480
 """Longest side of an image in the picture, in pixels."""

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from anomem.detector.heat_maps import Heat
+from anomem.decision.scores import Heat
 from anomem.report.pictures import SOFTWARE, Colours
 from anomem.runtime.files import replacing
 

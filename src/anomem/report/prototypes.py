@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from anomem.bulk.score_table import write_table
-from anomem.detector.explain import Explanation, only_image
+from anomem.detector.explain import Explanation
 from anomem.detector.nearest_places import ScalePrototypes, most_used_first, patch_of
 from anomem.images.framing import cut
 from anomem.images.layers import Pixels
+from anomem.images.open import only_image
 from anomem.images.source import ImageSource
 from anomem.report.page import template
 from anomem.report.pictures import Colours, in_colours, picture

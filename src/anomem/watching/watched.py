@@ -27,7 +27,7 @@ from anomem.watching.arrivals import Arrivals
 from anomem.watching.results import Result, ResultFile
 
 if TYPE_CHECKING:
-    from anomem.detector.estimator import AnoMem
+    from anomem.decision.ready import ReadyDetector
 
 _BATCH = 16
 """Images that are scored together, and whose lines reach the disk together."""
@@ -80,7 +80,7 @@ class Watched:
 
     def __init__(
         self,
-        model: AnoMem,
+        model: ReadyDetector,
         revision: str,
         rule: str,
         folder: Path,
