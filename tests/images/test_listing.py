@@ -135,7 +135,7 @@ def test_what_pillow_opens_is_listed_or_counted() -> None:
 
 
 def test_images_that_cannot_be_read_are_counted_in_one_line(folder: Path) -> None:
-    for name in ("phone.HEIC", "sub/phone.heic", "scan.dcm", "brain.nii.gz", ".hidden.heic"):
+    for name in ("phone.HEIC", "sub/phone.heic", "scan.nrrd", "brain.nii.gz", ".hidden.heic"):
         (folder / name).touch()
     told = r"^4 images that cannot be read were left out \(2 \.heic, .*1 \.nii\.gz.*\), as .*; conv"
     with pytest.warns(UserWarning, match=told) as warned:
@@ -144,7 +144,7 @@ def test_images_that_cannot_be_read_are_counted_in_one_line(folder: Path) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list_images(folder / "*.png") == [folder / "b.png"]
-        assert list_images(folder / "scan.dcm") == [folder / "scan.dcm"]
+        assert list_images(folder / "scan.nrrd") == [folder / "scan.nrrd"]
     (folder / "new").mkdir()
     (folder / "new" / "x.jxl").touch()
     with pytest.raises(

@@ -85,7 +85,7 @@ def test_storage_is_listed_as_a_folder_is(root: str, tmp_path: Path) -> None:
     storage = fsspec.filesystem("memory")
     for name in (
         *("a.JFIF", "b.dib", "lot [3]/1.png", "lot [3]/@eaDir/1.png", "lot 3/2.png"),
-        *("$RECYCLE.BIN/3.png", ".trash/4.png", "._a.jfif", "x.heic", "lot 3/y.dcm"),
+        *("$RECYCLE.BIN/3.png", ".trash/4.png", "._a.jfif", "x.heic", "lot 3/y.nrrd"),
     ):
         storage.pipe(f"/lots/{name}", b"x")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

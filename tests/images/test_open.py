@@ -264,8 +264,3 @@ def test_any_array_opens_or_is_refused_in_one_line(dtype: str, shape: tuple[int,
     else:
         image = source[len(source) - 1]
         assert image.ndim == 3 and image.shape[2] in (1, 3) and image.size
-
-
-def test_a_table_of_paths_asks_for_its_column() -> None:
-    with pytest.raises(TypeError, match="A DataFrame is no list of images; give its column"):
-        open_images(pandas.DataFrame({"path": ["a.png", "b.png"], "lot": [1, 2]}))

@@ -17,6 +17,7 @@ from anomem.decision.ready import ReadyDetector
 from anomem.decision.scores import Scores, scale_names
 from anomem.images.listing import protocol_of
 from anomem.images.source import ImageSource
+from anomem.images.video import time_of
 from anomem.runtime.files import replacing
 from anomem.runtime.printing import no_formula, path_as_text, printable
 
@@ -60,7 +61,8 @@ class ScoreCounts:
 def score_table(model: ReadyDetector, source: ImageSource, *, rule: str = "0.05") -> pa.Table:
     """Score images into path, score, scale_1 ..., p_value, prediction, verdict and error.
 
-    An image that cannot be read has its error and nothing else.
+    Frames of videos have a time, in seconds, behind their path. An image that cannot be read
+    has its error and nothing else.
 
     Args:
         model: A fitted detector.
@@ -81,9 +83,11 @@ def as_table(
         zip(scale_names(scores.scale_scores.shape[1]), scores.scale_scores.T, strict=True)
     )
     errors = [scores.errors.get(index) for index in range(len(names))]
+    times = [time_of(name) for name in names]
     return pa.table(
         {
             "path": pa.array(map(path_as_text, names), pa.string()),
+            **({} if set(times) <= {None} else {"time": pa.array(times, pa.float64())}),
             "score": pa.array(scores.score, mask=unread),
             **{name: pa.array(scale.copy(), mask=unread) for name, scale in scales.items()},
             "p_value": pa.array(p_values(scores.score, model.calibration()), mask=unread),

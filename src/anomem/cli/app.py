@@ -70,6 +70,8 @@ COMMANDS: Commands = {
 }
 GROUPS = groups_of(entry_points(group="anomem.commands"))
 """Other packages add commands as mappings under the entry points ``anomem.commands``."""
+_IMAGE_LIBRARIES = {"PIL": "Pillow", "tifffile": "tifffile", "pydicom": "pydicom"}
+"""By the folder of their files."""
 _EXTRAS = {
     "matplotlib": "report",
     "jinja2": "report",
@@ -82,6 +84,7 @@ _EXTRAS = {
     "ray": "ray",
     "onnxruntime": "onnx",
     "pandas": "bench",
+    "av": "video",
 }
 """Which extra brings a package that a command imports."""
 _RUNS = dict(
@@ -154,7 +157,7 @@ def _show_warning(
 
     What they warn of are tags and texts of files, and what cannot be read has an error.
     """
-    library = {"PIL": "Pillow", "tifffile": "tifffile"}.get(PurePath(filename).parent.name)
+    library = next(filter(None, map(_IMAGE_LIBRARIES.get, PurePath(filename).parts)), None)
     if library is not None:
         complaints.heard(library)
     else:

@@ -26,6 +26,7 @@ _RANGES = {
     "budget_seconds": (1, 10**7),
     "decode_memory": (0.01, 10**6),
     "contamination": (0, 1),
+    "fps": (0.001, 1000),
 }
 """From where to where the numbers of commands go, by the names of their flags."""
 
@@ -88,11 +89,16 @@ class Fit(Common):
     """Train a detector on normal images (folder, files or globs)."""
 
     normal: Annotated[Positional[list[str]], arg(help_behavior_hint="(required)")]
-    """Folders, files, globs or URLs of normal images."""
+    """Folders, files, globs or URLs of normal images; or a manifest, CSV with a column image (and
+    label, split) or COCO, of which those labelled normal are meant."""
     out: Path
     """Folder for the model."""
     anomalies: str | None = None
-    """Folder, file or glob of labelled anomalies."""
+    """Folder, file or glob of labelled anomalies, or a manifest that has some."""
+    split: str = "train"
+    """Of the images of a manifest that names splits."""
+    fps: float | None = None
+    """Frames a second that are taken of videos; all unless given."""
     start: Annotated[Path | None, arg(name="from")] = None
     """Model that learns these images as a new kind of normal, in seconds and without its earlier
     ones; its choices stay."""
@@ -190,18 +196,23 @@ class Score(Deciding):
     images: Annotated[
         Positional[list[str]], arg(metavar="IMAGES ...", help_behavior_hint="(required)")
     ]
-    """Folders, files, globs or URLs, of images or of Parquet files."""
+    """Folders, files, globs or URLs, of images, Parquet files or videos; or a manifest."""
     out: Annotated[
         str,
         arg(
             help="Table to write, .csv or .parquet; with the engine ray the folder or URL of a "
             "table in partitions. A second call goes on where the first ended. Its columns: path; "
+            "of videos time, in seconds; "
             "score, in standard deviations of normals, higher is more anomalous; scale_1 and on, "
             "the part of each scale, the finest first; p_value, the share of normals that score "
             "as high; prediction, 1 where the score is above the threshold of the rule; verdict, "
             "the same in words; error, why an image has none of these."
         ),
     ]
+    split: str | None = None
+    """Of the images of a manifest; all unless given."""
+    fps: float | None = None
+    """Frames a second that are taken of videos; all unless given."""
     engine: Literal["local", "ray"] = "local"
     """local is this process; ray is the cluster of RAY_ADDRESS, or all of this machine."""
     heatmaps: Path | None = None
@@ -240,9 +251,13 @@ class Evaluate(Deciding):
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
     normal: str
-    """Folder, file or glob of normal images."""
+    """Folder, file or glob of normal images, or a manifest."""
     anomalies: str
-    """Folder, file or glob of anomalous images."""
+    """Folder, file or glob of anomalous images, or a manifest."""
+    split: str = "test"
+    """Of the images of a manifest that names splits."""
+    fps: float | None = None
+    """Frames a second that are taken of videos; all unless given."""
     masks: Path | None = None
     """Folder of masks, crack/007_mask.png for the anomaly crack/007.png, to measure heat maps."""
     report: Path | None = None

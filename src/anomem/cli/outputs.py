@@ -83,7 +83,7 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
         ValueError: It would.
     """
     tables = source.rows if isinstance(source, ParquetSource) else []
-    inputs = [rows.file for rows in tables] or source.names
+    inputs = [*(str(each) for each in given), *([r.file for r in tables] or source.names)]
     target = os.path.realpath(file)
     alike = (each for each in inputs if os.path.basename(each) == os.path.basename(target))
     if any(os.path.realpath(each) == target for each in alike):

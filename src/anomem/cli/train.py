@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.cli.arguments import Adapt, Demo, Fit, Label, Result
 from anomem.cli.decision import tell_decision, tell_left_out
 from anomem.cli.progress import progress_bars
+from anomem.cli.sources import opened
 from anomem.runtime.printing import counted, tell
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _learn(model: AnoMem, arguments: Fit, checkpoint: Path, progress: StageProgr
 
     source, groups = _normals(arguments)
     given: dict[str, Any] = {
-        "anomalies": arguments.anomalies,
+        "anomalies": _anomalies_of(arguments),
         "region": arguments.region,
         "checkpoint": checkpoint,
         "progress": progress,
@@ -219,10 +220,16 @@ def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
 def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
     """The images to learn from, and the group of each where a pattern is given."""
     from anomem.images.listing import groups_by_pattern
-    from anomem.images.open import open_images
 
-    source = open_images(arguments.normal)
+    source = opened(arguments.normal, 0, arguments.split, fps=arguments.fps)
     return source, groups_by_pattern(source.names, arguments.group) if arguments.group else None
+
+
+def _anomalies_of(arguments: Fit) -> ImageSource | None:
+    """The labelled anomalies to learn from."""
+    if arguments.anomalies is None:
+        return None
+    return opened(arguments.anomalies, 1, arguments.split, fps=arguments.fps)
 
 
 def _extend(arguments: Fit, start: Path) -> Result:
@@ -258,12 +265,13 @@ def adapt(arguments: Adapt) -> Result:
     from anomem.detector.estimator import load_trained
     from anomem.detector.model_folder import try_model_folder
     from anomem.images.combined import JoinedSource
-    from anomem.images.open import open_images
 
     try_model_folder(arguments.out)
     sources = _labelled(arguments)
     masks = _masks(arguments, sources)
-    aside = None if arguments.set_aside is None else open_images(arguments.set_aside)
+    to_train = arguments.normal if arguments.depth == "encoder" else None
+    normals = None if to_train is None else opened(to_train, 0, "train")
+    aside = None if arguments.set_aside is None else opened(arguments.set_aside)
     model = load_trained(arguments.model, device=arguments.device)
     before = len(model.bank_.labelled)
     with progress_bars() as progress:
@@ -279,7 +287,7 @@ def adapt(arguments: Adapt) -> Result:
                 images,
                 [label for source, label in given for _ in range(len(source))],
                 depth=arguments.depth,
-                normal=arguments.normal if arguments.depth == "encoder" else None,
+                normal=normals,
                 masks=None if masks is None else [masks.get(name) for name in images.names],
                 progress=progress,
             )
@@ -320,18 +328,20 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
     """The images of each label, -1 being of those to forget, from folders and a table."""
     from anomem.images.labels import refuse_shared
     from anomem.images.local import FileSource
-    from anomem.images.open import open_images
     from anomem.labelling.answers import AnswerFile
     from anomem.labelling.learning import missing
 
     given = ((1, arguments.anomalies), (0, arguments.normal), (-1, arguments.forget))
-    opened = {label: open_images(paths) for label, paths in given if paths is not None}
+    sources = {
+        label: [opened(paths, None if label == -1 else label, "train")]
+        for label, paths in given
+        if paths is not None
+    }
     kinds = {0: "normals", 1: "anomalies", -1: "images to forget"}
-    for one, other in combinations(sorted(opened), 2):
-        refuse_shared(opened[one], opened[other], (kinds[one], kinds[other]))
+    for one, other in combinations(sorted(sources), 2):
+        refuse_shared(sources[one][0], sources[other][0], (kinds[one], kinds[other]))
     if arguments.depth == "encoder":
-        opened.pop(0, None)  # those to train on, without a label
-    sources = {label: [source] for label, source in opened.items()}
+        sources.pop(0, None)  # those to train on, without a label
     if arguments.labels is not None:
         if not arguments.labels.exists():
             raise ValueError(f"{arguments.labels}: there is no such file; check the path.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score
 from anomem.cli.decision import tell_decision, tell_left_out
 from anomem.cli.progress import progress_bars
+from anomem.cli.sources import opened
 from anomem.runtime.printing import counted, printable, tell
 from anomem.runtime.untrusted import check_regular
 
@@ -35,13 +36,12 @@ def score(arguments: Score) -> Result:
     from anomem.detector.load import load
     from anomem.evaluation.drift import first_change
     from anomem.images.local import FileSource
-    from anomem.images.open import open_images
     from anomem.runtime.files import try_file, try_folder
 
     check_table(arguments.out)
     out = Path(arguments.out)
     try_file(out)
-    source = open_images(arguments.images)
+    source = opened(arguments.images, split=arguments.split, fps=arguments.fps)
     refuse_input(out, arguments.images, source)
     if arguments.heatmaps is not None and not isinstance(source, FileSource):
         raise ValueError("heat maps are made of files of this machine; leave out --heatmaps.")
@@ -88,9 +88,8 @@ def _score_on_ray(arguments: Score) -> Result:
     from anomem.cli.outputs import refuse_input
     from anomem.detector.load import load
     from anomem.images.listing import absolute
-    from anomem.images.open import open_images
 
-    source = open_images([absolute(path) for path in arguments.images])
+    source = opened([absolute(path) for path in arguments.images], split=arguments.split)
     # A rule that is refused or warns does so once, here, and not in each worker.
     model = load(arguments.model, device="cpu")
     model.threshold(arguments.rule)
@@ -148,10 +147,9 @@ def explain(arguments: Explain) -> Result:
     from anomem.detector.load import load
     from anomem.images.errors import ImageError
     from anomem.images.local import FileSource
-    from anomem.images.open import open_images
     from anomem.runtime.files import try_folder
 
-    source = open_images(arguments.images)
+    source = opened(arguments.images)
     if not isinstance(source, FileSource):
         raise ValueError("files of this machine are explained; give paths of some.")
     files: dict[str, Path] = {}
@@ -206,7 +204,6 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.evaluation.metrics import detection_metrics
     from anomem.images.labels import refuse_shared
     from anomem.images.masks import mask_files
-    from anomem.images.open import open_images
     from anomem.runtime.files import try_file
 
     if arguments.report is not None:
@@ -214,7 +211,9 @@ def evaluate(arguments: Evaluate) -> Result:
 
         try_file(arguments.report)
     folder = Path(arguments.anomalies)
-    normals, anomalies = open_images(arguments.normal), open_images(arguments.anomalies)
+    split, fps = arguments.split, arguments.fps
+    normals = opened(arguments.normal, 0, split, fps=fps)
+    anomalies = opened(arguments.anomalies, 1, split, fps=fps)
     refuse_shared(normals, anomalies)
     files = [Path(name) for name in anomalies.names]
     masks = [] if arguments.masks is None else mask_files(files, folder, arguments.masks)
@@ -280,12 +279,11 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.detector.estimator import load_trained
     from anomem.detector.nearest_places import find_prototypes
     from anomem.images.framing import FrameSource
-    from anomem.images.open import open_images
     from anomem.report.prototypes import Recalled, write_prototypes
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out)
-    source = open_images(arguments.images)
+    source = opened(arguments.images, 0, "train")
     refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
     model = load_trained(arguments.model, device=arguments.device)
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]

@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 from anomem.images import tiff
 from anomem.images.complaints import LISTENING, heard
 from anomem.images.decode_memory import BUDGET, file_cost, image_cost, size_problem, viewed
+from anomem.images.dicom import is_dicom, read_dicom
 from anomem.images.errors import AGAIN, ImageError
 from anomem.images.layers import GREY_16, Layers, layers_of, orientation_of
 from anomem.images.png import deep_png, is_deep, without_texts
@@ -145,6 +146,8 @@ def _layers(file: BinaryIO, name: str, least: int | None) -> Layers:
 
 
 def _decode(file: BinaryIO, head: bytes, name: str, least: int | None) -> Layers:
+    if is_dicom(file):
+        return read_dicom(file, name)
     opened = tiff.open_tiff(file) if head[:4] in tiff.MAGIC else None
     if opened is not None:
         tiff.refuse_pages(opened, name)

@@ -16,13 +16,16 @@ from urllib.parse import unquote_to_bytes
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".avif", ".avifs",
     ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx",
-    ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib",
+    ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".apng", ".dib", ".dcm", ".dicom",
 )  # fmt: skip
 """Of the files that the decoder reads."""
 TABLE_SUFFIXES = (".parquet",)
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv",
+)  # fmt: skip
 UNREADABLE_SUFFIXES = (
     ".heic", ".heif", ".hif", ".heics", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".bpg", ".qoi",
-    ".dcm", ".dicom", ".nii", ".nii.gz", ".nrrd", ".mha", ".czi", ".nd2", ".lif", ".mrxs",
+    ".nii", ".nii.gz", ".nrrd", ".mha", ".czi", ".nd2", ".lif", ".mrxs",
     ".dng", ".raw", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".raf",
     ".rw2", ".rwl", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".kdc", ".dcr", ".mrw", ".erf", ".mef",
     ".exr", ".hdr", ".pfm", ".fits", ".fts", ".psd", ".psb", ".xcf", ".tga", ".pcx", ".dds",
@@ -89,7 +92,7 @@ def list_images(paths: str | Path | Sequence[str | Path], *, tables: bool = Fals
             (what it matches is taken as if given one by one), or several of those. A literal
             path that exists wins over a pattern, a bracket that is part of a name over one that
             stands for characters, and ``file://`` before it is left out.
-        tables: Of a folder without images, list the Parquet files.
+        tables: Of a folder without images, list the Parquet files, or else the videos.
 
     Returns:
         The files in the order given; each once, unless all that is given are files.
@@ -189,9 +192,10 @@ def _files(storage: Storage, path: str, tables: bool, unreadable: set[str]) -> l
 def _images_among(
     files: Sequence[str], folder: str, tables: bool, unreadable: set[str]
 ) -> list[str]:
-    """The images among the files of a folder; without any, its Parquet files if asked for."""
+    """The images among the files of a folder; without any, its tables or videos if asked for."""
     strange = {file for file in files if file.lower().endswith(UNREADABLE_SUFFIXES)}
-    for suffixes in (IMAGE_SUFFIXES, TABLE_SUFFIXES)[: 1 + tables]:
+    kinds = (IMAGE_SUFFIXES, TABLE_SUFFIXES, VIDEO_SUFFIXES)
+    for suffixes in kinds if tables else kinds[:1]:
         if found := [file for file in files if file.lower().endswith(suffixes)]:
             unreadable |= strange
             return found

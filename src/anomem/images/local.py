@@ -29,8 +29,7 @@ class FileSource(StoredSource):
 
     def encoded(self, index: int) -> bytes:
         """Read the content of one file."""
-        with open_file(self._paths[index]) as file:
-            return file.read()
+        return read_file(self._paths[index])
 
     def part(self, start: int, stop: int) -> FileSource:
         """Choose some of the files."""
@@ -39,6 +38,12 @@ class FileSource(StoredSource):
     def versions(self) -> list[str]:
         """Give size and time of each file."""
         return [version_of_file(path) for path in self.names]
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read the content of a file; ImageError where it cannot be."""
+    with open_file(Path(path)) as file:
+        return file.read()
 
 
 def version_of_file(path: str) -> str:

@@ -12,14 +12,13 @@ from io import FileIO
 from pathlib import Path
 from threading import Lock
 
-from anomem.labelling.rows import Answer, Columns
+from anomem.labelling.rows import Answer, Columns, as_text
 
 if sys.platform != "win32":
     import fcntl
 
 LABELS = {"normal": 0, "anomalous": 1}
 """The answers that are labels."""
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class AnswerFile:
@@ -29,7 +28,8 @@ class AnswerFile:
     :meth:`append` returns. So nothing is lost when the process is killed, and several pages or
     processes can write to one file. It may have been begun in a spreadsheet: with semicolons or
     tabs, a byte order mark, names in the code page of Windows, further columns, and words such as
-    "Good" or "1". What cannot be understood is refused by its line, and nothing is appended to it.
+    "Good" or "1"; rows of a split other than "train" are no labels. What cannot be understood is
+    refused by its line, and nothing is appended to it.
 
     Args:
         file: Made with the first answer.
@@ -91,11 +91,11 @@ class AnswerFile:
         if not content.startswith(self._taken_in):
             self._taken_in, self._answers = b"", {}
         if not self._taken_in:
-            self._columns = Columns.of(self.file, self._text(content))
-        added = self._text(content[len(self._taken_in) :])
+            self._columns = Columns.of(self.file, as_text(self.file, content))
+        added = as_text(self.file, content[len(self._taken_in) :])
         answers = dict(self._answers)
-        for image, answer in self._columns.rows(added, self._taken_in.count(b"\n")):
-            if answer is not None:
+        for image, answer, split in self._columns.rows(added, self._taken_in.count(b"\n")):
+            if answer is not None and split in ("", "train"):
                 answers.pop(image, None)
                 answers[image] = answer
         if content.endswith(b"\n"):  # or its last row may still grow
@@ -104,16 +104,11 @@ class AnswerFile:
 
     def _line(self, content: bytes, image: str, answer: Answer) -> bytes:
         """What is added to a file: an answer, after the first line if it has none yet."""
-        start = "" if self._text(content).strip() else self._columns.header()
+        start = "" if as_text(self.file, content).strip() else self._columns.header()
         if content and not content.endswith((b"\n", b"\r", codecs.BOM_UTF8)):
             start = "\n" + start
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return (start + self._columns.line(image, answer, now)).encode("utf-8", "surrogateescape")
-
-    def _text(self, content: bytes) -> str:
-        if content.startswith(_WIDE) or b"\0" in content[:2]:
-            raise ValueError(f"{self.file} is UTF-16; save it again as CSV in UTF-8.")
-        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
     @contextmanager
     def _told(self, what: str, mend: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from anomem.images.listing import local_path
 
@@ -26,8 +27,45 @@ _WORDS: dict[Answer, tuple[str, ...]] = {
     "skipped": ("skipped", "skip"),
     "undone": ("undone",),
 }
+_NAMES = {
+    "image": ("image", "path", "file_name"),
+    "answer": ("answer", "label"),
+    "split": ("split",),
+}
+"""What the columns that are read are called; the first that there is counts."""
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MEANING = {word: answer for answer, words in _WORDS.items() for word in words}
 _FORMULA = ("=", "+", "-", "@")
+
+
+class Row(NamedTuple):
+    """Says what a row of a table holds.
+
+    Attributes:
+        image: Absolute path.
+        answer: What was said of it, None where nothing is yet.
+        split: That it belongs to, in small letters; "" where none is named.
+    """
+
+    image: str
+    answer: Answer | None
+    split: str
+
+
+def as_text(file: Path, content: bytes) -> str:
+    """Decode what a table holds; bytes that are not UTF-8 become surrogate escapes.
+
+    Raises:
+        ValueError: It is UTF-16.
+    """
+    if content.startswith(_WIDE) or b"\0" in content[:2]:
+        raise ValueError(f"{file} is UTF-16; save it again as CSV in UTF-8.")
+    return content.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def answer_of(word: str) -> Answer | None:
+    """Give the answer that a word stands for, as "normal" for "Good"; None of any other word."""
+    return _MEANING.get(word.strip().lower())
 
 
 @dataclass(frozen=True)
@@ -40,7 +78,8 @@ class Columns:
         delimiter: A comma, a semicolon or a tab.
         names: Of its columns, as its first line has them.
         image: Number of the column with the path of an image.
-        answer: Number of the column with what was said of it.
+        answer: Number of the column with what was said of it; None where there is none.
+        split: Number of the column with the split that it belongs to; None where there is none.
     """
 
     file: Path
@@ -48,26 +87,32 @@ class Columns:
     delimiter: str
     names: tuple[str, ...]
     image: int
-    answer: int
+    answer: int | None
+    split: int | None
 
     @staticmethod
-    def of(file: Path, text: str) -> Columns:
+    def of(file: Path, text: str, *, answered: bool = True) -> Columns:
         """Read the first line of a table; an empty one gives those of a new table.
 
         Raises:
-            ValueError: It has no column "image" or "answer".
+            ValueError: It has no column "image", or "answer" where it should be answered.
         """
         first = next((line for line in text.splitlines() if line.strip()), ",".join(COLUMNS))
         delimiter = max(",;\t", key=first.count)
         names = tuple(name.strip() for name in next(csv.reader([first], delimiter=delimiter)))
         known = [name.lower() for name in names]
-        if known.count("image") != 1 or known.count("answer") != 1:
+        found = {}
+        for role, words in _NAMES.items():
+            word = next((word for word in words if word in known), None)
+            found[role] = known.index(word) if word and known.count(word) == 1 else None
+        image, answer = found["image"], found["answer"]
+        if image is None or (answered and answer is None):
             raise ValueError(
                 f"{file} has the columns {', '.join(names)} and not {', '.join(COLUMNS)}; "
                 "give another file, or name them so in its first line."
             )
-        image, answer = known.index("image"), known.index("answer")
-        return Columns(file, os.path.abspath(file.parent), delimiter, names, image, answer)
+        folder = os.path.abspath(file.parent)
+        return Columns(file, folder, delimiter, names, image, answer, found["split"])
 
     def header(self) -> str:
         """Write the first line."""
@@ -78,18 +123,20 @@ class Columns:
         below = os.path.relpath(image, self.folder)
         if below.startswith(_FORMULA):  # or a spreadsheet computes it
             below = os.path.join(os.curdir, below)
-        fields = {"image": below, "answer": answer, "time": time}
-        return self._line([fields.get(name.lower(), "") for name in self.names])
+        fields = {self.image: below, self.answer: answer}
+        return self._line(
+            [
+                fields.get(number, time if name.lower() == "time" else "")
+                for number, name in enumerate(self.names)
+            ]
+        )
 
-    def rows(self, text: str, lines_before: int) -> Iterator[tuple[str, Answer | None]]:
+    def rows(self, text: str, lines_before: int) -> Iterator[Row]:
         """Read the rows of a part of the table, its first line and empty lines apart.
 
         Args:
             text: Whole lines; bytes that are not UTF-8 as surrogate escapes.
             lines_before: Number of lines of the table before them.
-
-        Yields:
-            Absolute path of an image, and its answer, None where it has none yet.
 
         Raises:
             ValueError: A row cannot be understood; names its line.
@@ -107,19 +154,22 @@ class Columns:
             why = f"cannot be read, as where a quote is not closed ({error})"
             raise self._refused(line, why) from error
 
-    def _row(self, fields: list[str], line: int) -> tuple[str, Answer | None]:
-        few, many = len(fields) <= max(self.image, self.answer), fields[len(self.names) :]
+    def _row(self, fields: list[str], line: int) -> Row:
+        last = max(self.image, self.answer or 0, self.split or 0)
+        few, many = len(fields) <= last, fields[len(self.names) :]
         if few or any(field.strip() for field in many):
             raise self._refused(line, f"has {len(fields)} columns for {len(self.names)}")
-        image, word = fields[self.image], fields[self.answer].strip()
-        if word and word.lower() not in _MEANING:
+        image = fields[self.image]
+        word = "" if self.answer is None else fields[self.answer].strip()
+        if word and answer_of(word) is None:
             raise self._refused(line, f"says {word!r}, which is not one of {', '.join(_WORDS)}")
         if not image.strip() or "\0" in image:
             raise self._refused(line, f"names no image ({image!r})")
-        return self._path(image), _MEANING.get(word.lower())
+        split = "" if self.split is None else fields[self.split].strip().lower()
+        return Row(self.path(image), answer_of(word), split)
 
-    def _path(self, given: str) -> str:
-        """The path that is meant: as it is given, or else as a spreadsheet or Windows has it."""
+    def path(self, given: str) -> str:
+        """Give the path that is meant: as it is given, or as a spreadsheet or Windows has it."""
         given = local_path(given)
         path = os.path.normpath(os.path.join(self.folder, given))
         if given.isascii() and "\\" not in given and given == given.strip():
