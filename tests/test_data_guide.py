@@ -18,7 +18,8 @@ GUIDE = Path(__file__).parents[1] / "docs" / "data.md"
 
 def blocks(page: Path) -> list[str]:
     """Examples in Python, and commands a line each."""
-    found = re.findall(r"^```python\n(.*?)^```|^ {4}(anomem .*)$", page.read_text(), re.M | re.S)
+    pattern = r"^```python\n(.*?)^```|^ {4}(anomem [^\n]*)$"
+    found = re.findall(pattern, page.read_text(), re.MULTILINE | re.DOTALL)
     return [example or command for example, command in found]
 
 
@@ -56,11 +57,11 @@ def workplace(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monk
             picture = np.stack([data.gravel()[index : index + 32, :32]] * 3, axis=-1)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode(None))
-    return tmp_path
 
 
+@pytest.mark.usefixtures("_workplace")
 @pytest.mark.filterwarnings("ignore:alpha")
-def test_the_guide_runs(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for block in blocks(GUIDE):
         if not block.startswith("anomem "):
