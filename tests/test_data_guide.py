@@ -24,7 +24,7 @@ def blocks(page: Path) -> list[str]:
 
 
 @pytest.fixture
-def workplace(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _workplace(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Digits as parts, lists of them, scans that come with pydicom, a film of gravel."""
     monkeypatch.chdir(tmp_path)
     good = sorted(folders["normal"].iterdir())[:10]
