@@ -54,6 +54,22 @@ def test_from_known_centres_it_goes_on_to_a_number_or_a_radius(size: int, radius
         assert found.radius <= radius
 
 
+def test_distances_to_the_centres_of_each_part_are_told_apart() -> None:
+    generator = torch.Generator().manual_seed(8)
+    places, known = torch.randn(400, 6, generator=generator), torch.randn(9, 6, generator=generator)
+    part = torch.randint(-1, 3, (400,), generator=generator)
+    for found, before in (
+        (k_centre(places, 50, 7, part), places[:0]),
+        (further_centres(places, known, 50, part=part), known),
+    ):
+        for number in (0, 1, 2, -1):
+            own = found.indices[part[found.indices] == number]
+            centres = torch.cat([places[own], before]) if number == -1 else places[own]
+            expected = torch.cdist(places, centres).square().amin(dim=1)
+            expected[own] = -torch.inf
+            torch.testing.assert_close(found.squared[number], expected, atol=1e-4, rtol=1e-4)
+
+
 def test_places_that_known_centres_cover_bring_no_new_one() -> None:
     places = torch.eye(6).repeat(50, 1)
     assert len(further_centres(places, torch.eye(6), 10).indices) == 0

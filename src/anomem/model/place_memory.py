@@ -89,37 +89,51 @@ class PlaceMemory(nn.Module):
         self._search: InvertedFile | None = None
 
     @torch.no_grad()
-    def fill(self, places: Places, seed: int) -> None:
+    def fill(self, places: Places, seed: int, part: Tensor | None = None) -> Tensor:
         """Choose the prototypes among places, at least one; fewer than N are repeated.
 
         Args:
-            places: As :meth:`comparable` puts them.
+            places: M of them, as :meth:`comparable` puts them.
             seed: Of the first choice.
+            part: Of each place, as of :func:`k_centre`.
+
+        Returns:
+            (P + 1, M), squared distances as of :class:`Centres`.
         """
         size, values = len(self.prototypes), places.values.half()
         generator = torch.Generator().manual_seed(seed)
         first = int(torch.randint(len(values), (1,), generator=generator))
-        chosen = k_centre(values.float(), min(size, len(values)), first)
+        chosen = k_centre(values.float(), min(size, len(values)), first, part)
         again = torch.arange(size, device=values.device) % len(chosen.indices)
         self.prototypes = values[chosen.indices[again]]
         self.origin = places.origin[chosen.indices[again]]
         self.radius.fill_(chosen.radius)
+        return chosen.squared
 
     @torch.no_grad()
-    def add(self, places: Places, most: int) -> None:
+    def add(self, places: Places, most: int, part: Tensor | None = None) -> Tensor:
         """Take some places of another kind as prototypes too: those that none of its own is near.
 
         As many as bring all of them within the radius, and no more than ``most``.
+
+        Args:
+            places: M of them, as :meth:`comparable` puts them.
+            most: See above.
+            part: Of each place, as of :func:`k_centre`; prototypes that are known are in none.
+
+        Returns:
+            (P + 1, M), squared distances as of :class:`Centres`.
         """
         values, most = places.values.half(), min(most, len(places.values))
         radius = float(self.radius) * _ROUNDED
-        new = further_centres(values.float(), self.prototypes.float(), most, radius)
+        new = further_centres(values.float(), self.prototypes.float(), most, radius, part)
         self.prototypes = torch.cat([self.prototypes, values[new.indices]])
         self.origin = torch.cat([self.origin, places.origin[new.indices]])
         self.left_out, self._of_fit = torch.zeros(len(self.prototypes), dtype=torch.bool), None
+        return new.squared
 
     @torch.no_grad()
-    def without(self, own: Tensor, others: Places) -> PlaceMemory:
+    def without(self, own: Tensor, others: Places, squared: Tensor) -> PlaceMemory:
         """Give the memory as if some images had not been seen.
 
         Their prototypes are left out, and places of other images to which these were the nearest
@@ -128,15 +142,17 @@ class PlaceMemory(nn.Module):
 
         Args:
             own: (N,) bool, prototypes to leave out.
-            others: Places of other images to which one of these is the nearest.
+            others: M places of other images to which one of these is the nearest.
+            squared: (M,), squared distance of each to the nearest of the prototypes that are left;
+                infinite where there is none.
         """
         other, kept, values = copy.deepcopy(self), self.prototypes[~own], others.values.half()
-        most, new = min(int(own.sum()), len(values)), torch.zeros(0, dtype=torch.int64)
-        if most > 0 and len(kept) > 0:
-            radius = float(self.radius) * _ROUNDED
-            new = further_centres(values.float(), kept.float(), most, radius).indices
-        elif most > 0:
-            new = k_centre(values.float(), most, first=0).indices
+        most, radius = min(int(own.sum()), len(values)), float(self.radius) * _ROUNDED
+        new = torch.zeros(0, dtype=torch.int64)
+        if most > 0:
+            of_place, _ = _of_parts(values, None)
+            known = squared[None].clone()
+            new = _farthest_next(values.float(), known, most, radius, part=of_place).indices
         other.prototypes = torch.cat([kept, values[new]])
         other.origin = torch.cat([self.origin[~own], others.origin[new]])
         return other
@@ -199,13 +215,17 @@ class Centres(NamedTuple):
     Attributes:
         indices: (K,) int64, in the order in which they were chosen.
         radius: Distance of the place that is farthest from all centres; 0 where all are centres.
+        squared: (P + 1, M), squared distance to the nearest centre of each of P parts, and behind
+            these to that of no part; infinite where there is no such centre, and minus infinity of
+            a centre to itself.
     """
 
     indices: Tensor
     radius: float
+    squared: Tensor
 
 
-def k_centre(places: Tensor, size: int, first: int) -> Centres:
+def k_centre(places: Tensor, size: int, first: int, part: Tensor | None = None) -> Centres:
     """Choose places such that all others are near one: the farthest from those chosen comes next.
 
     Greedy k-centre (Gonzalez, 1985), as the coreset of PatchCore (CVPR 2022).
@@ -214,32 +234,50 @@ def k_centre(places: Tensor, size: int, first: int) -> Centres:
         places: (M, C) float32, M at least 1.
         size: Places to choose, from 1 to M.
         first: Index of the first.
+        part: (M,) int64, number of the part of each place, as of which distances are told; -1 of
+            places that are in none, as all are by default.
     """
+    of_place, squared = _of_parts(places, part)
     start = torch.tensor([first], device=places.device)
-    distance = _to_nearest(places, places[start])
-    distance[start] = -torch.inf
-    further = _farthest_next(places, distance, size - 1)
-    return Centres(torch.cat([start, further.indices]), further.radius)
+    _bring_nearer(squared, places, places.square().sum(dim=1), start, of_place)
+    further = _farthest_next(places, squared, size - 1, part=of_place)
+    return further._replace(indices=torch.cat([start, further.indices]))
 
 
-def further_centres(places: Tensor, known: Tensor, size: int, radius: float = 0.0) -> Centres:
+def further_centres(
+    places: Tensor,
+    known: Tensor,
+    size: int,
+    radius: float = 0.0,
+    part: Tensor | None = None,
+) -> Centres:
     """Go on with k-centre from centres that are known, until these and the new ones are enough.
 
     Args:
         places: (M, C) float32, M at least 1, to choose from.
-        known: (K, C) float32, centres that need be none of the places.
+        known: (K, C) float32, centres that need be none of the places, and are in no part.
         size: Places to choose, from 0 to M.
         radius: Distance within which a place needs no centre nearer to it; with 0, the default, so
             many are chosen as are asked for, or all that are no centre.
+        part: As of :func:`k_centre`.
 
     Returns:
         The new ones alone; none where all places are within the radius of known ones.
     """
-    return _farthest_next(places, _to_nearest(places, known), size, radius)
+    of_place, squared = _of_parts(places, part)
+    squared[-1] = _to_nearest(places, places.square().sum(dim=1), known, [len(known)])[0]
+    return _farthest_next(places, squared, size, radius, part=of_place)
+
+
+def _of_parts(places: Tensor, part: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Part of each place (M,), and squared distances (P + 1, M) before there is a centre."""
+    of_place = places.new_full((len(places),), -1, dtype=torch.int64) if part is None else part
+    parts = int(of_place.max()) + 1
+    return of_place, places.new_full((parts + 1, len(places)), torch.inf)
 
 
 def _farthest_next(
-    places: Tensor, distance: Tensor, size: int, radius: float | None = None
+    places: Tensor, squared: Tensor, size: int, radius: float | None = None, *, part: Tensor
 ) -> Centres:
     """Choose so many places at most, the farthest first, while any is farther than the radius.
 
@@ -249,13 +287,14 @@ def _farthest_next(
 
     Args:
         places: (M, C).
-        distance: (M,) squared, of each to the nearest centre so far; minus infinity for those that
-            are centres.
+        squared: (P + 1, M), of the centres so far, as of :class:`Centres`; changed in place.
         size: M at most.
         radius: Within which no place is chosen, not squared; None for none.
+        part: (M,), of each place.
     """
     chosen, left = [torch.zeros(0, dtype=torch.int64, device=places.device)], size
     squares, enough = places.square().sum(dim=1), -torch.inf if radius is None else radius**2
+    distance = squared.amin(dim=0)
     while left > 0 and float(distance.max()) > enough:
         # In the order of places, so that of equally far ones the first comes next.
         candidates = distance.topk(min(_CANDIDATES + 1, len(places))).indices.sort().values
@@ -273,20 +312,41 @@ def _farthest_next(
         new = candidates[picked]
         chosen.append(new)
         left -= len(new)
-        distance = distance.minimum(_to_nearest(places, places[new], squares))
-        distance[new] = -torch.inf
-    return Centres(torch.cat(chosen), float(distance.max().clamp(min=0).sqrt()))
+        _bring_nearer(squared, places, squares, new, part)
+        distance = squared.amin(dim=0)
+    return Centres(torch.cat(chosen), float(distance.max().clamp(min=0).sqrt()), squared)
 
 
-def _to_nearest(places: Tensor, others: Tensor, squares: Tensor | None = None) -> Tensor:
-    """Squared distance (M,) of places (M, C), of known squares (M,), to the nearest of others."""
-    own = places.square().sum(dim=1) if squares is None else squares
+def _bring_nearer(
+    squared: Tensor, places: Tensor, squares: Tensor, centres: Tensor, part: Tensor
+) -> None:
+    """Take further centres, some of the places, into squared distances (P + 1, M), in place."""
+    ordered = centres[part[centres].argsort()]
+    parts, counts = part[ordered].unique_consecutive(return_counts=True)
+    found = _to_nearest(places, squares, places[ordered], counts.tolist())
+    squared[parts] = squared[parts].minimum(found)
+    squared[part[centres], centres] = -torch.inf
+
+
+def _to_nearest(places: Tensor, squares: Tensor, others: Tensor, counts: Sequence[int]) -> Tensor:
+    """Squared distances of places (M, C), of known squares (M,), to the nearest of others.
+
+    Args:
+        places: The places.
+        squares: Theirs.
+        others: One group after the other.
+        counts: How many are in each of G groups.
+
+    Returns:
+        (G, M).
+    """
     halves = others.square().sum(dim=1) / 2
     # A part after the other, so that products are read again while they are in the cache.
-    lowest = [
-        torch.addmm(halves, part, others.T, alpha=-1).amin(dim=1) for part in places.split(_ROWS)
-    ]
-    return torch.cat(lowest).mul_(2).add_(own).clamp_(min=0)
+    lowest = []
+    for rows in places.split(_ROWS):
+        products = torch.addmm(halves[:, None], others, rows.T, alpha=-1).split(counts)
+        lowest.append(torch.stack([each.amin(dim=0) for each in products]))
+    return torch.cat(lowest, 1).mul_(2).add_(squares).clamp_(min=0)
 
 
 def _squared_distances(places: Tensor) -> Tensor:

@@ -67,12 +67,13 @@ def choose_prototypes(
     memories = network.place_memories()
     for scale, memory in enumerate(memories):
         memory.directions.copy_(at_right_angles(len(memory.directions), MOST_CHANNELS, scale))
-    drawn = _drawn_places(network, normals, seed)
+    drawn, parts = _drawn_places(network, normals, seed), _parts(apart, seed)
+    squared = []
     for scale, places in enumerate(drawn):
-        memories[scale].fill(places, seed)
+        squared.append(memories[scale].fill(places, seed, _part_of(places, parts)))
         if progress:
             progress(scale + 1, len(memories))
-    turns = None if apart is None else _turns(network, drawn, apart, seed)
+    turns = None if parts is None else _turns(network, drawn, squared, parts)
     measured = turns or [Turn(network, torch.arange(len(held_out)))]
     every = zip(*_distances(measured, held_out), strict=True)
     for scale, distances in enumerate(every):
@@ -82,47 +83,71 @@ def choose_prototypes(
     return turns
 
 
+def _parts(apart: tuple[Tensor, Tensor] | None, seed: int) -> tuple[Tensor, Tensor] | None:
+    """Deal the groups that are held out in turn out to ten parts.
+
+    Args:
+        apart: As of :func:`choose_prototypes`.
+        seed: By which they are dealt out.
+
+    Returns:
+        (M,) and (F,) int64, part of each frame of the normals, -1 of those that are never held out,
+        and of each frame that is.
+    """
+    if apart is None:
+        return None
+    of_normals, of_held_out = apart
+    groups = of_held_out.unique()
+    dealt = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
+    part = torch.full((int(max(each.max() for each in apart)) + 1,), -1)
+    for number, each in enumerate(dealt.tensor_split(min(_TURNS, len(groups)))):
+        part[groups[each]] = number
+    return part[of_normals], part[of_held_out]
+
+
+def _part_of(places: Places, parts: tuple[Tensor, Tensor] | None, first: int = 0) -> Tensor | None:
+    """Part of each of M places, (M,), of frames that are numbered from ``first`` on."""
+    if parts is None:
+        return None
+    return parts[0].to(places.origin.device)[places.origin[:, 0] - first]
+
+
 def _turns(
     network: MultiScaleMemory,
     drawn: Sequence[Places],
-    apart: tuple[Tensor, Tensor],
-    seed: int,
+    squared: Sequence[Tensor],
+    parts: tuple[Tensor, Tensor],
     first: int = 0,
 ) -> list[Turn]:
-    """Networks whose memories were made without a tenth of the groups each.
+    """Networks whose memories were made without a part of the normals each.
 
     Args:
         network: Of all of them.
         drawn: Places that its prototypes were chosen among.
-        apart: As of :func:`choose_prototypes`.
-        seed: By which groups are dealt out.
+        squared: Of each of these to the nearest prototype of each part, as of
+            :class:`~anomem.model.place_memory.Centres`.
+        parts: As of :func:`_parts`.
         first: Number of the first of the frames of normals in the memories.
     """
-    of_normals, of_held_out = apart
-    groups = of_held_out.unique()
-    dealt = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed))
-    memories = network.place_memories()
-    nearest = [
-        memory.nearest(places.values.float())
-        for memory, places in zip(memories, drawn, strict=True)
-    ]
+    of_normals, of_held_out = parts
     turns = []
-    for part in dealt.tensor_split(min(_TURNS, len(groups))):
-        seen, frames = (
-            torch.nonzero(torch.isin(group, groups[part])).flatten()
-            for group in (of_normals, of_held_out)
-        )
+    for part in range(int(of_held_out.max()) + 1):
+        seen = first + torch.nonzero(of_normals == part).flatten()
         without = []
-        for memory, places, near in zip(memories, drawn, nearest, strict=True):
-            numbers = (first + seen).to(near.device)
-            own = torch.isin(memory.origin[:, 0], numbers)
-            uncovered = own[near] & ~torch.isin(places.origin[:, 0], numbers)
+        for memory, places, distance in zip(network.place_memories(), drawn, squared, strict=True):
+            own, of_part = (
+                torch.isin(each.origin[:, 0], seen.to(each.origin.device))
+                for each in (memory, places)
+            )
+            uncovered = (distance.argmin(dim=0) == part) & ~of_part
             others = Places(places.values[uncovered], places.origin[uncovered])
-            without.append(memory.without(own, others))
+            to_others = distance[:, uncovered]
+            to_others[part] = torch.inf
+            without.append(memory.without(own, others, to_others.amin(dim=0)))
         # The encoder is one for all.
         other = copy.deepcopy(network, {id(network.encoder): network.encoder})
         other.memories = nn.ModuleList(without)
-        turns.append(Turn(other, frames))
+        turns.append(Turn(other, torch.nonzero(of_held_out == part).flatten()))
     return turns
 
 
@@ -152,10 +177,12 @@ def with_kind(
     """
     wider = copy.deepcopy(network)
     known = 1 + max(int(memory.origin[:, 0].max()) for memory in wider.place_memories())
-    drawn = _drawn_places(network, normals, seed, known)
-    for memory, most, places in zip(wider.place_memories(), sizes, drawn, strict=True):
-        memory.add(places, most)
-    return wider, None if apart is None else _turns(wider, drawn, apart, seed, known)
+    drawn, parts = _drawn_places(network, normals, seed, known), _parts(apart, seed)
+    squared = [
+        memory.add(places, most, _part_of(places, parts, known))
+        for memory, most, places in zip(wider.place_memories(), sizes, drawn, strict=True)
+    ]
+    return wider, None if parts is None else _turns(wider, drawn, squared, parts, known)
 
 
 @repeatable_kernels()
