@@ -58,6 +58,11 @@ def test_equal_vectors_are_one_group() -> None:
     assert file.nearest(torch.zeros(1, 50, 3)).shape == (1, 50)
 
 
+def test_known_centres_give_the_same_groups(vectors: Tensor) -> None:
+    file = InvertedFile.build(vectors)
+    assert torch.equal(InvertedFile.build(vectors, around=file.centres).number, file.number)
+
+
 def test_with_further_vectors_nothing_is_farther_than_without(vectors: Tensor) -> None:
     """They are compared with every row, also with those that are near others."""
     rows, own = clustered(3 * 400, seed=2).view(3, 400, 12), vectors[:700]

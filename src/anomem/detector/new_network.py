@@ -14,7 +14,7 @@ from anomem.images.image_set import Chosen, floats_on, to_float
 from anomem.images.resize import ImageShape
 from anomem.model.network import MultiScaleMemory
 
-_LOOKED_AT = 200
+_LOOKED_AT = 50
 _ALIKE = 1 / 255
 """Standard deviation of pixels, on a 0 to 1 scale, below which there is nothing to learn from: that
 of a camera's noise is higher."""

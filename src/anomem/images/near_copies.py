@@ -97,6 +97,12 @@ def _without_common(thumbnails: Tensor) -> Tensor:
     """What thumbnails have beside what is common: the mean, and the directions of most spread."""
     centred = thumbnails - thumbnails[:, 0].mean(dim=0)
     plain = centred[:, 0].double()
-    spread = torch.linalg.eigh(plain.T @ plain).eigenvectors.float()
-    common = spread[:, len(spread.T) - min(len(plain) // 8, _IN_COMMON) :]
+    most = min(len(plain) // 8, _IN_COMMON)
+    # The same directions by the smaller of the two products.
+    if len(plain) < plain.shape[1]:
+        weights = torch.linalg.eigh(plain @ plain.T).eigenvectors[:, len(plain) - most :]
+        common = functional.normalize(plain.T @ weights, dim=0).float()
+    else:
+        spread = torch.linalg.eigh(plain.T @ plain).eigenvectors.float()
+        common = spread[:, len(spread) - most :]
     return centred - centred @ common @ common.T

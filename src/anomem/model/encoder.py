@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
+from hashlib import sha1
 from typing import Any, Self
 
 import timm
@@ -125,7 +125,9 @@ class Encoder(nn.Module):
         again = torch.is_inference_mode_enabled() and images.device.type == "cpu"
         if self._known is None or not again:
             return self._every_map(images)
-        keys = [blake2b(image.numpy().tobytes()).digest() for image in images]
+        keys = [
+            sha1(image.numpy(), usedforsecurity=False).digest() for image in images.contiguous()
+        ]
         if all(key in self._known for key in keys):
             found = [self._known[key] for key in keys]
             return [_batch_of(each) for each in zip(*found, strict=True)]
@@ -315,6 +317,6 @@ def _convolution(channels: int, width: int, side: int, stride: int) -> nn.Conv2d
 
 def _batch_of(maps: Sequence[Tensor]) -> Tensor:
     """Join maps (C, H, W) of several images in the order of memory that they have."""
-    last = maps[0].stride(0) == 1
-    order = torch.channels_last if last else torch.contiguous_format
-    return torch.stack(list(maps)).contiguous(memory_format=order)
+    if maps[0].stride(0) == 1:
+        return torch.stack([each.permute(1, 2, 0) for each in maps]).permute(0, 3, 1, 2)
+    return torch.stack(list(maps))

@@ -54,7 +54,7 @@ class InvertedFile:
 
     @staticmethod
     @torch.no_grad()
-    def build(of: Tensor, further: int = 0) -> InvertedFile:
+    def build(of: Tensor, further: int = 0, around: Tensor | None = None) -> InvertedFile:
         """Put vectors (N, D) into groups, beginning with the first ones as centres.
 
         In double precision, so that the groups do not depend on how a product is rounded.
@@ -63,11 +63,12 @@ class InvertedFile:
             of: At least one more than ``further``.
             further: How many of them, the last, are in no group; none by default. What is found is
                 never farther than without them.
+            around: (G, D), centres of groups of nearly the same vectors, which stay the centres.
         """
         grouped = len(of) - further
         exact = of[:grouped].double()
-        centres = exact[: math.isqrt(len(exact))]
-        for _ in range(_ROUNDS):
+        centres = exact[: math.isqrt(len(exact))] if around is None else around.double()
+        for _ in range(_ROUNDS if around is None else 0):
             group, inverse = _products(exact, centres).argmin(dim=1).unique(return_inverse=True)
             sums = exact.new_zeros(len(group), exact.shape[1]).index_add(0, inverse, exact)
             centres = sums / torch.bincount(inverse)[:, None]

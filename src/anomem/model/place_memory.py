@@ -146,7 +146,8 @@ class PlaceMemory(nn.Module):
             squared: (M,), squared distance of each to the nearest of the prototypes that are left;
                 infinite where there is none.
         """
-        other, kept, values = copy.deepcopy(self), self.prototypes[~own], others.values.half()
+        other = copy.deepcopy(self, {id(self._search): None})
+        kept, values = self.prototypes[~own], others.values.half()
         most, radius = min(int(own.sum()), len(values)), float(self.radius) * _ROUNDED
         new = torch.zeros(0, dtype=torch.int64)
         if most > 0:
@@ -155,6 +156,9 @@ class PlaceMemory(nn.Module):
             new = _farthest_next(values.float(), known, most, radius, part=of_place).indices
         other.prototypes = torch.cat([kept, values[new]])
         other.origin = torch.cat([self.origin[~own], others.origin[new]])
+        # It is measured by once, for which the groups of the whole do.
+        around = self._groups().centres
+        other._search = InvertedFile.build(other.prototypes, other.allowed, around)
         return other
 
     @property
@@ -202,11 +206,14 @@ class PlaceMemory(nn.Module):
 
     def nearest(self, values: Tensor) -> Tensor:
         """Find the prototype nearest to each place (..., D), as they are compared, (...) int64."""
+        places = math.prod(values.shape[-3:-1])
+        found = self._groups().nearest(values.reshape(-1, places, values.shape[-1]))
+        return found.view(values.shape[:-1])
+
+    def _groups(self) -> InvertedFile:
         if self._search is None or self._search.of is not self.prototypes:
             self._search = InvertedFile.build(self.prototypes, self.allowed)
-        places = math.prod(values.shape[-3:-1])
-        found = self._search.nearest(values.reshape(-1, places, values.shape[-1]))
-        return found.view(values.shape[:-1])
+        return self._search
 
 
 class Centres(NamedTuple):
