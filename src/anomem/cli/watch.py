@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +22,9 @@ _LAST_LINES = 5.0
 
 def watch(arguments: Watch) -> Result:
     """Score every image that appears in a folder, until SIGTERM or Ctrl-C."""
-    from anomem import load
+    from anomem.bulk.unfinished import made_by
     from anomem.cli.outputs import refuse_among_images
+    from anomem.detector.load import load
     from anomem.runtime.files import try_folder
     from anomem.watching.results import ResultFile
     from anomem.watching.watched import Destinations, Watched
@@ -43,7 +42,7 @@ def watch(arguments: Watch) -> Result:
 
     with ResultFile(arguments.out) as results, _stopped_by_signal() as stop:
         model = load(arguments.model, device=arguments.device)
-        revision = _revision(arguments.model)
+        revision = made_by(arguments.model, arguments.rule)["description"]
         watched = Watched(model, revision, arguments.rule, arguments.folder, results, destinations)
         decided = tell_decision(model, arguments.rule)
         tell(f"{arguments.folder} is watched; {counted(results.lines, 'image')} known")
@@ -90,9 +89,3 @@ def _sending(url: str | None, results: ResultFile, stop: Event) -> Iterator[None
     finally:
         stop.set()
         thread.join(_LAST_LINES)
-
-
-def _revision(model: Path) -> str:
-    """Tell a model from others by what its folder says of it."""
-    files = sorted(model.glob("*.json"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
