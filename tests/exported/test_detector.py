@@ -19,6 +19,7 @@ from anomem.images.framing import Framing, boxes, frames_of
 from anomem.images.open import open_images
 from anomem.images.resize import ImageShape, to_shape
 from anomem.runtime.untrusted import ModelError
+from without_torch import without_torch
 
 PHOTO: npt.NDArray[np.uint8] = data.astronaut()
 IMAGES = [PHOTO[:200, 100:300], PHOTO[300:, :90], PHOTO[:20, :20]]
@@ -157,3 +158,18 @@ def test_the_extra_is_named_where_it_is_missing(folder: Path, tmp_path: Path) ->
     words = ("score", str(folder), str(tmp_path / "a.png"), "--out", str(tmp_path / "s.csv"))
     ran = without(("onnxruntime",), *words)
     assert ran.stderr == "anomem: onnxruntime is not installed; pip install 'anomem[onnx]'.\n"
+
+
+@pytest.mark.slow
+def test_an_environment_that_has_no_pytorch_scores_alike(folder: Path, tmp_path: Path) -> None:
+    python = without_torch(tmp_path / "bare")
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 1
+    image = tmp_path / "one.png"
+    Image.fromarray(PHOTO).save(image)
+    tables = []
+    for number, interpreter in enumerate((str(python), sys.executable)):
+        words = ["score", str(folder), str(image), "--out", str(tmp_path / f"{number}.csv")]
+        main = "from anomem.cli.app import main; main()"
+        subprocess.run([interpreter, "-c", main, *words], check=True)
+        tables.append((tmp_path / f"{number}.csv").read_text())
+    assert tables[0] == tables[1] and "normal" in tables[0]

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
-import pyarrow.parquet
 
 from anomem.decision.calibrate import p_values
 from anomem.decision.ready import ReadyDetector
@@ -39,7 +37,7 @@ class ScoreCounts:
     @staticmethod
     def of(table: pa.Table) -> ScoreCounts:
         """Count over a table of :func:`score_table`."""
-        anomalous = pyarrow.compute.sum(table["prediction"]).as_py() or 0
+        anomalous = table["prediction"].to_pylist().count(1)
         return ScoreCounts(len(table), len(table) - table["error"].null_count, anomalous)
 
     def __add__(self, other: ScoreCounts) -> ScoreCounts:
@@ -123,7 +121,9 @@ def write_table(table: pa.Table, file: Path) -> None:
     """
     with replacing(file) as part:
         if file.suffix == ".parquet":
-            pyarrow.parquet.write_table(table, part)
+            from pyarrow import parquet
+
+            parquet.write_table(table, part)
             return
         for column, field in enumerate(table.schema):
             if field.type == pa.string():

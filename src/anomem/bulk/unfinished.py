@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
 from anomem.bulk.score_table import as_table
 from anomem.decision.ready import ReadyDetector
@@ -52,8 +52,12 @@ class Unfinished:
         Returns:
             No table where there is none by the same maker.
         """
+        if not os.path.exists(self.file):  # to read any loads pandas where it is installed
+            return []
+        from pyarrow.parquet import read_table
+
         try:
-            table = pyarrow.parquet.read_table(self.file)
+            table = read_table(self.file)
         except (OSError, pa.ArrowException):
             return []
         if (table.schema.metadata or {}).get(b"made_by") != self._maker:
@@ -74,11 +78,13 @@ class Unfinished:
         Warns:
             UserWarning: They cannot be written; the work can go on.
         """
+        from pyarrow.parquet import write_table
+
         begun = time.monotonic()
         try:
             with replacing(self.file) as part:
                 marked = table.replace_schema_metadata({"made_by": self._maker})
-                pyarrow.parquet.write_table(marked, part)
+                write_table(marked, part)
         except WriteError as error:
             warnings.warn(f"{error} The work goes on without it.", stacklevel=2)
         self._saved = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Literal
 
 from anomem.detector.model_info import DESCRIPTION
 from anomem.images.listing import IMAGE_SUFFIXES, local_path, protocol_of
-from anomem.images.parquet import ParquetSource
+from anomem.images.local import FileSource
 from anomem.images.source import ImageSource
 
 _ENDINGS = {"heat map": ".heat.png", "explanation": ".why.png"}
@@ -82,8 +82,8 @@ def refuse_input(file: Path, given: Sequence[str | Path], source: ImageSource) -
     Raises:
         ValueError: It would.
     """
-    tables = source.rows if isinstance(source, ParquetSource) else []
-    inputs = [*(str(each) for each in given), *([r.file for r in tables] or source.names)]
+    tables = _tables(source)
+    inputs = [*(str(each) for each in given), *(tables or source.names)]
     target = os.path.realpath(file)
     alike = (each for each in inputs if os.path.basename(each) == os.path.basename(target))
     if any(os.path.realpath(each) == target for each in alike):
@@ -104,6 +104,15 @@ def refuse_report(file: Path, model: Path, images: Sequence[str], masks: Sequenc
     inputs.update(os.path.realpath(part) for part in model.glob("*.safetensors"))
     if target in {*inputs, os.path.realpath(model / DESCRIPTION)}:
         raise ValueError(f"{file} is one of the inputs; give another path.")
+
+
+def _tables(source: ImageSource) -> list[str]:
+    """The Parquet files that images lie in; none of others."""
+    if isinstance(source, FileSource):
+        return []
+    from anomem.images.parquet import ParquetSource  # loads what reads such files
+
+    return [rows.file for rows in source.rows] if isinstance(source, ParquetSource) else []
 
 
 def _searched(given: str) -> str | None:

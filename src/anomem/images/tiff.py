@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import tifffile
 
 from anomem.images.decode_memory import BUDGET, deep_cost, size_problem
 from anomem.images.errors import AGAIN, ImageError
 from anomem.images.layers import DEPTHS, Layers
+
+if TYPE_CHECKING:
+    import tifffile
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 APART = "save each as an image of its own"
@@ -27,18 +29,20 @@ _SEPARATE = 2
 
 def open_tiff(file: BinaryIO) -> tifffile.TiffFile | None:
     """Open a file with tifffile; None where it sees none, and Pillow may tell what is wrong."""
+    from tifffile import TiffFile  # it is loaded where there is a TIFF file
+
     file.seek(0)
     try:
-        opened = tifffile.TiffFile(file)
-        return opened if isinstance(opened.pages[0], tifffile.TiffPage) else None
+        opened = TiffFile(file)
+        return None if _as_page(opened.pages[0]) is None else opened
     except Exception:
         return None
 
 
 def first_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """Give its first page."""
-    page = tiff.pages[0]
-    assert isinstance(page, tifffile.TiffPage)
+    page = _as_page(tiff.pages[0])
+    assert page is not None
     return page
 
 
@@ -58,7 +62,8 @@ def refuse_pages(tiff: tifffile.TiffFile, name: str) -> None:
             other = tiff.pages[index]
         except Exception:  # the end of the list, or of what can be read of it
             break
-        several = several or not (isinstance(other, tifffile.TiffPage) and _is_reduced(other))
+        found = _as_page(other)
+        several = several or found is None or not _is_reduced(found)
     if several or _has_page_below(page):
         raise ImageError(name, "the file has several pages, and a score would see one", APART)
 
@@ -127,9 +132,17 @@ def _has_page_below(page: tifffile.TiffPage) -> bool:
             below = page.pages[index] if page.pages is not None else None
         except Exception:  # the end of what can be read of them
             break
-        if isinstance(below, tifffile.TiffPage) and not _is_reduced(below):
+        found = _as_page(below)
+        if found is not None and not _is_reduced(found):
             return True
     return False
+
+
+def _as_page(found: object) -> tifffile.TiffPage | None:
+    """What is found in a list of pages, if it is one."""
+    from tifffile import TiffPage
+
+    return found if isinstance(found, TiffPage) else None
 
 
 def _is_reduced(page: tifffile.TiffPage) -> bool:
