@@ -33,6 +33,7 @@ _LOADED = [
     "anomem.report.evaluation",
     "anomem.report.heat",
     "anomem.labelling.server",
+    "anomem.service.server",
     "anomem.bulk.unfinished",
     "anomem.watching.watched",
 ]

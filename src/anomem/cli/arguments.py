@@ -27,6 +27,10 @@ _RANGES = {
     "decode_memory": (0.01, 10**6),
     "contamination": (0, 1),
     "fps": (0.001, 1000),
+    "wait_ms": (0, 10_000),
+    **dict.fromkeys(("batch", "queue", "most_images"), (1, 2**16)),
+    "timeout": (0.1, 3600),
+    **dict.fromkeys(("most_megabytes", "most_megapixels"), (0.01, 10**5)),
 }
 """From where to where the numbers of commands go, by the names of their flags."""
 
@@ -278,6 +282,37 @@ class Label(Deciding):
     """Folder for the model that has learnt from the answers; the same model unless given."""
     port: int = 0
     """Of the page, on this machine alone; 0 takes any that is free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serve(Deciding):
+    """Serve detectors over HTTP, on this machine alone unless told; SIGTERM or Ctrl-C ends it."""
+
+    models: Annotated[
+        Positional[list[Path]], arg(metavar="MODEL ...", help_behavior_hint="(required)")
+    ]
+    """Folders of models, each served under the name of its folder; one that is replaced is read
+    anew."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any but this machine's own needs a token."""
+    port: int = 8000
+    """To listen on; 0 takes any that is free."""
+    token_file: Path | None = None
+    """File with the token that requests must bear; ANOMEM_TOKEN of the environment unless given."""
+    batch: int = 32
+    """Images from which on no more requests join those that are scored together."""
+    wait_ms: float = 5
+    """Milliseconds that the first of them waits for others at most."""
+    queue: int = 256
+    """Images of a model that may wait; what comes beyond is told to ask again later (429)."""
+    timeout: float = 30
+    """Seconds until a request must have arrived, and again until it must be answered."""
+    most_megabytes: float = 64
+    """Of a request."""
+    most_megapixels: float = 50
+    """Of an image."""
+    most_images: int = 64
+    """Of a request."""
 
 
 @dataclass(frozen=True, kw_only=True)

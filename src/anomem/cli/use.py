@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score
+from anomem.cli.arguments import Evaluate, Explain, Info, Prototypes, Result, Score, Serve
 from anomem.cli.decision import tell_decision, tell_left_out
 from anomem.cli.progress import progress_bars
 from anomem.cli.sources import opened
@@ -139,6 +139,28 @@ def _write_heat_maps(
         except (OSError, ValueError, MemoryError) as error:
             failed.append(f"no heat map of {name}: {error}")
     return failed
+
+
+def serve(arguments: Serve) -> Result:
+    """Serve detectors over HTTP until SIGTERM or SIGINT."""
+    from anomem.images.decode_memory import BUDGET
+    from anomem.service.limits import Limits
+    from anomem.service.server import serve, token_for
+    from anomem.service.service import Service
+
+    token = token_for(arguments.host, arguments.token_file)
+    limits = Limits(
+        batch=arguments.batch,
+        wait=arguments.wait_ms / 1000,
+        queue=arguments.queue,
+        timeout=arguments.timeout,
+        body=int(arguments.most_megabytes * 2**20),
+        images=arguments.most_images,
+    )
+    BUDGET.pixels = int(arguments.most_megapixels * 1e6)
+    service = Service(arguments.models, arguments.rule, arguments.device, limits)
+    serve(service, arguments.host, arguments.port, token)
+    return {"models": list(service.engines)}, 0
 
 
 def explain(arguments: Explain) -> Result:

@@ -50,7 +50,7 @@ class Explanation(Explained):
 
 @torch.no_grad()
 def explain(detector: Detector, image: object) -> Explanation:
-    """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W."""
+    """Explain one image: a path, a PIL image, an array H x W x 3 or H x W, or a source of one."""
     network, framing = detector.network, detector.framing
     source = only_image(image)
     pixels = source[0]

@@ -29,10 +29,11 @@ class Budget:
 
     Attributes:
         limit: Bytes in all. An image that takes more alone is refused.
+        pixels: Of an image; one that has more is refused. None is any number.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, pixels: int | None = None) -> None:
+        self.limit, self.pixels = limit, pixels
         self._taken = 0
         self._changed = Condition()
         self._own = local()
@@ -113,6 +114,8 @@ def size_problem(width: int, height: int) -> str | None:
     longer, shorter = max(width, height), max(min(width, height), 1)
     if longer > SIDE:
         return f"{width} x {height} pixels have a side longer than {SIDE}"
+    if BUDGET.pixels is not None and width * height > BUDGET.pixels:
+        return f"{width} x {height} pixels are more than the {BUDGET.pixels:,} allowed here"
     if longer > PROPORTION * shorter:
         return f"{width} x {height} pixels are more than {PROPORTION} times as long as wide"
     return None

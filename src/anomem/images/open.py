@@ -68,8 +68,8 @@ def only_image(image: object) -> ImageSource:
     Raises:
         ValueError: It holds several. That it cannot be read is told when its pixels are asked for.
     """
-    path = isinstance(image, str | os.PathLike)
-    source = open_images(image if path else [image])
+    opens = isinstance(image, str | os.PathLike | ImageSource)
+    source = open_images(image if opens else [image])
     if len(source) != 1:
         raise ValueError(f"{image} holds {len(source)} images; explain one at a time.")
     return source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from dataclasses import asdict
 from typing import Any
 
@@ -18,17 +17,12 @@ from anomem.labelling.session import Session
 from anomem.report.heat import blended, resized
 from anomem.report.page import template
 from anomem.report.pictures import jpeg, within
+from anomem.report.web import HEADERS, address, listening
 from anomem.runtime.printing import printable
 
 _HOST = "127.0.0.1"
 _SIDE = 720
 """Longest side of a picture on the page, in pixels."""
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'self' 'unsafe-inline'; img-src 'self' data:",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def serve(session: Session, port: int) -> None:
@@ -39,13 +33,10 @@ def serve(session: Session, port: int) -> None:
         port: To listen on; 0 takes any that is free.
     """
     token = secrets.token_urlsafe(16)
-    with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((_HOST, port))
-        listening.listen()
-        print(f"http://{_HOST}:{listening.getsockname()[1]}/{token}/", flush=True)
+    with listening(_HOST, port) as opened:
+        print(f"{address(opened)}{token}/", flush=True)
         config = uvicorn.Config(make_app(session, token), log_level="error")
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=[opened])
 
 
 def make_app(session: Session, token: str) -> FastAPI:
@@ -57,7 +48,7 @@ def make_app(session: Session, token: str) -> FastAPI:
     @app.middleware("http")
     async def add_headers(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
-        response.headers.update(_HEADERS)
+        response.headers.update(HEADERS)
         return response
 
     @app.exception_handler(ValueError)

@@ -74,6 +74,12 @@ def coloured(heat: Heat) -> Colours:
     return np.asarray(_COLOURS(_RANGE(heat), bytes=True))[..., :3]
 
 
+def layer(heat: Heat) -> Colours:
+    """Colour a heat map, H x W x 4, to be laid over its image: the hotter, the less shows."""
+    cover = np.asarray(255 * _RANGE(heat), np.uint8)
+    return np.dstack([coloured(heat), cover])
+
+
 def blended(image: Colours, heat: Heat) -> Colours:
     """Lay a heat map H x W over its image H x W x 3: the hotter, the less of the image shows."""
     shown = np.empty_like(image)

@@ -1,0 +1,150 @@
+"""The service on an address, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+
+import h11
+import uvicorn
+from fastapi import FastAPI, Response
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+import anomem
+from anomem.report.web import address, listening
+from anomem.runtime.untrusted import check_regular
+from anomem.service import open_inference, plain
+from anomem.service.guard import LOOPBACK, Guard, tell_errors
+from anomem.service.service import Service
+
+TOKEN = "ANOMEM_TOKEN"
+"""Variable of the environment that may hold the token."""
+_SHORTEST = 16
+"""Characters of a token."""
+_CONNECTIONS = 512
+_PAGE = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+
+
+def serve(service: Service, host: str, port: int, token: str | None) -> None:
+    """Serve until SIGTERM or SIGINT, printing the address first; what is taken is answered.
+
+    Args:
+        service: What is served.
+        host: Address to listen on.
+        port: To listen on; 0 takes any that is free.
+        token: That requests must bear; None only where the address is of this machine alone.
+    """
+    limits = service.limits
+
+    class Hurried(Patient):
+        seconds = limits.timeout
+
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has ended
+    with listening(host, port) as opened, suppress(KeyboardInterrupt):
+        print(address(opened), flush=True)
+        config = uvicorn.Config(
+            make_app(service, token),
+            http=Hurried,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=2 * int(limits.timeout) + 1,
+        )
+        uvicorn.Server(config).run(sockets=[opened])
+
+
+def make_app(service: Service, token: str | None) -> ASGIApp:
+    """Build the application."""
+    app = FastAPI(
+        title="AnoMem",
+        version=anomem.__version__,
+        description="Image anomaly detection: scores, p-values, verdicts and heat maps.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=service.running,
+    )
+    app.include_router(plain.routes(service))
+    app.include_router(open_inference.routes(service))
+    tell_errors(app)
+    for name, kind in _PAGE.items():
+        _add_file(app, name, kind)
+    return Guard(app, token, service.metrics)
+
+
+def _add_file(app: FastAPI, name: str, kind: str) -> None:
+    content = files("anomem.service").joinpath("page", name or "page.html").read_bytes()
+
+    @app.get(f"/{name}", include_in_schema=False)
+    def show() -> Response:
+        return Response(content, media_type=kind)
+
+
+def token_for(host: str, file: Path | None) -> str | None:
+    """Read the token of a service from a file, or else from the environment.
+
+    Raises:
+        ValueError: It is too short, or there is none and others reach the address.
+    """
+    if file is None:
+        token = os.environ.get(TOKEN, "").strip()
+    else:
+        check_regular(file)
+        token = file.read_text().strip()
+    if not token:
+        if file is not None or host not in LOOPBACK:
+            raise ValueError(
+                f"others reach {host} and there is no token; give one in --token-file or {TOKEN}."
+            )
+        return None
+    if len(token) < _SHORTEST or not token.isascii() or not token.isprintable():
+        raise ValueError(f"the token must be {_SHORTEST} printable ASCII characters or more.")
+    return token
+
+
+class Patient(H11Protocol):
+    """Closes a connection on which a head, or what is left of a refused body, takes too long."""
+
+    seconds = 30.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on while there is nothing to answer."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE:
+            self._stop()
+        elif self._timer is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.seconds, self._refuse)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
+            error = b'{"error":"The request took too long to arrive; send it faster."}'
+            head = f"HTTP/1.1 408 Request Timeout\r\nContent-Length: {len(error)}\r\n"
+            kind = "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+            self.transport.write((head + kind).encode() + error)
+            self.transport.close()
