@@ -1,18 +1,17 @@
 """The page in a real browser, on real images."""
 
+import csv
+import io
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from serving import Running
 
 from anomem import AnoMem
-
-Digits = dict[str, npt.NDArray[np.uint8]]
 
 
 def told(browser: Chrome, name: str) -> str:
@@ -20,8 +19,11 @@ def told(browser: Chrome, name: str) -> str:
 
 
 def rows(browser: Chrome) -> list[list[str]]:
-    found = browser.find_elements(By.CSS_SELECTOR, "#rows tr")
-    return [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in found]
+    cells = "row => [...row.cells].map(cell => cell.innerText)"
+    told: list[list[str]] = browser.execute_script(
+        f"return [...document.getElementById('rows').rows].map({cells})"
+    )
+    return told
 
 
 def give(browser: Chrome, *files: Path) -> None:
@@ -35,25 +37,48 @@ def press(browser: Chrome, name: str, keys: str) -> None:
     browser.find_element(By.ID, name).send_keys(keys)
 
 
-@pytest.mark.parametrize("width", [360, 1200])
-def test_images_are_judged_shown_and_kept_as_a_table(
-    service: Running, browser: Chrome, model: AnoMem, folders: dict[str, Path], width: int
-) -> None:
-    normal, odd = (sorted(folders[kind].iterdir())[0] for kind in ("normal", "anomalous"))
-    browser.set_window_size(width, 900)
+@pytest.fixture(params=[360, 1200])
+def page(service: Running, browser: Chrome, request: pytest.FixtureRequest) -> Chrome:
+    """The page on a telephone and on a desk."""
+    browser.set_window_size(request.param, 900)
     browser.get(service.address)
     WebDriverWait(browser, 30).until(lambda _: told(browser, "at"))
-    drop(browser, odd, normal)
-    scores = model.decision_function([normal, odd])
-    assert told(browser, "verdict") == ("Anomalous" if scores[0] > model.threshold() else "Normal")
-    assert f"score {scores[0]:.2f}, threshold {model.threshold():.2f}" in told(browser, "words")
-    wide = "return document.documentElement.scrollWidth <= innerWidth"
-    assert browser.execute_script(wide)
-    sizes = browser.execute_script(
-        "return ['picture', 'heat'].map(i => document.getElementById(i).naturalWidth)"
-    )
-    assert sizes == [16, 16]
-    unnamed = """return [...document.querySelectorAll("button, input, select, img, video")].filter(
-        e => e.checkVisibility() && !(e.ariaLabel || e.labels?.length || e.textContent || e.alt
-                                      || e.id == "heat")).map(e => e.outerHTML)"""
-    assert browser.execute_script(unnamed) == []
+    return browser
+
+
+def test_images_are_judged_shown_and_kept_as_a_table(
+    page: Chrome, model: AnoMem, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    normal, odd = (sorted(folders[kind].iterdir())[0] for kind in ("normal", "anomalous"))
+    (broken := tmp_path / "=cut.png").write_bytes(odd.read_bytes()[:60])
+    give(page, broken, normal, odd)
+    score, threshold = model.decision_function([odd])[0], model.threshold()
+    assert told(page, "verdict") == "Anomalous" and score > threshold
+    assert f"score {score:.2f}, threshold {threshold:.2f}; p-value" in told(page, "words")
+    shown = "return ['picture', 'heat'].map(name => document.getElementById(name).naturalWidth)"
+    assert page.execute_script(shown) == [16, 16]
+    assert [row[0] for row in rows(page)] == [odd.name, normal.name, "=cut.png"]
+    assert rows(page)[2][3].startswith("the image is damaged or cut short")
+    page.get_log("browser")  # which tells that this one was refused
+    press(page, "threshold", Keys.END)
+    assert told(page, "verdict") == "Normal" and rows(page)[0][3] == "normal"
+    press(page, "reset", Keys.ENTER)
+    press(page, "opacity", Keys.HOME)
+    assert page.find_element(By.ID, "heat").value_of_css_property("opacity") == "0"
+    page.find_elements(By.CSS_SELECTOR, "#rows button")[1].send_keys(Keys.ENTER)
+    assert normal.name in told(page, "words")
+    text = page.execute_script("return import('./page.js').then(page => page.table())")
+    table = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["image"] for row in table] == ["./=cut.png", normal.name, odd.name]
+    assert [row["verdict"] for row in table[::2]] == ["unreadable", "anomalous"]
+    assert float(table[2]["score"]) == score and table[0]["score"] == ""
+
+
+def test_all_of_it_has_a_name_and_fits(page: Chrome, folders: dict[str, Path]) -> None:
+    give(page, sorted(folders["anomalous"].iterdir())[0])
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    unnamed = """const all = "button, input, select, img:not(#heat), video";
+        const named = each => each.ariaLabel || each.labels?.length || each.textContent || each.alt;
+        const seen = [...document.querySelectorAll(all)].filter(each => each.checkVisibility());
+        return seen.filter(each => !named(each)).map(each => each.outerHTML)"""
+    assert page.execute_script(unnamed) == []

@@ -86,7 +86,7 @@ def test_a_change_of_the_images_is_told(model_folder: Path, digits: Digits) -> N
             body, content = form(*files)
             assert service.ask("v1/score", body, Content_Type=content)[0] == 200
         change = service.ask("v1/drift")[1]["models"][0]["change"]
-        assert change["since"].startswith("anomalous-") and "have changed since" in change["words"]
+        assert change["image"].startswith("anomalous-") and "have changed since" in change["words"]
         assert 'anomem_drift{model="zeros"} 1.0' in service.ask("metrics")[1].decode()
         assert b"anomem: zeros: the images have changed" in service.command.err
     finally:

@@ -1,4 +1,4 @@
-"""The plain routes: score, explain, models, drift, metrics."""
+"""The plain routes that look at images: score and explain."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from anomem.images.source import BytesSource
 from anomem.report.heat import blended, layer, resized
 from anomem.report.pictures import data_uri, in_colours, within
-from anomem.service.metrics import CONTENT_TYPE
 from anomem.service.served import Judged, Loaded, finite, nothing_read
-from anomem.service.service import PROBLEMS, Service
+from anomem.service.service import PROBLEMS, Service, by
 from anomem.service.uploads import body_of, images_of
 
 _SIDE = 720
@@ -86,7 +85,7 @@ class Explained(BaseModel):
 
 
 def routes(service: Service) -> APIRouter:
-    """Make the routes under ``/v1``, and ``/metrics``."""
+    """Make the routes."""
     router = APIRouter(responses=PROBLEMS)
 
     @router.post("/v1/score", response_model=Scored, openapi_extra=_body(_FORM))
@@ -99,7 +98,7 @@ def routes(service: Service) -> APIRouter:
         if problem := nothing_read(judged):
             raise HTTPException(400, problem)
         told = [_told(each) for each in judged]
-        return JSONResponse({**_by(engine.served.name, loaded), "images": told})
+        return JSONResponse({**by(engine.served.name, loaded), "images": told})
 
     @router.post(
         "/v1/explain",
@@ -123,41 +122,8 @@ def routes(service: Service) -> APIRouter:
                     await engine.ask(lambda now: _overlay(now, images)), 200, None, "image/png"
                 )
             why = await engine.ask(lambda now: _explanation(now, images))
-        told = {**_by(engine.served.name, loaded), "image": _told(judged), **why}
+        told = {**by(engine.served.name, loaded), "image": _told(judged), **why}
         return JSONResponse(told)
-
-    @router.get("/v1/models")
-    def models() -> dict[str, Any]:
-        """Say which models are served, how they decide, and how many held-out normals back it."""
-        told = [
-            {
-                **_by(name, engine.served.now),
-                "held_out": len(engine.served.now.calibration),
-                "waiting": engine.room.taken,
-            }
-            for name, engine in service.engines.items()
-        ]
-        return {"models": told}
-
-    @router.get("/v1/drift")
-    def drift() -> dict[str, Any]:
-        """Say of each model whether the images are still like its held-out normals.
-
-        The evidence is 1 at first, and reaches 100 with a probability of 1% if nothing ever
-        changes; then a change is told, and stands until 1,000 images have shown none.
-        """
-        told = []
-        for name, engine in service.engines.items():
-            found = engine.served.now.drift
-            changes = {"change": found.current, "latest": found.latest}
-            in_words = {what: change and change.as_json() for what, change in changes.items()}
-            told.append({"model": name, "seen": found.seen, "evidence": found.evidence, **in_words})
-        return {"models": told}
-
-    @router.get("/metrics", response_class=Response)
-    def metrics() -> Response:
-        """Give what is counted, as Prometheus reads it."""
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
     return router
 
@@ -166,16 +132,6 @@ def _body(form: dict[str, Any] | None = None) -> dict[str, Any]:
     """The body of a request, for its description."""
     several = {} if form is None else {"multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": {**_ONE, **several}}}
-
-
-def _by(name: str, loaded: Loaded) -> dict[str, Any]:
-    """Which model says something."""
-    return {
-        "model": name,
-        "revision": loaded.revision,
-        "rule": loaded.rule,
-        "threshold": loaded.threshold,
-    }
 
 
 def _told(judged: Judged) -> dict[str, Any]:
@@ -205,7 +161,7 @@ def _explanation(loaded: Loaded, images: BytesSource) -> dict[str, Any]:
     return {
         "height": pixels.shape[0],
         "width": pixels.shape[1],
-        "places": [_place(place) for place in getattr(why, "odd", [])],
+        "places": [_place(place) for place in why.odd],
         "picture": data_uri(shown),
         "heat": _uri(_png(layer(resized(why.heat, shown)))),
     }

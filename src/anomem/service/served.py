@@ -7,18 +7,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anomem.decision.calibrate import Calibration, p_values
+from anomem.decision.ready import ReadyDetector
 from anomem.evaluation.drift import Drift
 from anomem.images.source import ImageSource
 from anomem.runtime.printing import printable, tell
 from anomem.runtime.untrusted import one_line
-
-if TYPE_CHECKING:
-    from anomem.detector.estimator import AnoMem
 
 _LOOKS = 0.5
 """Seconds between two looks at a folder; what it holds must be the same at two of them."""
@@ -66,7 +63,7 @@ class Loaded:
         stamp: Of the files that it was read from.
     """
 
-    model: AnoMem
+    model: ReadyDetector
     rule: str
     threshold: float
     calibration: Calibration

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 import anomem
 from anomem.report.web import address, listening
 from anomem.runtime.untrusted import check_regular
-from anomem.service import open_inference, plain
+from anomem.service import open_inference, plain, standing
 from anomem.service.guard import LOOPBACK, Guard, tell_errors
 from anomem.service.service import Service
 
@@ -71,8 +71,8 @@ def make_app(service: Service, token: str | None) -> ASGIApp:
         redoc_url=None,
         lifespan=service.running,
     )
-    app.include_router(plain.routes(service))
-    app.include_router(open_inference.routes(service))
+    for routes in (plain.routes, standing.routes, open_inference.routes):
+        app.include_router(routes(service))
     tell_errors(app)
     for name, kind in _PAGE.items():
         _add_file(app, name, kind)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from anomem.service.engine import Engine
 from anomem.service.limits import Limits, Room
 from anomem.service.metrics import Metrics
-from anomem.service.served import Served
+from anomem.service.served import Loaded, Served
 
 _BODIES = 8
 """Bodies of the largest size that all requests hold together."""
@@ -96,3 +96,13 @@ class Service:
         for task in self._tasks:
             task.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def by(name: str, loaded: Loaded) -> dict[str, Any]:
+    """Which model says something."""
+    return {
+        "model": name,
+        "revision": loaded.revision,
+        "rule": loaded.rule,
+        "threshold": loaded.threshold,
+    }
