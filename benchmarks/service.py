@@ -38,6 +38,7 @@ import tyro
 from PIL import Image, features
 
 from anomem import AnoMem, load
+from anomem.decision.ready import ReadyDetector
 from anomem.images.source import BytesSource
 from anomem.runtime.allocator import keep_freed_memory
 from scoring import fitted
@@ -195,7 +196,7 @@ def model_of(preset: Preset, files: Sequence[bytes]) -> Iterator[Path]:
         yield Path(place, "model")
 
 
-def bare(model: AnoMem, files: Sequence[bytes]) -> float:
+def bare(model: ReadyDetector, files: Sequence[bytes]) -> float:
     """Images/s of the engine alone, from files in memory."""
     source = BytesSource(list(files), [str(number) for number in range(len(files))])
     begun = time.perf_counter()
