@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 from itertools import product
 from statistics import fmean
 
 import pytest
 import torch
-from equations import contrast, recollected, spread
+from equations import contrast, dot, recollected, spread, unit
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from anomem.training.losses import (
     double_hinge,
     multi_scale_loss,
     patch_loss,
+    repulsion_loss,
+    scale_losses,
+    total_loss,
     variance_loss,
 )
 
@@ -76,6 +80,34 @@ def test_soft_class_shares_the_positive_weight(
         first.tolist(), second.tolist(), 0.2, normals=normals, soft_class=soft_class
     )
     assert float(loss) == pytest.approx(expected, abs=1e-4, rel=1e-4)
+
+
+def test_anomalies_are_told_from_normals_and_from_each_other() -> None:
+    first, second = torch.randn(2, 5, 4)
+    views, tau, losses = [*first.tolist(), *second.tolist()], 0.3, []
+    for anomaly in (3, 4, 8, 9):
+        likeness = [dot(unit(views[anomaly]), unit(other)) / tau for other in views]
+        own = likeness[(anomaly + 5) % 10]
+        others = [value for row, value in enumerate(likeness) if row != anomaly]
+        losses.append(math.log(sum(math.exp(value) for value in others)) - own)
+    found = repulsion_loss(first, second, normals=3, temperature=tau)
+    assert float(found) == pytest.approx(fmean(losses), rel=1e-5)
+    assert float(repulsion_loss(first, second, normals=5, temperature=tau)) == 0
+
+
+def test_repulsion_is_one_more_term_of_each_scale() -> None:
+    maps = [torch.randn(6, 4, 3, 3), torch.randn(6, 4, 2, 2)]
+    memories = [HopfieldMemory(8, 4, beta=10.0) for _ in maps]
+    plain = LossChoices(soft_class=5.0, sampling_ratios=(1.0, 1.0))
+    values = []
+    for weight in (0.0, 1.0, 3.0):
+        terms = scale_losses(
+            maps, maps, 4, memories, replace(plain, repulsion=weight), torch.Generator()
+        )
+        values.append(float(total_loss(terms).detach()))
+    none, once, thrice = values
+    assert once > none
+    assert thrice - none == pytest.approx(3 * (once - none), rel=1e-4)
 
 
 def test_single_normal_has_no_class_to_share() -> None:

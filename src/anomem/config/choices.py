@@ -187,6 +187,11 @@ class LossChoices(Choices):
 
     At 0 every sample is its own class (the paper). Above 0 only normals are anchors.
     """
+    repulsion: Annotated[float, _Weight] | None = 0.0
+    """Weight of anomalies as anchors beside the normals, each told from all but its other view.
+
+    With a soft class alone; pseudo-anomalies and labelled ones are only negatives at 0. None: 1
+    where the shorter side of a frame has 48 pixels and more, as photographs have, else 0."""
     variance_weight: Annotated[float, _Weight] = 0.05
     """lambda_V of the variance loss."""
     kind_weight: Annotated[float, _Weight] = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from anomem.config import LossChoices
 from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.training.ranks import ALONE, Ranks
 
+_PHOTOGRAPH = 48
+"""Pixels of the shorter side of a frame from which on anomalies repel each other."""
 _COVERED = 0.1
 """Share of a place from which on a patch is to be told there."""
 
@@ -54,23 +56,13 @@ def contrasted_memory_loss(
         >>> round(float(loss), 4)
         0.0003
     """
-    views = [
-        functional.normalize(rows.float(), dim=-1)
-        .reshape(len(rows), -1, rows.shape[-1])
-        .transpose(0, 1)
-        for rows in (recollected, other)
-    ]
-    count = len(recollected)
-    anchors = normals if soft_class > 0 else count
+    anchors = normals if soft_class > 0 else len(recollected)
     if anchors == 0:
         return (recollected.sum() + other.sum()) * 0.0
-    own = torch.stack(views, dim=1)
-    everything = ranks.gathered(own).permute(1, 2, 0, 3, 4).flatten(1, 3)
+    own = _directions(recollected, other)
+    logits = _to_all_others(own, slice(anchors), temperature, ranks)
     one, two = own[:, :, :anchors].unbind(dim=1)
     both = torch.cat([one, two], 1)
-    logits = torch.baddbmm(
-        _not_oneself(anchors, count, ranks, both.device), both, everything.mT, alpha=1 / temperature
-    )
     own_view = 2 * (one * two).sum()
     positive = own_view
     others = 2 * ranks.world * anchors - 2
@@ -83,16 +75,67 @@ def contrasted_memory_loss(
     return logits.logsumexp(dim=-1).mean() - positive / temperature / logits[..., 0].numel()
 
 
-def _not_oneself(anchors: int, count: int, ranks: Ranks, device: torch.device) -> Tensor:
-    """Minus infinity where an anchor of either view meets itself among all rows, else 0.
+def repulsion_loss(
+    first: Tensor, other: Tensor, *, normals: int, temperature: float, ranks: Ranks = ALONE
+) -> Tensor:
+    """Contrast each anomaly with its other view: it is told from normals and from other anomalies.
+
+    NT-Xent with the anomalies of a batch for anchors, as FIRM (arXiv 2501.05130) has them: what
+    tells two anomalies apart then is in the features, and not only what tells them from normals.
+
+    Args:
+        first: z of the first view, (B, ..., C), that of normals recollected.
+        other: As of :func:`contrasted_memory_loss`.
+        normals: As there.
+        temperature: As there.
+        ranks: As there.
 
     Returns:
-        (2 anchors, 2 world count).
+        Scalar, the mean over anomalies and places; 0 where there is none.
+
+    Example:
+        >>> view = torch.eye(4)
+        >>> round(float(repulsion_loss(view, view, normals=2, temperature=0.1)), 4)
+        0.0003
     """
-    rows = torch.zeros(2, anchors, 2, ranks.world, count, device=device)
+    if normals == len(first):
+        return (first.sum() + other.sum()) * 0.0
+    own = _directions(first, other)
+    logits = _to_all_others(own, slice(normals, None), temperature, ranks)
+    one, two = own[:, :, normals:].unbind(dim=1)
+    return logits.logsumexp(dim=-1).mean() - (one * two).sum(dim=-1).mean() / temperature
+
+
+def _directions(recollected: Tensor, other: Tensor) -> Tensor:
+    """Both views at unit length, place by place: (places, 2, B, C)."""
+    views = [
+        functional.normalize(rows.float(), dim=-1)
+        .reshape(len(rows), -1, rows.shape[-1])
+        .transpose(0, 1)
+        for rows in (recollected, other)
+    ]
+    return torch.stack(views, dim=1)
+
+
+def _to_all_others(own: Tensor, anchors: slice, temperature: float, ranks: Ranks) -> Tensor:
+    """Similarity of anchors of both views to the rows of all processes, over the temperature.
+
+    Args:
+        own: (places, 2, B, C).
+        anchors: Which of the B.
+        temperature: tau.
+        ranks: The processes.
+
+    Returns:
+        (places, 2 A, 2 world B), minus infinity where an anchor meets itself.
+    """
+    everything = ranks.gathered(own).permute(1, 2, 0, 3, 4).flatten(1, 3)
+    both, count = own[:, :, anchors], own.shape[2]
+    oneself = torch.zeros(2, both.shape[2], 2, ranks.world, count, device=own.device)
     for view in range(2):
-        rows[view, :, view, ranks.rank].fill_diagonal_(float("-inf"))
-    return rows.view(2 * anchors, -1)
+        oneself[view, :, view, ranks.rank][:, anchors].fill_diagonal_(float("-inf"))
+    oneself = oneself.flatten(0, 1).flatten(1)
+    return torch.baddbmm(oneself, both.flatten(1, 2), everything.mT, alpha=1 / temperature)
 
 
 def variance_loss(recollected: Tensor, ranks: Ranks = ALONE) -> Tensor:
@@ -126,7 +169,8 @@ class ScaleLoss:
     """Holds the term of a scale in Eq. 4, and what it was made of.
 
     Attributes:
-        weighted: ``lambda_s (L_contrast + lambda_V L_variance)``, the mean over places; scalar.
+        weighted: ``lambda_s (L_contrast + lambda_V L_variance)``, the mean over places, and what
+            anomalies repel each other by; scalar.
         contrast: L_contrast, scalar.
         query: Features of the normals of the first view at the places drawn, (B, places, C).
         recollected: What the memory returned for them, (B, places, C).
@@ -191,7 +235,8 @@ def scale_losses(
         second: Feature maps of the second view.
         normals: Of the B, the first so many are normal and all others anomalous.
         memories: One memory a scale.
-        choices: r of each scale, form of lambda, tau, lambda_V, soft class, what is divided by.
+        choices: r of each scale, form of lambda, tau, lambda_V, soft class, repulsion (None is 0),
+            what is divided by.
         generator: Draws the places; on the device of the maps, in the same state on all ranks.
         ranks: Processes that each have such maps of one batch.
 
@@ -225,8 +270,25 @@ def scale_losses(
         )
         spread = variance_loss(recollected[:normals], ranks)
         weighted = weight * (contrast + choices.variance_weight * spread)
+        if choices.soft_class > 0 and choices.repulsion:
+            repelled = repulsion_loss(
+                recollected, other, normals=normals, temperature=choices.temperature, ranks=ranks
+            )
+            weighted = weighted + weight * choices.repulsion * repelled
         losses.append(ScaleLoss(weighted, contrast, query[:normals], recollected[:normals]))
     return losses
+
+
+def repelling(choices: LossChoices, height: int, width: int) -> LossChoices:
+    """Give the choices with a number for the repulsion, which may depend on the size of frames.
+
+    Example:
+        >>> [repelling(LossChoices(repulsion=None), side, 64).repulsion for side in (32, 64)]
+        [0.0, 1.0]
+    """
+    if choices.repulsion is not None:
+        return choices
+    return replace(choices, repulsion=float(min(height, width) >= _PHOTOGRAPH))
 
 
 def kind_loss(
