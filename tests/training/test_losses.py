@@ -90,9 +90,9 @@ def test_anomalies_are_told_from_normals_and_from_each_other() -> None:
         own = likeness[(anomaly + 5) % 10]
         others = [value for row, value in enumerate(likeness) if row != anomaly]
         losses.append(math.log(sum(math.exp(value) for value in others)) - own)
-    found = repulsion_loss(first, second, normals=3, temperature=tau)
-    assert float(found) == pytest.approx(fmean(losses), rel=1e-5)
-    assert float(repulsion_loss(first, second, normals=5, temperature=tau)) == 0
+    alike = contrast(first.tolist(), second.tolist(), tau, normals=3, soft_class=4.0)
+    found = repulsion_loss(first, second, normals=3, temperature=tau, soft_class=4.0)
+    assert float(found) == pytest.approx(fmean(losses) + alike, rel=1e-5)
 
 
 def test_repulsion_is_one_more_term_of_each_scale() -> None:

@@ -188,10 +188,11 @@ class LossChoices(Choices):
     At 0 every sample is its own class (the paper). Above 0 only normals are anchors.
     """
     repulsion: Annotated[float, _Weight] | None = 0.0
-    """Weight of anomalies as anchors beside the normals, each told from all but its other view.
+    """Weight of a second contrast, of both views as they are: normals are softly one class as in
+    the first, and each anomaly, pseudo or labelled, repels normals and all other anomalies.
 
-    With a soft class alone; pseudo-anomalies and labelled ones are only negatives at 0. None: 1
-    where the shorter side of a frame has 48 pixels and more, as photographs have, else 0."""
+    With a soft class alone. None: 1 where the shorter side of a frame has 48 pixels and more, as
+    photographs have, else 0."""
     variance_weight: Annotated[float, _Weight] = 0.05
     """lambda_V of the variance loss."""
     kind_weight: Annotated[float, _Weight] = 0.0

@@ -25,11 +25,11 @@ def scratch() -> Config:
     """Learn all from the images at hand, at 32 to 64 pixels, in minutes on two cores.
 
     A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
-    normals as softly one positive class, and from 48 pixels on anomalies each as one of its own;
-    rotated pseudo-anomalies, whose kinds a linear head a scale tells apart; pasted patches, found
-    place by place; balanced draws of labelled anomalies;
-    the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
-    down, each with its mirror image (four forward passes). How it was found: docs/recipe.md.
+    normals as softly one positive class, and in frames of 48 pixels and more a repulsion of all
+    anomalies; rotated pseudo-anomalies, whose kinds a linear head a scale tells apart; pasted
+    patches, found place by place; balanced draws of labelled anomalies; the Mahalanobis distance of
+    what is pooled of the deviations, of the image upright and upside down, each with its mirror
+    image (four forward passes). How it was found: docs/recipe.md.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),

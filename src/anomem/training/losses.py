@@ -14,7 +14,7 @@ from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.training.ranks import ALONE, Ranks
 
 _PHOTOGRAPH = 48
-"""Pixels of the shorter side of a frame from which on anomalies repel each other."""
+"""Pixels of the shorter side of a frame from which on there is a repulsion by default."""
 _COVERED = 0.1
 """Share of a place from which on a patch is to be told there."""
 
@@ -76,34 +76,46 @@ def contrasted_memory_loss(
 
 
 def repulsion_loss(
-    first: Tensor, other: Tensor, *, normals: int, temperature: float, ranks: Ranks = ALONE
+    first: Tensor,
+    other: Tensor,
+    *,
+    normals: int,
+    temperature: float,
+    soft_class: float,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Contrast each anomaly with its other view: it is told from normals and from other anomalies.
+    """Contrast both views as they are; each anomaly repels normals and all other anomalies.
 
-    NT-Xent with the anomalies of a batch for anchors, as FIRM (arXiv 2501.05130) has them: what
-    tells two anomalies apart then is in the features, and not only what tells them from normals.
+    To :func:`contrasted_memory_loss` of the features themselves, in which normals are softly one
+    class, NT-Xent of the anomalies is added: what tells one from another is then in the features,
+    and not only what tells them from normals. After FIRM (arXiv 2501.05130).
 
     Args:
-        first: z of the first view, (B, ..., C), that of normals recollected.
-        other: As of :func:`contrasted_memory_loss`.
-        normals: As there.
-        temperature: As there.
-        ranks: As there.
+        first: z of the first view, (B, ..., C).
+        other: z' of the second view, same shape.
+        normals: As of :func:`contrasted_memory_loss`, as are all below.
+        temperature: tau.
+        soft_class: Above 0.
+        ranks: Processes.
 
     Returns:
-        Scalar, the mean over anomalies and places; 0 where there is none.
+        Scalar: the mean over normals and places, and that over anomalies and places.
 
     Example:
         >>> view = torch.eye(4)
-        >>> round(float(repulsion_loss(view, view, normals=2, temperature=0.1)), 4)
-        0.0003
+        >>> round(float(repulsion_loss(view, view, normals=1, temperature=0.1, soft_class=1.0)), 4)
+        0.0005
     """
+    attracted = contrasted_memory_loss(
+        first, other, normals=normals, temperature=temperature, soft_class=soft_class, ranks=ranks
+    )
     if normals == len(first):
-        return (first.sum() + other.sum()) * 0.0
+        return attracted
     own = _directions(first, other)
     logits = _to_all_others(own, slice(normals, None), temperature, ranks)
     one, two = own[:, :, normals:].unbind(dim=1)
-    return logits.logsumexp(dim=-1).mean() - (one * two).sum(dim=-1).mean() / temperature
+    repelled = logits.logsumexp(dim=-1).mean() - (one * two).sum(dim=-1).mean() / temperature
+    return attracted + repelled
 
 
 def _directions(recollected: Tensor, other: Tensor) -> Tensor:
@@ -169,8 +181,8 @@ class ScaleLoss:
     """Holds the term of a scale in Eq. 4, and what it was made of.
 
     Attributes:
-        weighted: ``lambda_s (L_contrast + lambda_V L_variance)``, the mean over places, and what
-            anomalies repel each other by; scalar.
+        weighted: ``lambda_s (L_contrast + lambda_V L_variance)``, the mean over places, and the
+            repulsion; scalar.
         contrast: L_contrast, scalar.
         query: Features of the normals of the first view at the places drawn, (B, places, C).
         recollected: What the memory returned for them, (B, places, C).
@@ -272,7 +284,12 @@ def scale_losses(
         weighted = weight * (contrast + choices.variance_weight * spread)
         if choices.soft_class > 0 and choices.repulsion:
             repelled = repulsion_loss(
-                recollected, other, normals=normals, temperature=choices.temperature, ranks=ranks
+                query,
+                other,
+                normals=normals,
+                temperature=choices.temperature,
+                soft_class=choices.soft_class,
+                ranks=ranks,
             )
             weighted = weighted + weight * choices.repulsion * repelled
         losses.append(ScaleLoss(weighted, contrast, query[:normals], recollected[:normals]))
