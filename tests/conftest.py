@@ -1,3 +1,10 @@
+"""What tests share.
+
+The process that deals tests out to workers reads this file first: it loads nothing heavy.
+"""
+
+from __future__ import annotations
+
 import copy
 import io
 import os
@@ -5,20 +12,17 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
-import torch
 from filelock import FileLock
 from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from sklearn.datasets import load_digits
 
-from anomem import AnoMem, Config
+import anomem
 from anomem.config import (
+    Config,
     EncoderChoices,
     ImageChoices,
     LossChoices,
@@ -28,11 +32,13 @@ from anomem.config import (
     Stage1Choices,
     Stage2Choices,
 )
-from anomem.detector.estimator import load_trained
-from anomem_bench.results import Run
 
-torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+    from anomem_bench.results import Run
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of torch, here and in the processes that tests start
 
 _SIDE = 16
 
@@ -40,6 +46,8 @@ _SIDE = 16
 @pytest.fixture(scope="session")
 def digits() -> dict[str, npt.NDArray[np.uint8]]:
     """Handwritten digits, N x 16 x 16: zeros to "train" on, further zeros "normal", others."""
+    from sklearn.datasets import load_digits
+
     pixels, digit = load_digits(return_X_y=True)
     small = (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     images = np.stack(
@@ -101,17 +109,19 @@ def model_folder(
         run = run.parent
     with FileLock(run / "zeros.lock"):
         if not (run / "zeros").exists():
-            AnoMem(tiny, device="cpu").fit(digits["train"]).save(run / "zeros")
+            anomem.AnoMem(tiny, device="cpu").fit(digits["train"]).save(run / "zeros")
     return run / "zeros"
 
 
 @pytest.fixture(scope="session")
-def _loaded(model_folder: Path) -> AnoMem:
+def _loaded(model_folder: Path) -> anomem.AnoMem:
+    from anomem.detector.estimator import load_trained
+
     return load_trained(model_folder, device="cpu")
 
 
 @pytest.fixture
-def model(_loaded: AnoMem) -> AnoMem:
+def model(_loaded: anomem.AnoMem) -> anomem.AnoMem:
     """The same detector, to do with as a test likes."""
     return copy.deepcopy(_loaded)
 
@@ -132,6 +142,10 @@ def folders(
 @pytest.fixture(scope="session")
 def digits_as_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits in the files of CIFAR-10, 32 x 32; digit 0 bears the name airplane, and so on."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+    from sklearn.datasets import load_digits
+
     folder = tmp_path_factory.mktemp("cifar10")
     pixels, digit = load_digits(return_X_y=True)
     small = (pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -168,6 +182,8 @@ def _chromium() -> Iterator[Chrome]:
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if driver is None or chromium is None:
         pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
     options = ChromeOptions()
     options.binary_location = chromium
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
@@ -187,6 +203,8 @@ def browser(_chromium: Chrome) -> Iterator[Chrome]:
 @pytest.fixture
 def one_run() -> Run:
     """A run to vary."""
+    from anomem_bench.results import Run
+
     return Run(
         protocol="one-vs-all",
         data="digits",

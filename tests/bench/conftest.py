@@ -10,11 +10,13 @@ from anomem_bench.results import Run
 
 @pytest.fixture
 def three_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every method is trained for three steps of small images, whatever seconds it may take."""
+    """Every method is trained for three steps of small images, narrow if untrained, whatever seconds it may take."""
     steps = {"stage1__min_steps": 3, "stage1__max_steps": 3, "stage1__batch": 16}
     few = {**steps, "images__size": 32, "stage1__epochs": 1, "stage2__steps": 5}
     for name, method in METHODS.items():
-        monkeypatch.setitem(METHODS, name, replace(method, config=changed(method.config, few)))
+        width = {"encoder__width": 8} if method.config.encoder.weights is None else {}
+        config = changed(method.config, few | width)
+        monkeypatch.setitem(METHODS, name, replace(method, config=config))
 
 
 @pytest.fixture

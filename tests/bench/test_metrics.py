@@ -16,7 +16,7 @@ def slow_fpr95(normal: list[int], anomalous: list[int]) -> float:
     raise AssertionError
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(few_scores, few_scores)
 def test_ood_metrics_are_their_definitions(normal: list[int], anomalous: list[int]) -> None:
     upside_down = [-n for n in normal], [-a for a in anomalous]
@@ -28,7 +28,7 @@ def test_ood_metrics_are_their_definitions(normal: list[int], anomalous: list[in
     }
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(few_scores, few_scores, few_scores, st.integers(-6, 6))
 def test_attack_metrics_are_their_definitions(
     bona_fide: list[int], prints: list[int], masks: list[int], threshold: int
@@ -42,7 +42,7 @@ def test_attack_metrics_are_their_definitions(
     assert metrics["eer"] == equal_error_rate(bona_fide, prints + masks)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(few_scores, few_scores)
 def test_equal_error_rate_is_where_the_errors_are_nearest(
     normal: list[int], anomalous: list[int]

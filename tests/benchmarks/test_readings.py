@@ -17,7 +17,7 @@ def test_the_literal_reading_recalls_the_mean_of_all_and_the_preset_does_not(
 ) -> None:
     out = tmp_path / "out"
     readings = ("literal", "unit length, beta 20", "no memory")
-    main(Trial(digits, out, "1", readings, "resnet14t", width=32, steps=3, batch=16, device="cpu"))
+    main(Trial(digits, out, "1", readings, "resnet14t", width=16, steps=3, batch=16, device="cpu"))
     runs = {run["reading"]: run for run in json.loads((out / "readings.json").read_text())["runs"]}
     assert tuple(runs) == readings
     literal, ours = (runs[name]["first"][0] for name in readings[:2])

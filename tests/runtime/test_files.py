@@ -172,7 +172,7 @@ WRITE = """
 import sys, time
 from pathlib import Path
 from anomem.runtime.files import remove_abandoned, write_bytes
-file, own, end = Path(sys.argv[1]), bytes([int(sys.argv[2])]), time.monotonic() + 2
+file, own, end = Path(sys.argv[1]), bytes([int(sys.argv[2])]), time.monotonic() + 0.5
 while time.monotonic() < end:
     write_bytes(file, own * 300_000)
     remove_abandoned(file.parent)

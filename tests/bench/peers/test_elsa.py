@@ -1,10 +1,10 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from short_training import narrow
 from torch.nn.functional import normalize
 
 from anomem import Config
@@ -139,7 +139,6 @@ def test_score_is_the_mean_energy_over_rotations(
 
 
 def test_training_tells_other_digits_from_zeros(digits: Digits, tiny: Config) -> None:
-    config = replace(tiny, stage1=replace(tiny.stage1, min_steps=80, max_steps=80))
-    elsa = Elsa(config, device="cpu").fit(digits["train"], anomalies=digits["anomalous"][::8])
+    elsa = Elsa(narrow(tiny, 80), device="cpu").fit(digits["train"], anomalies=digits["anomalous"][::8])
     normal, other = (elsa.decision_function(digits[k]) for k in ("normal", "anomalous"))
     assert np.median(other) > np.quantile(normal, 0.8)

@@ -56,8 +56,8 @@ def test_what_made_the_fakes_is_to_raise_what_the_critic_says_of_them(
 
 def test_fakes_reach_the_real_by_one_optimiser(judge: nn.Module) -> None:
     shift = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.Adam([shift, *judge.parameters()], lr=0.02, betas=(0.5, 0.99))
-    for step in range(150):
+    optimizer = torch.optim.Adam([shift, *judge.parameters()], lr=0.03, betas=(0.5, 0.99))
+    for step in range(90):
         noise = torch.randn(2, 16, 1, 8, 8, generator=seeded(0, step))
         game = wasserstein_game(judge, 2 + noise[0], shift + noise[1], Chance(seeded(1, step)))
         optimizer.zero_grad()

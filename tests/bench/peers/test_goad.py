@@ -25,7 +25,7 @@ Digits = dict[str, npt.NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def hardly_trained(hasty: Config, digits: Digits) -> GOAD:
-    return GOAD(hasty, device="cpu").fit(digits["train"][:5])
+    return GOAD(hasty, device="cpu").fit(digits["train"][:3])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def fours() -> Digits:
 
 @pytest.fixture(scope="module")
 def of_fours(tiny: Config, fours: Digits) -> GOAD:
-    return GOAD(narrow(tiny, 40), device="cpu").fit(fours["train"])
+    return GOAD(narrow(tiny, 25), device="cpu").fit(fours["train"])
 
 
 def batch(images: npt.NDArray[np.uint8]) -> Tensor:
@@ -116,12 +116,12 @@ def test_score_is_minus_the_mean_log_probability_by_distances(
     hardly_trained: GOAD, digits: Digits
 ) -> None:
     model = hardly_trained
-    normals = batch(digits["train"][:5])
+    normals = batch(digits["train"][:3])
 
     def feature(image: Tensor, number: int) -> Tensor:
         return model.network_(slowly_transformed(image, number)[None])[0]
 
-    centres = [sum(feature(normal, k) for normal in normals) / 5 for k in range(72)]
+    centres = [sum(feature(normal, k) for normal in normals) / 3 for k in range(72)]
     images = batch(digits["anomalous"][:2])
     for image, score in zip(images, model.score(images)["goad"], strict=True):
         total = 0.0

@@ -34,60 +34,38 @@ def as_set(images: npt.NDArray[np.uint8]) -> PreparedImages:
     return PreparedImages(torch.from_numpy(images)[:, None])
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_fit_and_score(peer: type[Peer], hasty: Config, digits: Digits) -> None:
-    model = fitted(peer, hasty, digits)
-    score = model.decision_function(digits["normal"])
-    assert score.shape == (len(digits["normal"]),)
-    assert score.dtype == np.float32
-    assert np.isfinite(score).all()
-    assert len(np.unique(score)) > 1
+@pytest.fixture(scope="module", params=PEERS, ids=lambda peer: peer.__name__)
+def peer(request: pytest.FixtureRequest, hasty: Config, digits: Digits) -> Peer:
+    return fitted(request.param, hasty, digits)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_an_image_has_the_score_it_has_in_a_batch(
-    peer: type[Peer], hasty: Config, digits: Digits
-) -> None:
-    model = fitted(peer, hasty, digits)
-    together = model.scores(as_set(digits["normal"]))
+def test_scores_are_named_and_the_first_is_that_of_the_face(peer: Peer, digits: Digits) -> None:
+    face, scores = peer.decision_function(digits["normal"]), peer.scores(as_set(digits["normal"]))
+    assert tuple(scores) == peer.score_names
+    np.testing.assert_array_equal(face, scores[peer.score_names[0]])
+    assert face.shape == (len(digits["normal"]),) and face.dtype == np.float32
+    assert np.isfinite(face).all() and len(np.unique(face)) > 1
+
+
+def test_an_image_has_the_score_it_has_in_a_batch(peer: Peer, digits: Digits) -> None:
+    together = peer.scores(as_set(digits["normal"]))
     for index in (0, 7):
-        alone = model.scores(as_set(digits["normal"][index : index + 1]))
+        alone = peer.scores(as_set(digits["normal"][index : index + 1]))
         for name, scores in together.items():
             np.testing.assert_allclose(alone[name], scores[index : index + 1], 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_same_seed_same_scores(peer: type[Peer], hasty: Config, digits: Digits) -> None:
-    first, second, other = (
-        fitted(peer, hasty, digits, seed).decision_function(digits["normal"]) for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, second)
-    assert not np.allclose(first, other)
-
-
-@pytest.mark.parametrize("peer", PEERS)
-def test_fitting_again_forgets_the_fit_before(
-    peer: type[Peer], hasty: Config, digits: Digits
+def test_same_seed_same_scores_whatever_was_fitted_before(
+    peer: Peer, hasty: Config, digits: Digits
 ) -> None:
-    model = fitted(peer, hasty, digits)
-    before = model.decision_function(digits["normal"])
-    model.fit(digits["normal"], anomalies=digits["anomalous"][:5])
-    again = model.fit(
-        digits["train"], anomalies=digits["anomalous"][:20] if peer.needs_anomalies else None
-    )
-    np.testing.assert_array_equal(again.decision_function(digits["normal"]), before)
-
-
-@pytest.mark.parametrize("peer", PEERS)
-def test_scores_are_named_and_the_first_is_that_of_the_face(
-    peer: type[Peer], hasty: Config, digits: Digits
-) -> None:
-    model = fitted(peer, hasty, digits)
-    scores = model.scores(as_set(digits["normal"]))
-    assert tuple(scores) == peer.score_names
-    np.testing.assert_array_equal(
-        model.decision_function(digits["normal"]), scores[peer.score_names[0]]
-    )
+    expected = peer.decision_function(digits["normal"])
+    again, other = (type(peer)(hasty, device="cpu", seed=seed) for seed in (0, 1))
+    again.fit(digits["normal"], anomalies=digits["anomalous"][:5])
+    anomalies = digits["anomalous"][:20] if peer.needs_anomalies else None
+    for model in (again, other):
+        model.fit(digits["train"], anomalies=anomalies)
+    np.testing.assert_array_equal(again.decision_function(digits["normal"]), expected)
+    assert not np.allclose(other.decision_function(digits["normal"]), expected)
 
 
 def test_scores_of_simclr() -> None:
