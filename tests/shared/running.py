@@ -6,6 +6,7 @@ import resource
 import runpy
 import shutil
 import signal
+import socket
 import tempfile
 import time
 import weakref
@@ -25,6 +26,12 @@ HASTY = [
 """Of ``fit``: the least training there is."""
 
 _ANOMEM = "from anomem.cli.app import main; main()"
+SAVING_OFTEN = f"""
+from anomem.training import checkpoint
+checkpoint._LEAST_SECONDS, checkpoint._SHARE_OF_TIME = 0.0, 1.0
+{_ANOMEM}
+"""
+"""The same, with the state of the training saved after nearly every step."""
 _LOADED = [
     "anomem.cli.train",
     "anomem.cli.use",
@@ -117,6 +124,15 @@ class Command:
         """Kill it: whether it was still running."""
         self._process.kill()
         return self.ended() == -signal.SIGKILL
+
+
+def two_by_torchrun(*words: object, code: str) -> list[Command]:
+    """Two processes, each in the environment that torchrun gives it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "digits"}
+    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
+    return [Command(*words, code=code, **both, RANK=rank, LOCAL_RANK=rank) for rank in "01"]
 
 
 @contextmanager

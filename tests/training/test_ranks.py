@@ -1,6 +1,5 @@
 """Stage 1 shared by two processes (gloo), beside one process with the whole batch."""
 
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from running import Command
+from running import two_by_torchrun
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -85,14 +84,10 @@ def _write(out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes, in the environment that torchrun gives them, learnt with each preset."""
+    """What two processes learnt with each preset."""
     out = tmp_path_factory.mktemp("shared")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    both = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "digits"}
-    both |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
     code = f"import runpy; runpy.run_path({__file__!r}, run_name='__main__')"
-    processes = [Command(out, code=code, **both, RANK=rank, LOCAL_RANK=rank) for rank in ("0", "1")]
+    processes = two_by_torchrun(out, code=code)
     assert [process.ended() for process in processes] == [0, 0], processes[0].err
     return out
 

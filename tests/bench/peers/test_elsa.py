@@ -139,6 +139,8 @@ def test_score_is_the_mean_energy_over_rotations(
 
 
 def test_training_tells_other_digits_from_zeros(digits: Digits, tiny: Config) -> None:
-    elsa = Elsa(narrow(tiny, 80), device="cpu").fit(digits["train"], anomalies=digits["anomalous"][::8])
+    elsa = Elsa(narrow(tiny, 80), device="cpu").fit(
+        digits["train"], anomalies=digits["anomalous"][::8]
+    )
     normal, other = (elsa.decision_function(digits[k]) for k in ("normal", "anomalous"))
     assert np.median(other) > np.quantile(normal, 0.8)
