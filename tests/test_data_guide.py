@@ -1,4 +1,4 @@
-"""The commands and the examples of docs/data.md run, in their order, on real files."""
+"""The commands and examples of docs/data.md and docs/training.md run, in order, on real files."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from running import HASTY, run
 from skimage import data
 
-GUIDE = Path(__file__).parents[1] / "docs" / "data.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def blocks(page: Path) -> list[str]:
@@ -59,16 +59,22 @@ def _workplace(folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Mon
         container.mux(stream.encode(None))
 
 
-@pytest.mark.usefixtures("_workplace")
-@pytest.mark.filterwarnings("ignore:alpha")
-def test_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def follow(page: Path) -> dict[str, Any]:
+    """Run all blocks of a page: the names that its examples leave."""
     names: dict[str, Any] = {}
-    for block in blocks(GUIDE):
+    for block in blocks(page):
         if not block.startswith("anomem "):
             exec(block, names)
             continue
         words = shlex.split(block)[1:]
         assert run(*words, *(HASTY if words[0] == "fit" else [])) == 0, block
+    return names
+
+
+@pytest.mark.usefixtures("_workplace")
+@pytest.mark.filterwarnings("ignore:alpha")
+def test_the_guide_to_data(capsys: pytest.CaptureFixture[str]) -> None:
+    names = follow(DOCS / "data.md")
     told = capsys.readouterr().out
     assert "parts.csv: 30 normal of 45 images" in told and "parts.csv: 5 anomalous of 45" in told
     assert "coco_test.json: 10 normal of 15 images" in told
@@ -79,3 +85,10 @@ def test_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:
     frames = names["scores"]
     np.testing.assert_allclose(frames["time"], np.arange(100) / 5)
     assert frames["path"][3] == "line.mp4#t=0.600" and names["picture"].shape == (32, 32, 3)
+
+
+@pytest.mark.usefixtures("_workplace")
+def test_the_guide_to_watching_a_training() -> None:
+    names = follow(DOCS / "training.md")
+    assert names["rows"]["step"].tolist() == [3] and 0 < names["in_use"].iloc[-1] <= 1
+    assert len(list(Path("runs").glob("events.*"))) == 1

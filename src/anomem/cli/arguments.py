@@ -129,6 +129,9 @@ class Fit(Common):
     """Processes on each machine that share the training, one a GPU where there are GPUs."""
     nodes: int = 1
     """Machines that share the training; the command runs on each."""
+    log: tuple[str, ...] = ()
+    """Where figures and heat maps go as stage 1 is trained: tensorboard:FOLDER, wandb:PROJECT,
+    mlflow:URI; the figures are in training.csv of the model anyhow."""
     resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run of the same command."""
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ def demo(arguments: Demo) -> Result:
 def fit(arguments: Fit) -> Result:
     """Train a detector on normal images."""
     from anomem.detector.estimator import AnoMem
-    from anomem.detector.model_folder import checkpoint_of, try_model_folder
+    from anomem.detector.model_folder import checkpoint_of, log_of, try_model_folder
     from anomem.runtime.processes import leads
     from anomem.training.collapse import ScaleFigures
 
@@ -70,11 +71,13 @@ def fit(arguments: Fit) -> Result:
     checkpoint = checkpoint_of(arguments.out)
     if not arguments.resume:
         checkpoint.unlink(missing_ok=True)
+        log_of(arguments.out).unlink(missing_ok=True)
     model = AnoMem(
         arguments.wanted(),
         device=arguments.device,
         devices=arguments.devices,
         nodes=arguments.nodes,
+        log=(f"csv:{log_of(arguments.out)}", *arguments.log),
         seed=arguments.seed,
     )
     with progress_bars() as progress:
@@ -202,7 +205,8 @@ def least_normal(
 
 
 def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
-    """Save a model and drop the checkpoint; keep that where there is no room for the model."""
+    """Save a model and its log, drop the checkpoint; keep that where the model finds no room."""
+    from anomem.detector.model_folder import LOG, log_of
     from anomem.runtime.files import WriteError
 
     try:
@@ -215,6 +219,10 @@ def _save_trained(model: AnoMem, out: Path, checkpoint: Path) -> None:
             ) from error
         raise
     checkpoint.unlink(missing_ok=True)
+    kept, log = Path(os.path.realpath(out), LOG), log_of(out)
+    kept.unlink(missing_ok=True)
+    if log.exists():
+        log.replace(kept)
 
 
 def _normals(arguments: Fit) -> tuple[ImageSource, list[str] | None]:
@@ -237,7 +245,7 @@ def _extend(arguments: Fit, start: Path) -> Result:
     from anomem.config.presets import Automatic
     from anomem.detector.estimator import load_trained
 
-    more = arguments.anomalies or arguments.region or arguments.stream
+    more = arguments.anomalies or arguments.region or arguments.stream or arguments.log
     if arguments.wanted() != Automatic() or more or arguments.devices * arguments.nodes > 1:
         raise ValueError(
             f"{start} keeps its choices and its region, and learns in memory at once; give normal "

@@ -36,6 +36,7 @@ from anomem.model.pretrained_weights import weights_file
 from anomem.model.scorer import Scorer
 from anomem.runtime.allocator import give_back_freed_memory
 from anomem.runtime.device import make_fabric
+from anomem.runtime.loggers import TrainingLogger, check_logs
 from anomem.runtime.processes import join_processes, leads
 from anomem.runtime.progress import StageProgress, stage
 
@@ -55,6 +56,9 @@ class AnoMem(WithChoices, ReadyDetector):
             there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
             one would. Each ends with the whole detector; the first should write it.
         nodes: Machines, 1 by default, see :func:`~anomem.runtime.processes.join_processes`.
+        log: Where the figures of stage 1 go as it is trained, and heat maps of the same few images
+            over time: nowhere by default; "tensorboard:FOLDER", "wandb:PROJECT", "mlflow:URI",
+            "csv:FILE" (figures alone), or a logger of Lightning; several as a sequence.
         seed: Of every random draw, 0 by default; the same seed and number of threads on the same
             machine give the same scores, unless ``stage1.max_seconds`` makes the steps depend on
             the clock. With another number of threads sums are rounded otherwise, and scores differ.
@@ -105,12 +109,14 @@ class AnoMem(WithChoices, ReadyDetector):
         device: str = "auto",
         devices: int = 1,
         nodes: int = 1,
+        log: str | TrainingLogger | Sequence[str | TrainingLogger] = (),
         seed: int = 0,
     ) -> None:
         self.config = config
         self.device = device
         self.devices = devices
         self.nodes = nodes
+        self.log = log
         self.seed = seed
 
     def fit(
@@ -345,6 +351,9 @@ class AnoMem(WithChoices, ReadyDetector):
     def _run(self, checkpoint: str | Path | None, progress: StageProgress | None) -> FitRun:
         """The choices of a fit, its processes, and whom to tell: of several, the first tells."""
         config = given_choices(self.config)
+        log = self.log
+        logs = [log] if isinstance(log, str) or not isinstance(log, Sequence) else log
+        check_logs(logs)
         if config.encoder.weights is not None:
             weights_file(config.encoder.weights)  # or their lack is told when all images are read
         fabric = join_processes(
@@ -357,6 +366,7 @@ class AnoMem(WithChoices, ReadyDetector):
             self.seed,
             automatic=automatic(self.config),
             checkpoint=kept,
+            logs=logs,
             progress=progress if fabric.is_global_zero else None,
         )
 

@@ -30,6 +30,7 @@ from anomem.detector.origins import keep_origins
 from anomem.detector.streamed import streamed_images
 from anomem.detector.train_scorer import train_scorer
 from anomem.detector.training_images import TrainingImages, check_normals, training_images
+from anomem.detector.training_log import logged
 from anomem.images.combined import choose
 from anomem.images.framing import Framing
 from anomem.images.labels import check_labels, with_anomalies
@@ -41,6 +42,7 @@ from anomem.images.stream import check_streaming
 from anomem.model.heat import fit_heat
 from anomem.model.network import MultiScaleMemory
 from anomem.runtime.device import threads_given_back
+from anomem.runtime.loggers import TrainingLogger
 from anomem.runtime.processes import joined, led, together
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.versions import library_versions
@@ -63,6 +65,7 @@ class FitRun:
         automatic: What is given where the preset is chosen when images have been seen, else None.
         preset: Which preset was chosen, and why; None where it was given.
         checkpoint: File that keeps the state of stage 1 as it goes; None keeps none.
+        logs: Where the figures of stage 1 go, see :func:`~anomem.runtime.loggers.check_logs`.
         progress: Called as ``progress(stage, done, total)``.
     """
 
@@ -72,6 +75,7 @@ class FitRun:
     automatic: Automatic | None = None
     preset: str | None = None
     checkpoint: Path | None = None
+    logs: Sequence[str | TrainingLogger] = ()
     progress: StageProgress | None = None
 
 
@@ -155,6 +159,8 @@ def _warn_of_unused(run: FitRun) -> None:
     asked = []
     if run.fabric.world_size > 1:
         asked.append("devices or nodes above 1")
+    # Every command keeps the figures in a file.
+    asked += [f"the log {log}" for log in run.logs if not str(log).startswith("csv:")]
     if run.checkpoint is not None and run.checkpoint.exists():
         asked.append(f"the checkpoint {run.checkpoint}")
     for what in asked:
@@ -256,7 +262,9 @@ def run_stage1(
             "images": [len(images.trained_on), *(content_digest(p) for p in parts if len(p))],
         }
         file = Stage1File(run.checkpoint, same)
-    state = train_stage1(stage1, file=file, progress=stage(run.progress, "stage 1"))
+    told = stage(run.progress, "stage 1")
+    with logged(run.logs if run.fabric.is_global_zero else (), images, run.seed) as after:
+        state = train_stage1(stage1, file=file, progress=told, after=after)
     return state, stage1.figures()
 
 

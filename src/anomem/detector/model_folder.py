@@ -69,6 +69,10 @@ Content = TypeVar("Content")
 Check = Callable[[Mapping[str, Any], Mapping[str, Tensor]], None]
 
 
+LOG = "training.csv"
+"""The figures of a training, in the folder of the model that a command made."""
+
+
 def save(detector: Detector, path: Path) -> None:
     """Write a detector as a model folder, atomically."""
     tensors = (
@@ -416,10 +420,19 @@ def checkpoint_of(model: Path) -> Path:
 
     It is within the folder where that is mounted, or nothing can be written beside it.
     """
+    return _beside(model, "checkpoint")
+
+
+def log_of(model: Path) -> Path:
+    """Name the file of the figures of a training until its model is saved, beside its checkpoint."""
+    return _beside(model, LOG)
+
+
+def _beside(model: Path, ending: str) -> Path:
     folder = Path(os.path.realpath(model))
     if folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK)):
-        return folder / ".checkpoint"
-    return folder.with_name(f"{folder.name}.checkpoint")
+        return folder / f".{ending}"
+    return folder.with_name(f"{folder.name}.{ending}")
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,9 +116,9 @@ class Stage1:
             first=self.step,
             after=self.average.update,
         )
-        looked = self._past_half()
+        looked = self.done() >= 0.5
         for self.step, self.loss in walk:
-            if not looked and self._past_half():
+            if not looked and self.done() >= 0.5:
                 looked, self.watch.told = True, self._tell_collapse()
             yield self.step
             if not self.network.training:
@@ -159,8 +159,9 @@ class Stage1:
         """Tell what the last steps have learnt, and how their memories are recalled."""
         return self.watch.figures()
 
-    def _past_half(self) -> bool:
-        return max(self.step / self.steps, self.clock.share()) >= 0.5
+    def done(self) -> float:
+        """Give the share of the training that is over, 1 at its end."""
+        return max(self.step / self.steps, self.clock.share())
 
     def _tell_collapse(self) -> bool:
         told = told_collapse(self.figures(), self.step, self.config.memory)
@@ -224,7 +225,11 @@ def can_compile() -> bool:
 
 
 def train_stage1(
-    stage1: Stage1, *, file: Stage1File | None = None, progress: Progress | None = None
+    stage1: Stage1,
+    *,
+    file: Stage1File | None = None,
+    progress: Progress | None = None,
+    after: Callable[[Stage1], None] = lambda _: None,
 ) -> Stage1State:
     """Train to the end, keeping the state through crashes.
 
@@ -233,6 +238,7 @@ def train_stage1(
         file: Where the state is saved as training goes, and that of an interrupted run is found; of
             several processes the first alone has one.
         progress: Called with the steps done and the steps in all.
+        after: Called after each step; its time does not count.
 
     Returns:
         The state at the end, without its tensors.
@@ -241,6 +247,7 @@ def train_stage1(
     if kept is not None:
         stage1.restore(kept)
     for step in stage1:
+        after(stage1)
         if progress:
             progress(step, stage1.steps)
         if file:
