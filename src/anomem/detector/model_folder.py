@@ -424,7 +424,7 @@ def checkpoint_of(model: Path) -> Path:
 
 
 def log_of(model: Path) -> Path:
-    """Name the file of the figures of a training until its model is saved, beside its checkpoint."""
+    """Name the file of the figures of a training, beside its checkpoint until it is saved."""
     return _beside(model, LOG)
 
 
