@@ -4,6 +4,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from brightness_graph import write_export
 from PIL import Image
 from running import Command, run
 
 from anomem import AnoMem, load
+from anomem.images.framing import Framing
+from anomem.images.resize import ImageShape
 from anomem.watching.results import ResultFile
 from anomem.watching.watched import Destinations, Watched
 
@@ -45,7 +50,7 @@ class Site:
         return [json.loads(line) for line in self.out.read_bytes().splitlines(keepends=True)]
 
     def wait_for(self, done: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not done():
             assert time.monotonic() < end, self.lines()
             time.sleep(0.005)
@@ -177,6 +182,33 @@ def test_killed_again_and_again_no_image_is_lost_and_none_scored_twice(
         assert line["score"] == pytest.approx(scores[number], abs=1e-4)
         assert Path(line["moved_to"]) == sorted_away / line["verdict"] / line["path"]
         np.testing.assert_array_equal(Image.open(line["moved_to"]), images[number])
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name=name)
+
+sys.meta_path.insert(0, Without())
+from anomem.cli.app import main
+main()
+"""
+
+
+def test_an_exported_folder_is_watched_without_pytorch(site: Site, digits: Digits) -> None:
+    model = write_export(site.root / "model", Framing("resize", ImageShape(1, 16, 16)))
+    png(digits["normal"][0], site.incoming / "a.png")
+    words = ["watch", model, site.incoming, "--out", site.out, "--heatmaps", site.root / "heat"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, words)]
+    with subprocess.Popen(command) as process:
+        (line,) = site.wait_for_lines(1)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    assert line["score"] == pytest.approx(load(model).decision_function([digits["normal"][0]])[0])
+    assert Path(line["heat_map"]).is_file()
 
 
 def test_a_change_is_told_on_the_line_of_its_image_also_after_a_start_anew(

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,7 +74,7 @@ class ResultFile:
         self.file, self.lines = file, 0
         with named_if_unwritten(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._file = file.open("a+b")
+            self._file = FileIO(file, "a+")  # what cannot be written is not held and written later
             try:
                 self._begin()
             except BaseException:
@@ -105,15 +106,15 @@ class ResultFile:
         Raises:
             WriteError: They cannot be written.
         """
-        lines = "".join(json.dumps(asdict(result)) + "\n" for result in results)
+        rest = "".join(json.dumps(asdict(result)) + "\n" for result in results).encode()
         size = os.fstat(self._file.fileno()).st_size
         with named_if_unwritten(self.file):
             try:
-                self._file.write(lines.encode())
-                self._file.flush()
+                while rest:
+                    rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError:
-                os.truncate(self.file, size)
+                self._file.truncate(size)
                 raise
         self.lines += len(results)
 
@@ -124,13 +125,13 @@ class ResultFile:
                 f"{self.file} is written by another anomem watch, or cannot be locked where it "
                 "lies; give another path."
             )
-        self._file.seek(0)
         whole, rest = 0, b""
-        for line in self._file:
-            if line.endswith(b"\n"):
-                self.lines, whole = self.lines + 1, whole + len(line)
-            else:
-                rest = line
+        with self.file.open("rb") as lines:
+            for line in lines:
+                if line.endswith(b"\n"):
+                    self.lines, whole = self.lines + 1, whole + len(line)
+                else:
+                    rest = line
         if not _START.startswith(rest[: len(_START)]):
             raise self._strange(self.lines + 1)
         self._file.truncate(whole)
