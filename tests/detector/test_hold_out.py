@@ -21,7 +21,7 @@ def test_held_out_and_training_normals_are_all_normals(count: int, share: float,
     share=st.floats(0.05, 0.5),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_groups_are_never_split(sizes: list[int], share: float, seed: int) -> None:
     count = sum(sizes)
     assume(count >= 10)

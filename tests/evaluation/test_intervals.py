@@ -60,8 +60,8 @@ def mean_width(intervals: list[Interval]) -> float:
 
 
 @pytest.mark.parametrize("normals", [20, 1000])
-@pytest.mark.parametrize("anomalies", [10, 30, 100])
-@pytest.mark.parametrize("auroc", [0.6, 0.8, 0.95, 0.99])
+@pytest.mark.parametrize("anomalies", [10, 100])
+@pytest.mark.parametrize("auroc", [0.6, 0.95, 0.99])
 def test_interval_of_auroc_covers_the_truth(auroc: float, anomalies: int, normals: int) -> None:
     pairs = drawn(one_kind(auroc), normals, anomalies)
     intervals = [auroc_interval(*pair) for pair in pairs]
@@ -109,7 +109,7 @@ def all_figures(normal: Values, anomalous: Values, threshold: float) -> dict[str
     }
 
 
-@pytest.mark.parametrize("anomalies", [10, 30, 100])
+@pytest.mark.parametrize("anomalies", [10, 100])
 @pytest.mark.parametrize("kind", [one_kind(0.9), two_kinds(0.9)])
 def test_intervals_of_all_figures_cover_the_truth(kind: Kind, anomalies: int) -> None:
     """The truth is what a thousand times as many images give."""
@@ -191,7 +191,7 @@ def test_a_curve_lies_in_its_band(
         assert (curve(normal, anomalous) <= high)[inner].all()
 
 
-@pytest.mark.parametrize("anomalies", [10, 30, 100])
+@pytest.mark.parametrize("anomalies", [10, 100])
 def test_bands_cover_the_truth_at_each_point(anomalies: int) -> None:
     normals, mean, draws = 60, 2.0, 200
     found = norm.sf(norm.isf(GRID), mean)
@@ -207,4 +207,4 @@ def test_bands_cover_the_truth_at_each_point(anomalies: int) -> None:
         width.append([high - low for low, high, _ in bands])
     covered = np.mean(held, axis=0)[:, 1:]
     assert covered.min() >= 0.9 and covered.mean() >= 0.95
-    assert np.mean(width) < {10: 0.65, 30: 0.4, 100: 0.25}[anomalies]
+    assert np.mean(width) < {10: 0.65, 100: 0.25}[anomalies]

@@ -48,7 +48,7 @@ def slow_f1(normal: list[int], anomalous: list[int], threshold: float) -> float:
     return 2 * found / (2 * found + false + missed) if found else 0.0
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(few_scores, few_scores, st.integers(-6, 6))
 def test_metrics_are_their_definitions(
     normal: list[int], anomalous: list[int], threshold: int

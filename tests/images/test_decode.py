@@ -80,7 +80,7 @@ def message(path: Path) -> str:
 
 
 @given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 40), st.integers(1, 8))
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 def test_every_mode_and_format_has_the_shape_and_depth_of_pillow(
     kind: tuple[str, str], height: int, width: int, orientation: int
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_file_cut_short_anywhere_is_an_image_error(kind: str, mode: str) -> No
 
 
 @given(st.binary(max_size=200), st.sampled_from(["", *KINDS]), st.integers(0, 400))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 def test_any_bytes_give_an_image_or_an_image_error(
     noise: bytes, kind: str | tuple[str, str], at: int
 ) -> None:
@@ -125,7 +125,7 @@ def test_any_bytes_give_an_image_or_an_image_error(
 
 
 @given(st.integers(1, 4), st.integers(0, 250), st.binary(min_size=1, max_size=9))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_damaged_16_bit_colour_gives_an_image_or_an_image_error(
     channels: int, at: int, noise: bytes
 ) -> None:

@@ -253,7 +253,7 @@ def test_streaming_dataset_is_refused() -> None:
     st.sampled_from(["u1", "u2", ">u2", "i1", "i4", "f2", "f4", "f8", "?", "c8", "U3", "M8[s]"]),
     hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 def test_any_array_opens_or_is_refused_in_one_line(dtype: str, shape: tuple[int, ...]) -> None:
     x = np.zeros(shape, dtype)
     try:

@@ -51,7 +51,7 @@ def test_grey_is_repeated() -> None:
     st.integers(1, 30), st.integers(1, 30), st.sampled_from([1, 3]), st.sampled_from([1, 3]),
     st.sampled_from([np.uint8, np.uint16]),
 )  # fmt: skip
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_any_size_fits_and_white_stays_white(
     height: int, width: int, channels: int, wanted: int, dtype: Any
 ) -> None:

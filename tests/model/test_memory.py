@@ -28,7 +28,7 @@ def memory_of(size: int = 7, channels: int = 5, **choices: float) -> HopfieldMem
     size=st.integers(1, 8),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_recollection_is_the_equation(
     unit_norm: bool, steps: int, beta: float, size: int, seed: int
 ) -> None:

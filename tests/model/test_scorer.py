@@ -206,7 +206,7 @@ def test_a_held_out_normal_is_scored_by_what_the_other_scorer_remembers() -> Non
     evidence=st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2),
     pooled=st.lists(st.floats(-1e4, 1e4), min_size=7, max_size=7),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_no_image_scores_lower_for_labelled_anomalies(
     labels: int, learnt: float, evidence: list[float], pooled: list[float]
 ) -> None:

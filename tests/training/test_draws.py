@@ -9,7 +9,7 @@ from anomem.training.ranks import Ranks
 
 
 @given(count=st.integers(1, 40), batch=st.integers(1, 60), seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_every_pass_draws_every_index_once(count: int, batch: int, seed: int) -> None:
     draws = Draws(count, batch, seed)
     passes = 3
@@ -25,7 +25,7 @@ def test_every_pass_draws_every_index_once(count: int, batch: int, seed: int) ->
     step=st.integers(0, 10_000),
     earlier=st.integers(0, 10_000),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_step_depends_on_nothing_drawn_before(
     count: int, batch: int, step: int, earlier: int
 ) -> None:
@@ -58,7 +58,7 @@ def test_generators_of_seeds_and_steps_differ() -> None:
 
 
 @given(world=st.integers(1, 4), own=st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_processes_draw_for_their_rows_what_one_draws_for_all(world: int, own: int) -> None:
     def drawn(ranks: Ranks) -> torch.Tensor:
         chance, count = Chance(seeded(1, 2), ranks), world * own // ranks.world

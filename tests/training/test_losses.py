@@ -52,7 +52,7 @@ def test_patch_loss_is_focal_and_weighs_places_of_patches_as_much_as_all_others(
     seed=st.integers(0, 999),
     normals=st.integers(0, 2),
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 def test_contrast_is_nt_xent(count: int, tau: float, seed: int, normals: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     first, second = torch.randn(2, count, 4, generator=generator) * 3
@@ -67,7 +67,7 @@ def test_contrast_is_nt_xent(count: int, tau: float, seed: int, normals: int) ->
     soft_class=st.floats(0.01, 100),
     seed=st.integers(0, 999),
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 def test_soft_class_shares_the_positive_weight(
     normals: int, anomalies: int, soft_class: float, seed: int
 ) -> None:
@@ -213,7 +213,7 @@ def test_multi_scale_loss_is_the_mean_of_each_scale_by_default(
 
 @given(height=st.integers(1, 12), width=st.integers(1, 12), percent=st.integers(1, 100))
 @example(height=10, width=10, percent=29)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_places_sampled_are_the_floor_of_their_share(height: int, width: int, percent: int) -> None:
     first = torch.randn(2, 3, height, width, requires_grad=True)
     multi_scale_loss(

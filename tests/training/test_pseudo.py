@@ -76,7 +76,7 @@ def test_more_kinds_than_images() -> None:
 
 
 @given(world=st.integers(1, 4), own=st.integers(1, 6), kinds=st.integers(1, 3))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_processes_turn_their_rows_as_one_turns_all(world: int, own: int, kinds: int) -> None:
     images = torch.rand(world * own, 1, 8, 12)
     whole, number = pseudo_anomalies(images, KINDS[:kinds])
@@ -94,7 +94,7 @@ def test_patches_follow_the_generator() -> None:
 
 
 @given(seed=st.integers(0, 10_000), size=st.sampled_from(SIZES), count=st.integers(2, 6))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_a_patch_changes_one_rectangle_taken_from_the_image_itself(
     seed: int, size: tuple[int, int], count: int
 ) -> None:

@@ -39,7 +39,7 @@ def still_but(**choices: float) -> ViewChoices:
     flip=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_shape_and_range_are_kept(
     channels: int, size: tuple[int, int], crop: float, strength: float, flip: bool, seed: int
 ) -> None:
