@@ -92,7 +92,7 @@ def test_params_change_together_and_presets_resolve() -> None:
     memory = model.config.memory  # type: ignore[union-attr]
     assert (model.seed, memory.beta, memory.start) == (5, 4.0, "normals")
     assert model.set_params(config="scratch").get_params()["config__memory__beta"] == 10.0
-    own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "seed": 5}
+    own = {"config": "scratch", "device": "auto", "devices": 1, "nodes": 1, "log": (), "seed": 5}
     assert model.get_params(deep=False) == own
     model = AnoMem().set_params(config__images__size=96)
     size = replace(scratch(), images=ImageChoices(size=96))
