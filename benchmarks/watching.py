@@ -97,8 +97,8 @@ def killed(model: Path, contents: Sequence[bytes], root: Path, kills: int) -> di
         time.sleep(draw.uniform(0, 0.02))
         watching.kill()
         watching.wait()
-    writer.join()
     watching = start(model, incoming, out, "--sort-into", str(root / "sorted"))
+    writer.join()
     while lines(out) < len(every) or any(incoming.iterdir()):
         time.sleep(0.1)
     watching.send_signal(signal.SIGTERM)
