@@ -33,11 +33,11 @@ _INPUTS = [
 """Of which a request has one: files as they are, or N x H x W x 1 or 3."""
 _OUTPUTS = {
     "pred_score": ("FP32", [-1]),
-    "pred_label": ("INT64", [-1]),
+    "pred_label": ("BOOL", [-1]),
     "p_value": ("FP64", [-1]),
     "anomaly_map": ("FP32", [-1, -1, -1]),
 }
-_TYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "UINT8": "<u1", "UINT16": "<u2"}
+_TYPES = {"FP32": "<f4", "FP64": "<f8", "BOOL": "?", "UINT8": "<u1", "UINT16": "<u2"}
 _EXAMPLE = {
     "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 1], "data": [9, 8, 9, 8]}]
 }
