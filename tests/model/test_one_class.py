@@ -168,13 +168,6 @@ def test_likeness_is_the_cosine_to_anomalies_less_that_to_normals() -> None:
         assert found == pytest.approx(most(query, anomalous) - most(query, pooled), abs=1e-4)
 
 
-def test_half_precision_is_read() -> None:
-    pooled = normals()
-    torch.testing.assert_close(
-        fitted(pooled.half())(pooled.half()), fitted(pooled)(pooled), rtol=0.05, atol=0.05
-    )
-
-
 def test_norm_of_every_place() -> None:
     deviation = torch.randn(2, 4, 3, 5)
     norms = place_norms(deviation)

@@ -60,13 +60,6 @@ def test_each_head_sees_its_own_scale_standardised() -> None:
             torch.testing.assert_close(distance[b, s], expected[0], atol=1e-5, rtol=1e-4)
 
 
-def test_float16_features_are_read_in_float32() -> None:
-    heads, pooled = detector_of().heads, images().pooled
-    half = pooled.half()
-    assert heads(half).dtype == torch.float32
-    torch.testing.assert_close(heads(half), heads(half.float()))
-
-
 def terms(detector: Scorer, features: Features) -> dict[str, list[float]]:
     """The three terms of the score, each with full weight."""
     told = detector.heads(features.pooled) @ torch.tensor([1 / 3, 2 / 3])

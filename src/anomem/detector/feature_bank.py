@@ -400,7 +400,7 @@ SAVED: dict[str, Saved] = {
         for part in ("normals", "held_out", "labelled.features")
         for name, dtype, width in (
             ("scores", torch.float32, "scales"),
-            ("pooled", torch.float16, "pooled"),
+            ("pooled", torch.float32, "pooled"),
             ("evidence", torch.float32, "scales"),
         )
     },

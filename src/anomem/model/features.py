@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
-from anomem.model.place_memory import LARGEST_HALF
 from anomem.runtime.device import free_memory, repeatable_kernels
 
 _PIXELS = 2**20
@@ -30,7 +29,7 @@ class Features:
 
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
-        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float16; those of a scale
+        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float32; those of a scale
             are mean and, where it is pooled, standard deviation over places (with memories of
             places also the mean over those that deviate most), of the image upright
             and, where the network looks at that too, upside down.
@@ -126,20 +125,30 @@ def _extract(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -
         marks = None if inside is None else torch.cat([m for m in marked * times if m is not None])
         together = _of_view(network, torch.cat(views * times), marks)
         seen = [[tensor[i : i + 1] for tensor in together] for i in range(len(views))]
+    return of_views(network, seen)
+
+
+def of_views(network: MultiScaleMemory, seen: Sequence[Sequence[Tensor]]) -> Features:
+    """Join what is seen (:func:`of_maps`) in each view of the same images, in their order."""
     sides = 2 if network.mirrored else 1
     upright, *turned = (
         [torch.stack(both).mean(dim=0) for both in zip(*seen[i : i + sides], strict=True)]
-        for i in range(0, len(views), sides)
+        for i in range(0, len(seen), sides)
     )
     scores, evidence, *pooled = upright
     scales = zip(pooled, *(each[2:] for each in turned), strict=True)
     values = torch.cat([torch.cat(scale, 1) for scale in scales], 1)
-    return Features(scores, values.clamp(-LARGEST_HALF, LARGEST_HALF).half(), evidence)
+    return Features(scores, values, evidence)
 
 
 def _of_view(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> list[Tensor]:
-    """Scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of one view."""
-    maps = network(pixels)
+    return of_maps(network, network(pixels), inside)
+
+
+def of_maps(
+    network: MultiScaleMemory, maps: Sequence[Tensor], inside: Tensor | None = None
+) -> list[Tensor]:
+    """Give scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of maps."""
     deviations = network.deviations_of(maps)
     distances = network.relative_distances(deviations)
     scores, evidence = network.scale_scores(deviations, distances), network.evidence_of(maps)

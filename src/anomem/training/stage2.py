@@ -14,6 +14,8 @@ from anomem.config import Stage2Choices
 from anomem.model.scorer import Heads
 from anomem.training.losses import double_hinge
 
+_LEAST_SPREAD = 1e-4
+"""Of what is pooled: channels that are dead vary by rounding, and in some images alone."""
 _INVERSE_PENALTY = 10.0
 """C of the logistic regression, where normals and anomalies weigh 1 each."""
 
@@ -37,7 +39,7 @@ def train_stage2(
         choices: Of the heads, and of the descent where they are MLPs.
     """
     heads.mean.copy_(normals.float().mean(dim=0))
-    heads.std.copy_(normals.float().std(dim=0).clamp(min=1e-6))
+    heads.std.copy_(normals.float().std(dim=0).clamp(min=_LEAST_SPREAD))
     data = torch.cat([normals, anomalies]).float()
     label = torch.cat(
         [torch.full((len(group),), t) for t, group in enumerate((normals, anomalies))]
