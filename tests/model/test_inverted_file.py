@@ -45,6 +45,16 @@ def test_a_row_finds_the_same_in_images_alone_and_among_others(vectors: Tensor) 
         assert torch.equal(file.nearest(image[None])[0], found)
 
 
+@pytest.mark.parametrize("further", [0, 40])
+def test_masks_find_what_the_groups_find(vectors: Tensor, further: int) -> None:
+    rows = clustered(3 * 400, seed=2).view(3, 400, 12)
+    file = InvertedFile.build(vectors, further)
+    found, masked = file.nearest(rows), file.nearest_by_masks(rows, vectors)
+    assert torch.equal(found, masked)
+    nearest = torch.cdist(rows, vectors[None]).argmin(dim=2)
+    assert not torch.equal(found, nearest)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 65])
 def test_few_rows_are_compared_with_all(count: int) -> None:
     vectors, rows = clustered(count, seed=4), clustered(30, seed=5)[None]

@@ -12,13 +12,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import NoReturn
 
-from anomem.cli import train, use, watch
+from anomem.cli import deploy, train, use, watch
 from anomem.cli.arguments import (
     Adapt,
+    Check,
     Commands,
     Demo,
     Evaluate,
     Explain,
+    Export,
     Fit,
     Info,
     Label,
@@ -69,6 +71,8 @@ COMMANDS: Commands = {
     "explain": (Explain, use.explain),
     "prototypes": (Prototypes, use.prototypes),
     "info": (Info, use.info),
+    "export": (Export, deploy.export),
+    "check": (Check, deploy.check),
 }
 GROUPS = groups_of(entry_points(group="anomem.commands"))
 """Other packages add commands as mappings under the entry points ``anomem.commands``."""
@@ -78,6 +82,8 @@ _EXTRAS = {
     "matplotlib": "report",
     "jinja2": "report",
     "skimage": "demo",
+    "onnx": "export",
+    "onnxscript": "export",
     "fastapi": "serve",
     "uvicorn": "serve",
     "watchfiles": "watch",

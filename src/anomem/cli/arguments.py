@@ -333,6 +333,31 @@ class Explain(Deciding):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export(Deciding):
+    """Write a detector as a folder that scores without PyTorch, proved to score alike."""
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """Folder of the model."""
+    out: Path
+    """Folder for the graph (ONNX), what it needs to know, and golden images with their scores."""
+    images: str
+    """Folder, file or glob of normal images, best such as the fit has not seen: golden images are
+    made of them, and eight bits are calibrated on them."""
+    int8: FlagCreatePairsOff[bool] = False
+    """Convolutions in eight bits: smaller and faster, and what that changes is measured."""
+    anomalies: str | None = None
+    """Folder, file or glob of anomalous images, by which to measure what eight bits cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Common):
+    """See on this machine that an exported folder scores as where it was exported."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Exported folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prototypes(Common):
     """Show what the memory believes normal to be, as a page and a table of its prototypes."""
 

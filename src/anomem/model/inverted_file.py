@@ -37,6 +37,7 @@ class InvertedFile:
         number: (N,) int64, place of each of these in ``of``.
         ends: Where each group ends among these, after a first 0.
         further: (A, D) float32, the last of ``of``, in no group: each row is compared with all.
+        group: (N - A,) int64, of each of the others, as they were given.
 
     Example:
         >>> found = InvertedFile.build(torch.tensor([[0.0, 0.0], [0.0, 5.0], [4.0, 0.0]]))
@@ -51,6 +52,7 @@ class InvertedFile:
     number: Tensor
     ends: tuple[int, ...]
     further: Tensor
+    group: Tensor
 
     @staticmethod
     @torch.no_grad()
@@ -78,16 +80,15 @@ class InvertedFile:
         kept, vectors = sizes > 0, of[number].float()
         ends = (0, *sizes[kept].cumsum(0).tolist())
         halves, others = _halves(vectors), of[grouped:].float()
-        return InvertedFile(of, centres[kept].float(), vectors, halves, number, ends, others)
+        group = kept.cumsum(0)[group] - 1
+        return InvertedFile(of, centres[kept].float(), vectors, halves, number, ends, others, group)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Find the vector nearest to each of P rows of B images (B, P, D), (B, P) int64."""
         images, count = rows.shape[:2]
         flat = rows.reshape(-1, rows.shape[2]).contiguous()
         value, index = self._among_near(flat)
-        squared = (2 * value + flat.square().sum(dim=1)).view(images, count)
-        exact = min(max(_EXACT, count // _SHARE), count)
-        far = squared.topk(exact, dim=1).indices
+        far = _farthest(value, flat, images, count)
         far = (far + count * torch.arange(images, device=far.device)[:, None]).flatten()
         index[far] = _products(flat[far], self.vectors, self.halves).min(dim=1).indices
         found = self.number[index]
@@ -95,6 +96,28 @@ class InvertedFile:
             other = _products(flat, self.further).min(dim=1)
             own = self.halves[index] - (self.vectors[index] * flat).sum(dim=1)
             found = found.where(other.values >= own, other.indices + len(self.vectors))
+        return found.view(images, count)
+
+    def nearest_by_masks(self, rows: Tensor, of: Tensor) -> Tensor:
+        """Find what :meth:`nearest` finds, in steps that a graph without loops can hold.
+
+        Every row is compared with all vectors, and those of groups that are not near are masked.
+
+        Args:
+            rows: (B, P, D).
+            of: The attribute of this name, as the graph holds it.
+        """
+        images, count = rows.shape[:2]
+        flat, vectors = rows.reshape(-1, rows.shape[2]), of.float()
+        every = torch.addmm(_halves(vectors), flat, vectors.T, alpha=-1)
+        centres = torch.addmm(_halves(self.centres), flat, self.centres.T, alpha=-1)
+        near = centres.topk(min(_PROBES, len(self.centres)), dim=1, largest=False).indices
+        seen = (near[:, :, None] == self.group).any(dim=1)
+        grouped = every[:, : len(self.group)].masked_fill(~seen, torch.inf)
+        far = _farthest(grouped.amin(dim=1), flat, images, count)
+        exact = torch.zeros_like(rows[..., 0], dtype=torch.bool).scatter(1, far, True)
+        grouped = grouped.where(~exact.flatten()[:, None], every[:, : len(self.group)])
+        found = torch.cat([grouped, every[:, len(self.group) :]], 1).argmin(dim=1)
         return found.view(images, count)
 
     def _among_near(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +138,19 @@ class InvertedFile:
                 value[pairs], index[pairs] = found.values, found.indices + start
         value, best = value.view(-1, probes).min(dim=1)
         return value, index.view(-1, probes).gather(1, best[:, None])[:, 0]
+
+
+def _farthest(value: Tensor, rows: Tensor, images: int, count: int) -> Tensor:
+    """Places of each image (B, E) that seem farthest, by half their squared distances less theirs.
+
+    Args:
+        value: (B P,), as of :meth:`InvertedFile._among_near`.
+        rows: (B P, D).
+        images: B.
+        count: P.
+    """
+    squared = (2 * value + rows.square().sum(dim=1)).view(images, count)
+    return squared.topk(min(max(_EXACT, count // _SHARE), count), dim=1).indices
 
 
 def _lowest(values: Tensor, count: int) -> Tensor:

@@ -231,7 +231,7 @@ class MultiScaleMemory(nn.Module):
         Each image by itself: a product of matrices is rounded by what lies beside it.
         """
         if len(self.kind_heads) == 0:
-            return torch.zeros(len(maps[0]), len(maps), device=maps[0].device)
+            return torch.zeros(maps[0].shape[0], len(maps), device=maps[0].device)
         odds = []
         for features, head in zip(maps, self.kind_heads, strict=True):
             assert isinstance(head, nn.Linear)

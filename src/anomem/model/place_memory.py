@@ -207,8 +207,11 @@ class PlaceMemory(nn.Module):
     def nearest(self, values: Tensor) -> Tensor:
         """Find the prototype nearest to each place (..., D), as they are compared, (...) int64."""
         places = math.prod(values.shape[-3:-1])
-        found = self._groups().nearest(values.reshape(-1, places, values.shape[-1]))
-        return found.view(values.shape[:-1])
+        rows = values.reshape(-1, places, values.shape[-1])
+        if torch.compiler.is_exporting():
+            assert self._search is not None, "it is searched once before it is exported"
+            return self._search.nearest_by_masks(rows, self.prototypes).view(values.shape[:-1])
+        return self._groups().nearest(rows).view(values.shape[:-1])
 
     def _groups(self) -> InvertedFile:
         if self._search is None or self._search.of is not self.prototypes:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,41 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
                 part.close()  # nothing that is open can be renamed there
             os.replace(name, target)
         _sync(target.parent)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder of files, which takes its name, and an older one's, once all are written.
+
+    Until then it lies beside under a name of its own. Between the two names of an older one and the
+    new one there is a moment in which a reader finds neither.
+
+    Yields:
+        The folder, empty, to be filled.
+
+    Raises:
+        WriteError: It cannot be written; the older one is as it was.
+    """
+    with named_if_unwritten(folder):
+        target = Path(os.path.realpath(folder))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent)
+        part = target.with_name(f".anomem-{secrets.token_hex(8)}.tmp")
+        part.mkdir()
+        descriptor = os.open(part, os.O_RDONLY)
+        locked(descriptor, wait=True)
+    try:
+        yield part
+        with named_if_unwritten(folder):
+            older = target.with_name(f".anomem-{secrets.token_hex(8)}.tmp")
+            if target.exists():
+                os.rename(target, older)
+            os.rename(part, target)
+            _sync(target.parent)
+            shutil.rmtree(older, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -186,10 +222,13 @@ def remove_abandoned(folder: Path) -> None:
     with suppress(OSError):  # who may write in a folder need not be allowed to list it
         for name in filter(_PART.fullmatch, os.listdir(folder)):
             with suppress(OSError):
-                descriptor = os.open(folder / name, os.O_RDWR)
+                part = folder / name
+                descriptor = os.open(part, os.O_RDONLY if part.is_dir() else os.O_RDWR)
                 try:
-                    if locked(descriptor, wait=False):
-                        os.unlink(folder / name)
+                    if locked(descriptor, wait=False) and part.is_dir():
+                        shutil.rmtree(part)
+                    elif locked(descriptor, wait=False):
+                        os.unlink(part)
                 finally:
                     os.close(descriptor)
 

@@ -1,0 +1,111 @@
+"""Folders that score without PyTorch: written, checked, and refused where they would differ."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_presets import Fitted, shown
+from squares import Images, crops, scratched
+
+from anomem.cli import deploy
+from anomem.cli.arguments import Export
+from anomem.export.eight_bits import change, quantise
+from anomem.export.export import Wanted, export
+from anomem.exported.detector import ExportedDetector
+from anomem.exported.folder import GOLDEN, GRAPH
+from anomem.exported.golden import check
+from anomem.images.framing import Framing
+from anomem.images.open import open_images
+from anomem.images.read import read
+from anomem.runtime.untrusted import ModelError
+
+
+@pytest.fixture(scope="module")
+def folder(fitted: Fitted, gravel: Images, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of a labelled detector of colour images from scratch, by the command line."""
+    root = tmp_path_factory.mktemp("exports")
+    fitted("scratch", True).save(root / "model")
+    (root / "good").mkdir()
+    for number, image in enumerate(shown("scratch", crops(gravel, 40, 20))):
+        Image.fromarray(image).save(root / "good" / f"{number}.png")
+    wanted = Export(model=root / "model", out=root / "out", images=str(root / "good"), rule="0.1")
+    told, code = deploy.export(wanted)
+    assert code == 0 and told["golden"]["images"] == 16 and told["golden"]["score"] <= 1e-4
+    return root / "out"
+
+
+def test_an_exported_folder_scores_and_decides_as_the_model(
+    folder: Path, fitted: Fitted, gravel: Images
+) -> None:
+    model, images = fitted("scratch", True), shown("scratch", crops(gravel, 180, 30))
+    exported, within = ExportedDetector(folder), 1e-4 * model.calibration().scores.std()
+    scores = model.decision_function(images)
+    np.testing.assert_allclose(exported.decision_function(images), scores, atol=within)
+    alone = [exported.decision_function(image[None])[0] for image in images[:3]]
+    np.testing.assert_allclose(alone, scores[:3], atol=within)
+    assert exported.predict(images, 0.1).tolist() == model.predict(images, 0.1).tolist()
+
+
+def test_the_check_needs_no_pytorch_and_names_the_image_that_differs(
+    folder: Path, tmp_path: Path
+) -> None:
+    lines = (
+        "import sys, pathlib",
+        "from anomem.exported.golden import check",
+        "print(check(pathlib.Path(sys.argv[1])).images, 'torch' in sys.modules)",
+    )
+    command = [sys.executable, "-c", "\n".join(lines), str(folder)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["16", "False"]
+    other = shutil.copytree(folder, tmp_path / "other")
+    expected = json.loads((other / GOLDEN / "expected.json").read_text())
+    expected["score"][5] += 0.01
+    (other / GOLDEN / "expected.json").write_text(json.dumps(expected))
+    with pytest.raises(ModelError, match=r"05\.png is told otherwise by the graph: score"):
+        check(other)
+
+
+def test_eight_bits_make_it_smaller_and_what_they_change_is_measured(
+    folder: Path, gravel: Images, tmp_path: Path
+) -> None:
+    exact, small = ExportedDetector(folder), shutil.copytree(folder, tmp_path / "small")
+    normals = open_images(shown("scratch", crops(gravel, 40, 20)))
+    odd = open_images(shown("scratch", scratched(crops(gravel, 150, 10), seed=5)))
+    frames = read(normals, range(20), exact.exported.framing)
+    quantise(small / GRAPH, [frames.images])
+    assert (small / GRAPH).stat().st_size < 0.9 * (folder / GRAPH).stat().st_size
+    told = change(exact, ExportedDetector(small), normals, odd)
+    assert told["images"] == 30 and 0 < told["score_median"] <= told["score_most"]
+    assert 0 <= told["auroc"]["int8"] <= 1
+
+
+def test_tiles_of_deep_grey_images_within_a_region_by_memories_of_places(
+    fitted: Fitted, gravel: Images, tmp_path: Path
+) -> None:
+    model, region = fitted("pretrained", True), np.zeros((64, 64), dtype=bool)
+    region[:50, 10:] = True
+    tiled = model.__class__(model.config_, seed=model.seed)._keep(model.detector())
+    tiled.framing_ = Framing("tile", model.framing_.shape, region)
+    images = np.concatenate([crops(gravel, 40, 24)] * 2, 2).repeat(2, 1).astype(np.uint16) * 250
+    told = export(tiled, open_images(images), tmp_path / "out", Wanted("0.1"))
+    assert told["golden"]["score"] <= 1e-4
+    assert check(tmp_path / "out").images == 16
+    assert (tmp_path / "out" / GOLDEN / "00.tif").exists()
+    assert "TYPE_UINT16 dims: [ 1, 32, 32 ]" in (tmp_path / "out" / "config.pbtxt").read_text()
+
+
+def test_nothing_is_written_beside_other_files_or_of_images_that_cannot_be_read(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    model, bad = fitted("scratch", False), open_images(tmp_path / "bad.png")
+    with pytest.raises(ValueError, match="holds something that is no export"):
+        export(model, bad, tmp_path, Wanted())
+    with pytest.raises(ValueError, match=r"bad\.png"):
+        export(model, bad, tmp_path / "out", Wanted())
+    assert [file.name for file in tmp_path.iterdir()] == ["bad.png"]
