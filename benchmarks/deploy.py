@@ -55,14 +55,14 @@ def engine(name: str, folder: Path, threads: int) -> Look:
 def _torch(folder: Path, threads: int) -> Look:
     import torch
 
-    from anomem import load
+    from anomem.detector.estimator import load_trained
     from anomem.detector.heat_maps import Unusual
     from anomem.detector.score import score_features
     from anomem.model.features import extract
     from anomem.model.heat import place_maps
 
     torch.set_num_threads(threads)
-    detector = load(folder, device="cpu").detector()
+    detector = load_trained(folder, device="cpu").detector()
 
     def look(frames: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         images = torch.from_numpy(frames)
