@@ -5,7 +5,7 @@
 A detector is fitted, exported exactly and in eight bits, and each engine, in a process of its own,
 is given the same frames: one at a time, then eight at a time. Each gives score and heat map. Exact
 engines must decide alike; what eight bits change is printed. Memory is the peak of the process.
-OpenVINO needs its wheel (pip install openvino).
+OpenVINO is among benchmarks/requirements.txt.
 """
 
 from __future__ import annotations
