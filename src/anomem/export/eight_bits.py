@@ -29,7 +29,7 @@ def quantise(file: Path, batches: Sequence[npt.NDArray[Any]]) -> None:
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-    class Batches(CalibrationDataReader):  # type: ignore[misc] - it has no types
+    class Batches(CalibrationDataReader):  # type: ignore[misc]  # untyped
         left = iter(batches)
 
         def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
