@@ -213,10 +213,13 @@ def test_transformer_of_another_width_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_published_weights_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name", ["vit_small_patch14_dinov2.lvd142m", "hf-hub:timm/vit_small_patch14_dinov2.lvd142m"]
+)
+def test_published_weights_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", "nowhere")
-    choices = EncoderChoices("vit_small_patch14_dinov2.lvd142m", scales=(0,), pretrained=True)
+    choices = EncoderChoices(name, scales=(0,), pretrained=True)
     wanted = "published weights of encoder .* cannot be fetched .*; give a file as encoder.weights"
     with pytest.raises(ValueError, match=wanted) as error:
         Encoder(choices)

@@ -1,0 +1,167 @@
+"""A detector on the Hugging Face Hub: a model folder, and a card written from its training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from anomem.decision.expected_alarms import expected_at
+from anomem.decision.threshold import FalseAlarms
+from anomem.detector.estimator import AnoMem, load
+from anomem.detector.model_info import DESCRIPTION
+from anomem.runtime.printing import printable
+from anomem.runtime.untrusted import ModelError
+
+_FILES = [DESCRIPTION, "weights-*.safetensors"]
+
+
+class OnHub(ModelHubMixin):
+    """Holds a detector that is kept on the Hub, or in a folder as it would be there.
+
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of ``ModelHubMixin``. The
+    folder is a model folder, which ``anomem.load`` and the commands read too, with a card as
+    ``README.md``; a card that is there already stays as it is.
+
+    Args:
+        detector: A fitted detector.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> pixels, digit = load_digits(return_X_y=True)
+        >>> images = (pixels.reshape(-1, 8, 8) * 15).astype(np.uint8).repeat(2, 1).repeat(2, 2)
+        >>> short = {"config__stage1__min_steps": 5, "config__stage1__max_steps": 5}
+        >>> detector = AnoMem("scratch").set_params(**short).fit(images[digit == 0][:40])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saved = OnHub(detector).save_pretrained(folder)
+        ...     again = OnHub.from_pretrained(folder).detector
+        >>> ones = images[digit == 1][:10]
+        >>> bool((detector.decision_function(ones) == again.decision_function(ones)).all())
+        True
+    """
+
+    def __init__(self, detector: AnoMem) -> None:
+        self.detector = detector
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **given: Any) -> OnHub:
+        """Load a detector from the Hub, or from a folder; nothing of it is run.
+
+        Args:
+            pretrained_model_name_or_path: A repository, "name/model", or a folder.
+            given: As of ``ModelHubMixin``, and ``device``, as of ``anomem.load``.
+
+        Raises:
+            ModelError: It is neither at hand nor can be fetched, or is no whole model.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **given)
+        except LocalEntryNotFoundError as error:
+            raise ModelError(
+                f"{pretrained_model_name_or_path} is no folder here and cannot be fetched from the "
+                "Hugging Face Hub; check the name and the connection."
+            ) from error
+
+    def generate_model_card(self, *, license: str = "unknown", data: str = "") -> ModelCard:
+        """Write the card of the model.
+
+        Args:
+            license: Of the model, as the Hub names it ("cc-by-4.0"); "unknown" unless given. Give
+                these as ``model_card_kwargs`` of ``save_pretrained`` and ``push_to_hub``.
+            data: What the training images show and where they are from, in words.
+        """
+        card = ModelCardData(
+            library_name="anomem",
+            license=license,
+            pipeline_tag="image-classification",
+            tags=["anomaly-detection"],
+        )
+        return ModelCard(f"---\n{card.to_yaml()}\n---\n{_card(self.detector, license, data)}")
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.detector.save(save_directory)
+        # The Hub counts downloads by it, and the mixin misses it aloud.
+        (save_directory / "config.json").write_text('{"library_name": "anomem"}\n')
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, device: str = "auto", **download: Any) -> OnHub:
+        """Load a detector from a folder, or else from the Hub."""
+        folder = model_id
+        if not os.path.isdir(model_id):
+            folder = snapshot_download(model_id, allow_patterns=_FILES, **download)
+        return cls(load(folder, device=device))
+
+
+_CARD = """
+# Anomalous images, by AnoMem
+
+{data}
+
+The detector learns what is normal from images and scores new ones: higher is more anomalous.
+
+```python
+from anomem import load
+from anomem.integrations.hub import OnHub
+
+detector = OnHub.from_pretrained("this/repository").detector  # or load("a folder of these files")
+scores = detector.decision_function("images/")
+verdict = detector.predict("images/", 0.05)  # 1 is anomalous, at most 5% false alarms
+```
+
+## What it has learnt from
+
+| | |
+|---|---|
+{rows}
+
+## False alarms
+
+By {held_out} normals that nothing was learnt from: {alarms}.
+How many anomalies it finds a training does not tell: measure it on your images with
+`anomem evaluate`.
+
+## Limits
+
+- It holds for images taken as those it has learnt from: another camera, light or product is an
+  anomaly to it.
+- What is anomalous is what is unlike them, whether it matters or not.
+- The rate of false alarms is an average over draws of the held-out normals, and holds for new
+  normals that are like them.
+- The files hold no image. They hold what was measured of images, digests of their pixels, and the
+  names that held-out images had.
+
+## Licence
+
+{license}
+"""
+
+
+def _card(detector: AnoMem, license: str, data: str) -> str:
+    """The text of a card."""
+    summary, config, shape = detector.summary_, detector.config_, detector.framing_.shape
+    rows = {
+        "normal images": summary["normals"],
+        "labelled anomalies": summary["labelled_anomalies"],
+        "frame": f"{shape.height} x {shape.width} pixels, {shape.channels} channels",
+        "encoder": config.encoder.name + (", frozen" if config.encoder.frozen else ""),
+        "prototypes a scale": ", ".join(map(str, config.memory.sizes)),
+        "training": f"{summary['steps']} steps, {summary['seconds']:.0f} s",
+        "versions": ", ".join(f"{name} {of}" for name, of in summary["versions"].items()),
+    }
+    licence = f"{license}." if license != "unknown" else "None is stated: ask who published it."
+    if detector.network_.encoder.pretrained:
+        licence += " The encoder began with published weights, whose licence holds for it too."
+    held_out = detector.calibration()
+    alarms = expected_at(FalseAlarms().alpha, held_out.sizes, in_turn=held_out.in_turn)
+    return _CARD.format(
+        data=data or "What the images show is not described: ask who published it.",
+        rows="\n".join(f"| {name} | {printable(str(value))} |" for name, value in rows.items()),
+        held_out=len(held_out),
+        alarms=alarms,
+        license=licence,
+    )
