@@ -11,7 +11,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from anomem.decision.expected_alarms import expected_at
 from anomem.decision.threshold import FalseAlarms
-from anomem.detector.estimator import AnoMem, load
+from anomem.detector.estimator import AnoMem
+from anomem.detector.load import load
 from anomem.detector.model_info import DESCRIPTION
 from anomem.runtime.printing import printable
 from anomem.runtime.untrusted import ModelError
@@ -94,7 +95,10 @@ class OnHub(ModelHubMixin):
         folder = model_id
         if not os.path.isdir(model_id):
             folder = snapshot_download(model_id, allow_patterns=_FILES, **download)
-        return cls(load(folder, device=device))
+        detector = load(folder, device=device)
+        if not isinstance(detector, AnoMem):
+            raise ModelError(f"{model_id} is an exported detector; load it by anomem.load.")
+        return cls(detector)
 
 
 _CARD = """
