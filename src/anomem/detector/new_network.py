@@ -34,7 +34,7 @@ def new_network(
     network = network.to(fabric.device)
     try:
         with torch.no_grad():
-            network.eval().deviation_maps(floats_on(fabric.device, sample[:2]))
+            network.eval()(floats_on(fabric.device, sample[:2]))
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
             f"encoder {config.encoder.name!r} does not take images of {shape.height} x "

@@ -130,22 +130,27 @@ def _turns(
         first: Number of the first of the frames of normals in the memories.
     """
     of_normals, of_held_out = parts
+    nearest = [distance.argmin(dim=0) for distance in squared]
     turns = []
     for part in range(int(of_held_out.max()) + 1):
         seen = first + torch.nonzero(of_normals == part).flatten()
         without = []
-        for memory, places, distance in zip(network.place_memories(), drawn, squared, strict=True):
+        for memory, places, distance, near in zip(
+            network.place_memories(), drawn, squared, nearest, strict=True
+        ):
             own, of_part = (
                 torch.isin(each.origin[:, 0], seen.to(each.origin.device))
                 for each in (memory, places)
             )
-            uncovered = (distance.argmin(dim=0) == part) & ~of_part
+            uncovered = (near == part) & ~of_part
             others = Places(places.values[uncovered], places.origin[uncovered])
             to_others = distance[:, uncovered]
             to_others[part] = torch.inf
             without.append(memory.without(own, others, to_others.amin(dim=0)))
-        # The encoder is one for all.
-        other = copy.deepcopy(network, {id(network.encoder): network.encoder})
+        # The encoder is one for all, and the memories come from above.
+        other = copy.deepcopy(
+            network, {id(each): each for each in (network.encoder, network.memories)}
+        )
         other.memories = nn.ModuleList(without)
         turns.append(Turn(other, torch.nonzero(of_held_out == part).flatten()))
     return turns
