@@ -31,6 +31,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "memory__unit_norm": False,
     "loss__temperature": 0.3,
     "loss__soft_class": 5.0,
+    "loss__repulsion": 2.0,
     "loss__variance_weight": 0.1,
     "loss__kind_weight": 0.3,
     "loss__patch_weight": 0.3,
