@@ -6,7 +6,8 @@ import pytest
 from running import Command
 
 _FAULTS = """
-import resource, sys, torch
+import ctypes, resource, sys, torch
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: one of them is one fault for 2 MiB
 from anomem.runtime.allocator import give_back_freed_memory, keep_freed_memory
 keep_freed_memory()
 def faults():

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from PIL import Image
 
 from anomem.images.decode_memory import viewed
@@ -145,6 +144,8 @@ def _rows(image: Image.Image, rows: slice) -> Image.Image:
 def _view(image: Image.Image) -> Pixels | None:
     """The memory of an RGB image as H x W x 3, not to be written to; None if it lies in pieces."""
     try:
+        import pyarrow as pa  # heavy, and where only a folder is described nobody decodes
+
         memory = pa.array(image).values.to_numpy(zero_copy_only=True)
     except ValueError:
         return None

@@ -23,8 +23,8 @@ EACH = [Classifier, FS, EnergyOE, BalancedEnergy]
 
 @pytest.fixture(scope="module")
 def auroc() -> dict[str, float]:
-    """Of digits that no method has seen, after sixty steps of the network of ``scratch``."""
-    steps = {"stage1__min_steps": 60, "stage1__max_steps": 60, "stage1__averaging": 0.9}
+    """Of digits that no method has seen, after a hundred steps of the network of ``scratch``."""
+    steps = {"stage1__min_steps": 120, "stage1__max_steps": 120, "stage1__averaging": 0.9}
     config = changed(scratch(), {"images__size": 16, "encoder__width": 8, **steps})
     known, strange = (some_digits(kinds, slice(100, 150))[0] for kinds in (KNOWN, STRANGE))
     label = np.repeat([0, 1], [len(known), len(strange)])
