@@ -4,6 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from photo_crops import CROPS
+from PIL import Image
 
 
 @pytest.fixture
@@ -22,3 +24,13 @@ def locked_folder() -> Iterator[Path]:
         yield folder
         os.seteuid(user)
         (folder / "sub").chmod(0o700)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five images, of which the second and the fourth cannot be read."""
+    for index in range(5):
+        Image.fromarray(CROPS[index]).save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "3.png").write_text("not an image")
+    return tmp_path

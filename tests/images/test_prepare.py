@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from photo_crops import CROPS, PHOTO, SHAPE
 from PIL import Image
-from skimage import data
 
 from anomem.config import FramingKind
 from anomem.images.errors import ImageError
@@ -17,21 +17,6 @@ from anomem.images.prepare import prepare, prepare_frames
 from anomem.images.read import read
 from anomem.images.resize import ImageShape, to_shape
 from anomem.images.source import ImageSource
-
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()
-CROPS = np.stack([PHOTO[row : row + 32, row : row + 40] for row in range(0, 300, 3)])
-SHAPE = ImageShape(3, 32, 40)
-WHOLE = Framing("resize", SHAPE)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Five images, of which the second and the fourth cannot be read."""
-    for index in range(5):
-        Image.fromarray(CROPS[index]).save(tmp_path / f"{index}.png")
-    (tmp_path / "1.png").write_bytes(b"")
-    (tmp_path / "3.png").write_text("not an image")
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,30 +1,14 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from photo_crops import CROPS, SHAPE, WHOLE
 from PIL import Image
-from skimage import data
 
 from anomem.images.framing import Framing
 from anomem.images.open import open_images
 from anomem.images.read import read
 from anomem.images.resize import ImageShape, to_shape
-
-PHOTO: npt.NDArray[np.uint8] = data.astronaut()
-CROPS = np.stack([PHOTO[row : row + 32, row : row + 40] for row in range(0, 300, 3)])
-SHAPE = ImageShape(3, 32, 40)
-WHOLE = Framing("resize", SHAPE)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Five images, of which the second and the fourth cannot be read."""
-    for index in range(5):
-        Image.fromarray(CROPS[index]).save(tmp_path / f"{index}.png")
-    (tmp_path / "1.png").write_bytes(b"")
-    (tmp_path / "3.png").write_text("not an image")
-    return tmp_path
 
 
 def test_bad_images_are_told_apart(folder: Path) -> None:

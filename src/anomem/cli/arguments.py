@@ -16,6 +16,7 @@ from anomem.config import Config, FramingKind
 from anomem.config.mapping import flat, overlaid, paths_of
 from anomem.config.presets import AUTO, Automatic, given_choices, scratch
 from anomem.images.decode_memory import DEFAULT
+from anomem.service.limits import Limits
 
 _RANGES = {
     "seed": (0, 2**32 - 1),
@@ -302,19 +303,19 @@ class Serve(Deciding):
     """To listen on; 0 takes any that is free."""
     token_file: Path | None = None
     """File with the token that requests must bear; ANOMEM_TOKEN of the environment unless given."""
-    batch: int = 32
+    batch: int = Limits.batch
     """Images from which on no more requests join those that are scored together."""
-    wait_ms: float = 5
+    wait_ms: float = Limits.wait * 1000
     """Milliseconds that the first of them waits for others at most."""
-    queue: int = 256
+    queue: int = Limits.queue
     """Images of a model that may wait; what comes beyond is told to ask again later (429)."""
-    timeout: float = 30
+    timeout: float = Limits.timeout
     """Seconds until a request must have arrived, and again until it must be answered."""
-    most_megabytes: float = 64
+    most_megabytes: float = Limits.body / 2**20
     """Of a request."""
     most_megapixels: float = 50
     """Of an image."""
-    most_images: int = 64
+    most_images: int = Limits.images
     """Of a request."""
 
 

@@ -60,7 +60,29 @@ def contrasted_memory_loss(
     if anchors == 0:
         return (recollected.sum() + other.sum()) * 0.0
     own = _directions(recollected, other)
-    logits = _to_all_others(own, slice(anchors), temperature, ranks)
+    everything = _of_all(own, ranks)
+    return _attraction(own, everything, anchors, temperature, soft_class, ranks)
+
+
+def _attraction(
+    own: Tensor,
+    everything: Tensor,
+    anchors: int,
+    temperature: float,
+    soft_class: float,
+    ranks: Ranks,
+) -> Tensor:
+    """Contrast the first so many rows of both views with their positives, of all processes.
+
+    Args:
+        own: As of :func:`_directions`.
+        everything: As of :func:`_of_all`.
+        anchors: How many of the B, at least one.
+        temperature: As of :func:`contrasted_memory_loss`, as are all below.
+        soft_class: Where the anchors are normals.
+        ranks: Processes.
+    """
+    logits = _to_all_others(own, everything, slice(anchors), temperature, ranks)
     one, two = own[:, :, :anchors].unbind(dim=1)
     both = torch.cat([one, two], 1)
     own_view = 2 * (one * two).sum()
@@ -106,16 +128,16 @@ def repulsion_loss(
         >>> round(float(repulsion_loss(view, view, normals=1, temperature=0.1, soft_class=1.0)), 4)
         0.0005
     """
-    attracted = contrasted_memory_loss(
-        first, other, normals=normals, temperature=temperature, soft_class=soft_class, ranks=ranks
-    )
-    if normals == len(first):
-        return attracted
-    own = _directions(first, other)
-    logits = _to_all_others(own, slice(normals, None), temperature, ranks)
-    one, two = own[:, :, normals:].unbind(dim=1)
-    repelled = logits.logsumexp(dim=-1).mean() - (one * two).sum(dim=-1).mean() / temperature
-    return attracted + repelled
+    loss, own = (first.sum() + other.sum()) * 0.0, _directions(first, other)
+    everything = _of_all(own, ranks)
+    if normals > 0:
+        loss = _attraction(own, everything, normals, temperature, soft_class, ranks)
+    if normals < len(first):
+        logits = _to_all_others(own, everything, slice(normals, None), temperature, ranks)
+        one, two = own[:, :, normals:].unbind(dim=1)
+        loss = loss + logits.logsumexp(dim=-1).mean()
+        loss = loss - (one * two).sum(dim=-1).mean() / temperature
+    return loss
 
 
 def _directions(recollected: Tensor, other: Tensor) -> Tensor:
@@ -129,11 +151,19 @@ def _directions(recollected: Tensor, other: Tensor) -> Tensor:
     return torch.stack(views, dim=1)
 
 
-def _to_all_others(own: Tensor, anchors: slice, temperature: float, ranks: Ranks) -> Tensor:
+def _of_all(own: Tensor, ranks: Ranks) -> Tensor:
+    """Rows of both views of all processes, (places, 2 world B, C), of own (places, 2, B, C)."""
+    return ranks.gathered(own).permute(1, 2, 0, 3, 4).flatten(1, 3)
+
+
+def _to_all_others(
+    own: Tensor, everything: Tensor, anchors: slice, temperature: float, ranks: Ranks
+) -> Tensor:
     """Similarity of anchors of both views to the rows of all processes, over the temperature.
 
     Args:
         own: (places, 2, B, C).
+        everything: Rows of all processes, as of :func:`_of_all`.
         anchors: Which of the B.
         temperature: tau.
         ranks: The processes.
@@ -141,7 +171,6 @@ def _to_all_others(own: Tensor, anchors: slice, temperature: float, ranks: Ranks
     Returns:
         (places, 2 A, 2 world B), minus infinity where an anchor meets itself.
     """
-    everything = ranks.gathered(own).permute(1, 2, 0, 3, 4).flatten(1, 3)
     both, count = own[:, :, anchors], own.shape[2]
     oneself = torch.zeros(2, both.shape[2], 2, ranks.world, count, device=own.device)
     for view in range(2):

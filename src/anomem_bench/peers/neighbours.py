@@ -12,7 +12,7 @@ from anomem.images.image_set import ImageSet
 from anomem.model.encoder import Encoder
 from anomem.training.optimisation import Clock
 from anomem_bench.contender import TrainingSet
-from anomem_bench.peers.peer import Peer, PeerNetwork
+from anomem_bench.peers.peer import FrozenPeer, PeerNetwork
 
 _NEIGHBOURS = 5
 
@@ -25,7 +25,7 @@ class EveryScale(PeerNetwork):
         return torch.cat([features.mean(dim=(2, 3)) for features in self.encoder(images)], dim=1)
 
 
-class Neighbours(Peer):
+class Neighbours(FrozenPeer):
     """Takes the cosine to the five nearest training normals, on features pooled from every scale.
 
     The plain use of a pretrained encoder (as DN2, Bergman et al., 2020). The score is minus the
@@ -36,11 +36,10 @@ class Neighbours(Peer):
     score_names = ("neighbours",)
     uses_anomalies = True
 
-    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
-        """Take the encoder as it is."""
-        self.start(images)
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:
+        """Take the encoder as it is, and keep the anomalies to measure them later."""
         self._anomalies = images.anomalies
-        yield from ()
+        return super().begin(images, clock)
 
     def finish(self) -> None:
         """Keep the features of all training images."""

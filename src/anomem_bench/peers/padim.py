@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -11,10 +9,8 @@ from torch.nn.functional import interpolate
 
 from anomem.model.encoder import Encoder
 from anomem.runtime.device import repeatable_kernels
-from anomem.training.optimisation import Clock
-from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.joined_maps import JoinedMaps
-from anomem_bench.peers.peer import Peer
+from anomem_bench.peers.peer import FrozenPeer
 
 _CHANNELS = 100
 _RIDGE = 0.01
@@ -31,7 +27,7 @@ class FineMaps(JoinedMaps):
         return self.encoder.every_map(images)
 
 
-class PaDiM(Peer):
+class PaDiM(FrozenPeer):
     """Measures each place by the Gaussian of the normals there; the largest distance counts.
 
     "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and Localization": 100
@@ -50,11 +46,6 @@ class PaDiM(Peer):
     def new_network(self, encoder: Encoder) -> JoinedMaps:
         """Build what gives the places."""
         return FineMaps(encoder, {})
-
-    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
-        """Take the encoder as it is."""
-        self.start(images)
-        yield from ()
 
     @repeatable_kernels()
     @torch.inference_mode()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,10 +9,8 @@ from torch.nn import functional
 from anomem.model.encoder import Encoder
 from anomem.model.place_memory import k_centre
 from anomem.runtime.device import repeatable_kernels
-from anomem.training.optimisation import Clock
-from anomem_bench.contender import TrainingSet
 from anomem_bench.peers.joined_maps import JoinedMaps
-from anomem_bench.peers.peer import Peer
+from anomem_bench.peers.peer import FrozenPeer
 
 _SHARE = 0.01
 _NEIGHBOURS = 9
@@ -29,7 +25,7 @@ class Neighbourhoods(JoinedMaps):
         return [functional.avg_pool2d(each, 3, 1, 1) for each in self.encoder(images)]
 
 
-class PatchCore(Peer):
+class PatchCore(FrozenPeer):
     """Keeps a hundredth of all places of normals; the farthest place of an image is its score.
 
     "Towards Total Recall in Industrial Anomaly Detection" (official code:
@@ -48,11 +44,6 @@ class PatchCore(Peer):
     def new_network(self, encoder: Encoder) -> JoinedMaps:
         """Build what gives the places."""
         return Neighbourhoods(encoder, {})
-
-    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
-        """Take the encoder as it is."""
-        self.start(images)
-        yield from ()
 
     @repeatable_kernels()
     @torch.inference_mode()

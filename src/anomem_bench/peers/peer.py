@@ -103,6 +103,15 @@ class Peer(Contender):
         return self.network_.features(images)
 
 
+class FrozenPeer(Peer):
+    """Runs a peer that takes the encoder as it is, and only measures the normals with it."""
+
+    def begin(self, images: TrainingSet, clock: Clock) -> Iterator[int]:  # noqa: ARG002 - no step
+        """Take the encoder as it is."""
+        self.start(images)
+        yield from ()
+
+
 class TrainedPeer(Peer):
     """Trains a peer, on the views, batches and optimiser of the detector.
 
