@@ -43,7 +43,7 @@ class Trial:
     """What is trained.
 
     Attributes:
-        data: Data set as NAME:PATH, see docs/protocols.md.
+        data: Data set as NAME:PATH, see docs/results/protocols.md.
         out: Folder for ``runs.jsonl`` and a figure a measure.
         normal: Class of the training normals.
         settings: Of :data:`SETTINGS`.

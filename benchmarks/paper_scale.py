@@ -45,7 +45,7 @@ class Scale:
     """What is trained.
 
     Attributes:
-        data: Data set as NAME:PATH, see docs/protocols.md.
+        data: Data set as NAME:PATH, see docs/results/protocols.md.
         out: Folder for ``runs.json`` and ``auroc.svg``.
         classes: Classes that are normal in turn; none for all.
         trainings: Of "paper", "paper without memory" and "scratch".

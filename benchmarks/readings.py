@@ -67,7 +67,7 @@ class Trial:
     """What is trained.
 
     Attributes:
-        data: Data set as NAME:PATH, see docs/protocols.md.
+        data: Data set as NAME:PATH, see docs/results/protocols.md.
         out: Folder for ``readings.json`` and ``readings.md``.
         normal: Class of the training normals.
         readings: Of :data:`READINGS`; none for all.

@@ -1,4 +1,4 @@
-"""The commands and examples of docs/data.md and docs/training.md run, in order, on real files."""
+"""The commands and examples of the pages on data and on training run, in order, on real files."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def follow(page: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("_workplace")
 @pytest.mark.filterwarnings("ignore:alpha")
 def test_the_guide_to_data(capsys: pytest.CaptureFixture[str]) -> None:
-    names = follow(DOCS / "data.md")
+    names = follow(DOCS / "how-to/data.md")
     told = capsys.readouterr().out
     assert "parts.csv: 30 normal of 45 images" in told and "parts.csv: 5 anomalous of 45" in told
     assert "coco_test.json: 10 normal of 15 images" in told
@@ -89,6 +89,6 @@ def test_the_guide_to_data(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("_workplace")
 def test_the_guide_to_watching_a_training() -> None:
-    names = follow(DOCS / "training.md")
+    names = follow(DOCS / "how-to/training.md")
     assert names["rows"]["step"].tolist() == [3] and 0 < names["in_use"].iloc[-1] <= 1
     assert len(list(Path("runs").glob("events.*"))) == 1

@@ -21,7 +21,7 @@ def commands_of(document: Path) -> list[str]:
 
 DOCUMENTED = [
     pytest.param(command, id=f"{document.name}: {command[7:60]}")
-    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     for command in commands_of(document)
 ]
 

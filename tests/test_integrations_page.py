@@ -1,11 +1,11 @@
-"""The blocks of docs/integrations.md run as they stand."""
+"""The blocks of docs/how-to/integrations.md run as they stand."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[1] / "docs" / "integrations.md"
+PAGE = Path(__file__).parents[1] / "docs/how-to/integrations.md"
 OPENING, *SECTIONS = PAGE.read_text().split("\n## ")
 
 

@@ -117,7 +117,7 @@ def _peer(kind: type[Peer], config: Config) -> Method:
 _SCRATCH = until_the_clock_ends(scratch())
 
 _FASTER = changed(_SCRATCH, {"stage1__learning_rate": 0.3})
-"""For the peers that it suits on validation images: docs/recipe.md."""
+"""For the peers that it suits on validation images: docs/lab-book/recipe.md."""
 
 _FINER = {"encoder__scales": (2, 3)}
 """Maps of the strides 4, 8 and 16, for what looks at places."""

@@ -343,7 +343,7 @@ class CalibrationChoices(Choices):
 
 @dataclass(frozen=True)
 class ComputeChoices(Choices):
-    """Says how to compute; None chooses what was measured to pay (docs/performance.md)."""
+    """Says how to compute; None chooses what was measured to pay (docs/results/performance.md)."""
 
     precision: Literal["float32", "bf16"] | None = None
     """Of the encoder in training. None takes bf16 on a GPU and float32 elsewhere. Memories, losses

@@ -29,7 +29,7 @@ def scratch() -> Config:
     anomalies; rotated pseudo-anomalies, whose kinds a linear head a scale tells apart; pasted
     patches, found place by place; balanced draws of labelled anomalies; the Mahalanobis distance of
     what is pooled of the deviations, of the image upright and upside down, each with its mirror
-    image (four forward passes). How it was found: docs/recipe.md.
+    image (four forward passes). How it was found: docs/lab-book/recipe.md.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
@@ -48,7 +48,7 @@ def pretrained() -> Config:
 
     For ``anomem[pretrained]``. Nothing is trained before there are labels: a memory of 4,096 places
     of normal images at each of two scales, and the score is the distance to it of the places that
-    deviate most, in one forward pass. How it was found: docs/recipe.md.
+    deviate most, in one forward pass. How it was found: docs/lab-book/recipe.md.
     """
     return Config(
         images=ImageChoices(size=224),
@@ -68,9 +68,9 @@ def paper() -> Config:
     and a cosine schedule.
 
     Not stated, and chosen here, as the retrieval read literally learns nothing at this width
-    (docs/collapse.md, reproduced by benchmarks/readings.py): query and prototypes are compared on
-    the unit sphere, as Eq. 2 compares its representations, and beta 2 stands over tau, as the
-    similarities there do, which is 20; prototypes begin at features of 512 normals, spread by
+    (docs/explain/collapse.md, reproduced by benchmarks/readings.py): query and prototypes are
+    compared on the unit sphere, as Eq. 2 compares its representations, and beta 2 stands over tau,
+    as the similarities there do, which is 20; prototypes begin at features of 512 normals, spread by
     k-means++; one retrieval, as the update of a modern Hopfield network converges in one.
 
     Not stated, and chosen here as is usual for a contrast of this size: a 3 x 3 stem of stride 1

@@ -15,7 +15,7 @@ from anomem.model.network import MultiScaleMemory
 from anomem.training.prototypes import Turn, extract_in_turn, leave_out
 
 _FAR = 5.0
-"""Standard deviations, by the median, above the median score (docs/recipe.md)."""
+"""Standard deviations, by the median, above the median score (docs/lab-book/recipe.md)."""
 _FEWEST = 100
 """Normals; of fewer it is not known what is usual."""
 _AT_MOST = 0.1

@@ -73,7 +73,8 @@ def auroc_interval(normal: npt.ArrayLike, anomalous: npt.ArrayLike) -> Interval:
     pairs are in order; that of Newcombe (2006), which takes scores for exponential, where anomalies
     are of several kinds. Where all pairs are in order there is a bound without assumptions: k pairs
     share no image, k being the smaller number of images, and all are in order with a probability of
-    the AUROC to the power of k. The bootstrap covers less than all of these (docs/evaluation.md).
+    the AUROC to the power of k. The bootstrap covers less than all of these
+    (docs/explain/evaluation.md).
 
     Args:
         normal: Scores of normal images, at least one.

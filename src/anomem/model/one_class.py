@@ -13,7 +13,7 @@ from torch.nn import functional
 
 _BEYOND_CHANCE = 0.06, 0.12
 """Share that normals explain of what chance leaves: where they begin to count, and where in full
-(docs/recipe.md)."""
+(docs/lab-book/recipe.md)."""
 _MOST_POWER = 2.0
 _LEAST_LENGTH = 1e-12
 _ALIKE = 1e-4
@@ -90,7 +90,8 @@ class MemoryOfImages(Mahalanobis):
 
     How much the directions tell is learnt from held-out normals, as p from 0 to 2. Their mean c is
     larger than by chance, which is what as many draws of one Gaussian would explain of them: p is 0
-    while they explain no more than 6% of what chance leaves, and 2 from 12% on (docs/recipe.md).
+    while they explain no more than 6% of what chance leaves, and 2 from 12% on
+    (docs/lab-book/recipe.md).
 
     A normal that was trained on is explained by others alone, so that its distance stands beside
     that of an image which is new; one that a person labelled explains itself too.

@@ -14,7 +14,7 @@ from anomem.model.place_memory import k_centre
 from anomem.runtime.device import repeatable_kernels
 
 _PLACES = 30
-"""Of a labelled normal at each scale (docs/recipe.md),"""
+"""Of a labelled normal at each scale (docs/lab-book/recipe.md),"""
 _SHARE = 6
 """and of a small map a sixth, as else all of it would be recalled, and anomalies on it."""
 _MOST = 4096

@@ -311,7 +311,7 @@ def added(told: Tensor) -> Tensor:
     lower nothing, as what looks like none may be one of another kind. A usual normal (told 0) is
     raised by .26, so against it no image loses more than that, times the weight of the labels.
     Normals that look like labelled anomalies are raised too, and so are thresholds
-    (docs/recipe.md).
+    (docs/lab-book/recipe.md).
     """
     return 2 * functional.softplus(2 * told - 2)
 

@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
 
     By default glibc gives large blocks back to the system at once and asks for them again at the
     next step; the page faults took a tenth of a step of training at 32 pixels and half of one at
-    224 (docs/performance.md). The command line does so; a program that fits in Python may.
+    224 (docs/results/performance.md). The command line does so; a program that fits in Python may.
     :func:`give_back_freed_memory` is for the end of the work.
 
     Does nothing on other systems, nor where the environment sets ``MALLOC_*`` or

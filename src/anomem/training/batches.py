@@ -27,7 +27,7 @@ def part_of_labels(labels: int) -> float:
     """Give the part that so many labelled anomalies have in a training, from 0 to 1 for many.
 
     ``n / (n + 30)``: few are soon learnt by heart, and what is then learnt of them tells no other
-    anomaly (docs/recipe.md).
+    anomaly (docs/lab-book/recipe.md).
 
     Example:
         >>> [round(part_of_labels(labels), 2) for labels in (0, 1, 30, 250)]

@@ -111,7 +111,7 @@ def _learns_nothing(figures: ScaleFigures) -> bool:
 
 
 def _mended(memory: MemoryChoices, beta: str) -> str:
-    """What leads to the reading that learns (docs/collapse.md), of what is not so already."""
+    """What leads to the reading that learns (docs/explain/collapse.md) and is not so already."""
     if not memory.unit_norm:
         return (
             "retrieve on the unit sphere (memory.unit_norm), with memory.beta 20, memory.steps 1 "

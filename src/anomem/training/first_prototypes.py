@@ -38,7 +38,7 @@ def begin_at_normals(
     Places of random views of 512 normals, as the untrained network makes them in training mode, of
     which k-means++ (Arthur and Vassilvitskii, SODA 2007) chooses some that lie far apart. Those of
     a Gaussian lie far from all features, where a wide network recalls the mean of all of them, or
-    one alone (docs/collapse.md).
+    one alone (docs/explain/collapse.md).
 
     Args:
         network: Untrained; left in training mode.

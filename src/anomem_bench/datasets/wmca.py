@@ -32,7 +32,7 @@ def wmca(path: Path) -> Parts:
     if not (path / "train").is_dir() or not (path / "test").is_dir():
         raise ValueError(
             f"{path} has no train and test; WMCA needs a signed licence, see {SOURCE}, and "
-            "frames named as docs/protocols.md says."
+            "frames named as docs/results/protocols.md says."
         )
     files = {part: list_images(path / part) for part in ("train", "test")}
     classes = first([attack_of(file) for listed in files.values() for file in listed])
