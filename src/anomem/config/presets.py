@@ -70,8 +70,8 @@ def paper() -> Config:
     Not stated, and chosen here, as the retrieval read literally learns nothing at this width
     (docs/explain/collapse.md, reproduced by benchmarks/readings.py): query and prototypes are
     compared on the unit sphere, as Eq. 2 compares its representations, and beta 2 stands over tau,
-    as the similarities there do, which is 20; prototypes begin at features of 512 normals, spread by
-    k-means++; one retrieval, as the update of a modern Hopfield network converges in one.
+    as the similarities there do, which is 20; prototypes begin at features of 512 normals, spread
+    by k-means++; one retrieval, as the update of a modern Hopfield network converges in one.
 
     Not stated, and chosen here as is usual for a contrast of this size: a 3 x 3 stem of stride 1
     and at most 64 x 64 pixels, as for CIFAR-10; 1,000 epochs, learning rate 0.5 after a warm-up of
