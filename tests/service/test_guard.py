@@ -60,6 +60,7 @@ def test_on_this_machine_alone_other_names_and_pages_of_other_sites_are_refused(
 ) -> None:
     refused(service.ask("v1/models", Host="attacker.example"), 403, "for this machine alone")
     refused(service.ask("v1/models", Sec_Fetch_Site="cross-site"), 403, "not for pages of other")
+    assert service.ask("", Sec_Fetch_Site="cross-site")[0] == 200  # a link to the page
     assert service.ask("v1/models", Host="localhost:80")[0] == 200
 
 

@@ -20,11 +20,11 @@ def test_one_image_is_the_body_and_several_are_a_form(
     service: Running, model: AnoMem, digits: Digits
 ) -> None:
     images = digits["anomalous"][:2]
-    _, one, _ = service.ask("v1/score", png(images[0]))
+    _, one, _ = service.ask("v1/score?name=line%203/7.png", png(images[0]))
     body, kind = form(("C:\\line 3\\a.png", png(images[0])), ("../b.png", png(images[1])))
     status, several, _ = service.ask("v1/score?model=zeros", body, Content_Type=kind)
     assert status == 200 and [each["name"] for each in several["images"]] == ["a.png", "b.png"]
-    assert one["images"][0] == {**several["images"][0], "name": "image"}
+    assert one["images"][0] == {**several["images"][0], "name": "7.png"}
     assert [each["score"] for each in several["images"]] == model.decision_function(images).tolist()
     assert [each["prediction"] for each in several["images"]] == model.predict(images).tolist()
     assert [each["p_value"] for each in several["images"]] == model.p_value(images).tolist()

@@ -149,6 +149,17 @@ def test_a_file_that_is_being_written_is_waited_for(
     assert all(line["error"] is None for line in lines)
 
 
+def test_a_name_that_is_no_utf_8_is_a_name(site: Site, model: AnoMem, digits: Digits) -> None:
+    """Nothing is told of such a file, nor of others beside it."""
+    with site.watched(model):
+        png(digits["normal"][0], site.incoming / "first.png")
+        site.wait_for_lines(1)
+        png(digits["normal"][1], site.incoming / os.fsdecode(b"odd-\xff.png"))
+        png(digits["normal"][2], site.incoming / "last.png")
+        lines = site.wait_for_lines(3)
+    assert {line["path"] for line in lines} == {"first.png", "odd-\udcff.png", "last.png"}
+
+
 def test_killed_again_and_again_no_image_is_lost_and_none_scored_twice(
     site: Site, model_folder: Path, digits: Digits
 ) -> None:

@@ -1,6 +1,7 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -94,6 +95,31 @@ def test_a_receiver_that_is_down_is_tried_again(receiver: Receiver, tmp_path: Pa
     assert receiver.taken == [1]
 
 
-def test_an_address_is_of_http(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "http://[::1/", "http://\u2603.example/", ""]
+)
+def test_an_address_is_of_http(tmp_path: Path, url: str) -> None:
     with pytest.raises(ValueError, match="--webhook is no address"):
-        Webhook(tmp_path / "results.jsonl", "file:///etc/passwd")
+        Webhook(tmp_path / "results.jsonl", url)
+
+
+def test_how_far_it_has_come_is_no_riddle(tmp_path: Path) -> None:
+    (file := tmp_path / "results.jsonl").touch()
+    (tmp_path / "results.jsonl.sent").write_text("far")
+    with pytest.raises(ValueError, match=r"results\.jsonl\.sent does not say how far"):
+        Webhook(file, "http://127.0.0.1/")
+
+
+def test_lines_are_sent_on_where_how_far_cannot_be_kept(
+    receiver: Receiver, small_disk: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = small_disk("64k") / "results.jsonl"
+    file.touch()
+    webhook, stop = Webhook(file, receiver.url), threading.Event()
+    file.write_text('{"number": 1}\n{"number": 2}\n')
+    with suppress(OSError):
+        (file.parent / "rest").write_bytes(bytes(2**20))
+    stop.set()
+    webhook.run(stop)
+    assert receiver.taken == [1, 2]
+    assert "results.jsonl.sent cannot be written" in capsys.readouterr().err

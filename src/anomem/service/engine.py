@@ -79,8 +79,8 @@ class Engine:
         self._metrics.drifted(self.served.name, model.drift)
         return model, judged
 
-    async def ask(self, question: Callable[[Loaded], Answer], images: int = 1) -> Answer:
-        """Ask the model something else of so many images, in turn with the batches.
+    async def ask(self, question: Callable[[], Answer], images: int = 1) -> Answer:
+        """Ask a model something else of so many images, in turn with the batches.
 
         Raises:
             Busy: Too many images wait.
@@ -89,7 +89,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         with self.room.held(images, self._seconds * self.room.taken):
             async with asyncio.timeout(self._limits.timeout):
-                return await loop.run_in_executor(self._thread, question, self.served.now)
+                return await loop.run_in_executor(self._thread, question)
 
     async def run(self) -> None:
         """Score what comes, for ever."""

@@ -60,7 +60,8 @@ class Guard:
             host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
             if host.strip("[]") not in LOOPBACK:
                 return told(403, "This service is for this machine alone; call it 127.0.0.1.")
-            if headers.get("sec-fetch-site") == "cross-site":
+            cross = headers.get("sec-fetch-site") == "cross-site"
+            if cross and request.url.path not in OPEN:  # a link to the page may lie anywhere
                 return told(403, "This service is not for pages of other sites.")
             return None
         given = headers.get("authorization", "").removeprefix("Bearer ").strip()

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import anomem
 from anomem.images.arrays import ArraySource
 from anomem.images.decode_memory import size_problem
 from anomem.images.source import BytesSource, ImageSource
+from anomem.runtime.printing import printable
 from anomem.runtime.untrusted import one_line
 from anomem.service.engine import Engine
 from anomem.service.served import nothing_read
@@ -148,7 +149,7 @@ async def _answer(engine: Engine, asked: Inference, images: ImageSource) -> Resp
         "p_value": [each.p_value for each in judged],
     }
     if "anomaly_map" in names:
-        maps = await engine.ask(lambda now: list(now.model.heat_maps(images)), len(images))
+        maps = await engine.ask(lambda: list(model.model.heat_maps(images)), len(images))
         if len({each.shape for each in maps}) > 1:
             raise HTTPException(400, "The images differ in size; ask for the map of one at a time.")
         found["anomaly_map"] = maps
@@ -190,7 +191,8 @@ def _read(body: bytes, headers: Mapping[str, str], most: int) -> tuple[Inference
         asked = Inference.model_validate_json(body[: int(size)])
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(": ".join(filter(None, (where, first["msg"])))) from error
     if unknown := [each.name for each in asked.outputs if each.name not in _OUTPUTS]:
         raise ValueError(f"there is no output {unknown[0][:40]!r}; there is {', '.join(_OUTPUTS)}")
     (tensor,) = asked.inputs
@@ -198,11 +200,12 @@ def _read(body: bytes, headers: Mapping[str, str], most: int) -> tuple[Inference
     if not 1 <= count <= most:
         raise ValueError(f"{tensor.name[:40]} has {count} images; send from 1 to {most}")
     behind = body[int(size) :] if "binary_data_size" in tensor.parameters else None
-    if tensor.name == "image":
-        return asked, _files(tensor, behind)
-    if tensor.name == "pixels":
-        return asked, _pixels(tensor, behind)
-    raise ValueError(f"there is no input {tensor.name[:40]!r}; there is image and pixels")
+    if tensor.name not in ("image", "pixels"):
+        raise ValueError(f"there is no input {tensor.name[:40]!r}; there is image and pixels")
+    images = _files(tensor, behind) if tensor.name == "image" else _pixels(tensor, behind)
+    called = printable(asked.id or "image")[:100]
+    images.names = [f"{called} {index}" for index in range(count)]
+    return asked, images
 
 
 def _files(tensor: Tensor, behind: bytes | None) -> ImageSource:
@@ -218,7 +221,7 @@ def _files(tensor: Tensor, behind: bytes | None) -> ImageSource:
         raise ValueError("image holds no files; in JSON they are written in base64") from error
     if len(contents) != tensor.shape[0]:
         raise ValueError(f"image has {len(contents)} files and its shape says {tensor.shape[0]}")
-    return BytesSource(contents, _names(len(contents)))
+    return BytesSource(contents, [""] * len(contents))
 
 
 def _elements(behind: bytes) -> Iterator[bytes]:
@@ -255,7 +258,3 @@ def _pixels(tensor: Tensor, behind: bytes | None) -> ImageSource:
     if values.size != math.prod(shape):
         raise ValueError(f"pixels has {values.size} values and its shape says {math.prod(shape)}")
     return ArraySource(values.reshape(shape).astype(values.dtype.newbyteorder("=")))
-
-
-def _names(count: int) -> Sequence[str]:
-    return [f"image {index}" for index in range(count)]

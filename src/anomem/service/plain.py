@@ -89,11 +89,11 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(responses=PROBLEMS)
 
     @router.post("/v1/score", response_model=Scored, openapi_extra=_body(_FORM))
-    async def score(request: Request, model: str | None = None) -> Response:
-        """Score one image (the body) or several (a form of files)."""
+    async def score(request: Request, model: str | None = None, name: str = "image") -> Response:
+        """Score one image (the body, called ``name``) or several (a form of files)."""
         engine = service.engine(model)
         async with body_of(request, service.limits, service.bytes) as body:
-            images = await images_of(body, request, service.limits)
+            images = await images_of(body, request, service.limits, name)
             loaded, judged = await engine.score(images)
         if problem := nothing_read(judged):
             raise HTTPException(400, problem)
@@ -106,12 +106,12 @@ def routes(service: Service) -> APIRouter:
         responses={200: {"content": {"image/png": {}}}},
         openapi_extra=_body(),
     )
-    async def explain(request: Request, model: str | None = None) -> Response:
+    async def explain(request: Request, model: str | None = None, name: str = "image") -> Response:
         """Explain one image: JSON, or, where a PNG is accepted, the image below its heat map."""
         engine = service.engine(model)
         as_picture = "image/png" in request.headers.get("accept", "")
         async with body_of(request, service.limits, service.bytes) as body:
-            images = await images_of(body, request, service.limits)
+            images = await images_of(body, request, service.limits, name)
             if len(images) > 1:
                 raise HTTPException(400, "The request holds several images; explain one at a time.")
             loaded, (judged,) = await engine.score(images)
@@ -119,9 +119,9 @@ def routes(service: Service) -> APIRouter:
                 raise HTTPException(400, judged.error)
             if as_picture:
                 return Response(
-                    await engine.ask(lambda now: _overlay(now, images)), 200, None, "image/png"
+                    await engine.ask(lambda: _overlay(loaded, images)), 200, None, "image/png"
                 )
-            why = await engine.ask(lambda now: _explanation(now, images))
+            why = await engine.ask(lambda: _explanation(loaded, images))
         told = {**by(engine.served.name, loaded), "image": _told(judged), **why}
         return JSONResponse(told)
 

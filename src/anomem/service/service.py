@@ -80,7 +80,8 @@ class Service:
         known = ", ".join(self.engines)
         if name is None:
             if len(self.engines) > 1:
-                raise HTTPException(400, f"Several models are served; say model={known}.")
+                problem = f"Several models are served; name one, as ?model=NAME: {known}."
+                raise HTTPException(400, problem)
             return next(iter(self.engines.values()))
         if name not in self.engines:
             raise HTTPException(404, f"There is no model {name[:100]!r}; there is {known}.")

@@ -71,8 +71,8 @@ async def _read(request: Request, most: int) -> bytes:
     return b"".join(chunks)
 
 
-async def images_of(body: bytes, request: Request, limits: Limits) -> BytesSource:
-    """Find the images of a request: its whole body, or the files of a form.
+async def images_of(body: bytes, request: Request, limits: Limits, name: str) -> BytesSource:
+    """Find the images of a request: its whole body, of that name, or the files of a form.
 
     Raises:
         HTTPException: There are none, or too many.
@@ -80,7 +80,7 @@ async def images_of(body: bytes, request: Request, limits: Limits) -> BytesSourc
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         contents, names = await _files(body, request, limits)
     else:
-        contents, names = [body] if body else [], ["image"]
+        contents, names = [body] if body else [], [_name(name)]
     if not contents:
         wanted = "an image file as the body, or files as multipart/form-data"
         raise HTTPException(400, f"The request holds no image; send {wanted}.")
@@ -98,13 +98,13 @@ async def _files(body: bytes, request: Request, limits: Limits) -> tuple[list[by
     try:
         form = await parser.parse()
         files = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-        return [await file.read() for file in files], [_name(file) for file in files]
+        return [await file.read() for file in files], [_name(file.filename) for file in files]
     except (MultiPartException, ValueError, KeyError) as error:
         reason = one_line(error)
         raise HTTPException(400, f"The form cannot be read ({reason}); send it again.") from error
 
 
-def _name(file: UploadFile) -> str:
+def _name(given: str | None) -> str:
     """The name of a file as it may be told: of its path the last part, and not too long."""
-    name = PurePath((file.filename or "").replace("\\", "/")).name
+    name = PurePath((given or "").replace("\\", "/")).name
     return printable(name)[:_NAME] or "image"

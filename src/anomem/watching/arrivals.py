@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Event
 
 from watchfiles import Change, watch
+from watchfiles._rust_notify import WatchfilesRustInternalError
+from watchfiles.main import FileChange
 
 from anomem.images.listing import IMAGE_SUFFIXES, left_out
 from anomem.images.local import version_of_file
@@ -64,16 +66,7 @@ class Arrivals:
         Raises:
             OSError: The folder is gone.
         """
-        for changes in watch(
-            self._folder,
-            watch_filter=None,
-            step=5,
-            debounce=_LOOK,
-            rust_timeout=_LOOK,
-            yield_on_timeout=True,
-            stop_event=stop,
-            ignore_permission_denied=True,
-        ):
+        for changes in self._changes(stop):
             for change, name in changes:
                 if change is not Change.deleted:
                     self.take(Path(name))
@@ -81,6 +74,24 @@ class Arrivals:
                 self._search()
             if ready := self._whole():
                 yield ready
+
+    def _changes(self, stop: Event) -> Iterator[set[FileChange]]:
+        """Yield what the system tells of; a name that is no UTF-8 is only found by a search."""
+        while not stop.is_set():
+            try:
+                yield from watch(
+                    self._folder,
+                    watch_filter=None,
+                    step=5,
+                    debounce=_LOOK,
+                    rust_timeout=_LOOK,
+                    yield_on_timeout=True,
+                    stop_event=stop,
+                    ignore_permission_denied=True,
+                )
+            except WatchfilesRustInternalError:
+                self._next_search = 0
+                yield set()
 
     def take(self, path: Path) -> None:
         """Wait until a file is whole, if it is an image."""

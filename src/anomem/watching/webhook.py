@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from threading import Event
-from urllib.parse import urlsplit
 
 import httpx2
 import stamina
 
-from anomem.runtime.files import write_text
+from anomem.runtime.files import WriteError, write_text
 from anomem.runtime.printing import tell
 
 _LOOK = 0.1
@@ -36,24 +35,34 @@ class Webhook:
         url: To which lines are posted as JSON, http or https.
 
     Raises:
-        ValueError: It is no such address.
+        ValueError: It is no such address, or how far it has come is not what the file says.
         WriteError: How far it has come cannot be kept.
     """
 
     def __init__(self, results: Path, url: str) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ValueError("--webhook is no address; give one as https://host/path.")
+        try:
+            self._url = httpx2.URL(url)
+        except httpx2.InvalidURL:
+            self._url = httpx2.URL()
         # The address may hold a secret, and is not told.
-        self._url, self._host = url, address.hostname
+        self._host = self._url.host
+        if self._url.scheme not in ("http", "https") or not self._host:
+            raise ValueError("--webhook is no address; give one as https://host/path.")
         self._results, self._kept = results, results.with_name(f"{results.name}.sent")
         if not self._kept.exists():
-            self._keep(os.path.getsize(results))
+            write_text(self._kept, f"{os.path.getsize(results)}\n")
+        kept = self._kept.read_text(errors="replace").strip()
+        if not kept.isdecimal():
+            raise ValueError(
+                f"{self._kept} does not say how far {results} has been sent; remove it, and what "
+                "is written from then on is sent."
+            )
+        self._begin = int(kept)
 
     def run(self, stop: Event) -> None:
         """Send what is written until told to stop; what has not been taken then is sent later."""
         with self._results.open("rb") as lines, httpx2.Client(timeout=_TIMEOUT) as client:
-            lines.seek(min(int(self._kept.read_text()), os.path.getsize(self._results)))
+            lines.seek(min(self._begin, os.path.getsize(self._results)))
             while True:
                 ending, start = stop.is_set(), lines.tell()
                 line = lines.readline()
@@ -98,7 +107,10 @@ class Webhook:
         return True
 
     def _keep(self, position: int) -> None:
-        write_text(self._kept, f"{position}\n")
+        try:
+            write_text(self._kept, f"{position}\n")
+        except WriteError as error:  # as on a full disk; lines are sent on
+            tell(f"anomem: {error}", error=True)
 
 
 def _why(error: httpx2.HTTPError) -> str:

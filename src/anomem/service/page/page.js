@@ -1,11 +1,12 @@
 // The page of the service: images in, score, verdict, heat map and normal places out.
 const at = id => document.getElementById(id);
 const rows = [];  // of this session, the latest first
+const moved = {};  // thresholds that the slider has given models
 let models = [], shown = null, stream = null, line = Promise.resolve();
 
 const make = (tag, text = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
-const model = () => models.find(each => each.model === at("model").value);
-const verdict = row => row.error ? "unreadable" : row.score > Number(at("threshold").value) ? "anomalous" : "normal";
+const threshold = name => moved[name] ?? models.find(each => each.model === name)?.threshold ?? 0;
+const verdict = row => row.error ? "unreadable" : row.score > threshold(row.model) ? "anomalous" : "normal";
 
 async function ask(path, options = {}) {
   const token = sessionStorage.getItem("token");
@@ -27,23 +28,25 @@ async function begin() {
     at("model").replaceChildren(...models.map(each => make("option", each.model)));
     at("choice").hidden = models.length < 2;
     at("message").textContent = "";
-    reset();
+    choose();
   } catch (error) {
     at("message").textContent = error.message;
   }
 }
 
-function reset() {
-  const scores = rows.map(row => row.score).filter(Number.isFinite), own = model()?.threshold ?? 0;
+// The slider is of the model that is chosen.
+function choose() {
+  const own = threshold(at("model").value);
+  const scores = rows.filter(row => row.model === at("model").value).map(row => row.score).filter(Number.isFinite);
   at("threshold").min = Math.floor(Math.min(own - 3, ...scores));
   at("threshold").max = Math.ceil(Math.max(own + 3, ...scores));
   at("threshold").value = own;
   redraw();
 }
 
-function widen(score) {
-  at("threshold").min = Math.min(at("threshold").min, Math.floor(score));
-  at("threshold").max = Math.max(at("threshold").max, Math.ceil(score));
+function reset() {
+  delete moved[at("model").value];
+  choose();
 }
 
 // One image at a time, in the order they came.
@@ -56,15 +59,15 @@ async function lookAt(file) {
   at("message").textContent = `Looking at ${file.name}...`;
   const row = { name: file.name, model: at("model").value, time: new Date().toISOString() };
   try {
-    const told = await ask(`v1/explain?model=${encodeURIComponent(row.model)}`, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+    const told = await ask(`v1/explain?${new URLSearchParams({ model: row.model, name: file.name })}`, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
     Object.assign(row, { score: told.image.score, p: told.image.p_value, told });
-    widen(row.score);
     at("message").textContent = "";
   } catch (error) {
-    row.error = error.message.replace(/^image: /, "");
+    row.error = error.message.startsWith(`${file.name}: `) ? error.message.slice(file.name.length + 2) : error.message;
     at("message").textContent = `${file.name}: ${row.error}`;
   }
   rows.unshift(row);
+  choose();
   show(row.error ? shown : row);
 }
 
@@ -94,22 +97,23 @@ function show(row) {
 }
 
 function redraw() {
-  at("at").textContent = Number(at("threshold").value).toFixed(2);
+  at("at").textContent = threshold(at("model").value).toFixed(2);
   at("heat").style.opacity = at("opacity").value / 100;
   at("download").disabled = !rows.length;
   if (shown) {
     const called = verdict(shown), share = (100 * shown.p).toPrecision(2);
     at("verdict").textContent = called === "normal" ? "Normal" : "Anomalous";
     at("verdict").className = called;
-    at("words").textContent = `${shown.name}: score ${shown.score.toFixed(2)}, threshold ${at("at").textContent}; ` +
-      `p-value ${shown.p.toPrecision(2)}: of normal images ${share} in 100 look as unusual.`;
+    at("words").textContent = `${shown.name}: score ${shown.score.toFixed(2)}, threshold ${threshold(shown.model).toFixed(2)}; ` +
+      `p-value ${shown.p.toPrecision(2)}: of normal images at most ${share} in 100 look as unusual.`;
   }
   at("rows").replaceChildren(...rows.map(row => {
     const line = make("tr"), name = make("td"), called = verdict(row);
     if (row === shown) line.setAttribute("aria-current", "true");
     if (row.error) name.textContent = row.name;
     else name.append(make("button", row.name, { type: "button", onclick: () => show(row) }));
-    line.append(name, make("td", row.score?.toFixed(2)), make("td", row.p?.toPrecision(2)), make("td", row.error ?? called, { className: called }));
+    if (row.error) line.append(name, make("td", row.error, { className: called, colSpan: 3 }));
+    else line.append(name, make("td", row.score.toFixed(2)), make("td", row.p.toPrecision(2)), make("td", called, { className: called }));
     return line;
   }));
 }
@@ -122,7 +126,7 @@ const field = value => {
 
 export function table() {
   const header = ["time", "image", "model", "score", "p_value", "threshold", "verdict", "error"];
-  const lines = rows.toReversed().map(row => [row.time, row.name, row.model, row.score, row.p, Number(at("threshold").value), verdict(row), row.error]);
+  const lines = rows.toReversed().map(row => [row.time, row.name, row.model, row.score, row.p, threshold(row.model), verdict(row), row.error]);
   return [header, ...lines].map(line => line.map(field).join(",") + "\r\n").join("");
 }
 
@@ -168,9 +172,9 @@ at("files").addEventListener("change", () => { look([...at("files").files]); at(
 at("camera").addEventListener("click", camera);
 at("shoot").addEventListener("click", shoot);
 at("opacity").addEventListener("input", redraw);
-at("threshold").addEventListener("input", redraw);
+at("threshold").addEventListener("input", () => { moved[at("model").value] = Number(at("threshold").value); redraw(); });
 at("reset").addEventListener("click", reset);
-at("model").addEventListener("change", reset);
+at("model").addEventListener("change", choose);
 at("download").addEventListener("click", download);
 at("login").addEventListener("submit", event => {
   event.preventDefault();
