@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from scipy.stats import binomtest
 
+from anomem.decision.calibrate import Calibration
 from anomem.evaluation.drift import ALPHA, Change, Drift, bet, first_change, payments, reserve
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +46,21 @@ def test_a_change_that_is_none_is_told_in_one_of_a_hundred_runs_at_most(held_out
         most = np.maximum(most, reserve(seen + 1) + capital.sum(axis=1))
     alarms = int((most >= 1 / ALPHA).sum())
     assert binomtest(alarms, runs, ALPHA, alternative="greater").pvalue > 0.001, alarms
+
+
+def test_of_each_group_one_held_out_normal_is_compared_with() -> None:
+    """Those of one lot are alike, so all 200 of 5 lots would be no 200 images of the line."""
+    runs, alarms = 60, {"one": 0, "all": 0}
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        lots, images = rng.normal(size=(5, 1)), rng.normal(size=(5, 40))
+        group = np.repeat(np.arange(5), 40)
+        held_out = Calibration((lots + images).ravel(), group, np.zeros(200, np.int64))
+        line = rng.normal(size=(2, 400)).sum(axis=0)  # each image of a lot of its own
+        alarms["one"] += bool(told(held_out.one_a_group(), line))
+        alarms["all"] += bool(told(held_out.scores, line))
+    assert binomtest(alarms["one"], runs, ALPHA, alternative="greater").pvalue > 0.001
+    assert alarms["all"] > 0.1 * runs
 
 
 def test_the_evidence_is_the_mixture_over_all_bets_and_beginnings() -> None:

@@ -65,7 +65,8 @@ def score(arguments: Score) -> Result:
     decided = tell_decision(model, arguments.rule)
     scores = zip(source.names, table["score"].to_pylist(), strict=True)
     change = first_change(
-        model.calibration().scores, {name: score for name, score in scores if score is not None}
+        model.calibration().one_a_group(),
+        {name: score for name, score in scores if score is not None},
     )
     if change is not None:
         tell(str(change))

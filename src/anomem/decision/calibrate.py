@@ -63,6 +63,15 @@ class Calibration:
         """Count the normals of each kind, and their groups."""
         return [(len(kind), len(np.unique(kind.group))) for kind in self.kinds()]
 
+    def one_a_group(self) -> Floats:
+        """Give the score of one normal of each group, always the same, drawn whatever its score.
+
+        Those of one group are alike, which a test takes for a change that holds them exchangeable.
+        """
+        order = np.random.default_rng(0).permutation(len(self))
+        _, first = np.unique(self.group[order], return_index=True)
+        return self.scores[order[first]]
+
     def share_above(self, score: float) -> float:
         """Give the share of the normals above a score, each group weighing 1."""
         _, group = np.unique(self.group, return_inverse=True)

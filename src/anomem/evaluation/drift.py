@@ -98,7 +98,7 @@ class Drift:
     images have shown none; before that another cause alone, if it is sure of it.
 
     Args:
-        held_out: (n,) scores of held-out normals.
+        held_out: (n,) scores of held-out normals, one of each group.
 
     Example:
         >>> import numpy as np
@@ -189,7 +189,7 @@ def first_change(held_out: npt.ArrayLike, scores: Mapping[str, float]) -> Change
     """Find the first change among images that are there all at once.
 
     Args:
-        held_out: (n,) scores of held-out normals.
+        held_out: (n,) scores of held-out normals, one of each group.
         scores: Of the images by name, in the order in which they came about.
     """
     drift = Drift(held_out)

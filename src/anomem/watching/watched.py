@@ -90,7 +90,7 @@ class Watched:
         self._model, self._revision = model, revision
         self._threshold, self._calibration = model.threshold(rule), model.calibration()
         self._folder, self._results, self._destinations = folder.resolve(), results, destinations
-        self._drift = Drift(self._calibration.scores)
+        self._drift = Drift(self._calibration.one_a_group())
         self._known: dict[str, Result] = {}
         self.counts = Counter[str]()
         for result in results.read():
