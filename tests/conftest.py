@@ -188,6 +188,8 @@ def _chromium() -> Iterator[Chrome]:
     options.binary_location = chromium
     for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
         options.add_argument(f"--{flag}")
+    for what in ("device", "ui"):  # a camera that is none
+        options.add_argument(f"--use-fake-{what}-for-media-stream")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with Chrome(options=options, service=ChromeService(driver)) as started:
         yield started

@@ -87,6 +87,9 @@ def test_what_is_no_such_request_is_told_in_a_line(service: Running) -> None:
     ):
         status, answer, _ = service.ask("v2/models/zeros/infer", body)
         assert status == 400 and told in answer["error"]
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGVsbG8="]}
+    _, answer, _ = service.ask_json("v2/models/zeros/infer", {"id": "7", "inputs": [tensor]})
+    assert answer["error"].startswith("7 0: not an image")
     status, answer, _ = service.ask("v2/models/ones/infer", b"{}")
     assert (status, answer["error"]) == (404, "There is no model 'ones'; there is zeros.")
     head = {"Inference_Header_Content_Length": "-3"}

@@ -58,7 +58,7 @@ def test_images_are_judged_shown_and_kept_as_a_table(
     shown = "return ['picture', 'heat'].map(name => document.getElementById(name).naturalWidth)"
     assert page.execute_script(shown) == [16, 16]
     assert [row[0] for row in rows(page)] == [odd.name, normal.name, "=cut.png"]
-    assert rows(page)[2][3].startswith("the image is damaged or cut short")
+    assert rows(page)[2][1].startswith("the image is damaged or cut short")
     page.get_log("browser")  # which tells that this one was refused
     press(page, "threshold", Keys.END)
     assert told(page, "verdict") == "Normal" and rows(page)[0][3] == "normal"
@@ -72,6 +72,17 @@ def test_images_are_judged_shown_and_kept_as_a_table(
     assert [row["image"] for row in table] == ["./=cut.png", normal.name, odd.name]
     assert [row["verdict"] for row in table[::2]] == ["unreadable", "anomalous"]
     assert float(table[2]["score"]) == score and table[0]["score"] == ""
+
+
+def test_a_picture_of_the_camera_is_judged(page: Chrome) -> None:
+    press(page, "camera", Keys.ENTER)
+    seen = "return document.getElementById('video').videoWidth"
+    WebDriverWait(page, 30).until(lambda _: page.execute_script(seen))
+    press(page, "shoot", Keys.ENTER)
+    WebDriverWait(page, 30).until(lambda _: rows(page))
+    assert rows(page)[0][0] == "camera-1.png" and told(page, "verdict") == "Anomalous"
+    press(page, "camera", Keys.ENTER)
+    assert not page.find_element(By.ID, "live").is_displayed()
 
 
 def test_all_of_it_has_a_name_and_fits(page: Chrome, folders: dict[str, Path]) -> None:
