@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 import torch
 from PIL import Image
-from torch import Tensor
 
 from anomem.decision.calibrate import p_values
 from anomem.detector.estimator import AnoMem
 from anomem.export.eight_bits import change, quantise
-from anomem.export.graph import DetectorGraph
+from anomem.export.graph import BATCH, DetectorGraph, heat_of_mask, hottest
 from anomem.export.trace import write_graph
 from anomem.export.triton import config_text
 from anomem.exported.detector import ExportedDetector
@@ -40,10 +38,6 @@ _NORMALS = 128
 """Of the given normals, the most that are looked at."""
 _GOLDEN = 16
 """Golden images: half of them normals, half altered ones."""
-_BATCH = 8
-"""Frames that are looked at together."""
-_MARKED = 0.95
-"""Of the given normals that have no place marked."""
 
 
 @dataclass(frozen=True)
@@ -89,21 +83,20 @@ def export(model: AnoMem, normals: ImageSource, out: Path, wanted: Wanted) -> di
     some = choose(normals, evenly(len(normals), _NORMALS).numpy())
     framing, seen = model.framing_, _read(some, model.framing_)
     graph = DetectorGraph(model.detector(), model.calibration(), model.threshold(wanted.rule))
-    highest = highest_of(_hottest(graph, seen), seen.image)
-    graph.mask_heat = float(np.quantile(highest, _MARKED, method="higher"))
+    frames = tensor_of(seen.images)
+    graph.mask_heat = heat_of_mask(highest_of(hottest(graph, frames), seen.image))
     measured: dict[str, Any] = {"mask_heat": graph.mask_heat, "normals": len(some)}
     with replacing_folder(out) as folder:
         (folder / GOLDEN).mkdir()
         files = _write_images(some, framing, folder / GOLDEN)
         golden = _expected(model, graph, files)
-        frames = tensor_of(np.concatenate([seen.images, seen.images])[:2])
-        write_graph(graph, frames, folder / GRAPH)
+        write_graph(graph, torch.cat([frames, frames])[:2], folder / GRAPH)
         describe = _describing(model, graph, wanted, seen.images.dtype)
         write(describe(measured), folder)
         exact = ExportedDetector(folder)
         measured["golden"] = agreement(golden, told_by(exact, golden), folder).as_json()
         if wanted.int8:
-            quantise(folder / GRAPH, [part.numpy() for part in _batches(seen.images)])
+            quantise(folder / GRAPH, [part.numpy() for part in frames.split(BATCH)])
             eight = ExportedDetector(folder)
             measured["int8"] = change(exact, eight, some, wanted.anomalies)
             golden = told_by(eight, golden)
@@ -120,17 +113,6 @@ def _read(source: ImageSource, framing: Framing) -> ReadFrames:
     if read.errors:
         raise next(iter(read.errors.values()))
     return read
-
-
-@torch.inference_mode()
-def _hottest(graph: DetectorGraph, seen: ReadFrames) -> npt.NDArray[np.float32]:
-    """The highest heat of each frame, (F,)."""
-    parts = [graph(part).anomaly_map.amax(dim=(1, 2)) for part in _batches(seen.images)]
-    return torch.cat(parts).numpy()
-
-
-def _batches(frames: npt.NDArray[Any]) -> Iterator[Tensor]:
-    yield from tensor_of(frames).split(_BATCH)
 
 
 def _write_images(normals: ImageSource, framing: Framing, folder: Path) -> list[Path]:
@@ -179,7 +161,7 @@ def _expected(model: AnoMem, graph: DetectorGraph, files: list[Path]) -> Golden:
         score,
         score.astype(np.float32) > np.float32(graph.threshold),
         p_values(score, calibration),
-        highest_of(_hottest(graph, read), read.image),
+        highest_of(hottest(graph, tensor_of(read.images)), read.image),
         max(float(calibration.scores.std()), 1e-6),
     )
 

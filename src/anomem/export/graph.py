@@ -6,6 +6,7 @@ import copy
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
@@ -17,6 +18,11 @@ from anomem.images.image_set import to_float
 from anomem.model.features import of_maps, of_views
 from anomem.model.heat import PlaceMaps
 from anomem.model.scorer import Scorer
+
+BATCH = 8
+"""Frames that are looked at together."""
+_UNMARKED = 0.95
+"""Of normal images, those that have no place marked."""
 
 
 class FrameOutputs(NamedTuple):
@@ -108,6 +114,22 @@ class DetectorGraph(nn.Module):
             ]
             kinds.append(torch.cat(enlarged, 1).mean(dim=1))
         return self.rows @ torch.stack(kinds).amin(dim=0) @ self.columns.T
+
+
+@torch.inference_mode()
+def hottest(graph: DetectorGraph, frames: Tensor) -> npt.NDArray[np.float32]:
+    """Give the highest heat of each of F frames, (F,)."""
+    parts = [graph(part).anomaly_map.amax(dim=(1, 2)).cpu() for part in frames.split(BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def heat_of_mask(highest: npt.NDArray[np.float32]) -> float:
+    """Choose the heat above which a pixel is marked: of 95% of normal images no place is.
+
+    Args:
+        highest: (N,) highest heat of each normal image.
+    """
+    return float(np.quantile(highest, _UNMARKED, method="higher"))
 
 
 class _PValues(nn.Module):
