@@ -1,6 +1,7 @@
 """The blocks of docs/how-to/integrations.md run as they stand."""
 
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def test_the_blocks_of_a_section_run(
     section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    warnings.simplefilter("ignore")  # anomalib and MLflow warn of themselves
+    warnings.filterwarnings("error", module="anomem")
     try:
         exec(code_of(OPENING) + code_of(section), {"__name__": "__main__"})
     except ModuleNotFoundError as error:

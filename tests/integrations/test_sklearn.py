@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -105,7 +106,12 @@ def dumped(model: Any, folder: Path) -> Any:
     return joblib.load(folder / "model.joblib")
 
 
-@pytest.mark.parametrize("again", [pickled, dumped])
+def saved_by_torch(model: Any, folder: Path) -> Any:
+    torch.save(model, folder / "model.pt")
+    return torch.load(folder / "model.pt", weights_only=False)
+
+
+@pytest.mark.parametrize("again", [pickled, dumped, saved_by_torch])
 def test_a_fitted_model_is_pickled(
     again: Callable[[Any, Path], Any], model: AnoMem, digits: Digits, tmp_path: Path
 ) -> None:

@@ -85,14 +85,14 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
             components["pre_processor"] = self.configure_pre_processor(size)
         super().__init__(**components)
         self.config, self.rule, self.seed = config, rule, seed
-        self.model = _Inference()
+        self.model = ContrastedMemoryModel()
         self.detector = None
         self._seen: list[_Seen] = []
 
     @staticmethod
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
         """Only resize, to a height and width in pixels, (224, 224) by default."""
-        return PreProcessor(Resize(image_size or (224, 224), antialias=True))
+        return _Resizing(Resize(image_size or (224, 224), antialias=True))
 
     @staticmethod
     def configure_post_processor() -> None:
@@ -182,6 +182,10 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
                     Path(folder, Path(name).name).write_bytes(part.cpu().numpy().tobytes())
                 self._take(load_trained(folder))
 
+    def to_onnx(self, *given: Any, **kwargs: Any) -> Path:
+        """Write the graph by the operators of ONNX 18, as those of 14 do not suffice."""
+        return super().to_onnx(*given, **{"opset_version": 18, **kwargs})
+
     def _take(self, detector: AnoMem) -> None:
         """Infer by a detector from now on."""
         self.detector, self.model.decides = detector, self.post_processor is None
@@ -232,7 +236,14 @@ class _Seen:
         return _Seen(pixels[order], label[order], [names[index] for index in order])
 
 
-class _Inference(nn.Module):
+class _Resizing(PreProcessor):  # type: ignore[misc]
+    """Resizes in exports as in the Engine, with antialiasing; anomalib leaves it out of them."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.transform(batch) if self.transform else batch
+
+
+class ContrastedMemoryModel(nn.Module):
     """Holds what anomalib calls the model: from images in [0, 1] to predictions.
 
     Attributes:
@@ -249,7 +260,7 @@ class _Inference(nn.Module):
         self.decides = True
         self.register_buffer("mask_heat", torch.tensor(torch.inf))
 
-    def train(self, mode: bool = True) -> _Inference:  # noqa: ARG002 - of nn.Module
+    def train(self, mode: bool = True) -> ContrastedMemoryModel:  # noqa: ARG002 - of nn.Module
         """Stay in evaluation mode, as nothing here is trained."""
         return super().train(False)
 

@@ -88,13 +88,17 @@ class Encoder(nn.Module):
         self._known: dict[bytes, list[Tensor]] | None = None
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
-        last = channels_last and not narrow_for_channels_last(self.backbone)
-        self.memory_format = torch.channels_last if last else torch.contiguous_format
+        self.channels_last = channels_last and not narrow_for_channels_last(self.backbone)
         self.to(memory_format=self.memory_format)
         if self.frozen:
             self.requires_grad_(False)
             for values in self.halves().values():
                 values.copy_(values.half())
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Tell the order of strides; ``torch.save`` could not write it as an attribute."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Make the feature maps, shallow to deep.
