@@ -18,7 +18,11 @@ with warnings.catch_warnings(action="ignore"):  # of itself, when it is imported
     from anomalib.engine import Engine
     from anomalib.post_processing import PostProcessor
     from anomalib.pre_processing import PreProcessor
-from torchvision.transforms.v2 import Compose, Normalize, Resize
+from torchvision.transforms.v2 import (  # type: ignore[import-untyped]
+    Compose,
+    Normalize,
+    Resize,
+)
 
 from anomem.evaluation.evaluate import evaluate
 from anomem.evaluation.metrics import auroc
@@ -82,10 +86,10 @@ def test_the_engine_measures_what_we_measure(trained: tuple[Any, Any, Any]) -> N
     found = engine.predict(model, dataloaders=data.test_dataloader())
     images, label = pixels_of(joined(found, "image")), joined(found, "gt_label")
     normal, odd = (ArraySource(images[label == kind]) for kind in (0, 1))
-    ours = evaluate(model.detector, normal, odd, rule="0.1")
+    ours = evaluate(model.detector_, normal, odd, rule="0.1")
     assert measured["image_AUROC"] == pytest.approx(auroc(ours.normal, ours.anomalous), abs=1e-6)
     assert 0.5 < measured["image_AUROC"] < 1
-    expected = model.detector.predict(images, 0.1)
+    expected = model.detector_.predict(images, 0.1)
     assert joined(found, "pred_label").astype(int).tolist() == expected.tolist()
     above = joined(found, "pred_score") > 0.5
     assert above.astype(int).tolist() == expected.tolist() and {0, 1} == set(expected)
@@ -99,12 +103,14 @@ def test_a_checkpoint_scores_the_same(trained: tuple[Any, Any, Any], engine: Eng
     expected = joined(used.predict(model, dataloaders=test), "pred_score")
     kept = used.best_model_path
     again = ContrastedMemory.load_from_checkpoint(kept)
-    assert again.rule == 0.1 and again.detector.held_out_names() == model.detector.held_out_names()
+    assert (
+        again.rule == 0.1 and again.detector_.held_out_names() == model.detector_.held_out_names()
+    )
     found = engine().predict(again, dataloaders=test)
     np.testing.assert_array_equal(joined(found, "pred_score"), expected)
     new = ContrastedMemory("scratch", CHOICES, rule=0.2)
     found = engine().predict(new, dataloaders=test, ckpt_path=kept)
-    called = new.detector.predict(pixels_of(joined(found, "image")), 0.2)
+    called = new.detector_.predict(pixels_of(joined(found, "image")), 0.2)
     assert joined(found, "pred_label").astype(int).tolist() == called.tolist()
 
 
@@ -115,11 +121,11 @@ def test_images_are_learnt_in_the_order_of_their_names(
     model = trained[0]
     again = ContrastedMemory("scratch", CHOICES)
     engine().fit(again, datamodule=data_of(folders))
-    assert again.detector.held_out_names() == model.detector.held_out_names()
-    assert str(folders["train"]) in again.detector.held_out_names()[0]
+    assert again.detector_.held_out_names() == model.detector_.held_out_names()
+    assert str(folders["train"]) in again.detector_.held_out_names()[0]
     images = np.zeros((2, 16, 16, 3), dtype=np.uint8)
-    scores = (each.detector.decision_function(images) for each in (model, again))
-    np.testing.assert_array_equal(*scores)
+    expected = model.detector_.decision_function(images)
+    np.testing.assert_array_equal(again.detector_.decision_function(images), expected)
 
 
 @pytest.mark.parametrize("kind", ["torch", "onnx", "openvino"])
@@ -156,12 +162,12 @@ def test_labelled_anomalies_of_the_loader_are_learnt(folders: Folders, engine: E
     data = data_of(folders)
     data.setup()
     few = data.test_data.subsample(np.flatnonzero(data.test_data.samples.label_index)[:4].tolist())
-    both = ConcatDataset([data.train_data, few])
+    both: Any = ConcatDataset([data.train_data, few])
     loader = DataLoader(both, batch_size=32, shuffle=True, collate_fn=ImageBatch.collate)
     model = ContrastedMemory("scratch", CHOICES)
     engine().fit(model, train_dataloaders=loader)
-    assert model.detector.summary_["anomalies"] == 4
-    assert len(model.detector.held_out_names()) == 19
+    assert model.detector_.summary_["anomalies"] == 4
+    assert len(model.detector_.held_out_names()) == 19
 
 
 def test_a_post_processor_of_anomalib_decides(folders: Folders, engine: Engines) -> None:
@@ -175,6 +181,8 @@ def test_a_post_processor_of_anomalib_decides(folders: Folders, engine: Engines)
 def test_what_is_wrong_is_told(folders: Folders, engine: Engines) -> None:
     with pytest.raises(ValueError, match="there is no preset 'best'"):
         ContrastedMemory("best")
+    with pytest.raises(ValueError, match="rule is 'best'; give a share"):
+        ContrastedMemory(rule="best")
     with pytest.raises(ValueError, match="leave it out, anomalib resizes"):
         ContrastedMemory(choices={"images": {"framing": "tile"}})
     with pytest.raises(NotFittedError, match=r"call Engine\.fit, or give ckpt_path"):
@@ -185,6 +193,6 @@ def test_what_is_wrong_is_told(folders: Folders, engine: Engines) -> None:
         engine().fit(model, datamodule=data_of(folders))
     batches = [ImageBatch(image=torch.zeros(2, 3, side, side)) for side in (16, 24)]
     model = ContrastedMemory("scratch", CHOICES, pre_processor=False)
-    loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    loader: Any = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="images differ in size"):
         engine().fit(model, train_dataloaders=loader)

@@ -147,6 +147,8 @@ def test_labels_have_the_signs_of_outliers_too(hasty: Config, digits: Digits) ->
     outliers = OutlierDetector(AnoMem(hasty, device="cpu"), alpha=0.1)
     with pytest.raises(ValueError, match="y holds 0; give 1 for normal and -1 for anomalous"):
         outliers.fit(images, [0] * 30 + [1] * 3)
+    with pytest.raises(ValueError, match=r"alpha is 2.0; give a share in \(0, 1\)"):
+        clone(outliers).set_params(alpha=2).fit(None)  # before anything is read
     with pytest.raises(NotFittedError):
         outliers.predict(images)
     decided = outliers.fit_predict(images, y=None)

@@ -123,7 +123,7 @@ def hottest(graph: DetectorGraph, frames: Tensor) -> npt.NDArray[np.float32]:
     return torch.cat(parts).numpy()
 
 
-def heat_of_mask(highest: npt.NDArray[np.float32]) -> float:
+def heat_of_mask(highest: npt.NDArray[np.floating]) -> float:
     """Choose the heat above which a pixel is marked: of 95% of normal images no place is.
 
     Args:

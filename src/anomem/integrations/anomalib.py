@@ -18,10 +18,11 @@ from anomalib.pre_processing import PreProcessor
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import Resize
+from torchvision.transforms.v2 import Resize  # type: ignore[import-untyped]
 
 from anomem.config.mapping import changed, overlaid
 from anomem.config.presets import resolve
+from anomem.decision.threshold import rule_of
 from anomem.detector.estimator import AnoMem, load_trained
 from anomem.detector.model_folder import folder_content
 from anomem.export.graph import DetectorGraph, heat_of_mask, hottest
@@ -55,10 +56,10 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
             ``AnomalibModule``.
 
     Attributes:
-        detector: The fitted detector, or None.
+        detector_: The fitted detector.
 
     Raises:
-        ValueError: There is no such preset or choice, or a value is out of range.
+        ValueError: There is no such preset, choice or rule, or a value is out of range.
 
     Example:
         >>> model = ContrastedMemory("scratch", choices={"memory": {"beta": 3.0}})
@@ -66,7 +67,7 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         [64, 64]
     """
 
-    detector: AnoMem | None
+    detector_: AnoMem
 
     def __init__(
         self,
@@ -83,10 +84,10 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
             size = config.images.size or _SIDE
             size = (size, size) if isinstance(size, int) else size
             components["pre_processor"] = self.configure_pre_processor(size)
+        rule_of(rule)
         super().__init__(**components)
         self.config, self.rule, self.seed = config, rule, seed
         self.model = ContrastedMemoryModel()
-        self.detector = None
         self._seen: list[_Seen] = []
 
     @staticmethod
@@ -164,9 +165,9 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the whole detector, as its model folder does."""
         super().on_save_checkpoint(checkpoint)
-        if self.detector is not None:
+        if hasattr(self, "detector_"):
             with TemporaryDirectory() as folder:
-                self.detector.save(folder)
+                self.detector_.save(folder)
                 content = folder_content(Path(folder))
             checkpoint[_DETECTOR] = {
                 name: torch.frombuffer(bytearray(part), dtype=torch.uint8)
@@ -188,7 +189,7 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
 
     def _take(self, detector: AnoMem) -> None:
         """Infer by a detector from now on."""
-        self.detector, self.model.decides = detector, self.post_processor is None
+        self.detector_, self.model.decides = detector, self.post_processor is None
         threshold = detector.threshold(self.rule)
         graph = DetectorGraph(detector.detector(), detector.calibration(), threshold)
         self.model.graph = graph.to(self.device)

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from anomem.decision.threshold import rule_of
 from anomem.detector.estimator import AnoMem
 from anomem.detector.parameters import of_images
 
@@ -59,13 +60,13 @@ class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: As of ``AnoMem.fit``.
         """
-        label = None
+        rule, label = rule_of(self.alpha), None
         if y is not None:
             if unknown := set(np.asarray(y).tolist()) - {-1, 1}:
                 raise ValueError(f"y holds {min(unknown)}; give 1 for normal and -1 for anomalous.")
             label = np.asarray(y) == -1
         self.detector_ = clone(self.detector or AnoMem()).fit(X, label)
-        self.offset_ = -self.detector_.threshold(self.alpha)
+        self.offset_ = -self.detector_.threshold(rule)
         return self
 
     def score_samples(self, X: object) -> Floats:
