@@ -5,19 +5,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 from small_presets import Fitted, shown
 from squares import Images, crops, scratched
 
+from anomem import AnoMem
 from anomem.cli import deploy
 from anomem.cli.arguments import Export
 from anomem.export.eight_bits import change, quantise
 from anomem.export.export import Wanted, export
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GOLDEN, GRAPH
+from anomem.exported.folder import GOLDEN, GRAPH, write
+from anomem.exported.folder import read as read_folder
 from anomem.exported.golden import check
 from anomem.images.framing import Framing
 from anomem.images.open import open_images
@@ -79,6 +83,7 @@ def test_eight_bits_make_it_smaller_and_what_they_change_is_measured(
     frames = read(normals, range(20), exact.exported.framing)
     quantise(small / GRAPH, [frames.images])
     assert (small / GRAPH).stat().st_size < 0.9 * (folder / GRAPH).stat().st_size
+    write(read_folder(small), small)
     told = change(exact, ExportedDetector(small), normals, odd)
     assert told["images"] == 30 and 0 < told["score_median"] <= told["score_most"]
     assert 0 <= told["auroc"]["int8"] <= 1
@@ -104,8 +109,44 @@ def test_nothing_is_written_beside_other_files_or_of_images_that_cannot_be_read(
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     model, bad = fitted("scratch", False), open_images(tmp_path / "bad.png")
-    with pytest.raises(ValueError, match="holds something that is no export"):
+    with pytest.raises(ValueError, match=r"bad\.png is of no export and would be lost"):
         export(model, bad, tmp_path, Wanted())
     with pytest.raises(ValueError, match=r"bad\.png"):
         export(model, bad, tmp_path / "out", Wanted())
     assert [file.name for file in tmp_path.iterdir()] == ["bad.png"]
+
+
+class Told(AnoMem):
+    """A model that tells scores a little higher than its graph computes them."""
+
+    def decision_function(self, X: object, **told: Any) -> npt.NDArray[np.float32]:
+        return super().decision_function(X, **told) + np.float32(0.001)
+
+
+def test_where_scores_differ_nothing_is_written_and_an_older_export_stays(
+    folder: Path, fitted: Fitted, gravel: Images, tmp_path: Path
+) -> None:
+    model, normals = fitted("scratch", False), shown("scratch", crops(gravel, 40, 8))
+    differs = Told(model.config_, seed=model.seed, device="cpu")._keep(model.detector())
+    older = shutil.copytree(folder, tmp_path / "older")
+    before = {file: file.read_bytes() for file in older.rglob("*") if file.is_file()}
+    for out in (older, tmp_path / "out"):
+        why = r"^image \d(, altered)? is told otherwise by the graph: score .* in place of"
+        with pytest.raises(ModelError, match=why):
+            export(differs, open_images(normals), out, Wanted())
+    assert {file: file.read_bytes() for file in older.rglob("*") if file.is_file()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["older"]
+
+
+def test_an_export_is_replaced_but_not_what_lies_beside_it(
+    folder: Path, fitted: Fitted, gravel: Images, tmp_path: Path
+) -> None:
+    model, normals = fitted("scratch", False), open_images(shown("scratch", crops(gravel, 40, 8)))
+    older = shutil.copytree(folder, tmp_path / "older")
+    (older / "scores.csv").touch()
+    with pytest.raises(ValueError, match=r"scores\.csv is of no export and would be lost"):
+        export(model, normals, older, Wanted())
+    (older / "scores.csv").unlink()
+    export(model, normals, older, Wanted())
+    assert (older / GRAPH).read_bytes() != (folder / GRAPH).read_bytes()
+    assert check(older).images == 16

@@ -42,7 +42,9 @@ def test_the_graph_tells_what_the_detector_tells(
     graph = graph_of(model)
     kinds: list[tuple[FramingKind, bool]] = [
         ("resize", False),
+        ("resize", True),
         ("letterbox", False),
+        ("letterbox", True),
         ("tile", False),
         ("tile", True),
     ]

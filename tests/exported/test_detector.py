@@ -1,6 +1,9 @@
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,11 @@ from anomem import load
 from anomem.config import FramingKind
 from anomem.detector.estimator import load_trained
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GRAPH
+from anomem.exported.folder import GRAPH, read, write
 from anomem.images.framing import Framing, boxes, frames_of
 from anomem.images.open import open_images
 from anomem.images.resize import ImageShape, to_shape
+from anomem.runtime.files import replacing_folder
 from anomem.runtime.untrusted import ModelError
 from without_torch import without_torch
 
@@ -109,11 +113,37 @@ def test_what_is_exported_cannot_learn_and_names_what_can(folder: Path) -> None:
             verb(IMAGES)
 
 
-def test_a_damaged_graph_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_graph_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
     folder = write_export(tmp_path / "model", WHOLE)
     (folder / GRAPH).write_bytes((folder / GRAPH).read_bytes()[:99])
+    write(read(folder), folder)
     with pytest.raises(ModelError, match=r"model.onnx is damaged \(.*\); export again"):
         load(folder)
+
+
+def test_a_folder_that_is_replaced_all_the_time_is_always_one_of_the_two(tmp_path: Path) -> None:
+    """Each says a threshold of its own, and its graph is of frames of its own size."""
+    folder, stop = tmp_path / "model", Event()
+    made = [
+        write_export(tmp_path / f"{side}", Framing("resize", ImageShape(1, side, side)))
+        for side in (32, 64)
+    ]
+    shutil.copytree(made[0], folder)
+
+    def replace() -> None:
+        while not stop.is_set():
+            for one in made:
+                with replacing_folder(folder) as part:
+                    shutil.copytree(one, part, dirs_exist_ok=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        replaced = pool.submit(replace)
+        try:
+            for _ in range(100):
+                assert load(folder).decision_function(IMAGES).shape == (3,)
+        finally:
+            stop.set()
+        replaced.result()
 
 
 _COMMANDS = """

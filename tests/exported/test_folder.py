@@ -8,7 +8,15 @@ import pytest
 
 from anomem.config import Config
 from anomem.decision.calibrate import Calibration
-from anomem.exported.folder import DESCRIPTION, Exported, is_exported, read, write
+from anomem.exported.folder import (
+    DESCRIPTION,
+    GRAPH,
+    Exported,
+    is_exported,
+    read,
+    read_whole,
+    write,
+)
 from anomem.images.framing import Framing
 from anomem.images.resize import ImageShape
 from anomem.runtime.untrusted import ModelError
@@ -32,13 +40,33 @@ EXPORTED = Exported(
 )
 
 
-def test_a_folder_says_what_was_written(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def graph(tmp_path: Path) -> bytes:
+    """A folder has a graph before it is described."""
+    (tmp_path / GRAPH).write_bytes(b"a graph")
+    return b"a graph"
+
+
+def test_a_folder_says_what_was_written(tmp_path: Path, graph: bytes) -> None:
     assert not is_exported(tmp_path)
     write(EXPORTED, tmp_path)
-    again = read(tmp_path)
-    assert is_exported(tmp_path)
-    assert json.dumps(again.as_json()) == json.dumps(EXPORTED.as_json())
+    again, whole = read_whole(tmp_path)
+    assert is_exported(tmp_path) and whole == graph
+    written = {**EXPORTED.as_json(), "digest": again.digest}
+    assert json.dumps(again.as_json()) == json.dumps(written)
     assert again.framing.region is not None and np.array_equal(again.framing.region, REGION)
+
+
+@pytest.mark.parametrize("name", [GRAPH, "region.png"])
+def test_files_of_two_exports_are_told(tmp_path: Path, name: str) -> None:
+    write(EXPORTED, tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content + b"1")
+    with pytest.raises(ModelError, match=r"is damaged, or of another export than export\.json"):
+        read_whole(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ModelError, match=r"copy the folder again|cannot be read"):
+        read_whole(tmp_path)
 
 
 def test_without_a_region_anomalies_count_everywhere(tmp_path: Path) -> None:

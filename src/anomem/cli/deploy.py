@@ -38,6 +38,12 @@ def export(arguments: Export) -> Result:
             f"{counted(change['images'], 'image')}, and scores by {change['score_median']:.2g} "
             f"(the median) to {change['score_most']:.2g} of the spread of normals"
         )
+        if share := change["decisions_changed"] / change["images"]:
+            tell(
+                f"anomem: in eight bits {share:.1%} of the images are decided otherwise; use the "
+                "exact export unless you have measured that this suits you.",
+                error=True,
+            )
         if "auroc" in change:
             exact, eight = change["auroc"]["exact"], change["auroc"]["int8"]
             tell(f"AUROC {eight:.4f}, without eight bits {exact:.4f}")

@@ -20,10 +20,10 @@ from anomem.export.graph import BATCH, DetectorGraph, heat_of_mask, hottest
 from anomem.export.trace import write_graph
 from anomem.export.triton import config_text
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GOLDEN, GRAPH, Exported, is_exported, write
+from anomem.exported.folder import FILES, GOLDEN, GRAPH, TRITON, Exported, is_exported, write
 from anomem.exported.golden import Golden, agreement, highest_of, told_by, write_golden
 from anomem.images.combined import choose
-from anomem.images.framing import Framing
+from anomem.images.framing import Framing, boxes
 from anomem.images.image_set import evenly, tensor_of, to_float
 from anomem.images.layers import Pixels
 from anomem.images.open import open_images
@@ -35,7 +35,9 @@ from anomem.training.draws import Chance, seeded
 from anomem.training.pseudo import patched
 
 _NORMALS = 128
-"""Of the given normals, the most that are looked at."""
+"""Of the given normals, the most that are looked at,"""
+_NUMBERS = 2**26
+"""and in their frames, the most numbers: of 128 images in tiles there may be many thousand."""
 _GOLDEN = 16
 """Golden images: half of them normals, half altered ones."""
 
@@ -78,10 +80,9 @@ def export(model: AnoMem, normals: ImageSource, out: Path, wanted: Wanted) -> di
         WriteError: The folder cannot be written.
         ModuleNotFoundError: A package of the extra ``export`` is missing.
     """
-    if out.exists() and not is_exported(out) and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} holds something that is no export; give another folder.")
-    some = choose(normals, evenly(len(normals), _NORMALS).numpy())
-    framing, seen = model.framing_, _read(some, model.framing_)
+    _refuse_others(out)
+    framing, some = model.framing_, _some(normals, model.framing_)
+    seen = _read(some, framing)
     graph = DetectorGraph(model.detector(), model.calibration(), model.threshold(wanted.rule))
     frames = tensor_of(seen.images)
     graph.mask_heat = heat_of_mask(highest_of(hottest(graph, frames), seen.image))
@@ -94,17 +95,40 @@ def export(model: AnoMem, normals: ImageSource, out: Path, wanted: Wanted) -> di
         describe = _describing(model, graph, wanted, seen.images.dtype)
         write(describe(measured), folder)
         exact = ExportedDetector(folder)
-        measured["golden"] = agreement(golden, told_by(exact, golden), folder).as_json()
+        made_of = [some.names[number // 2 % len(some)] for number in range(_GOLDEN)]
+        altered = [f"{name}{', altered' * (at % 2)}" for at, name in enumerate(made_of)]
+        measured["golden"] = agreement(golden, told_by(exact, golden), altered).as_json()
         if wanted.int8:
             quantise(folder / GRAPH, [part.numpy() for part in frames.split(BATCH)])
+            write(describe(measured), folder)
             eight = ExportedDetector(folder)
             measured["int8"] = change(exact, eight, some, wanted.anomalies)
             golden = told_by(eight, golden)
         write_golden(golden, folder)
         exported = describe(measured)
         write(exported, folder)
-        write_text(folder / "config.pbtxt", config_text(exported))
+        write_text(folder / TRITON, config_text(exported))
     return measured
+
+
+def _refuse_others(out: Path) -> None:
+    """Refuse to replace what is no export, or holds more than one: a table of scores, say."""
+    if not out.is_dir():
+        if out.exists():
+            raise ValueError(f"{out} is a file; give a folder.")
+        return
+    for file in sorted(out.iterdir()):
+        if file.name not in FILES or not is_exported(out):
+            raise ValueError(f"{file} is of no export and would be lost; give another folder.")
+
+
+def _some(normals: ImageSource, framing: Framing) -> ImageSource:
+    """As many of the normals, evenly spaced, as are looked at in bounded time and memory."""
+    shape = framing.shape
+    frames = len(boxes(normals[0].shape[:2], framing))
+    numbers = frames * shape.channels * shape.height * shape.width
+    most = min(_NORMALS, max(_NUMBERS // numbers, 1))
+    return choose(normals, evenly(len(normals), most).numpy())
 
 
 def _read(source: ImageSource, framing: Framing) -> ReadFrames:

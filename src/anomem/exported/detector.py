@@ -14,8 +14,7 @@ from PIL import Image
 from anomem.decision.calibrate import Calibration
 from anomem.decision.ready import Explained, ReadyDetector
 from anomem.decision.scores import Heat, Scores, image_scores, scale_names
-from anomem.exported.folder import FRAMES, GRAPH, Exported, cannot_learn
-from anomem.exported.folder import read as read_folder
+from anomem.exported.folder import FRAMES, GRAPH, cannot_learn, read_whole
 from anomem.images.errors import ImageError, named
 from anomem.images.framing import assembled, boxes
 from anomem.images.open import only_image, open_images
@@ -24,7 +23,7 @@ from anomem.images.read import read as read_frames
 from anomem.images.source import ImageSource, SizedSource
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.threads import threads
-from anomem.runtime.untrusted import ModelError, check_regular, one_line
+from anomem.runtime.untrusted import ModelError, one_line
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -55,8 +54,8 @@ class ExportedDetector(ReadyDetector):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.exported: Exported = read_folder(self.folder)
-        self._session = _session(self.folder)
+        self.exported, graph = read_whole(self.folder)
+        self._session = _session(graph, self.folder / GRAPH)
 
     def run(self, frames: npt.NDArray[Any], outputs: Sequence[str]) -> Outputs:
         """Let the graph look at frames, as many at a time as take little memory.
@@ -196,7 +195,7 @@ def _why(batch: ReadFrames) -> dict[int, str]:
     return {index: str(error) for index, error in batch.errors.items()}
 
 
-def _session(folder: Path) -> InferenceSession:
+def _session(graph: bytes, file: Path) -> InferenceSession:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -205,11 +204,6 @@ def _session(folder: Path) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads(), 3
     try:
-        check_regular(folder / GRAPH)
-        return onnxruntime.InferenceSession(
-            folder / GRAPH, options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a kind of error for each of its states
-        raise ModelError(
-            f"{folder / GRAPH} is damaged ({one_line(error)}); export again."
-        ) from error
+        raise ModelError(f"{file} is damaged ({one_line(error)}); export again.") from error

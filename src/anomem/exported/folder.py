@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,16 +25,21 @@ from anomem.images.framing import Framing
 from anomem.images.masks import read_mask
 from anomem.images.resize import ImageShape
 from anomem.runtime.files import write_bytes, write_text
-from anomem.runtime.untrusted import ModelError, one_line, read_json
+from anomem.runtime.untrusted import ModelError, check_regular, one_line, read_json
 
 FORMAT_VERSION = 1
 DESCRIPTION = "export.json"
 GRAPH = "model.onnx"
 GOLDEN = "golden"
+TRITON = "config.pbtxt"
 _REGION = "region.png"
+FILES = (DESCRIPTION, GRAPH, GOLDEN, TRITON, _REGION)
+"""Names of all that a folder may hold."""
 _MOST_JSON = 2**24
 """Bytes of a description: some hundred thousand for a thousand held-out normals."""
 _MOST_SCALES = 64
+_TRIES = 3
+"""Times that a folder is read before its files are taken for those of several exports."""
 
 FRAMES = "frames"
 """Input of the graph: (N, C, H, W), uint8 or uint16 as :attr:`Exported.dtype` says."""
@@ -63,6 +69,7 @@ class Exported:
         summary: What it says of its training.
         measured: What the export has measured: how far golden images differ, and what eight bits
             cost.
+        digest: Of graph and region, which :func:`write` takes.
     """
 
     framing: Framing
@@ -78,6 +85,7 @@ class Exported:
     config: dict[str, Any]
     summary: dict[str, Any]
     measured: dict[str, Any]
+    digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Give all of it but the region, ready for JSON."""
@@ -85,6 +93,7 @@ class Exported:
         return {
             "format_version": FORMAT_VERSION,
             "made_of": self.made_of,
+            "digest": self.digest,
             "framing": {"kind": framing.kind, "reduced": framing.reduced},
             "shape": asdict(framing.shape),
             "dtype": self.dtype,
@@ -111,7 +120,7 @@ def is_exported(path: Path) -> bool:
 
 
 def write(exported: Exported, folder: Path) -> None:
-    """Write the description, and the region if there is one, into a folder that is there.
+    """Write the description, and the region if there is one, into a folder that has the graph.
 
     Raises:
         WriteError: They cannot be written.
@@ -121,7 +130,8 @@ def write(exported: Exported, folder: Path) -> None:
         drawn = BytesIO()
         Image.fromarray(region).save(drawn, "png")
         write_bytes(folder / _REGION, drawn.getvalue())
-    text = json.dumps(exported.as_json(), indent=1, allow_nan=False)
+    digest = _digest_of((folder / GRAPH).read_bytes(), folder)
+    text = json.dumps({**exported.as_json(), "digest": digest}, indent=1, allow_nan=False)
     write_text(folder / DESCRIPTION, text)
 
 
@@ -145,6 +155,38 @@ def read(folder: Path) -> Exported:
         f"{folder} is an export of format {version!r:.40}, this anomem reads {FORMAT_VERSION}; "
         "export the model again."
     )
+
+
+def read_whole(folder: Path) -> tuple[Exported, bytes]:
+    """Read what an exported folder says of itself, and the graph that it says it of.
+
+    Where the folder is replaced meanwhile, all is of the new one.
+
+    Raises:
+        ModelError: As :func:`read`, or the files are not of one export.
+    """
+    for _ in range(_TRIES):
+        exported = read(folder)
+        try:
+            check_regular(folder / GRAPH)
+            graph = (folder / GRAPH).read_bytes()
+            if _digest_of(graph, folder) == exported.digest:
+                return exported, graph
+        except (OSError, ValueError) as error:
+            reason = f"{folder / GRAPH} cannot be read ({one_line(error)})"
+            raise ModelError(f"{reason}; export again.") from error
+    raise ModelError(
+        f"{folder / GRAPH} is damaged, or of another export than {DESCRIPTION} beside it; copy the "
+        "folder again as a whole, or export again."
+    )
+
+
+def _digest_of(graph: bytes, folder: Path) -> str:
+    """Digest a graph and the region of the folder, if it has one."""
+    region = folder / _REGION
+    found = blake2b(region.read_bytes() if region.exists() else b"", digest_size=16)
+    found.update(graph)
+    return found.hexdigest()
 
 
 def cannot_learn(folder: Path, exported: Exported) -> ModelError:
@@ -184,6 +226,7 @@ def _checked(found: Mapping[str, Any], region: Path) -> Exported:
         _whole(found["labels"], "learnt", 0, len(unseen)),
         _of_type(found, "made_of", str),
         *(_of_type(found, name, dict) for name in ("config", "summary", "measured")),
+        digest=_of_type(found, "digest", str),
     )
 
 

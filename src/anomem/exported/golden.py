@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -80,7 +81,8 @@ def check(folder: Path) -> Agreement:
         ModelError: One is scored, decided or drawn otherwise, or the folder is damaged.
     """
     expected = read_golden(folder)
-    return agreement(expected, told_by(ExportedDetector(folder), expected), folder)
+    images = [str(folder / GOLDEN / name) for name in expected.files]
+    return agreement(expected, told_by(ExportedDetector(folder), expected), images)
 
 
 def told_by(detector: ExportedDetector, golden: Golden) -> Golden:
@@ -111,8 +113,13 @@ def highest_of(
     return np.maximum.reduceat(values, starts).astype(np.float64)
 
 
-def agreement(expected: Golden, told: Golden, folder: Path) -> Agreement:
+def agreement(expected: Golden, told: Golden, images: Sequence[str]) -> Agreement:
     """Compare what is told of golden images with what is expected.
+
+    Args:
+        expected: By the model.
+        told: By the graph.
+        images: What an error calls each.
 
     Raises:
         ModelError: A score differs by more than 1e-4 of the spread, heat by more than 1e-2, or a
@@ -125,7 +132,7 @@ def agreement(expected: Golden, told: Golden, folder: Path) -> Agreement:
     worst = int(np.argmax(off))  # where it is not a number too
     if not off[worst] <= 1:
         raise ModelError(
-            f"{folder / GOLDEN / expected.files[worst]} is told otherwise by the graph: score "
+            f"{images[worst]} is told otherwise by the graph: score "
             f"{told.score[worst]:.6g} in place of {expected.score[worst]:.6g} "
             f"({score[worst]:.1e} of the spread of normals, {_OF_SPREAD:g} are allowed), "
             f"{_verdict(told, worst)} in place of {_verdict(expected, worst)}, highest heat "

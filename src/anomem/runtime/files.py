@@ -20,6 +20,8 @@ if sys.platform != "win32":
     import fcntl
 
 _PART = re.compile(r"\.anomem-[0-9a-f]{16}\.tmp")
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of Linux."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -83,8 +85,8 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Make a folder of files, which takes its name, and an older one's, once all are written.
 
-    Until then it lies beside under a name of its own. Between the two names of an older one and the
-    new one there is a moment in which a reader finds neither.
+    Until then it lies beside under a name of its own. On Linux the two change names in one step;
+    elsewhere, and on file systems that cannot, a reader may find neither for a moment.
 
     Yields:
         The folder, empty, to be filled.
@@ -104,9 +106,10 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         yield part
         with named_if_unwritten(folder):
             older = target.with_name(f".anomem-{secrets.token_hex(8)}.tmp")
-            if target.exists():
-                os.rename(target, older)
-            os.rename(part, target)
+            if not (target.exists() and _exchanged(part, target)):
+                if target.exists():
+                    os.rename(target, older)
+                os.rename(part, target)
             _sync(target.parent)
             shutil.rmtree(older, ignore_errors=True)
     finally:
@@ -231,6 +234,17 @@ def remove_abandoned(folder: Path) -> None:
                         os.unlink(part)
                 finally:
                     os.close(descriptor)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; tell whether the system could."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if call is None:
+        return False
+    done: int = call(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0
 
 
 def _sync(folder: Path) -> None:
