@@ -72,6 +72,8 @@ def test_the_check_needs_no_pytorch_and_names_the_image_that_differs(
     (other / GOLDEN / "expected.json").write_text(json.dumps(expected))
     with pytest.raises(ModelError, match=r"05\.png is told otherwise by the graph: score"):
         check(other)
+    with pytest.raises(ModelError, match=r"is no exported folder \(no export\.json\); give one"):
+        check(tmp_path)
 
 
 def test_eight_bits_make_it_smaller_and_what_they_change_is_measured(

@@ -165,8 +165,13 @@ def finish_table(
         if parts:
             unfinished.keep(rows())
         raise
-    whole = rows().drop_columns("version")
-    if not known:  # in order already, and take() loads what takes a tenth of a second
-        return whole.combine_chunks()
-    row = {path: number for number, path in enumerate(whole["path"].to_pylist())}
-    return whole.take([row[path] for path in paths]).combine_chunks()
+    return _in_order(rows().drop_columns("version"), paths)
+
+
+def _in_order(table: pa.Table, paths: list[str]) -> pa.Table:
+    """Bring the rows of a table to the order of some paths."""
+    have = table["path"].to_pylist()
+    if have != paths:  # as take() loads what takes a tenth of a second
+        row = {path: number for number, path in enumerate(have)}
+        table = table.take([row[path] for path in paths])
+    return table.combine_chunks()

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def load(path: str | Path, *, device: str = "auto") -> AnoMem | ExportedDetector:
     """Load a saved detector, on any device, or an exported one, on the CPU.
 
-    The folder may be anybody's: no code of it is run, nothing that it names is opened or fetched,
-    and before memory is taken every shape is held against what its choices ask for.
+    The folder may be anybody's: no code of it is run, nothing that it names outside of it is opened
+    or fetched. Of a saved detector, before memory is taken every shape is held against what its
+    choices ask for; what the graph of an exported one takes is not bounded.
 
     Args:
         path: A model folder, or an exported one.

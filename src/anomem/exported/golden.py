@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from anomem.decision.scores import highest_frames
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GOLDEN
+from anomem.exported.folder import DESCRIPTION, GOLDEN, is_exported
 from anomem.images.local import FileSource
 from anomem.images.read import read as read_frames
 from anomem.images.read import widened
@@ -78,8 +78,10 @@ def check(folder: Path) -> Agreement:
     """Score the golden images of an exported folder and compare with what is expected.
 
     Raises:
-        ModelError: One is scored, decided or drawn otherwise, or the folder is damaged.
+        ModelError: One is scored, decided or drawn otherwise, or the folder is damaged or none.
     """
+    if not is_exported(folder):
+        raise ModelError(f"{folder} is no exported folder (no {DESCRIPTION}); give one.")
     expected = read_golden(folder)
     images = [str(folder / GOLDEN / name) for name in expected.files]
     return agreement(expected, told_by(ExportedDetector(folder), expected), images)
