@@ -15,8 +15,8 @@ from anomem.model.scorer import Heads
 from anomem.training.losses import double_hinge
 
 _LEAST_SPREAD = 1e-4
-"""Of what is pooled. Other kernels round it by up to 8e-6, which a channel that is dead must not take
-for a deviation; those of four detectors of real images vary by 6e-4 and more."""
+"""Of what is pooled. Other kernels round it by up to 8e-6, which a channel that is dead must not
+take for a deviation; those of four detectors of real images vary by 6e-4 and more."""
 _INVERSE_PENALTY = 10.0
 """C of the logistic regression, where normals and anomalies weigh 1 each."""
 
