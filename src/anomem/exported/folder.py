@@ -225,7 +225,7 @@ def _checked(found: Mapping[str, Any], region: Path) -> Exported:
         unseen,
         _whole(found["labels"], "learnt", 0, len(unseen)),
         _of_type(found, "made_of", str),
-        *(_of_type(found, name, dict) for name in ("config", "summary", "measured")),
+        **{name: _of_type(found, name, dict) for name in ("config", "summary", "measured")},
         digest=_of_type(found, "digest", str),
     )
 
