@@ -12,7 +12,7 @@ whose encoder must be the same to the bit.
 
 AUROC is of tested images that no training normal has the pixels of; pixels are measured on the
 frames. A fit is timed once, features included and decoding not; a score in turn with a bare pass of
-the encoder.
+the encoder, as timm has it: with batch norms, which ours folds (for the peers, too).
 
 ``--labels 1 3 10 30`` adapts ours (of seed 0) to so many labelled anomalies, and measures all
 others; then to those of one kind, and measures all other kinds; with masks too, where there are
@@ -150,7 +150,8 @@ class Result:
         pixels: As of ``pixel_metrics``; empty without masks or maps.
         fit_seconds: Of a fit, features included.
         fit_cpu_seconds: Of all threads; what other work on the machine leaves as it is.
-        passes: Time of a score in bare passes of the encoder: median, lowest and highest of rounds.
+        passes: Time of a score in bare passes of the encoder, with its batch norms: median, lowest
+            and highest of rounds.
         size: Bytes that must be kept to score.
         scores: Of all tested images, copies included.
     """
@@ -226,7 +227,7 @@ def passes(method: Method, encoder: Encoder, tested: Pixels) -> dict[str, float]
     """How many times a bare pass of the encoder a score takes, on some of the images."""
     some = tested[np.linspace(0, len(tested) - 1, _TIMED).round().astype(int)]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # where nothing is folded
     def bare() -> None:
         for batch in batches(some):
             encoder(batch)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anomem.config import EncoderChoices
 from anomem.images.image_set import to_float
+from anomem.model.fold import folded
 from anomem.model.pretrained_weights import load_weights
 
 _REMEMBERED = 2**30
@@ -86,6 +87,8 @@ class Encoder(nn.Module):
         self.pretrained = choices.pretrained or choices.weights is not None
         self.frozen = choices.frozen
         self._known: dict[bytes, list[Tensor]] | None = None
+        # In a tuple, as it is no further part of the module: its weights are those of the backbone.
+        self._folded: tuple[nn.Module] | None = None
         self.register_buffer("mean", torch.full((channels, 1, 1), 0.5))
         self.register_buffer("std", torch.full((channels, 1, 1), 0.25))
         self.channels_last = channels_last and not narrow_for_channels_last(self.backbone)
@@ -144,7 +147,12 @@ class Encoder(nn.Module):
 
     def _every_map(self, images: Tensor) -> list[Tensor]:
         images = images.contiguous(memory_format=self.memory_format)
-        maps: list[Tensor] = self.backbone(torch.addcdiv(-self.mean / self.std, images, self.std))
+        images = torch.addcdiv(-self.mean / self.std, images, self.std)
+        backbone = self.backbone
+        if self.frozen and torch.is_inference_mode_enabled() and not images.is_meta:
+            self._folded = self._folded or (folded(backbone, images).to(memory_format=self.memory_format),)
+            (backbone,) = self._folded
+        maps: list[Tensor] = backbone(images)
         # Models of timm that say nothing of it have the channels first.
         if getattr(self.backbone, "output_fmt", None) == "NHWC":
             return [features.permute(0, 3, 1, 2) for features in maps]
@@ -153,6 +161,14 @@ class Encoder(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set the mode of training, as of any module; a frozen encoder stays as it is."""
         return super().train(mode and not self.frozen)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self._folded = None
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._folded = None
+        super()._load_from_state_dict(*args, **kwargs)
 
     def halves(self) -> dict[str, Tensor]:
         """Give the weights that a frozen encoder rounds to half precision, by name.
