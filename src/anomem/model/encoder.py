@@ -150,7 +150,8 @@ class Encoder(nn.Module):
         images = torch.addcdiv(-self.mean / self.std, images, self.std)
         backbone = self.backbone
         if self.frozen and torch.is_inference_mode_enabled() and not images.is_meta:
-            self._folded = self._folded or (folded(backbone, images).to(memory_format=self.memory_format),)
+            if self._folded is None:
+                self._folded = (folded(backbone, images).to(memory_format=self.memory_format),)
             (backbone,) = self._folded
         maps: list[Tensor] = backbone(images)
         # Models of timm that say nothing of it have the channels first.
