@@ -14,7 +14,7 @@ _ROUNDS = 3
 """Of k-means."""
 _PROBES = 2
 """Groups that a row is compared with."""
-_EXACT, _SHARE = 16, 24
+_EXACT, _SHARE = 16, 48
 """Rows of each image that are compared with all vectors, those that are farthest: so many at least,
 and one in so many."""
 _FEWEST = 4
@@ -30,7 +30,7 @@ class InvertedFile:
     An inverted file (Jegou et al., 2011): k-means puts the vectors into root N groups, and a row is
     compared with those of the two groups whose centres are nearest. What it finds is at times not
     the nearest of all. As those rows matter that are far from all vectors, the rows of an image
-    that seem farthest, one in twenty-four and 16 at least, are compared with all.
+    that seem farthest, one in forty-eight and 16 at least, are compared with all.
 
     Attributes:
         of: (N, D), the vectors as they were given.
