@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import timm
@@ -67,6 +68,14 @@ def test_a_backbone_is_left_as_it_is_where_order_misleads() -> None:
 def test_nothing_is_copied_where_there_is_no_batch_norm() -> None:
     backbone = timm.create_model("convnext_atto", features_only=True, pretrained=False).eval()
     assert folded(backbone, torch.rand(1, 3, 64, 64)) is backbone
+
+
+def test_a_copy_of_an_encoder_is_no_larger_for_what_was_folded() -> None:
+    encoder = Encoder(EncoderChoices(name="resnet10t", frozen=True, scales=(3, 4))).eval()
+    before = len(pickle.dumps(encoder))
+    with torch.inference_mode():
+        encoder(torch.rand(1, 3, 64, 64))
+    assert len(pickle.dumps(encoder)) == before
 
 
 def test_a_frozen_encoder_takes_weights_that_are_loaded_later() -> None:

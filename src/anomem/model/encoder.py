@@ -163,6 +163,9 @@ class Encoder(nn.Module):
         """Set the mode of training, as of any module; a frozen encoder stays as it is."""
         return super().train(mode and not self.frozen)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_folded": None}
+
     def _apply(self, *args: Any, **kwargs: Any) -> Self:
         self._folded = None
         return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
