@@ -1,0 +1,164 @@
+"""Every block of the pages runs, in a folder of small images and one trained model.
+
+``python`` runs as it stands; ``bash`` are commands, run with the least training there is; of
+``sh``, which needs what no test has (a bucket, several machines, hours), commands are only
+understood; and every line of ``output`` is printed by the block before it, where ``...`` stands for
+anything. The sections of the page on integrations run one by one, in ``test_integrations_page.py``.
+"""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from running import HASTY, run
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+from anomem.cli.app import COMMANDS, GROUPS
+from anomem.cli.arguments import parse
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = {"commands.md", "choices.md", "integrations.md"}
+"""Written as the site is built, or run by another test."""
+PAGES = [
+    page
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if page.name not in ELSEWHERE
+]
+SMALL = ["--images.size", "64", "64", "--memory.sizes", "64", "64", "--device", "cpu"]
+
+
+@pytest.fixture(scope="session")
+def place(
+    folders: dict[str, Path], model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Digits as parts: zeros are normal."""
+    place = tmp_path_factory.mktemp("place")
+    good, bad = sorted(folders["train"].iterdir()), sorted(folders["anomalous"].iterdir())
+    fresh = sorted(folders["normal"].iterdir())
+    for folder, files in {
+        "good": good[:60],
+        "more_good": fresh[:30],
+        "new_kind": bad[60:90],
+        "test/good": fresh[30:],
+        "test/bad": bad[:10],
+        "found": bad[10:22],
+        "bad": bad[22:30],
+        "incoming": [*fresh[:6], bad[30], *fresh[6:8]],
+    }.items():
+        (place / folder).mkdir(parents=True)
+        for number, file in enumerate(files, 1):
+            shutil.copy(file, place / folder / f"{number:03}.png")
+    for images, masks in (("test/bad", "ground_truth/bad"), ("found", "masks")):
+        (place / masks).mkdir(parents=True)
+        for file in (place / images).iterdir():
+            mask = np.zeros((16, 16), np.uint8)
+            mask[4:12, 4:12] = 255
+            Image.fromarray(mask).save(place / masks / f"{file.stem}_mask.png")
+    shutil.copy(place / "incoming/007.png", place / "odd.png")
+    shutil.copytree(model_folder, place / "model")
+    shutil.copytree(model_folder, place / "tiles")
+    return place
+
+
+@pytest.fixture(scope="session")
+def data_place(place: Path) -> Path:
+    """Beside them lists of parts, scans that come with pydicom, a film of gravel."""
+    av = pytest.importorskip("av")
+    from pydicom.data import get_testdata_file
+    from skimage import data
+
+    rows = [(f"good/{number:03}.png", "good", "train") for number in range(1, 31)]
+    rows += [(f"test/good/{number:03}.png", "good", "test") for number in range(1, 11)]
+    rows += [(f"test/bad/{number:03}.png", "defect", "test") for number in range(1, 6)]
+    table = ["image,label,split", *(",".join(row) for row in rows)]
+    (place / "parts.csv").write_text("\n".join(table))
+    for split in ("train", "test"):
+        files = [(file, label) for file, label, of in rows if of == split]
+        images = [{"id": index, "file_name": file} for index, (file, _) in enumerate(files)]
+        annotations = [
+            {"id": index, "image_id": index, "bbox": [0, 0, 8, 8]}
+            for index, (_, label) in enumerate(files)
+            if label == "defect"
+        ]
+        coco = {"images": images, "annotations": annotations}
+        (place / f"coco_{split}.json").write_text(json.dumps(coco))
+    (place / "scans").mkdir()
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        shutil.copy(str(get_testdata_file(name)), place / "scans")
+    with av.open(place / "line.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width = stream.height = 32
+        for index in range(100):
+            picture = np.stack([data.gravel()[index : index + 32, :32]] * 3, axis=-1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode(None))
+    return place
+
+
+def commands_of(block: str) -> list[list[str]]:
+    """The words of each line, comments left out and continued lines joined."""
+    lines = (shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines())
+    return [words for words in lines if words]
+
+
+def understood(example: Example) -> None:
+    """Commands that cannot run here are commands, and scripts are there."""
+    for words in commands_of(example.parsed):
+        if "anomem" in words:
+            arguments = parse(words[words.index("anomem") + 1 :], COMMANDS, GROUPS)
+            assert arguments.json is False
+        elif words[0] == "python" and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file()
+
+
+def done(example: Example) -> None:
+    """Commands end well."""
+    for program, *words in commands_of(example.parsed):
+        assert program == "anomem"
+        least = SMALL if "pretrained" in words else HASTY
+        fits = words[0] == "fit" and "--from" not in words
+        assert run(*words, *(least if fits else [])) == 0, words
+
+
+@pytest.mark.filterwarnings("ignore:alpha")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_a_page_runs(
+    page: Path,
+    data_place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(data_place, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+
+    def told(example: Example) -> None:
+        heard = capsys.readouterr()
+        for line in example.parsed.strip().splitlines():
+            wanted = ".*".join(re.escape(part) for part in line.strip().split("..."))
+            assert re.search(wanted, heard.out + heard.err), (line, heard)
+
+    document = Document.parse(
+        str(page),
+        PythonCodeBlockParser(),
+        CodeBlockParser("bash", done),
+        CodeBlockParser("sh", understood),
+        CodeBlockParser("output", told),
+    )
+    for example in document.examples():
+        if example.region.evaluator is not told:
+            capsys.readouterr()
+        example.evaluate()
+
+
+def test_no_command_stands_outside_of_the_blocks() -> None:
+    """An indented block would be run by nobody."""
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        assert not re.search(r"^ {4,}(anomem|python|pip) ", text, re.MULTILINE), page
