@@ -44,7 +44,9 @@ def import_all():
     for package in ("anomem", "anomem_bench"):
         walked = pkgutil.walk_packages(importlib.import_module(package).__path__, package + ".")
         for module in sorted(found.name for found in walked):
-            importlib.import_module(module)
+            # What wraps a library needs it.
+            if module != "anomem.integrations.anomalib" or importlib.util.find_spec("anomalib"):
+                importlib.import_module(module)
 
 import_all()  # what other libraries set as they are loaded is theirs
 for name in [name for name in sys.modules if name.split(".")[0] in ("anomem", "anomem_bench")]:

@@ -168,7 +168,7 @@ def with_kind(
 
     Prototypes join until the places of the new kind are as near to one as those of the fit are, so
     that a kind like those that are known costs little. Distances of what was measured before can
-    only shrink.
+    only shrink where they are large; of places near to a prototype, not all are looked at.
 
     Args:
         network: In evaluation mode, left as it is.
