@@ -79,6 +79,6 @@ def theirs(*given: Any) -> bool | None:
 
 def setup(app: Sphinx) -> None:
     """Write the pages that are made of the program."""
-    (REFERENCE / "commands.md").write_text(commands())
-    (REFERENCE / "choices.md").write_text(choices())
+    (REFERENCE / "commands.md").write_text(commands(), "utf-8")
+    (REFERENCE / "choices.md").write_text(choices(), "utf-8")
     app.connect("autodoc-skip-member", theirs)

@@ -48,11 +48,13 @@ def join_manifests(folders: Sequence[Path], out: Path) -> None:
 
 def hardware() -> dict[str, Any]:
     """Name processor, cores that may be used, memory in GiB, threads and GPU."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    size = None
+    if hasattr(os, "sysconf"):  # Windows has none
+        size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "processor": _processor(),
         "cores": _cores(),
-        "memory_gib": round(pages / 2**30, 1),
+        "memory_gib": None if size is None else round(size / 2**30, 1),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
@@ -66,7 +68,7 @@ def _cores() -> int:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

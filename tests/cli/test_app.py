@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from running import HASTY, run
 
-from anomem.cli.app import COMMANDS, groups_of
+from anomem.cli.app import COMMANDS, GROUPS, groups_of
+from anomem.cli.overview import PURPOSES
 from anomem.detector.estimator import load_trained
 
 Folders = dict[str, Path]
@@ -33,10 +34,20 @@ def error_line(capture: Capture) -> str:
     return told[0]
 
 
-def test_overview_names_every_command(capsys: Capture) -> None:
-    assert run("--help") == 0
-    told = capsys.readouterr().out
-    assert all(f"• {name} " in told for name in [*COMMANDS, "bench"])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_overview_names_every_command_once_under_what_it_is_for(
+    flag: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run(flag) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-2])) <= 60
+    named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+    assert sorted(named) == sorted([*COMMANDS, *GROUPS])
+    assert [line for line in lines if line in (*PURPOSES, "More")] == [*PURPOSES]
+
+
+def test_wrong_commands_are_told_the_right_ones(capsys: Capture) -> None:
     assert run() == 2
     assert "Expected one of {demo, fit," in capsys.readouterr().err
     assert run("fitt", "normal") == 2

@@ -134,7 +134,7 @@ def _cluster() -> Iterator[None]:
 def _no_standard_error() -> Iterator[None]:
     """Of the process, as Ray's C++ side writes there that its level of logging was set."""
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

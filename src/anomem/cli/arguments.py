@@ -12,10 +12,12 @@ from typing import Annotated, Any, Literal, Union, get_args
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
+from anomem.cli.overview import overview
 from anomem.config import Config, FramingKind
 from anomem.config.mapping import flat, overlaid, paths_of
 from anomem.config.presets import AUTO, Automatic, given_choices, scratch
 from anomem.images.decode_memory import DEFAULT
+from anomem.runtime.printing import tell
 from anomem.service.limits import Limits
 
 _RANGES = {
@@ -400,6 +402,11 @@ def parse(
     Raises:
         ValueError: The preset, the TOML file or a choice is wrong.
     """
+    if list(words) in (["--help"], ["-h"]):
+        own = {name: (kind.__doc__ or "").strip() for name, (kind, _) in commands.items()}
+        for line in overview(own | {name: told for name, (told, _) in groups.items()}):
+            tell(line)
+        raise SystemExit(0)
     choices, paths = _starting_choices(words) if words[:1] == ["fit"] else (scratch(), frozenset())
     paths |= _flagged(words)
     fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices, given=paths)
@@ -445,7 +452,7 @@ def _starting_choices(words: Sequence[str]) -> tuple[Config, frozenset[str]]:
     if known.config is None:
         return config, frozenset()
     try:
-        mapping = tomllib.loads(known.config.read_text())
+        mapping = tomllib.loads(known.config.read_text("utf-8"))
     except OSError as error:
         raise ValueError(f"{known.config}: {error.strerror}; give a TOML file.") from error
     except ValueError as error:

@@ -101,4 +101,10 @@ def _loaded(name: str) -> Iterable[str]:
     maps = Path("/proc/self/maps")
     if not maps.exists():
         return ()
-    return sorted(set(re.findall(rf"(/\S*/{name}[-.]\S*)$", maps.read_text(), re.MULTILINE)))
+    return sorted(
+        set(
+            re.findall(
+                rf"(/\S*/{name}[-.]\S*)$", maps.read_text("utf-8", "surrogateescape"), re.MULTILINE
+            )
+        )
+    )

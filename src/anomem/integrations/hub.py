@@ -87,7 +87,7 @@ class OnHub(ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         self.detector.save(save_directory)
         # The Hub counts downloads by it, and the mixin misses it aloud.
-        (save_directory / "config.json").write_text('{"library_name": "anomem"}\n')
+        (save_directory / "config.json").write_text('{"library_name": "anomem"}\n', "utf-8")
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, device: str = "auto", **download: Any) -> OnHub:

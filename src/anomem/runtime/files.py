@@ -100,9 +100,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         remove_abandoned(target.parent)
         part = target.with_name(f".anomem-{secrets.token_hex(8)}.tmp")
         part.mkdir()
-        descriptor = os.open(part, os.O_RDONLY)
-        locked(descriptor, wait=True)
-    try:
+    with _locked_folder(part):
         yield part
         with named_if_unwritten(folder):
             older = target.with_name(f".anomem-{secrets.token_hex(8)}.tmp")
@@ -112,9 +110,6 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
                 os.rename(part, target)
             _sync(target.parent)
             shutil.rmtree(older, ignore_errors=True)
-    finally:
-        os.close(descriptor)
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -159,6 +154,21 @@ def locked(descriptor: int, *, wait: bool) -> bool:
     except OSError:  # held by another process, or the file system has no locks
         return False
     return True
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, and remove it in the end if it is still there."""
+    descriptor = None
+    try:
+        if sys.platform != "win32":  # where no folder can be opened, nor renamed while it is
+            descriptor = os.open(folder, os.O_RDONLY)
+            locked(descriptor, wait=True)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _target(file: Path) -> Path:

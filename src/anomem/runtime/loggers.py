@@ -74,7 +74,10 @@ class _Csv:
     def __init__(self, file: str, first: int) -> None:
         self._file, kept = Path(file), list[dict[str, str]]()
         if first:
-            with suppress(OSError, ValueError, KeyError), self._file.open(newline="") as old:
+            with (
+                suppress(OSError, ValueError, KeyError),
+                self._file.open(newline="", encoding="utf-8") as old,
+            ):
                 kept = [row for row in csv.DictReader(old) if int(row["step"]) <= first]
         text = io.StringIO()
         if kept:
@@ -85,7 +88,7 @@ class _Csv:
 
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         row = {"step": step, **metrics}
-        with self._file.open("a", newline="") as text:
+        with self._file.open("a", newline="", encoding="utf-8") as text:
             writer = csv.DictWriter(text, list(row))
             if text.tell() == 0:
                 writer.writeheader()

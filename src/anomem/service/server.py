@@ -97,7 +97,7 @@ def token_for(host: str, file: Path | None) -> str | None:
         token = os.environ.get(TOKEN, "").strip()
     else:
         check_regular(file)
-        token = file.read_text().strip()
+        token = file.read_text("utf-8").strip()
     if not token:
         if file is not None or host not in LOOPBACK:
             raise ValueError(

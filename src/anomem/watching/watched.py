@@ -237,7 +237,7 @@ def _moved(path: Path, target: Path, version: str) -> bool:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.rename(path, target)
+            os.replace(path, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
@@ -248,7 +248,7 @@ def _moved(path: Path, target: Path, version: str) -> bool:
                 path.unlink()
             return True
         if version_of_file(str(target)) != version:  # another has just taken its place
-            os.rename(target, path)
+            os.replace(target, path)
             return False
     except OSError as error:
         tell(f"anomem: {path} stays there ({one_line(error)}).", error=True)

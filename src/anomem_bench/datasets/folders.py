@@ -63,7 +63,7 @@ def visa(path: Path) -> Parts:
             f"{table} is missing; give the folder of an object, as in VisA/candle, of the archive "
             f"that {_VISA} links to."
         )
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("object") == path.name]
     if not rows:
         raise ValueError(f"{table} has no row of {path.name!r}; give the folder of an object.")
@@ -124,7 +124,7 @@ def _official_cub(path: Path) -> Parts:
 def _rows(file: Path) -> dict[str, list[str]]:
     """Words of each line by the first of them."""
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text("utf-8").splitlines()
     except OSError as error:
         raise ValueError(f"{file} cannot be read ({error.strerror}); unpack it again.") from error
     return {line.split()[0]: line.split()[1:] for line in lines if line.strip()}
