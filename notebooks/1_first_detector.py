@@ -146,6 +146,6 @@ plt.show()
 # %% [markdown]
 # ## Keep
 #
-# `detector.save("bricks")` writes a folder, and `anomem.load("bricks")` reads it on another machine.
-# On the command line all of this is `anomem fit good/ --out bricks` and
+# `detector.save("bricks")` writes a folder, and `anomem.load("bricks")` reads it on another
+# machine. On the command line all of this is `anomem fit good/ --out bricks` and
 # `anomem score bricks new/ --out scores.csv --heatmaps heat/`.

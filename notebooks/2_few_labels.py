@@ -13,7 +13,7 @@
 #
 # A detector that has seen normal images alone finds what is unlike them. Once you have found a few
 # anomalies yourself, you can tell it: `adapt` learns from their labels in seconds, without the
-# earlier images. This notebook measures what the labels are worth, and where they are worth nothing.
+# earlier images. This notebook measures what the labels are worth, and where they are not.
 #
 # The images are handwritten digits that ship with scikit-learn. Normal are 0, 1 and 2; every other
 # digit is an anomaly. Install what this notebook needs: `pip install 'anomem[demo]'`.

@@ -86,7 +86,7 @@ plt.show()
 # %%
 shares = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.5])
 measured = np.array([detector.predict(normal, rule=share).mean() for share in shares])
-# The true rate of a threshold that rests on n held-out normals is itself drawn: from Beta(k, n+1-k).
+# The true rate of a threshold that rests on n held-out normals is drawn too: from Beta(k, n+1-k).
 ranks = np.floor(shares * (held_out + 1))
 rates = rng.beta(ranks, held_out + 1 - ranks, size=(20_000, len(shares)))
 counts = binom.rvs(len(normal), rates, random_state=0) / len(normal)

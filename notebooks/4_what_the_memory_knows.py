@@ -61,9 +61,9 @@ for number, memory in enumerate(detector.network_.memories, start=1):
 # %% [markdown]
 # ## What it would have expected
 #
-# A square of brick with a corner of gravel. `explain` names the places on which the score rests and,
-# for each, the place of a training image that is most like it: the best that the memory can offer
-# in its stead.
+# A square of brick with a corner of gravel. `explain` names the places on which the score rests
+# and, for each, the place of a training image that is most like it: the best that the memory can
+# offer in its stead.
 
 # %%
 odd = normal[6].copy()
@@ -75,7 +75,8 @@ for place in explanation.odd:
 
 found = explanation.odd[0]
 assert explanation.score > detector.threshold(0.1)
-assert found.box.top + found.box.height > 36 and found.box.left + found.box.width > 36
+assert found.box.top + found.box.height > 36
+assert found.box.left + found.box.width > 36
 assert found.distance > 1
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
@@ -96,8 +97,9 @@ plt.show()
 # %% [markdown]
 # ## What it does not know, and can be told
 #
-# Gravel is anomalous to it, because no brick looks so. Say that gravel becomes a legitimate product:
-# `extend` adds its places to the memory, without any image of brick. Grass stays what it was.
+# Gravel is anomalous to it, because no brick looks so. Say that gravel becomes a
+# legitimate product: `extend` adds its places to the memory, without any image of brick. Grass
+# stays what it was.
 
 # %%
 new_gravel = gravel[44:]

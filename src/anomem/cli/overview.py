@@ -27,7 +27,7 @@ def overview(told: Mapping[str, str]) -> list[str]:
 
     Example:
         >>> told = {"fit": "Train a detector.", "polish": "Of another package."}
-        >>> print("\n".join(overview(told)))
+        >>> print(*overview(told), sep=chr(10))
         usage: anomem COMMAND [FLAGS]
         <BLANKLINE>
         Image anomaly detection by multi-scale contrasted memory.
