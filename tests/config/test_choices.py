@@ -1,6 +1,7 @@
+import math
 import pickle
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -16,6 +17,7 @@ from anomem.config import (
     Stage2Choices,
     ViewChoices,
 )
+from anomem.config.choices import Choices
 
 
 def test_a_configuration_is_a_plain_value() -> None:
@@ -39,6 +41,8 @@ def test_a_configuration_is_a_plain_value() -> None:
         (MemoryChoices, {"steps": 0}, "at least 1"),
         (LossChoices, {"temperature": 0}, "above 0"),
         (LossChoices, {"soft_class": -1}, "at least 0"),
+        (LossChoices, {"repulsion": -1}, "at least 0"),
+        (LossChoices, {"repulsion": math.nan}, "at least 0"),
         (LossChoices, {"sampling_ratios": (0.0, 1.0)}, "in .0, 1., one a scale"),
         (LossChoices, {"sampling_ratios": (0.3, 1.1)}, "in .0, 1., one a scale"),
         (LossChoices, {"sampling_ratios": ()}, "in .0, 1., one a scale"),
@@ -57,6 +61,13 @@ def test_a_configuration_is_a_plain_value() -> None:
 def test_choice_out_of_range(group: Any, choices: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         group(**choices)
+
+
+def test_no_bound_is_written_where_it_is_not_read() -> None:
+    """Bounds of what may be None stand around both, as ``Annotated[float | None, ...]``."""
+    for group in Choices.__subclasses__():
+        for name, hint in get_type_hints(group, include_extras=True).items():
+            assert not any(hasattr(each, "__metadata__") for each in get_args(hint)), name
 
 
 def test_later_scales_weigh_more() -> None:

@@ -187,7 +187,7 @@ class LossChoices(Choices):
 
     At 0 every sample is its own class (the paper). Above 0 only normals are anchors.
     """
-    repulsion: Annotated[float, _Weight] | None = 0.0
+    repulsion: Annotated[float | None, _Weight] = 0.0
     """Weight of a second contrast, of both views as they are: normals are softly one class as in
     the first, and each anomaly, pseudo or labelled, repels normals and all other anomalies.
 
