@@ -131,7 +131,7 @@ def test_a_folder_that_is_replaced_all_the_time_is_always_one_of_the_two(tmp_pat
     shutil.copytree(made[0], folder)
 
     def replace() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.02):  # a reader tries again, but not for ever
             for one in made:
                 with replacing_folder(folder) as part:
                     shutil.copytree(one, part, dirs_exist_ok=True)
