@@ -110,6 +110,16 @@ def test_repulsion_is_one_more_term_of_each_scale() -> None:
     assert thrice - none == pytest.approx(3 * (once - none), rel=1e-4)
 
 
+def test_nothing_repels_without_anomalies() -> None:
+    maps, memories = [torch.randn(6, 4, 3, 3)], [HopfieldMemory(8, 4, beta=10.0)]
+    values = []
+    for weight in (0.0, 1.0):
+        choices = LossChoices(soft_class=5.0, sampling_ratios=(1.0,), repulsion=weight)
+        terms = scale_losses(maps, maps, 6, memories, choices, torch.Generator())
+        values.append(float(total_loss(terms).detach()))
+    assert values[0] == values[1]
+
+
 def test_single_normal_has_no_class_to_share() -> None:
     one, other = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
     views = torch.tensor([[one, other], [other, one]])

@@ -191,8 +191,8 @@ class LossChoices(Choices):
     """Weight of a second contrast, of both views as they are: normals are softly one class as in
     the first, and each anomaly, pseudo or labelled, repels normals and all other anomalies.
 
-    With a soft class alone. None: 1 where the shorter side of a frame has 48 pixels and more, as
-    photographs have, else 0."""
+    Above 0 it needs a soft class; a batch without anomalies has none. None: 1 where there is a soft
+    class and the shorter side of a frame has 48 pixels and more, as photographs have, else 0."""
     variance_weight: Annotated[float, _Weight] = 0.05
     """lambda_V of the variance loss."""
     kind_weight: Annotated[float, _Weight] = 0.0
@@ -224,6 +224,11 @@ class LossChoices(Choices):
             len(ratios) > 0 and min(ratios) > 0 and max(ratios) <= 1,
             "sampling_ratios",
             "in (0, 1], one a scale",
+        )
+        self._require(
+            self.soft_class > 0 or not self.repulsion,
+            "repulsion",
+            "0 or None where the soft class is 0",
         )
 
 

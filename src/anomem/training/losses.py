@@ -311,7 +311,7 @@ def scale_losses(
         )
         spread = variance_loss(recollected[:normals], ranks)
         weighted = weight * (contrast + choices.variance_weight * spread)
-        if choices.soft_class > 0 and choices.repulsion:
+        if choices.repulsion and normals < len(query):
             repelled = repulsion_loss(
                 query,
                 other,
@@ -329,12 +329,14 @@ def repelling(choices: LossChoices, height: int, width: int) -> LossChoices:
     """Give the choices with a number for the repulsion, which may depend on the size of frames.
 
     Example:
-        >>> [repelling(LossChoices(repulsion=None), side, 64).repulsion for side in (32, 64)]
+        >>> choices = LossChoices(soft_class=100.0, repulsion=None)
+        >>> [repelling(choices, side, 64).repulsion for side in (32, 64)]
         [0.0, 1.0]
     """
     if choices.repulsion is not None:
         return choices
-    return replace(choices, repulsion=float(min(height, width) >= _PHOTOGRAPH))
+    large = min(height, width) >= _PHOTOGRAPH
+    return replace(choices, repulsion=float(large and choices.soft_class > 0))
 
 
 def kind_loss(
