@@ -6,15 +6,18 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.writers.html5 import HTML5Translator
 
 from anomem.cli.app import COMMANDS, GROUPS
 from anomem.cli.arguments import parse
 from anomem.config.presets import PRESETS
 
 project = "AnoMem"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = project
@@ -27,8 +30,19 @@ napoleon_use_ivar = True
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
+autodoc_mock_imports = ["anomalib"]
+html_math_renderer = "mathml"
 os.environ.update(COLUMNS="100", NO_COLOR="1")  # of the help
 REFERENCE = Path(__file__).parent / "reference"
+
+ALL_COMMANDS = """This is what `anomem COMMAND --help` prints. For all commands:
+
+- **Exit codes.** 0 is success. 1 is an error, told in one sentence on standard error. 2 says that
+  words are not understood. `score` exits with 3 where some images cannot be read (their rows
+  say why), and with 1 where none can.
+- `--json` prints the result as one JSON object on the last line.
+- A killed `fit` goes on with `--resume`. A killed `score` goes on when it is called again.
+- Outputs appear whole or not at all, and a model folder is replaced in one step."""
 
 
 def help_of(*words: str) -> str:
@@ -41,7 +55,7 @@ def help_of(*words: str) -> str:
 
 def commands() -> str:
     """Every command with its ``--help``."""
-    page = "# Commands\n\nThis is what `anomem COMMAND --help` prints.\n"
+    page = f"# Commands\n\n{ALL_COMMANDS}\n"
     lines = [(), *((name,) for name in COMMANDS)]
     for group, (_, members) in GROUPS.items():
         lines += [(group,), *((group, name) for name in members)]
@@ -77,8 +91,21 @@ def theirs(*given: Any) -> bool | None:
     return None if module.startswith("anomem") else True
 
 
+def inline_formula(page: HTML5Translator, node: nodes.math) -> None:
+    """A formula that browsers draw by themselves, so that the site asks no other one."""
+    page.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def displayed_formula(page: HTML5Translator, node: nodes.math_block) -> None:
+    """The same on lines of its own."""
+    page.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Write the pages that are made of the program."""
+    app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
     (REFERENCE / "commands.md").write_text(commands(), "utf-8")
     (REFERENCE / "choices.md").write_text(choices(), "utf-8")
     app.connect("autodoc-skip-member", theirs)

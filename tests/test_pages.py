@@ -10,6 +10,8 @@ import json
 import re
 import shlex
 import shutil
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +164,12 @@ def test_no_command_stands_outside_of_the_blocks() -> None:
     for page in PAGES:
         text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         assert not re.search(r"^ {4,}(anomem|python|pip) ", text, re.MULTILINE), page
+
+
+def test_every_equation_names_the_lines_that_compute_it() -> None:
+    table = (ROOT / "docs/explain/method.md").read_text()
+    rows = re.findall(r"^\| (\d) \| .* \| `anomem/(.+)\.py` \| `(.+)` \|$", table, re.MULTILINE)
+    assert [int(number) for number, *_ in rows] == list(range(1, 10))
+    for number, file, name in rows:
+        module = import_module(f"anomem.{file.replace('/', '.')}")
+        assert f"Eq. {number}" in attrgetter(name)(module).__doc__, (number, name)

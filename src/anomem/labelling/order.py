@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 _UNCERTAIN = 4
-"""Uncertain images for each anomalous one (docs/how-to/labelling.md)."""
+"""Uncertain images for each anomalous one (docs/results/labelling.md)."""
 _HALF = 0.5
 
 
