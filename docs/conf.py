@@ -10,6 +10,7 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.writers.html5 import HTML5Translator
 
 from anomem.cli.app import COMMANDS, GROUPS
@@ -30,7 +31,9 @@ napoleon_use_ivar = True
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
+autodoc_type_aliases = {"npt.ArrayLike": "ArrayLike", "MaskLike": "MaskLike"}
 autodoc_mock_imports = ["anomalib"]
+TypeAliasForwardRef.__repr__ = lambda alias: alias.name  # in unions
 html_math_renderer = "mathml"
 os.environ.update(COLUMNS="100", NO_COLOR="1")  # of the help
 REFERENCE = Path(__file__).parent / "reference"
