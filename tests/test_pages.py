@@ -173,3 +173,9 @@ def test_every_equation_names_the_lines_that_compute_it() -> None:
     for number, file, name in rows:
         module = import_module(f"anomem.{file.replace('/', '.')}")
         assert f"Eq. {number}" in attrgetter(name)(module).__doc__, (number, name)
+
+
+@pytest.mark.parametrize("name", ["README", "CONTRIBUTING", "SECURITY"])
+def test_links_of_pages_outside_of_the_site_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / f"{name}.md").read_text()):
+        assert (ROOT / target).exists(), target

@@ -45,7 +45,8 @@ class AnoMem(WithChoices, ReadyDetector):
     """Detects anomalous images by multi-scale contrasted memory, as a scikit-learn estimator.
 
     Images X are, everywhere: a path or paths (folder, file, glob), a uint8 or uint16 array
-    N x H x W x 3 or N x H x W, a list of PIL images, or a map-style torch ``Dataset``.
+    N x H x W x 3 or N x H x W, a list of PIL images, a map-style torch ``Dataset``, a data frame
+    with a column of paths, or a ``Dataset`` of Hugging Face.
 
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`. "auto" (the default) looks at
