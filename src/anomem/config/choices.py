@@ -161,9 +161,10 @@ class MemoryChoices(Choices):
     sizes: tuple[int, ...] = (512, 256)
     """Number of prototypes of each scale."""
     beta: Annotated[float, _Positive] = 2.0
-    """Inverse temperature of the retrieval."""
+    """Inverse temperature of the retrieval: the higher, the fewer prototypes
+    are recalled together."""
     steps: Annotated[int, Interval(ge=1, le=1000)] = 1
-    """Times the retrieval is repeated."""
+    """How many times the retrieval is repeated."""
     unit_norm: bool = True
     """Retrieve on the unit sphere; False is the raw dot product of the paper."""
 
@@ -181,7 +182,7 @@ class LossChoices(Choices):
     """Weighs the parts of the multi-scale contrasted memory loss (Eq. 4)."""
 
     temperature: Annotated[float, _Positive] = 0.1
-    """tau of the contrast."""
+    """Temperature tau of the contrast (Eq. 2)."""
     soft_class: Annotated[float, _Weight] = 0.0
     """Positive weight shared by all other normals of the batch, against 1 for the own view.
 
@@ -194,7 +195,7 @@ class LossChoices(Choices):
     Above 0 it needs a soft class; a batch without anomalies has none. None: 1 where there is a soft
     class and the shorter side of a frame has 48 pixels and more, as photographs have, else 0."""
     variance_weight: Annotated[float, _Weight] = 0.05
-    """lambda_V of the variance loss."""
+    """Weight lambda_V of the variance loss (Eq. 3) beside the contrast."""
     kind_weight: Annotated[float, _Weight] = 0.0
     """Weight of telling apart normals, each kind of pseudo-anomaly, and labelled anomalies."""
     patch_weight: Annotated[float, _Weight] = 0.0
@@ -203,7 +204,7 @@ class LossChoices(Choices):
     sampling_ratios: tuple[float, ...] = (0.3, 1.0)
     """Share of the places of each scale's map that enter the loss at a step."""
     scale_weights: LambdaForm = "exponential"
-    """lambda of scale s = 1, 2, ...: 2^(s-1) or s."""
+    """How lambda grows with the scale s = 1, 2, ...: exponential is 2^(s-1), linear is s."""
     mean_by_scale: bool = True
     """Take the mean over the places of each scale, a departure from Eq. 4: a scale then weighs its
     lambda however many places it has. False divides the sum over the places of all scales by their
@@ -257,7 +258,8 @@ class PseudoChoices(Choices):
     """Names the pseudo-anomalies: altered normals with label 1, never memorised."""
 
     kinds: tuple[PseudoKind, ...] = ()
-    """Turns, one of them for each normal image of a batch in equal shares; none turns them off."""
+    """Turns of normal images, in equal shares, one for each normal image of a batch; none turns
+    them off."""
 
     def __post_init__(self) -> None:
         known = ("rotate90", "rotate180", "rotate270")
@@ -273,18 +275,18 @@ class Stage1Choices(Choices):
     """Says how encoder and memories are trained (Algorithm 1)."""
 
     epochs: Annotated[float, Interval(gt=0, le=1e9)] = 24
-    """Passes over the normals, from which the number of steps is resolved."""
+    """How often stage 1 passes over the normals, from which the number of its steps is resolved."""
     min_steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)] = 300
-    """Fewest steps, however small the set."""
+    """Fewest steps of stage 1, however small the set."""
     max_steps: Annotated[int | None, Interval(ge=1, le=MOST_STEPS)] = 10_000
-    """Most steps, however large the set; None sets no bound."""
+    """Most steps of stage 1, however large the set; None sets no bound."""
     max_seconds: Annotated[float | None, Interval(gt=0, le=1e9)] = None
     """Cap on the time of stage 1; the learning rate reaches its end at the cap.
 
     With it, the number of steps depends on the clock, and so do the scores.
     """
     batch: Annotated[int, Interval(ge=2, le=2**16)] = 32
-    """Normal images in a batch."""
+    """How many normal images a batch of stage 1 has."""
     anomaly_share: Annotated[float | None, Interval(gt=0, le=1000)] = 0.5
     """Labelled anomalies in a batch for each normal image, where there are many; n of them have
     n / (n + 30) of it. None draws them as often as they are."""
@@ -293,7 +295,7 @@ class Stage1Choices(Choices):
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     """Share of the training over which the learning rate rises."""
     weight_decay: Annotated[float, _Decay] = 5e-4
-    """Of all weights."""
+    """Weight decay of stage 1, of all weights."""
     averaging: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Share of the moving average of the weights that is kept at a step; 0 takes the last weights.
 
@@ -309,13 +311,13 @@ class Stage2Choices(Choices):
     """Width of two-layer MLPs, the paper's heads; None takes a logistic regression in their place,
     for which the next four do not count."""
     margin: Annotated[float, _Positive] = 2.0
-    """M of the double hinge."""
+    """Margin M of the double hinge (Eq. 8)."""
     steps: Annotated[int, Interval(ge=1, le=100_000)] = 300
-    """Of full batches."""
+    """How many steps the descent takes, each on the full batch."""
     learning_rate: Annotated[float, _Rate] = 0.01
-    """At the first step; it falls by a cosine."""
+    """Learning rate of the first step; it falls by a cosine."""
     weight_decay: Annotated[float, _Decay] = 0.02
-    """Of all weights."""
+    """Weight decay of the heads, of all weights."""
     prior: Annotated[float | None, _Positive] = 30.0
     """Labelled anomalies at which the heads have half their weight beside the prior score; None
     leaves the score to the heads alone, as the paper does."""
@@ -351,8 +353,8 @@ class ComputeChoices(Choices):
     """Says how to compute; None chooses what was measured to pay (docs/results/performance.md)."""
 
     precision: Literal["float32", "bf16"] | None = None
-    """Of the encoder in training. None takes bf16 on a GPU and float32 elsewhere. Memories, losses
-    and what becomes of them are always float32."""
+    """Precision of the encoder in training. None takes bf16 on a GPU and float32 elsewhere.
+    Memories, losses and what becomes of them are always float32."""
     compile: bool | None = None
     """Compile the encoder with torch.compile for training. None does so on a GPU where there are
     steps enough to earn it back."""
