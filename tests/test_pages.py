@@ -1,9 +1,10 @@
 """Every block of the pages runs, in a folder of small images and one trained model.
 
-``python`` runs as it stands; ``bash`` are commands, run with the least training there is; of
-``sh``, which needs what no test has (a bucket, several machines, hours), commands are only
-understood; and every line of ``output`` is printed by the block before it, where ``...`` stands for
-anything. The sections of the page on integrations run one by one, in ``test_integrations_page.py``.
+``python`` runs as it stands; ``bash`` are commands, run with the least training there is and tiles
+of the size of the images; of ``sh``, which needs what no test has (a bucket, several machines,
+hours), commands are only understood; and every line of ``output`` is printed by the block before
+it, where ``...`` stands for anything. The sections of the page on integrations run one by one, in
+``test_integrations_page.py``.
 """
 
 import json
@@ -121,8 +122,12 @@ def understood(example: Example) -> None:
 
 def done(example: Example) -> None:
     """Commands end well."""
-    for program, *words in commands_of(example.parsed):
+    for program, *given in commands_of(example.parsed):
         assert program == "anomem"
+        words = [
+            "16" if before == "--tile" else word
+            for before, word in zip(["", *given], given, strict=False)
+        ]
         least = SMALL if "pretrained" in words else HASTY
         fits = words[0] == "fit" and "--from" not in words
         assert run(*words, *(least if fits else [])) == 0, words
