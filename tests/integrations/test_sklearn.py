@@ -12,10 +12,16 @@ import numpy.typing as npt
 import pytest
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import make_scorer, roc_auc_score
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks, get_tags
@@ -79,6 +85,31 @@ def test_folds_and_grids_rank_by_the_score(
     choices = {"config__memory__beta": [1.0, 10.0]}
     grid = GridSearchCV(model, choices, refit=False, **how).fit(*mixed)
     assert set(grid.cv_results_["param_config__memory__beta"]) == {1.0, 10.0}
+
+
+def test_every_image_is_scored_by_folds_that_have_not_seen_it(
+    hasty: Config, mixed: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
+) -> None:
+    images, label = mixed
+    model = AnoMem(hasty, device="cpu")
+    folds = StratifiedKFold(2)
+    scores = cross_val_predict(model, images, label, cv=folds, method="decision_function")
+    train, test = next(folds.split(images, label))
+    expected = clone(model).fit(images[train], label[train]).decision_function(images[test])
+    np.testing.assert_array_equal(scores[test], expected)
+    assert not hasattr(model, "classes_")  # as it is not fitted
+
+
+def test_probabilities_of_scikit_learn_rise_with_the_score(
+    outliers: OutlierDetector, model: AnoMem, digits: Digits
+) -> None:
+    images = np.concatenate([digits["normal"], digits["anomalous"]])
+    odd = np.repeat([False, True], [len(digits["normal"]), len(digits["anomalous"])])
+    for fitted, label in ((model, np.where(odd, 1, 0)), (outliers, np.where(odd, -1, 1))):
+        given = CalibratedClassifierCV(FrozenEstimator(fitted)).fit(images, label)
+        anomalous = given.predict_proba(images)[:, list(given.classes_).index(label[-1])]
+        order = np.argsort(model.decision_function(images), kind="stable")
+        assert (np.diff(anomalous[order]) >= 0).all() and anomalous[order[-1]] > 0.5
 
 
 def brighter(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -298,6 +298,12 @@ class AnoMem(WithChoices, ReadyDetector):
         """Score as :meth:`score_images` does, a batch and the indices of its images at a time."""
         return score_source(self.detector(), open_images(X), stage(progress, "scoring"))
 
+    @property
+    def classes_(self) -> npt.NDArray[np.int64]:
+        """What :meth:`predict` tells apart: 0 normal, 1 anomalous. scikit-learn asks for it."""
+        check_is_fitted(self, "network_")
+        return np.array([0, 1])
+
     def calibration(self) -> Calibration:
         """Give the scores of the held-out normals, on which decisions rest.
 

@@ -69,6 +69,12 @@ class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.offset_ = -self.detector_.threshold(rule)
         return self
 
+    @property
+    def classes_(self) -> npt.NDArray[np.int64]:
+        """What :meth:`predict` tells apart, in the order of the score: -1 anomalous, 1 normal."""
+        check_is_fitted(self)
+        return np.array([-1, 1])
+
     def score_samples(self, X: object) -> Floats:
         """Give the score of each image, (N,); higher is more normal."""
         check_is_fitted(self)
