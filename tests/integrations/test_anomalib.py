@@ -1,7 +1,9 @@
 """The detector among the models of anomalib: its Engine, its data, its exports."""
 
+import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from skimage.data import brick
 from sklearn.exceptions import NotFittedError
+from squares import CONFIG, crops, scratched
 from torch.utils.data import ConcatDataset, DataLoader
 
 with warnings.catch_warnings(action="ignore"):  # of itself, when it is imported
@@ -24,6 +28,7 @@ from torchvision.transforms.v2 import (  # type: ignore[import-untyped]
     Resize,
 )
 
+from anomem import AnoMem
 from anomem.evaluation.evaluate import evaluate
 from anomem.evaluation.metrics import auroc
 from anomem.images.arrays import ArraySource
@@ -168,6 +173,38 @@ def test_labelled_anomalies_of_the_loader_are_learnt(folders: Folders, engine: E
     engine().fit(model, train_dataloaders=loader)
     assert model.detector_.summary_["anomalies"] == 4
     assert len(model.detector_.held_out_names()) == 19
+
+
+def test_memories_of_places_learn_where_masks_mark_anomalies(engine: Engines) -> None:
+    photograph = (brick() * 0.6).astype(np.uint8)
+    odd = scratched(crops(photograph, 60, 4), 1)
+    images = np.concatenate([crops(photograph, 0, 60), odd])
+    pixels, label = np.repeat(images[..., None], 3, 3), np.repeat([0, 1], [60, 4])
+    marked = (images == 250) & (label == 1)[:, None, None]
+    choices: dict[str, Any] = {
+        "images": {"size": [32, 32]},
+        "encoder": asdict(CONFIG.encoder),
+        "memory": {"sizes": CONFIG.memory.sizes},
+    }
+
+    def fitted(mask: npt.NDArray[np.bool_] | None) -> AnoMem:
+        batch = ImageBatch(
+            image=torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255,
+            gt_label=torch.from_numpy(label),
+            gt_mask=None if mask is None else torch.from_numpy(mask),
+        )
+        model = ContrastedMemory("pretrained", choices)
+        loader: Any = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+        engine().fit(model, train_dataloaders=loader)
+        return model.detector_
+
+    learnt, unmasked = fitted(marked), fitted(None)
+    assert learnt.labelled_anomalies() == unmasked.labelled_anomalies() == (4, 4)
+    expected = copy.deepcopy(unmasked).adapt(pixels[60:], label[60:], masks=[*marked[60:]])
+    new = scratched(crops(photograph, 64, 6), 2)
+    scores = learnt.decision_function(new)
+    np.testing.assert_array_equal(scores, expected.decision_function(new))
+    assert (scores != unmasked.decision_function(new)).all()
 
 
 def test_a_post_processor_of_anomalib_decides(folders: Folders, engine: Engines) -> None:

@@ -41,8 +41,9 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
     """Stands where any model of anomalib would: ``Engine.fit``, ``test``, ``predict``, ``export``.
 
     One epoch collects the images, at 8 bits, and their end fits a detector. Images that are
-    labelled anomalous (``gt_label`` 1) are learnt too. The detector normalises by itself, so that
-    the ``PreProcessor`` only resizes. ``pred_score`` is in (0, 1) and above 0.5 where the image is
+    labelled anomalous (``gt_label`` 1) are learnt too, of memories of places (the preset
+    "pretrained") where ``gt_mask`` marks them. The detector normalises by itself, so that the
+    ``PreProcessor`` only resizes. ``pred_score`` is in (0, 1) and above 0.5 where the image is
     anomalous by the rule, as held-out normals have it; ``anomaly_map`` likewise, above 0.5 where
     ``pred_mask`` is set. So there is no ``PostProcessor``; with one of anomalib's that decides.
 
@@ -155,7 +156,11 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         # Lightning validates, before which it is fitted, in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
             detector = AnoMem(config, device=str(self.device), seed=self.seed)
-            self._take(detector.fit(source, seen.label))
+            detector.fit(source, seen.label)
+            odd = seen.label == 1
+            if detector.network_.of_places and seen.mask[odd].any():
+                detector.adapt(seen.pixels[odd], seen.label[odd], masks=[*seen.mask[odd]])
+            self._take(detector)
         normal = seen.pixels[seen.label == 0]
         some = tensor_of(normal[evenly(len(normal), _NORMALS).numpy()]).permute(0, 3, 1, 2)
         assert self.model.graph is not None
@@ -202,16 +207,18 @@ class _Seen:
     Attributes:
         pixels: N x H x W x 3.
         label: (N,), 1 where an image is labelled anomalous.
+        mask: N x H x W, True where an anomaly is marked.
         names: Path of each, where all are known.
     """
 
     pixels: npt.NDArray[np.uint8]
     label: npt.NDArray[np.int64]
+    mask: npt.NDArray[np.bool_]
     names: list[str] | None
 
     @staticmethod
     def of(batch: ImageBatch) -> _Seen:
-        images, label = batch.image, batch.gt_label
+        images, label, mask = batch.image, batch.gt_label, batch.gt_mask
         low, high = images.amin().item(), images.amax().item()  # NaN if there is any
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise ValueError(
@@ -221,7 +228,9 @@ class _Seen:
         levels = _levels(images).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         unlabelled = np.zeros(len(levels), dtype=np.int64)
         given = unlabelled if label is None else label.cpu().numpy().astype(np.int64)
-        return _Seen(levels, given, batch.image_path)
+        unmarked = np.zeros(levels.shape[:3], dtype=np.bool_)
+        marked = unmarked if mask is None else (mask > 0).cpu().numpy().reshape(unmarked.shape)
+        return _Seen(levels, given, marked, batch.image_path)
 
     @staticmethod
     def joined(parts: list[_Seen]) -> _Seen:
@@ -230,11 +239,13 @@ class _Seen:
             raise ValueError("images differ in size; give the PreProcessor a Resize of both sides.")
         pixels = np.concatenate([part.pixels for part in parts])
         label = np.concatenate([part.label for part in parts])
+        mask = np.concatenate([part.mask for part in parts])
         names = [name for part in parts for name in part.names or ()]
         if len(names) < len(pixels):
-            return _Seen(pixels, label, None)
+            return _Seen(pixels, label, mask, None)
         order = np.argsort(names, kind="stable")
-        return _Seen(pixels[order], label[order], [names[index] for index in order])
+        in_order = [names[index] for index in order]
+        return _Seen(pixels[order], label[order], mask[order], in_order)
 
 
 class _Resizing(PreProcessor):  # type: ignore[misc]
