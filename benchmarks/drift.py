@@ -1,12 +1,14 @@
 """Drift: how often a change is told where there is none, and how soon where there is one.
 
     python benchmarks/drift.py promise [--runs 1000] [--out promise.json]
-    python benchmarks/drift.py folder GOOD [--runs 100] [--out folder.json]
+    python benchmarks/drift.py folder GOOD [--anomalies DIR] [--runs 100] [--out folder.json]
 
 ``promise`` draws 10,000 normals and 19, 99 or 500 held-out ones from one distribution, by their
 ranks. ``folder`` fits the preset ``pretrained`` on half of a folder of normal images, at most
 100; as many of the other half, altered by steps or not, are the line: 1,000 of its images, drawn
 with replacement, come before an alteration and 1,000 altered ones after; or 10,000 come unaltered.
+With anomalies the detector is adapted to ten of them, and to ten normals of neither half, first;
+then nothing is altered.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ Floats = npt.NDArray[np.float64]
 _IMAGES = 10_000
 _BEFORE, _AFTER = 1_000, 1_000
 _MOST = 100
+_LABELS = 10
+"""Anomalies, and as many normals."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Folder:
 
     good: Annotated[Path, tyro.conf.Positional]
     """Folder of normal images."""
+    anomalies: Path | None = None
+    """Folder of anomalies to adapt to."""
     runs: int = 100
     """Of each kind of line."""
     out: Path | None = None
@@ -90,9 +96,14 @@ def folder(arguments: Folder) -> dict[str, Any]:
     files = sorted(arguments.good.iterdir())
     rng = np.random.default_rng(0)
     order = rng.permutation(len(files))
+    labelled, order = np.split(order, [_LABELS if arguments.anomalies else 0])
     halves = np.array_split(order, 2)
     learnt, watched = ([files[i] for i in half[:_MOST]] for half in halves)
     model = AnoMem("pretrained", device="cpu").fit(learnt)
+    if arguments.anomalies:
+        odd = rng.choice(sorted(arguments.anomalies.iterdir()), _LABELS, replace=False)
+        normals = [files[i] for i in labelled]
+        model.adapt([*normals, *odd], [0] * len(normals) + [1] * len(odd))
     held_out = model.calibration().scores
 
     def scores(alter: Callable[[Image.Image], Image.Image] | None) -> Floats:
@@ -117,7 +128,7 @@ def folder(arguments: Folder) -> dict[str, Any]:
             "10,000 and the held-out ones of all": sum(map(bool, alike)),
         },
     }
-    for name, alter in ALTERED.items():
+    for name, alter in ({} if arguments.anomalies else ALTERED).items():
         after = scores(alter)
         found = []
         for _ in runs:

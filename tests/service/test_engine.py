@@ -63,6 +63,19 @@ def test_a_request_alone_waits_no_longer_than_told(model_folder: Path, digits: D
     within(model_folder, Limits(wait=0.01, batch=10**6), work)
 
 
+def test_as_many_are_waited_for_as_there_were_before(model_folder: Path, digits: Digits) -> None:
+    async def client(engine: Engine) -> None:
+        for _ in range(5):
+            await engine.score(ArraySource(digits["normal"][:1]))
+
+    async def work(engine: Engine) -> None:
+        async with asyncio.timeout(12):  # the first batch waits for 3 s, and none thereafter
+            await asyncio.gather(*(client(engine) for _ in range(4)))
+
+    told = within(model_folder, Limits(wait=3, batch=100), work).text().decode()
+    assert 'anomem_batch_images_count{model="zeros"} 5.0' in told
+
+
 def test_what_finds_no_room_is_told_when_to_come_again(model_folder: Path, digits: Digits) -> None:
     async def work(engine: Engine) -> None:
         one = ArraySource(digits["normal"][:3])

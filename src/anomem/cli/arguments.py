@@ -308,7 +308,7 @@ class Serve(Deciding):
     batch: int = Limits.batch
     """Images from which on no more requests join those that are scored together."""
     wait_ms: float = Limits.wait * 1000
-    """Milliseconds that the first of them waits for others at most."""
+    """Milliseconds for which a batch waits at most until there are as many images as lately."""
     queue: int = Limits.queue
     """Images of a model that may wait; what comes beyond is told to ask again later (429)."""
     timeout: float = Limits.timeout

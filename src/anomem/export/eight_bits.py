@@ -26,7 +26,8 @@ def quantise(file: Path, batches: Sequence[npt.NDArray[Any]]) -> None:
 
     Args:
         file: The graph.
-        batches: Frames (N, C, H, W) each, of the type that the graph takes.
+        batches: Frames (N, C, H, W) each, of the type that the graph takes; all that is computed of
+            one is kept until its end.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static

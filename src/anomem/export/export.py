@@ -16,7 +16,7 @@ from PIL import Image
 from anomem.decision.calibrate import p_values
 from anomem.detector.estimator import AnoMem
 from anomem.export.eight_bits import change, quantise
-from anomem.export.graph import BATCH, DetectorGraph, heat_of_mask, hottest
+from anomem.export.graph import DetectorGraph, heat_of_mask, hottest
 from anomem.export.trace import write_graph
 from anomem.export.triton import config_text
 from anomem.exported.detector import ExportedDetector
@@ -99,7 +99,7 @@ def export(model: AnoMem, normals: ImageSource, out: Path, wanted: Wanted) -> di
         altered = [f"{name}{', altered' * (at % 2)}" for at, name in enumerate(made_of)]
         measured["golden"] = agreement(golden, told_by(exact, golden), altered).as_json()
         if wanted.int8:
-            quantise(folder / GRAPH, [part.numpy() for part in frames.split(BATCH)])
+            quantise(folder / GRAPH, [part.numpy() for part in frames.split(1)])
             write(describe(measured), folder)
             eight = ExportedDetector(folder)
             measured["int8"] = change(exact, eight, some, wanted.anomalies)

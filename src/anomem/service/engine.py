@@ -54,6 +54,8 @@ class Engine:
         self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         self.room = Room(limits.queue)
         self._seconds = 0.01  # that an image took lately
+        self._free = 0.0  # since when, by the clock of the loop
+        self._lately = limits.batch  # images that were here at once
 
     async def score(self, images: ImageSource) -> tuple[Loaded, list[Judged]]:
         """Score the images of a request together with those of others.
@@ -97,14 +99,21 @@ class Engine:
             batch = [each for each in await self._together() if not each.answer.done()]
             if batch:
                 await self._answer(batch)
+                self._free, self._lately = asyncio.get_running_loop().time(), self.room.taken
 
     async def _together(self) -> list[_Request]:
-        """The requests of the next batch: those that are there, or come within the wait."""
+        """The requests of the next batch: those that are there, and who comes back within the wait.
+
+        Who has just been answered may ask again at once. If the others were scored meanwhile, one
+        half of the clients would always wait for the other, and batches would be half as large.
+        """
         first = await self._queue.get()
         batch, count = [first], len(first.images)
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(first.since + self._limits.wait):
-                while count < self._limits.batch:
+            async with asyncio.timeout_at(max(first.since, self._free) + self._limits.wait):
+                while count < self._limits.batch and (
+                    count < self._lately or not self._queue.empty()
+                ):
                     batch.append(await self._queue.get())
                     count += len(batch[-1].images)
         return batch

@@ -13,7 +13,8 @@ class Limits:
 
     Attributes:
         batch: Images from which on no more requests join those that are scored together.
-        wait: Seconds that the first of them waits for others at most.
+        wait: Seconds that they wait at most, while no others are scored, until there are as many
+            as there were lately.
         queue: Images that wait or are being scored, of each model; what comes beyond is refused.
         timeout: Seconds until a request must have arrived, and again until it must be answered.
         body: Bytes of a request.
@@ -21,7 +22,7 @@ class Limits:
     """
 
     batch: int = 32
-    wait: float = 0.005
+    wait: float = 0.02
     queue: int = 256
     timeout: float = 30.0
     body: int = 64 * 2**20

@@ -5,6 +5,12 @@ const moved = {};  // thresholds that the slider has given models
 let models = [], shown = null, stream = null, line = Promise.resolve();
 
 const make = (tag, text = "", more = {}) => Object.assign(document.createElement(tag), { textContent: text, ...more });
+const drawn = (kind, more, text = "") => {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
+  for (const [name, value] of Object.entries(more)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+};
 const threshold = name => moved[name] ?? models.find(each => each.model === name)?.threshold ?? 0;
 const verdict = row => row.error ? "unreadable" : row.score > threshold(row.model) ? "anomalous" : "normal";
 
@@ -80,11 +86,10 @@ function show(row) {
     at("picture").alt = `The image ${row.name}`;
     at("heat").src = told.heat;
     at("boxes").setAttribute("viewBox", `0 0 ${width} ${height}`);
-    at("boxes").replaceChildren(...told.places.slice(0, 3).map(({ box }) => {
-      const drawn = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      for (const [name, value] of Object.entries({ x: box.left, y: box.top, width: box.width, height: box.height })) drawn.setAttribute(name, value);
-      return drawn;
-    }));
+    at("boxes").replaceChildren(...told.places.slice(0, 3).flatMap(({ box }, index) => [
+      drawn("rect", { x: box.left, y: box.top, width: box.width, height: box.height }),
+      drawn("text", { x: box.left, y: box.top, dx: ".3em", dy: "1.1em", "font-size": Math.max(width, height) / 22 }, index + 1),
+    ]));
     at("places").parentElement.hidden = !told.places.length;
     at("places").replaceChildren(...told.places.slice(0, 3).map(place => {
       const of = place.normal ? `most like ${place.normal}` : "most like an image labelled normal";
