@@ -1,6 +1,6 @@
 """The service under load: throughput, mutated images, and a soak.
 
-    python benchmarks/service.py throughput [--preset pretrained] [--clients 32] [--out FILE]
+    python benchmarks/service.py throughput [--preset pretrained | --model DIR] [--out FILE]
     python benchmarks/service.py mutated [--count 50000]
     python benchmarks/service.py soak [--seconds 600]
 
@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -213,6 +213,7 @@ def bare(model: ReadyDetector, files: Sequence[bytes]) -> float:
 
 def throughput(
     preset: Preset = "scratch",
+    model: Path | None = None,
     clients: int = 32,
     images: int = 2048,
     rounds: int = 3,
@@ -220,14 +221,14 @@ def throughput(
 ) -> None:
     """Images/s with and without batching beside the bare engine; a round more warms up."""
     files = jpegs(256)
-    with model_of(preset, files) as path:
-        model = load(path, device="cpu")
+    with nullcontext(model) if model else model_of(preset, files) as path:
+        detector = load(path, device="cpu")
         rates: dict[str, list[float]] = {"bare": [], **{name: [] for name in _TOGETHER}}
         latest: dict[str, Any] = {}
         with served(path) as together, served(path, *_TOGETHER["alone"]) as alone:
             for number in range(rounds + 1):  # the first warms up
                 some = list(islice(cycle(files), images))
-                found = {"bare": bare(model, some)}
+                found = {"bare": bare(detector, some)}
                 for name, address in (("together", together), ("alone", alone)):
                     latest[name] = asked(address, iter(some), clients).told()
                     found[name] = latest[name]["per_s"]
@@ -236,8 +237,8 @@ def throughput(
     shares = [b / a for a, b in zip(rates["bare"], rates["together"], strict=True)]
     told = {n: {"median": median(r), "low": min(r), "high": max(r)} for n, r in rates.items()}
     share = {"median": median(shares), "low": min(shares), "high": max(shares)}
-    table = {"preset": preset, "clients": clients, "per_s": told, "share_of_bare": share}
-    show({"machine": machine(), **table, "last_round": latest}, out)
+    table = {"clients": clients, "per_s": told, "share_of_bare": share, "last_round": latest}
+    show({"machine": machine(), "model": str(model or preset), **table}, out)
 
 
 def memory(address: str) -> float:

@@ -1,6 +1,8 @@
 import os
 import platform
 import resource
+import subprocess
+import sys
 
 import pytest
 from running import Command
@@ -49,3 +51,33 @@ def test_freed_memory_is_kept_while_it_works_unless_the_environment_says_otherwi
     faults, given_back = told()
     assert faults < 100 < 1000 < never_kept
     assert given_back > 0.9 * 2 * mebibytes * 2**20 / resource.getpagesize()
+
+
+_HEAPS = """
+import ctypes, sys, threading
+from anomem.runtime.allocator import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+libc, together = ctypes.CDLL(None), threading.Barrier(4)
+def take():
+    taken = bytearray(4096)
+    together.wait()
+threads = [threading.Thread(target=take) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has heaps of threads")
+@pytest.mark.skipif(
+    any(name.startswith(("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")) for name in os.environ),
+    reason="the environment says what is kept",
+)
+def test_threads_that_come_and_go_leave_no_heap_behind() -> None:
+    def heaps(how: str) -> int:
+        words = [sys.executable, "-c", _HEAPS, how]  # not of Command, whose origin has had threads
+        return subprocess.run(words, check=True, capture_output=True).stdout.count(b"<heap nr=")
+
+    assert heaps("kept") == 1 < heaps("not kept")
