@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 from small_presets import Fitted, shown
 from squares import Images, crops, scratched
@@ -17,7 +20,7 @@ from squares import Images, crops, scratched
 from anomem import AnoMem
 from anomem.cli import deploy
 from anomem.cli.arguments import Export
-from anomem.export.eight_bits import change, quantise
+from anomem.export.eight_bits import change, keep_from_pools, quantise
 from anomem.export.export import Wanted, export
 from anomem.exported.detector import ExportedDetector
 from anomem.exported.folder import GOLDEN, GRAPH, write
@@ -89,6 +92,26 @@ def test_eight_bits_make_it_smaller_and_what_they_change_is_measured(
     told = change(exact, ExportedDetector(small), normals, odd)
     assert told["images"] == 30 and 0 < told["score_median"] <= told["score_most"]
     assert 0 <= told["auroc"]["int8"] <= 1
+
+
+def test_averages_are_taken_of_what_was_before_eight_bits(tmp_path: Path) -> None:
+    """OpenVINO takes them of the bits where nothing stands between (benchmarks/deploy.py)."""
+    pool = helper.make_node("AveragePool", ["x"], ["y"], "pool", kernel_shape=[3, 3])
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, side, side])
+        for name, side in (("x", 5), ("y", 3))
+    )
+    opset = [helper.make_opsetid("", 18)]
+    graph = helper.make_graph([pool], "pool", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), tmp_path / "pool.onnx")
+    keep_from_pools(tmp_path / "pool.onnx")
+    assert [node.op_type for node in onnx.load(tmp_path / "pool.onnx").graph.node] == [
+        "Max",
+        "AveragePool",
+    ]
+    values = np.linspace(-9, 9, 25, dtype=np.float32).reshape(1, 1, 5, 5)
+    (told,) = onnxruntime.InferenceSession(tmp_path / "pool.onnx").run(None, {"x": values})
+    assert told[0, 0, 1, 1] == pytest.approx(0, abs=1e-6) and told.shape == (1, 1, 3, 3)
 
 
 def test_tiles_of_deep_grey_images_within_a_region_by_memories_of_places(

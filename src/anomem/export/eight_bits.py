@@ -16,6 +16,8 @@ from anomem.exported.detector import ExportedDetector
 from anomem.exported.folder import FRAMES
 from anomem.images.source import ImageSource
 
+_LEAST = "least"
+
 
 def quantise(file: Path, batches: Sequence[npt.NDArray[Any]]) -> None:
     """Quantise the later half of a graph's convolutions statically (QDQ), in the same file.
@@ -52,9 +54,30 @@ def quantise(file: Path, batches: Sequence[npt.NDArray[Any]]) -> None:
             nodes_to_quantize=convolutions[len(convolutions) // 2 :],
             per_channel=True,
         )
+        keep_from_pools(small)
     finally:
         logging.disable(before)
     os.replace(small, file)
+
+
+def keep_from_pools(file: Path) -> None:
+    """Let averages be taken of numbers and not of their eight bits, in the same file.
+
+    OpenVINO would take them of the bits, and of zeros beside the map as if these were bits too,
+    which are other numbers: scores moved by a hundred times their spread.
+    """
+    import onnx
+
+    model = onnx.load(file)
+    nodes = model.graph.node
+    for pool in [node for node in nodes if node.op_type == "AveragePool"]:
+        pooled = pool.input[0]
+        pool.input[0] = f"{pooled}_of_{pool.name}"
+        barrier = onnx.helper.make_node("Max", [pooled, _LEAST], [pool.input[0]])
+        nodes.insert(list(nodes).index(pool), barrier)
+    least = onnx.numpy_helper.from_array(np.float32(np.finfo(np.float32).min), _LEAST)
+    model.graph.initializer.append(least)
+    onnx.save(model, file)
 
 
 def change(
