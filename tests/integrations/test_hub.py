@@ -53,10 +53,11 @@ def test_a_card_says_what_is_not_known(model: AnoMem) -> None:
     assert "None is stated" in card.text and "not described" in card.text
 
 
+@pytest.mark.parametrize("name", ["somebody/zeros", "./zeros", "models/of/zeros"])
 def test_a_name_that_cannot_be_fetched_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    wanted = "somebody/zeros is no folder here and cannot be fetched from the Hugging Face Hub"
+    wanted = f"{name} is no folder here and cannot be fetched from the Hugging Face Hub"
     with pytest.raises(ModelError, match=wanted):
-        OnHub.from_pretrained("somebody/zeros", cache_dir=tmp_path)
+        OnHub.from_pretrained(name, cache_dir=tmp_path)

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from anomem.decision.expected_alarms import expected_at
 from anomem.decision.threshold import FalseAlarms
@@ -62,7 +66,7 @@ class OnHub(ModelHubMixin):
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **given)
-        except LocalEntryNotFoundError as error:
+        except (LocalEntryNotFoundError, RepositoryNotFoundError, HFValidationError) as error:
             raise ModelError(
                 f"{pretrained_model_name_or_path} is no folder here and cannot be fetched from the "
                 "Hugging Face Hub; check the name and the connection."
