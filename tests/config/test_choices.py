@@ -43,7 +43,7 @@ def test_a_configuration_is_a_plain_value() -> None:
         (LossChoices, {"soft_class": -1}, "at least 0"),
         (LossChoices, {"repulsion": -1}, "at least 0"),
         (LossChoices, {"repulsion": math.nan}, "at least 0"),
-        (LossChoices, {"repulsion": 3}, "it must be 0 or None where the soft class is 0"),
+        (LossChoices, {"repulsion": 3}, "it must be 0 where the soft class is 0"),
         (LossChoices, {"sampling_ratios": (0.0, 1.0)}, "in .0, 1., one a scale"),
         (LossChoices, {"sampling_ratios": (0.3, 1.1)}, "in .0, 1., one a scale"),
         (LossChoices, {"sampling_ratios": ()}, "in .0, 1., one a scale"),

@@ -6,7 +6,6 @@ import pytest
 import torch
 from digit_images import Digits
 from lightning_fabric import Fabric
-from torch.nn import functional
 
 from anomem.config import (
     Config,
@@ -106,23 +105,6 @@ def test_training_reduces_the_loss() -> None:
     assert state.step == 40 and state.seconds > 0 and not network.training
     for name, value in network.named_parameters():
         assert not torch.equal(value, before[name]), name
-
-
-@pytest.mark.parametrize(("side", "repels"), [(40, False), (48, True)])
-def test_anomalies_repel_in_frames_of_48_pixels_and_more(side: int, *, repels: bool) -> None:
-    normals = Digits(3)
-    normals.images = functional.interpolate(normals.images, size=side)
-    losses = []
-    for repulsion in (None, 0.0, 1.0):
-        config = replace(CONFIG, loss=replace(CONFIG.loss, repulsion=repulsion))
-        stage1 = Stage1(
-            network_of(config), normals, None, config,
-            fabric=Fabric(accelerator="cpu", devices=1), steps=1, seed=5, clock=Clock(None),
-        )  # fmt: skip
-        losses.append(train_stage1(stage1).loss)
-    chosen, without, with_it = losses
-    assert with_it > without
-    assert chosen == (with_it if repels else without)
 
 
 def test_frozen_encoder_stays_as_it_is_while_memories_learn() -> None:

@@ -188,12 +188,12 @@ class LossChoices(Choices):
 
     At 0 every sample is its own class (the paper). Above 0 only normals are anchors.
     """
-    repulsion: Annotated[float | None, _Weight] = 0.0
+    repulsion: Annotated[float, _Weight] = 0.0
     """Weight of a second contrast, of both views as they are: normals are softly one class as in
     the first, and each anomaly, pseudo or labelled, repels normals and all other anomalies.
 
-    Above 0 it needs a soft class; a batch without anomalies has none. None: 1 where there is a soft
-    class and the shorter side of a frame has 48 pixels and more, as photographs have, else 0."""
+    Above 0 it needs a soft class. Where things lie in any direction, as leaves do, 1 is worth
+    trying."""
     variance_weight: Annotated[float, _Weight] = 0.05
     """Weight lambda_V of the variance loss (Eq. 3) beside the contrast."""
     kind_weight: Annotated[float, _Weight] = 0.0
@@ -229,7 +229,7 @@ class LossChoices(Choices):
         self._require(
             self.soft_class > 0 or not self.repulsion,
             "repulsion",
-            "0 or None where the soft class is 0",
+            "0 where the soft class is 0",
         )
 
 

@@ -25,18 +25,15 @@ def scratch() -> Config:
     """Learn all from the images at hand, at 32 to 64 pixels, in minutes on two cores.
 
     A ResNet of one block a stage, of width 16 and with a small stem; retrieval on the unit sphere;
-    normals as softly one positive class, and in frames of 48 pixels and more a repulsion of all
-    anomalies; rotated pseudo-anomalies, whose kinds a linear head a scale tells apart; pasted
-    patches, found place by place; balanced draws of labelled anomalies; the Mahalanobis distance of
-    what is pooled of the deviations, of the image upright and upside down, each with its mirror
-    image (four forward passes). How it was found: docs/lab-book/recipe.md.
+    normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
+    scale tells apart; pasted patches, found place by place; balanced draws of labelled anomalies;
+    the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
+    down, each with its mirror image (four forward passes). How it was found: docs/lab-book/recipe.md.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
         memory=MemoryChoices(beta=10.0),
-        loss=LossChoices(
-            temperature=0.2, soft_class=100.0, repulsion=None, kind_weight=0.5, patch_weight=1.5
-        ),
+        loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5, patch_weight=1.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(averaging=0.99),
         score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from anomem.config import LossChoices
 from anomem.model.memory import HopfieldMemory, gated_recollection
 from anomem.training.ranks import ALONE, Ranks
 
-_PHOTOGRAPH = 48
-"""Pixels of the shorter side of a frame from which on there is a repulsion by default."""
 _COVERED = 0.1
 """Share of a place from which on a patch is to be told there."""
 
@@ -276,8 +274,8 @@ def scale_losses(
         second: Feature maps of the second view.
         normals: Of the B, the first so many are normal and all others anomalous.
         memories: One memory a scale.
-        choices: r of each scale, form of lambda, tau, lambda_V, soft class, repulsion (None is 0),
-            what is divided by.
+        choices: r of each scale, form of lambda, tau, lambda_V, soft class, repulsion, what is
+            divided by.
         generator: Draws the places; on the device of the maps, in the same state on all ranks.
         ranks: Processes that each have such maps of one batch.
 
@@ -323,20 +321,6 @@ def scale_losses(
             weighted = weighted + weight * choices.repulsion * repelled
         losses.append(ScaleLoss(weighted, contrast, query[:normals], recollected[:normals]))
     return losses
-
-
-def repelling(choices: LossChoices, height: int, width: int) -> LossChoices:
-    """Give the choices with a number for the repulsion, which may depend on the size of frames.
-
-    Example:
-        >>> choices = LossChoices(soft_class=100.0, repulsion=None)
-        >>> [repelling(choices, side, 64).repulsion for side in (32, 64)]
-        [0.0, 1.0]
-    """
-    if choices.repulsion is not None:
-        return choices
-    large = min(height, width) >= _PHOTOGRAPH
-    return replace(choices, repulsion=float(large and choices.soft_class > 0))
 
 
 def kind_loss(

@@ -24,7 +24,7 @@ from anomem.training.batches import Batches, Steps, part_of_labels
 from anomem.training.checkpoint import Stage1File, Stage1State, under
 from anomem.training.collapse import ScaleFigures, told_collapse
 from anomem.training.draws import Chance, seeded
-from anomem.training.losses import kind_loss, patch_loss, repelling, scale_losses, total_loss
+from anomem.training.losses import kind_loss, patch_loss, scale_losses, total_loss
 from anomem.training.optimisation import Clock, WeightAverage, descend, new_optimizer
 from anomem.training.pseudo import patched
 from anomem.training.ranks import Ranks
@@ -183,7 +183,7 @@ class Stage1:
         maps = self.module(torch.cat([views, altered]))
         sizes = [count, count, len(altered)]
         ones, twos, with_patch = zip(*(features.split(sizes) for features in maps), strict=True)
-        loss, network = repelling(self.config.loss, *views.shape[2:]), self.network
+        loss, network = self.config.loss, self.network
         weights = loss.lambdas
         scales = scale_losses(
             ones, twos, normals, network.hopfield_memories(), loss, generator, self.ranks
