@@ -87,8 +87,9 @@ ALTERED = {
 
 
 def told(held_out: Floats, line: Floats) -> Change | None:
-    """The first change of a line."""
-    return first_change(held_out, {str(number): score for number, score in enumerate(line)})
+    """The first change of a line, by a detector whose normals are held out in turn."""
+    scores = {str(number): score for number, score in enumerate(line)}
+    return first_change(held_out, scores, in_turn=True)
 
 
 def folder(arguments: Folder) -> dict[str, Any]:

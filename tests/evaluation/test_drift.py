@@ -63,6 +63,29 @@ def test_of_each_group_one_held_out_normal_is_compared_with() -> None:
     assert alarms["all"] > 0.1 * runs
 
 
+def test_held_out_normals_that_lie_higher_tell_no_change_where_they_are_held_out_in_turn() -> None:
+    """Those of a memory that lacks them do, by .3 standard deviations of an adapted detector."""
+    runs, alarms = 30, {True: 0, False: 0}
+    for run in range(runs):
+        held_out, line = drawn(99, 2_000, seed=run)
+        for in_turn in alarms:
+            drift = Drift(held_out + 0.5, in_turn=in_turn)
+            alarms[in_turn] += any(drift.take(str(i), score) for i, score in enumerate(line))
+    assert binomtest(alarms[True], runs, ALPHA, alternative="greater").pvalue > 0.001
+    assert alarms[False] > 0.1 * runs
+
+
+def test_a_change_for_the_worse_is_told_where_normals_are_held_out_in_turn() -> None:
+    held_out, scores = drawn(99, 400, seed=0)
+    line = {str(i): score + 1.5 * (i >= 200) for i, score in enumerate(scores)}
+    change = first_change(held_out + 0.3, line, in_turn=True)
+    assert change is not None and change.cause == "higher scores" and change.seen > 200
+    assert (
+        first_change(held_out + 0.3, {name: -score for name, score in line.items()}, in_turn=True)
+        is None
+    )
+
+
 def test_the_evidence_is_the_mixture_over_all_bets_and_beginnings() -> None:
     held_out, scores = drawn(19, 30, seed=3)
     drift, every = Drift(held_out), []

@@ -35,6 +35,8 @@ def test_a_mask_is_of_the_size_of_its_image(tmp_path: Path) -> None:
         mask_of(str(tmp_path / "grey.png"), (3, 2))
     with pytest.raises(ValueError, match=r"a mask is 2 x 3 and its image 2 x 2; give"):
         mask_of(grey, (2, 2))
+    with pytest.raises(ValueError, match="a mask holds NaN; give 0 where nothing is marked"):
+        mask_of(np.array([[0.0, np.nan]]), (1, 2))
 
 
 def test_a_mask_is_where_it_is_bright(tmp_path: Path) -> None:

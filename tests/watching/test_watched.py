@@ -47,7 +47,8 @@ class Site:
     def lines(self) -> list[dict[str, Any]]:
         if not self.out.exists():
             return []
-        return [json.loads(line) for line in self.out.read_bytes().splitlines(keepends=True)]
+        *whole, _ = self.out.read_bytes().split(b"\n")  # the last may be half written
+        return [json.loads(line) for line in whole]
 
     def wait_for(self, done: Callable[[], bool]) -> None:
         end = time.monotonic() + 60

@@ -64,9 +64,11 @@ def score(arguments: Score) -> Result:
     tell(f"{out}: {counted(found.images, 'image')}, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
     scores = zip(source.names, table["score"].to_pylist(), strict=True)
+    calibration = model.calibration()
     change = first_change(
-        model.calibration().one_a_group(),
+        calibration.one_a_group(),
         {name: score for name, score in scores if score is not None},
+        in_turn=calibration.in_turn,
     )
     if change is not None:
         tell(str(change))

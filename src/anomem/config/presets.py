@@ -28,7 +28,8 @@ def scratch() -> Config:
     normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
     scale tells apart; pasted patches, found place by place; balanced draws of labelled anomalies;
     the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
-    down, each with its mirror image (four forward passes). How it was found: docs/lab-book/recipe.md.
+    down, each with its mirror image (four forward passes). How it was found:
+    docs/lab-book/recipe.md.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),

@@ -33,12 +33,14 @@ _SHARES = np.array([0.01, 0.03, 0.1, 0.3])
 """Anomalies among the images: of p-values within the tail, the smaller the more."""
 _SHIFTS = np.array([0.5, 1.0, 2.0, 4.0, -0.5, -1.0, -2.0])
 """Of all scores, in standard deviations where those are normally distributed."""
-_BETS: dict[Cause, slice] = {
+_BETS: dict[Cause, slice] = {  # those that pay the less the higher a p-value is come first
     "more anomalies": slice(0, 4),
     "higher scores": slice(4, 8),
     "lower scores": slice(8, 11),
 }
 _COUNT = len(_SHARES) + len(_SHIFTS)
+_IN_TURN = _BETS["lower scores"].start
+"""So many bets where held-out normals may lie higher than new ones."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,17 @@ class Drift:
     is the density that p-values have under one kind of change, and the kind whose bets have won
     most is told as its cause.
 
+    Normals that are held out in turn are measured by a memory that lacks them and may score a
+    little higher than new ones, also those that labels have taught. That raises p-values, so that
+    bets on lower scores would win where nothing has changed; there are none then, and the other
+    bets, which all pay the less the higher a p-value is, win no more than they would.
+
     After it has told a change it begins anew at the held-out normals, and tells the next when 1,000
     images have shown none; before that another cause alone, if it is sure of it.
 
     Args:
         held_out: (n,) scores of held-out normals, one of each group.
+        in_turn: Some of them are held out in turn.
 
     Example:
         >>> import numpy as np
@@ -111,7 +119,8 @@ class Drift:
         higher scores
     """
 
-    def __init__(self, held_out: npt.ArrayLike) -> None:
+    def __init__(self, held_out: npt.ArrayLike, *, in_turn: bool = False) -> None:
+        self._bets = _IN_TURN if in_turn else _COUNT
         self._held_out: list[float] = np.sort(np.asarray(held_out, dtype=np.float64)).tolist()
         self.seen = 0
         self.latest: Change | None = None
@@ -121,7 +130,7 @@ class Drift:
     def _begin(self) -> None:
         """Bet anew, against the held-out normals alone."""
         self._scores: list[float] = list(self._held_out)
-        self._capital: Floats = np.zeros(_COUNT)
+        self._capital: Floats = np.zeros(self._bets)
         self._since = 0
         self._recent: deque[tuple[str, Floats]] = deque(maxlen=RECENT)
 
@@ -138,7 +147,7 @@ class Drift:
         count = len(self._scores)
         above = count - bisect_right(self._scores, score)
         at_least = count - bisect_left(self._scores, score)
-        paid = payments(above / (count + 1), (at_least + 1) / (count + 1))
+        paid = payments(above / (count + 1), (at_least + 1) / (count + 1))[: self._bets]
         self._capital = bet(self._capital, self._since, paid)
         self._recent.append((name, paid))
         self.seen, self._since, self._quiet = self.seen + 1, self._since + 1, self._quiet + 1
@@ -185,14 +194,17 @@ class Drift:
         return change
 
 
-def first_change(held_out: npt.ArrayLike, scores: Mapping[str, float]) -> Change | None:
+def first_change(
+    held_out: npt.ArrayLike, scores: Mapping[str, float], *, in_turn: bool = False
+) -> Change | None:
     """Find the first change among images that are there all at once.
 
     Args:
         held_out: (n,) scores of held-out normals, one of each group.
         scores: Of the images by name, in the order in which they came about.
+        in_turn: As of :class:`Drift`.
     """
-    drift = Drift(held_out)
+    drift = Drift(held_out, in_turn=in_turn)
     found = (drift.take(name, score) for name, score in scores.items())
     return next((change for change in found if change is not None), None)
 
@@ -224,7 +236,7 @@ def bet(capital: Floats, seen: int, paid: Floats) -> Floats:
         seen: The number of images before this one.
         paid: (..., bets) of :func:`payments`.
     """
-    return (capital + (reserve(seen) - reserve(seen + 1)) / _COUNT) * paid
+    return (capital + (reserve(seen) - reserve(seen + 1)) / paid.shape[-1]) * paid
 
 
 def reserve(seen: int) -> float:

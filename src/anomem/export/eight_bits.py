@@ -75,7 +75,8 @@ def keep_from_pools(file: Path) -> None:
         pool.input[0] = f"{pooled}_of_{pool.name}"
         barrier = onnx.helper.make_node("Max", [pooled, _LEAST], [pool.input[0]])
         nodes.insert(list(nodes).index(pool), barrier)
-    least = onnx.numpy_helper.from_array(np.float32(np.finfo(np.float32).min), _LEAST)
+    lowest = np.array(np.finfo(np.float32).min)
+    least = onnx.numpy_helper.from_array(lowest, _LEAST)
     model.graph.initializer.append(least)
     onnx.save(model, file)
 

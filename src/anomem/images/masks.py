@@ -58,9 +58,11 @@ def mask_of(given: MaskLike, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 
     Raises:
         ImageError: The file cannot be read.
-        ValueError: The mask is not of the size of its image.
+        ValueError: The mask is not of the size of its image, or holds NaN.
     """
     array = isinstance(given, np.ndarray)
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f" and np.isnan(given).any():
+        raise ValueError("a mask holds NaN; give 0 where nothing is marked.")
     mask = given != 0 if isinstance(given, np.ndarray) else read_mask(Path(given))
     if mask.shape != size:
         raise ValueError(
