@@ -98,7 +98,7 @@ def test_a_call_goes_on_after_an_earlier_one_and_after_a_killed_worker(
     words = ["score", str(model_folder), str(shards), "--out", str(out)]
     words += ["--engine", "ray", "--device", "cpu", "--json"]
     call = Command(*words, **OWN_CLUSTER)
-    call.wait_for(lambda: len(partitions.names()) > 3)
+    call.wait_for(lambda: len(partitions.names()) > 3, seconds=300, every=0.02)
     (worker,) = workers(call.pid)
     os.kill(worker, signal.SIGKILL)
     assert call.ended(300) == 3, call.err

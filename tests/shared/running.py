@@ -103,12 +103,14 @@ class Command:
         """What it has said on standard error so far."""
         return self._streams[1].read_bytes()
 
-    def wait_for(self, moment: Callable[[], bool], seconds: float = 120) -> None:
-        """Wait for a moment, or for its end."""
+    def wait_for(
+        self, moment: Callable[[], bool], seconds: float = 120, every: float = 0.0003
+    ) -> None:
+        """Wait for a moment, or for its end; looks as often as a write takes, unless told."""
         end = time.monotonic() + seconds
         while self.runs and not moment():
             assert time.monotonic() < end, self.err
-            time.sleep(0.0003)  # a write takes milliseconds
+            time.sleep(every)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
