@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,7 @@ import tyro
 from PIL import Image, ImageFilter
 
 from anomem import AnoMem
+from anomem.decision.calibrate import Calibration
 from anomem.evaluation.drift import ALPHA, Change, bet, first_change, payments, reserve
 from turns import machine, show
 
@@ -89,7 +90,7 @@ ALTERED = {
 def told(held_out: Floats, line: Floats) -> Change | None:
     """The first change of a line, by a detector whose normals are held out in turn."""
     scores = {str(number): score for number, score in enumerate(line)}
-    return first_change(held_out, scores, in_turn=True)
+    return first_change(replace(Calibration.of(held_out), in_turn=True), scores)
 
 
 def folder(arguments: Folder) -> dict[str, Any]:

@@ -64,12 +64,8 @@ def score(arguments: Score) -> Result:
     tell(f"{out}: {counted(found.images, 'image')}, {found.anomalous} called anomalous")
     decided = tell_decision(model, arguments.rule)
     scores = zip(source.names, table["score"].to_pylist(), strict=True)
-    calibration = model.calibration()
-    change = first_change(
-        calibration.one_a_group(),
-        {name: score for name, score in scores if score is not None},
-        in_turn=calibration.in_turn,
-    )
+    scored = {name: score for name, score in scores if score is not None}
+    change = first_change(model.calibration(), scored)
     if change is not None:
         tell(str(change))
     for error in [*filter(None, errors), *failed]:

@@ -161,8 +161,8 @@ class MemoryChoices(Choices):
     sizes: tuple[int, ...] = (512, 256)
     """Number of prototypes of each scale."""
     beta: Annotated[float, _Positive] = 2.0
-    """Inverse temperature of the retrieval: the higher, the fewer prototypes
-    are recalled together."""
+    """Inverse temperature of the retrieval: the higher, the fewer prototypes are recalled
+    together."""
     steps: Annotated[int, Interval(ge=1, le=1000)] = 1
     """How many times the retrieval is repeated."""
     unit_norm: bool = True

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from anomem.decision.calibrate import Calibration
+
 Floats = npt.NDArray[np.float64]
 Cause = Literal["more anomalies", "higher scores", "lower scores"]
 
@@ -105,12 +107,11 @@ class Drift:
     images have shown none; before that another cause alone, if it is sure of it.
 
     Args:
-        held_out: (n,) scores of held-out normals, one of each group.
-        in_turn: Some of them are held out in turn.
+        calibration: Scores of held-out normals; one of each group counts.
 
     Example:
         >>> import numpy as np
-        >>> drift = Drift(np.linspace(-2, 2, 99))
+        >>> drift = Drift(Calibration.of(np.linspace(-2, 2, 99)))
         >>> for number in range(40):
         ...     change = drift.take(f"{number}.png", 0.5 * (number % 5) - 1)
         ...     assert change is None
@@ -119,9 +120,9 @@ class Drift:
         higher scores
     """
 
-    def __init__(self, held_out: npt.ArrayLike, *, in_turn: bool = False) -> None:
-        self._bets = _IN_TURN if in_turn else _COUNT
-        self._held_out: list[float] = np.sort(np.asarray(held_out, dtype=np.float64)).tolist()
+    def __init__(self, calibration: Calibration) -> None:
+        self._bets = _IN_TURN if calibration.in_turn else _COUNT
+        self._held_out: list[float] = np.sort(calibration.one_a_group()).tolist()
         self.seen = 0
         self.latest: Change | None = None
         self._quiet = 0
@@ -194,17 +195,14 @@ class Drift:
         return change
 
 
-def first_change(
-    held_out: npt.ArrayLike, scores: Mapping[str, float], *, in_turn: bool = False
-) -> Change | None:
+def first_change(calibration: Calibration, scores: Mapping[str, float]) -> Change | None:
     """Find the first change among images that are there all at once.
 
     Args:
-        held_out: (n,) scores of held-out normals, one of each group.
+        calibration: As of :class:`Drift`.
         scores: Of the images by name, in the order in which they came about.
-        in_turn: As of :class:`Drift`.
     """
-    drift = Drift(held_out, in_turn=in_turn)
+    drift = Drift(calibration)
     found = (drift.take(name, score) for name, score in scores.items())
     return next((change for change in found if change is not None), None)
 

@@ -60,14 +60,16 @@ def mask_of(given: MaskLike, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
         ImageError: The file cannot be read.
         ValueError: The mask is not of the size of its image, or holds NaN.
     """
-    array = isinstance(given, np.ndarray)
-    if isinstance(given, np.ndarray) and given.dtype.kind == "f" and np.isnan(given).any():
-        raise ValueError("a mask holds NaN; give 0 where nothing is marked.")
-    mask = given != 0 if isinstance(given, np.ndarray) else read_mask(Path(given))
+    if isinstance(given, np.ndarray):
+        if given.dtype.kind == "f" and np.isnan(given).any():
+            raise ValueError("a mask holds NaN; give 0 where nothing is marked.")
+        mask, called = given != 0, "a mask"
+    else:
+        mask, called = read_mask(Path(given)), str(given)
     if mask.shape != size:
         raise ValueError(
-            f"{'a mask' if array else given} is {times(mask.shape)} and its image {times(size)}; "
-            "give a mask of the same size."
+            f"{called} is {times(mask.shape)} and its image {times(size)}; give a mask of the same "
+            "size."
         )
     return mask
 

@@ -84,7 +84,7 @@ class Loaded:
         model = load(folder, device=device)
         revision = hashlib.sha256(repr(before).encode()).hexdigest()[:12]
         threshold, calibration = model.threshold(rule), model.calibration()
-        drift = Drift(calibration.one_a_group(), in_turn=calibration.in_turn)
+        drift = Drift(calibration)
         return Loaded(model, rule, threshold, calibration, revision, drift, before)
 
     def judge(self, images: ImageSource) -> list[Judged]:

@@ -90,8 +90,7 @@ class Watched:
         self._model, self._revision = model, revision
         self._threshold, self._calibration = model.threshold(rule), model.calibration()
         self._folder, self._results, self._destinations = folder.resolve(), results, destinations
-        held_out = self._calibration
-        self._drift = Drift(held_out.one_a_group(), in_turn=held_out.in_turn)
+        self._drift = Drift(self._calibration)
         self._known: dict[str, Result] = {}
         self.counts = Counter[str]()
         for result in results.read():
