@@ -12,7 +12,7 @@ from threading import Lock
 import pytest
 from PIL import Image
 
-from anomem.images.decode_memory import GIGABYTE, Budget, allow
+from anomem.images.decode_memory import BUDGET, GIGABYTE, Budget, allow
 from anomem.images.errors import ImageError
 
 
@@ -52,8 +52,17 @@ def test_what_is_larger_than_all_there_is_is_refused() -> None:
         pytest.raises(ImageError, match=r"a.png: decoding it takes 2.5 GB of memory"),
     ):
         budget.take(25 * GIGABYTE // 10, "a.png")
-    with pytest.raises(ValueError, match="-1 GB is no memory to decode in"):
-        allow(-1)
+    with pytest.raises(ValueError, match="-1 GB is no memory to decode in"), allow(-1):
+        pass
+
+
+def test_what_a_command_allows_is_over_with_it() -> None:
+    before = BUDGET.limit, BUDGET.pixels
+    with pytest.raises(KeyError), allow(2):
+        assert BUDGET.limit == 2 * GIGABYTE
+        BUDGET.pixels = 50
+        raise KeyError
+    assert (BUDGET.limit, BUDGET.pixels) == before
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

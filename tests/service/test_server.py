@@ -16,6 +16,7 @@ from running import run
 from serving import Running, png
 
 from anomem import AnoMem
+from anomem.images.decode_memory import BUDGET
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -83,3 +84,4 @@ def test_another_address_needs_a_token(
     other = shutil.copytree(model_folder, tmp_path / "zeros")
     assert run("serve", model_folder, other) == 1
     assert "two models are called zeros" in capsys.readouterr().err
+    assert BUDGET.pixels is None  # what a service refuses is over with it

@@ -122,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     _show_log()
     try:
         arguments = parse(words, COMMANDS, GROUPS)
-        allow(arguments.decode_memory)
         try:
             keep_freed_memory()
-            result, code = _RUNS[type(arguments)](arguments)
+            with allow(arguments.decode_memory):
+                result, code = _RUNS[type(arguments)](arguments)
         finally:
             if heard := complaints.told():
                 tell(f"anomem: {heard}", error=True)

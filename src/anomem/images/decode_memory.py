@@ -77,15 +77,23 @@ BUDGET = Budget(int(DEFAULT * GIGABYTE))
 """Of this process."""
 
 
-def allow(gigabytes: float) -> None:
-    """Let decoding take so many gigabytes, in all threads of this process together.
+@contextmanager
+def allow(gigabytes: float) -> Iterator[None]:
+    """Let decoding take so many gigabytes inside, in all threads of this process together.
+
+    At the end the limits of the process are as they were, of memory and of pixels.
 
     Raises:
         ValueError: It is not above 0.
     """
     if not gigabytes > 0:
         raise ValueError(f"{gigabytes:g} GB is no memory to decode in; give more than 0.")
+    before = BUDGET.limit, BUDGET.pixels
     BUDGET.limit = int(gigabytes * GIGABYTE)
+    try:
+        yield
+    finally:
+        BUDGET.limit, BUDGET.pixels = before
 
 
 SIDE = 2**20
