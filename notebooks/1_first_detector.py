@@ -15,8 +15,8 @@
 # is a brick wall: a photograph that ships with scikit-image. We cut it into 64 squares that share
 # no pixel, learn from 44 of them, and keep 20 to test on. No anomaly is shown to the detector.
 #
-# Install what this notebook needs: `pip install 'anomem[demo,pretrained]'`. It runs in seconds on
-# one core.
+# Install what this notebook needs: `pip install 'anomem[demo,pretrained]'`. It runs in half a
+# minute on one core.
 
 # %%
 import matplotlib.pyplot as plt

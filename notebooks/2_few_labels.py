@@ -40,7 +40,7 @@ tests = {number: of_kind[10:] for number, of_kind in kinds.items()}
 # %% [markdown]
 # ## Before any label
 #
-# The training is cut to 40 steps, so that this notebook takes seconds; so the detector is far from
+# The training is cut to 40 steps, so that this notebook takes a minute; so the detector is far from
 # as good as it can be, as one is on a hard task.
 
 # %%

@@ -40,7 +40,7 @@ labelled, anomalous = anomalies[:20], anomalies[20:420]
 #
 # A detector scores the images that it has learnt from too low. So `fit` holds some normals out, and
 # decisions rest on them alone: here a third of 337. (The training is cut to 40 steps, so that this
-# notebook takes seconds.)
+# notebook takes half a minute.)
 
 # %%
 detector = AnoMem("scratch", device="cpu").set_params(
@@ -138,8 +138,9 @@ figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
 bins = np.linspace(min(of_normal.min(), of_anomalous.min()), np.quantile(of_anomalous, 0.95), 60)
 axis.hist(of_normal, bins, density=True, alpha=0.6, label="normal")
 axis.hist(of_anomalous, bins, density=True, alpha=0.6, label="anomalous")
-for index, (rule, (threshold, _, _)) in enumerate(results.items()):
-    axis.axvline(threshold, color=f"C{index + 2}", linestyle="--", label=rule)
+for index, threshold in enumerate(sorted({result[0] for result in results.values()}), 2):
+    alike = ", ".join(rule for rule in rules if results[rule][0] == threshold)
+    axis.axvline(threshold, color=f"C{index}", linestyle="--", label=alike)
 axis.set(xlabel="score", ylabel="density")
 axis.legend(fontsize=8)
 plt.show()

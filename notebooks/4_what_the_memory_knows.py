@@ -50,7 +50,7 @@ for number, image in enumerate(train):
 
 
 def new_detector():
-    """A detector with a quarter of the usual memory, so that this notebook takes seconds."""
+    """A detector with a quarter of the usual memory, so that this notebook takes a minute."""
     return AnoMem("pretrained", device="cpu").set_params(config__memory__sizes=(1024, 1024))
 
 

@@ -13,6 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from anomem import AnoMem, Config
 
 pytest.importorskip("pyod", reason="needs anomem[pyod]")
+from pyod.models import thresholds
 from pyod.models.base import BaseDetector
 from pyod.utils import data, persistence, utility
 from sklearn.exceptions import NotFittedError
@@ -85,6 +86,19 @@ def test_doubtful_images_are_rejected(
     assert doubtful.any() and not doubtful.all()
     np.testing.assert_array_equal(rejected, np.where(doubtful, -2, decided))
     assert 0 < share < 1 and np.isfinite(bounds).all()
+
+
+def test_a_thresholder_rests_on_held_out_normals(
+    outliers: AnoMemDetector, mixed: npt.NDArray[np.uint8], digits: Digits
+) -> None:
+    pytest.importorskip("pythresh", reason="needs pythresh")
+    by_mad = AnoMemDetector(thresholds.MAD(), outliers.detector).fit(digits["train"])
+    decided = by_mad.predict(mixed)
+    # By scores of the images that were learnt from, most normals would be outliers.
+    assert decided[:-60].mean() < 0.2 and decided[-60:].mean() > 0.9
+    assert by_mad.labels_.mean() < 0.1
+    confidence = by_mad.predict_confidence(mixed)
+    assert confidence[decided == 0].min() < confidence[decided == 0].max() <= 1
 
 
 def test_it_is_cloned_and_kept(

@@ -13,6 +13,7 @@ from anomem import AnoMem, Config
 pytest.importorskip("pytorch_ood", reason="needs anomem[ood]")
 from pytorch_ood.api import Detector, RequiresFittingException, Task
 from pytorch_ood.metrics import OODMetrics
+from pytorch_ood.utils import GridSearch
 
 from anomem.integrations.pytorch_ood import ContrastedMemory
 
@@ -47,3 +48,16 @@ def test_outliers_of_the_loader_are_learnt(hasty: Config, digits: Digits) -> Non
     detector.fit(loader(digits["train"][:30], digits["anomalous"][:3]))
     assert detector.detector.summary_["anomalies"] == 3
     assert detector(torch.zeros(2, 1, 16, 16)).shape == (2,)
+
+
+def test_a_search_of_pytorch_ood_changes_choices(hasty: Config, digits: Digits) -> None:
+    detector = ContrastedMemory(AnoMem(hasty, device="cpu"))
+    search = GridSearch(
+        detector,
+        loader(digits["train"][:30], digits["anomalous"][:0]),
+        loader(digits["normal"], digits["anomalous"]),
+        {"config__memory__beta": [0.01, 20.0]},
+    )
+    best = search.run()
+    assert detector.get_hyperparameters() == best
+    assert len({result["score"] for result in search.results_}) == 2

@@ -29,14 +29,15 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
     ``contamination`` of images like those of the fit is called an outlier, on average.
 
     Args:
-        contamination: That share, in (0, 0.5], 0.1 by default; or a thresholder of PyThresh.
+        contamination: That share, in (0, 0.5], 0.1 by default; or a thresholder of PyThresh, which
+            is fitted to the scores of those normals.
         detector: What is fitted, a clone of it; None (the default) is ``AnoMem()``.
 
     Attributes:
         detector_: The fitted detector.
         decision_scores_: (N,) of the images of the fit; of those held out, as they were before
             anything had learnt from them.
-        threshold_: The score above which an image is an outlier.
+        threshold_: The score above which an image is an outlier; a thresholder's is on its scale.
         labels_: (N,) of the images of the fit, 1 where they are outliers.
 
     Example:
@@ -73,12 +74,14 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         self._set_n_classes(None)
         images = open_images(X)
         self.detector_ = clone(self.detector or AnoMem()).fit(images, y)
-        self.decision_scores_ = self._scores_of_fit(images)
+        # Images that were learnt from score lower: their threshold would call too many outliers.
+        self.decision_scores_ = self.detector_.calibration().scores
         self._process_decision_scores()
-        if isinstance(self.contamination, float | int):
-            # Of images that were learnt from, fewer would lie above.
+        self._share = self.contamination if self._chosen() else self.labels_.mean()
+        if self._chosen():
             self.threshold_ = self.detector_.threshold(self.contamination)
-            self.labels_ = (self.decision_scores_ > self.threshold_).astype(np.int64)
+        self.decision_scores_ = self._scores_of_fit(images)
+        self.labels_ = self._outlying(self.decision_scores_)
         return self
 
     def decision_function(self, X: object) -> Floats:
@@ -114,13 +117,11 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         check_is_fitted(self, _FITTED)
         calibration = self.detector_.calibration()
         groups = calibration.groups
-        chosen = isinstance(self.contamination, float | int)
-        share = self.contamination if chosen else self.labels_.mean()
-        allowed = int(max(share, smallest_alpha(groups)) * (groups + 1) + 1e-9)
+        allowed = int(max(self._share, smallest_alpha(groups)) * (groups + 1) + 1e-9)
         scores = self.decision_function(X)
         p = p_values(scores, calibration)
         outlier: Floats = binom.cdf(allowed - 1, groups, p)
-        return np.where(scores > self.threshold_, outlier, 1 - outlier)
+        return np.where(self._outlying(scores), outlier, 1 - outlier)
 
     def compute_rejection_stats(self, *args: Any, **costs: Any) -> tuple[float, float, float]:
         """Give PyOD's expected share of rejections and its bounds, for held-out normals."""
@@ -128,6 +129,16 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         held_out = copy.copy(self)
         held_out.decision_scores_ = np.zeros(self.detector_.calibration().groups)
         return BaseDetector.compute_rejection_stats(held_out, *args, **costs)
+
+    def _chosen(self) -> bool:
+        """Whether ``contamination`` is a share, and no thresholder."""
+        return isinstance(self.contamination, float | int)
+
+    def _outlying(self, scores: Floats) -> npt.NDArray[np.int64]:
+        """1 where a score is an outlier's, (N,); thresholders have a scale of their own."""
+        if self._chosen():
+            return (scores > self.threshold_).astype(np.int64)
+        return self.contamination.predict(scores).astype(np.int64)
 
     def _scores_of_fit(self, images: ImageSource) -> Floats:
         """Scores of the images of the fit, (N,), the held-out ones as they were measured there."""

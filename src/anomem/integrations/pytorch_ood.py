@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pytorch_ood.api import (
@@ -80,6 +80,16 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
         except NotFittedError as error:
             raise RequiresFittingException from error
         return torch.from_numpy(scores).to(x.device)
+
+    def set_hyperparameters(self, **choices: Any) -> Self:
+        """Take choices as of ``AnoMem.set_params``: ``config__memory__beta`` and the like."""
+        self.detector.set_params(**choices)
+        return self
+
+    def get_hyperparameters(self) -> dict[str, Any]:
+        """Give those that are searched among."""
+        chosen = self.detector.get_params()
+        return {name: chosen[name] for name in self.hyperparameter_space}
 
     def to(self, device: str | torch.device) -> Self:
         """Compute on a device from now on."""
