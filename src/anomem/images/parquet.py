@@ -13,13 +13,14 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from anomem.images.errors import AGAIN, ImageError
+from anomem.images.errors import ImageError
 from anomem.images.listing import protocol_of
 from anomem.images.local import version_of_file
 from anomem.images.object_store import BLOCK, BlockSource, storage_of, version_of
 from anomem.runtime.untrusted import one_line
 
 _COLUMN = "image"
+_EMBED = "export it again with the bytes of the image, as a path alone is not followed"
 _AT_ONCE = 16
 """Files whose length is asked for at the same time."""
 _BUFFER = 2**20
@@ -164,7 +165,7 @@ class ParquetSource(BlockSource):
             raise _unreadable(file, error) from error
         first = block * BLOCK + (self.rows[which].ends[group - 1] if group else 0)
         return [
-            content or ImageError(f"{file}#{row}", "the row has no image", AGAIN)
+            content or ImageError(f"{file}#{row}", "the row has no image", _EMBED)
             for row, content in enumerate(contents, start=first)
         ]
 
