@@ -24,7 +24,7 @@ def quantise(file: Path, batches: Sequence[npt.NDArray[Any]]) -> None:
 
     Weights by channel, activations by the lowest and highest values that some frames reach. The
     earlier half, whose errors all that follows would carry on, memories, scorer and heat stay as
-    they are (measured: docs/how-to/deploy.md).
+    they are (measured: docs/results/export.md).
 
     Args:
         file: The graph.
