@@ -47,6 +47,15 @@ def test_bash_completes(words: str, wanted: set[str], tmp_path: Path, capsys: Ca
     assert set(told("bash", "--norc", "-c", pressed)) == wanted
 
 
+def test_bash_leaves_names_of_files_to_the_shell(tmp_path: Path, capsys: Capture) -> None:
+    file = script("bash", tmp_path, capsys)
+    pressed = f"""
+        source {file}; COMP_WORDS=(anomem score mod); COMP_CWORD=2; _anomem_or_files
+        echo ${{#COMPREPLY[@]}}; complete -p anomem
+    """
+    assert told("bash", "--norc", "-c", pressed)[:4] == ["0", "complete", "-o", "default"]
+
+
 def test_zsh_knows_its_completion(tmp_path: Path, capsys: Capture) -> None:
     script("zsh", tmp_path, capsys)
     reads = f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; "

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
 
-from anomem.cli.overview import overview
+from anomem.cli.overview import FILES_TOO, overview
 from anomem.config import Config, FramingKind
 from anomem.config.mapping import flat, overlaid, paths_of
 from anomem.config.presets import AUTO, Automatic, given_choices, scratch
@@ -419,7 +419,11 @@ def parse(
         line = _one_of(several, told)
         kinds.append(Annotated[line, subcommand(group)])
     line = _one_of(kinds, "Image anomaly detection by multi-scale contrasted memory.")
-    given = tyro.cli(line, prog="anomem", args=list(words))
+    try:
+        given = tyro.cli(line, prog="anomem", args=list(words))
+    finally:
+        if words[:1] == ["--tyro-print-completion"]:
+            print(FILES_TOO.get(words[-1], ""))
     while not isinstance(given, Common):
         given = given.command
     return given

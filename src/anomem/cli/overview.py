@@ -15,6 +15,14 @@ PURPOSES = {
 }
 """Commands by purpose, in the order in which a detector meets them."""
 
+FILES_TOO = {
+    "bash": """\
+_anomem_or_files() { _tyro_anomem "$@"; [[ ${COMPREPLY[0]} ]] || COMPREPLY=(); }
+complete -o default -F _anomem_or_files anomem""",
+    "zsh": "(( compstate[nmatches] )) || _files",
+}
+"""What follows the completion that tyro prints for a shell, which names no files to be scored."""
+
 _NAMES = 14
 _WIDEST = 100
 
