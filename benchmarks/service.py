@@ -8,7 +8,8 @@ Throughput takes turns: the bare engine on the same files in memory, a service t
 together, and one that scores each alone. Clients are threads of this process, one image a request
 over a kept connection, so on one machine they take time from the service. Every answer to a mutated
 image must be a score or an error of one line that tells nothing of the machine. A soak keeps all
-clients busy, and compares memory after a tenth of the time with memory at the end.
+clients busy, and fails unless all are answered with a score and memory grows, in its second half,
+by less an answer than the smallest object takes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -48,6 +49,10 @@ from turns import machine, show
 Preset = Literal["scratch", "pretrained"]
 
 _SIDE = 256
+_LOOKS = 60
+"""Looks at the memory of a service during a soak."""
+_OBJECT = 32
+"""Bytes of the smallest object that a request could leave behind: a number takes as many."""
 _TOGETHER: dict[str, list[str]] = {"together": [], "alone": ["--batch", "1", "--wait-ms", "0"]}
 _OF_MACHINE = re.compile(r'Traceback|File "|\n|(?:^|[\s(])/\w+/')
 
@@ -241,26 +246,55 @@ def throughput(
     show({"machine": machine(), "model": str(model or preset), **table}, out)
 
 
-def memory(address: str) -> float:
-    """MiB that the service holds."""
-    connection = http.client.HTTPConnection(urlsplit(address).netloc)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    found = re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
-    assert found is not None
-    return float(found[1]) / 2**20
+@dataclass
+class Held:
+    """What a service held in memory: answers until then and MiB, a row a look."""
+
+    rows: list[tuple[int, float]] = field(default_factory=list)
+
+    def look(self, address: str) -> None:
+        """Ask the service."""
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=90)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        images = re.findall(r"^anomem_images_total\S* (\S+)", text, re.MULTILINE)
+        (held,) = re.findall(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
+        self.rows.append((int(sum(map(float, images))), float(held) / 2**20))
+
+    def growth(self) -> float:
+        """Bytes an answer in the second half: the median of the slopes between any two looks."""
+        late = np.array(self.rows[len(self.rows) // 2 :])
+        some, others = np.triu_indices(len(late), 1)
+        slopes = (late[others, 1] - late[some, 1]) / (late[others, 0] - late[some, 0])
+        return float(np.median(slopes)) * 2**20
 
 
 def soak(
-    preset: Preset = "scratch", clients: int = 32, seconds: float = 600, out: Path | None = None
+    preset: Preset = "scratch",
+    model: Path | None = None,
+    clients: int = 32,
+    seconds: float = 600,
+    out: Path | None = None,
 ) -> None:
-    """Answers and memory over a long time at full load."""
-    files, parts = jpegs(256), {}
-    with model_of(preset, files) as path, served(path) as address:
-        for name, share in (("first tenth", 0.1), ("the rest", 0.9)):
-            bodies = _until(time.perf_counter() + share * seconds, files)
-            parts[name] = asked(address, bodies, clients).told() | {"MiB": memory(address)}
-    show({"machine": machine(), "preset": preset, "clients": clients, **parts}, out)
+    """Answers and memory over a long time at full load; fails where either is not as it should."""
+    files, held, over = jpegs(256), Held(), Event()
+    with nullcontext(model) if model else model_of(preset, files) as path, served(path) as address:
+
+        def watch() -> None:
+            while not over.wait(seconds / _LOOKS):
+                held.look(address)
+
+        with ThreadPoolExecutor(1) as looking:
+            watching = looking.submit(watch)
+            answers = asked(address, _until(time.perf_counter() + seconds, files), clients)
+            over.set()
+            watching.result()
+    growth = held.growth()
+    told = {"growth_bytes_an_answer": growth, "answers_and_mib": held.rows, **answers.told()}
+    show({"machine": machine(), "model": str(model or preset), "clients": clients, **told}, out)
+    if growth >= _OBJECT or answers.status.keys() != {200} or answers.wrong:
+        sys.exit("The service grows, or has lost an answer.")
 
 
 def _until(end: float, files: Sequence[bytes]) -> Iterator[bytes]:

@@ -4,8 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,17 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
-from small_presets import Fitted, shown
+from small_presets import Fitted, config_of, shown
 from squares import Images, crops, scratched
 
-from anomem import AnoMem
+from anomem import AnoMem, Config
 from anomem.cli import deploy
 from anomem.cli.arguments import Export
+from anomem.decision.calibrate import Calibration
 from anomem.export.eight_bits import change, keep_from_pools, quantise
 from anomem.export.export import Wanted, export
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GOLDEN, GRAPH, write
+from anomem.exported.folder import GOLDEN, GRAPH, TRITON, write
 from anomem.exported.folder import read as read_folder
 from anomem.exported.golden import check
 from anomem.images.framing import Framing
@@ -75,6 +77,11 @@ def test_the_check_needs_no_pytorch_and_names_the_image_that_differs(
     (other / GOLDEN / "expected.json").write_text(json.dumps(expected))
     with pytest.raises(ModelError, match=r"05\.png is told otherwise by the graph: score"):
         check(other)
+    shutil.rmtree(other)
+    described = read_folder(shutil.copytree(folder, other))
+    write(replace(described, calibration=Calibration.of(described.calibration.scores + 1)), other)
+    with pytest.raises(ModelError, match=r"\d\d\.png another p-value than its score has; export"):
+        check(other)
     with pytest.raises(ModelError, match=r"is no exported folder \(no export\.json\); give one"):
         check(tmp_path)
 
@@ -114,6 +121,62 @@ def test_averages_are_taken_of_what_was_before_eight_bits(tmp_path: Path) -> Non
     assert told[0, 0, 1, 1] == pytest.approx(0, abs=1e-6) and told.shape == (1, 1, 3, 3)
 
 
+class Kind(NamedTuple):
+    """What tells one export from another."""
+
+    preset: str
+    framing: str
+    labels: str
+    channels: str
+    bits: int
+
+
+QUICK = [
+    Kind("paper", "letterbox", "one-class", "colour", 16),
+    Kind("paper", "tile", "adapted", "grey", 8),
+    Kind("pretrained", "region", "one-class", "colour", 8),
+]
+OTHERS = [  # with those, each choice of one column meets each choice of any other
+    Kind("scratch", "resize", "adapted", "grey", 8),
+    Kind("scratch", "letterbox", "adapted", "grey", 16),
+    Kind("scratch", "tile", "one-class", "colour", 8),
+    Kind("scratch", "region", "one-class", "grey", 16),
+    Kind("paper", "resize", "one-class", "grey", 16),
+    Kind("paper", "region", "adapted", "colour", 8),
+    Kind("pretrained", "resize", "adapted", "colour", 16),
+    Kind("pretrained", "letterbox", "one-class", "grey", 8),
+    Kind("pretrained", "tile", "one-class", "grey", 16),
+]
+
+
+@pytest.mark.parametrize(
+    "kind", [*QUICK, *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)]
+)
+def test_every_kind_of_detector_is_exported_and_replaces_an_older_export(
+    kind: Kind, folder: Path, hasty: Config, gravel: Images, tmp_path: Path
+) -> None:
+    def images(first: int, count: int) -> npt.NDArray[Any]:
+        """Twice as wide as high."""
+        wide = np.concatenate([crops(gravel, first, count), crops(gravel, first + 20, count)], 2)
+        if kind.channels == "colour":
+            wide = np.stack([wide, wide[:, ::-1], 255 - wide], 3)
+        return wide if kind.bits == 8 else wide.astype(np.uint16) * 250
+
+    config, within = config_of(kind.preset, hasty), kind.framing == "region"
+    framing: Any = "resize" if within else kind.framing
+    framed = replace(config.images, size=16, framing=framing)
+    model = AnoMem(replace(config, images=framed), device="cpu")
+    model.fit(images(0, 40), region="0.2,0 1,0 1,0.8 0.2,0.8" if within else None)
+    if kind.labels == "adapted":
+        model.adapt(images(120, 12), [1] * 10 + [0] * 2)
+    out = shutil.copytree(folder, tmp_path / "out")
+    told = export(model, open_images(images(60, 20)), out, Wanted("0.1"))
+    assert told["golden"]["images"] == 16 and told["golden"]["score"] <= 1e-4
+    assert check(out).images == 16 and (out / GRAPH).read_bytes() != (folder / GRAPH).read_bytes()
+    new = images(160, 20)
+    assert ExportedDetector(out).predict(new, 0.1).tolist() == model.predict(new, 0.1).tolist()
+
+
 def test_tiles_of_deep_grey_images_within_a_region_by_memories_of_places(
     fitted: Fitted, gravel: Images, tmp_path: Path
 ) -> None:
@@ -126,7 +189,21 @@ def test_tiles_of_deep_grey_images_within_a_region_by_memories_of_places(
     assert told["golden"]["score"] <= 1e-4
     assert check(tmp_path / "out").images == 16
     assert (tmp_path / "out" / GOLDEN / "00.tif").exists()
-    assert "TYPE_UINT16 dims: [ 1, 32, 32 ]" in (tmp_path / "out" / "config.pbtxt").read_text()
+    assert "TYPE_UINT16 dims: [ 1, 32, 32 ]" in (tmp_path / "out" / TRITON).read_text()
+
+
+def test_triton_is_told_what_the_graph_takes_and_gives(folder: Path) -> None:
+    """By the schema that Triton itself reads the file with."""
+    schema = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs grpcio")
+    text_format = pytest.importorskip("google.protobuf.text_format")
+    told = text_format.Parse((folder / TRITON).read_text(), schema.ModelConfig())
+    graph = onnxruntime.InferenceSession(folder / GRAPH)
+    (frames,), (taken,) = told.input, graph.get_inputs()
+    assert schema.DataType.Name(frames.data_type) == "TYPE_UINT8" and taken.type == "tensor(uint8)"
+    assert ["N", *frames.dims] == taken.shape
+    for output, given in zip(told.output, graph.get_outputs(), strict=True):
+        dims = output.reshape.shape if output.HasField("reshape") else output.dims
+        assert output.name == given.name and ["N", *dims] == given.shape
 
 
 def test_nothing_is_written_beside_other_files_or_of_images_that_cannot_be_read(
@@ -155,15 +232,14 @@ def test_where_scores_differ_nothing_is_written_and_an_older_export_stays(
     differs = Told(model.config_, seed=model.seed, device="cpu")._keep(model.detector())
     older = shutil.copytree(folder, tmp_path / "older")
     before = {file: file.read_bytes() for file in older.rglob("*") if file.is_file()}
-    for out in (older, tmp_path / "out"):
-        why = r"^image \d(, altered)? is told otherwise by the graph: score .* in place of"
-        with pytest.raises(ModelError, match=why):
-            export(differs, open_images(normals), out, Wanted())
+    why = r"^image \d(, altered)? is told otherwise by the graph: score .* in place of"
+    with pytest.raises(ModelError, match=why):
+        export(differs, open_images(normals), older, Wanted())
     assert {file: file.read_bytes() for file in older.rglob("*") if file.is_file()} == before
     assert [file.name for file in tmp_path.iterdir()] == ["older"]
 
 
-def test_an_export_is_replaced_but_not_what_lies_beside_it(
+def test_what_lies_beside_an_export_is_not_lost(
     folder: Path, fitted: Fitted, gravel: Images, tmp_path: Path
 ) -> None:
     model, normals = fitted("scratch", False), open_images(shown("scratch", crops(gravel, 40, 8)))
@@ -171,7 +247,3 @@ def test_an_export_is_replaced_but_not_what_lies_beside_it(
     (older / "scores.csv").touch()
     with pytest.raises(ValueError, match=r"scores\.csv is of no export and would be lost"):
         export(model, normals, older, Wanted())
-    (older / "scores.csv").unlink()
-    export(model, normals, older, Wanted())
-    assert (older / GRAPH).read_bytes() != (folder / GRAPH).read_bytes()
-    assert check(older).images == 16

@@ -57,12 +57,20 @@ def test_a_folder_says_what_was_written(tmp_path: Path, graph: bytes) -> None:
     assert again.framing.region is not None and np.array_equal(again.framing.region, REGION)
 
 
+def test_a_number_that_was_changed_is_told(tmp_path: Path) -> None:
+    write(EXPORTED, tmp_path)
+    description = (tmp_path / DESCRIPTION).read_text()
+    (tmp_path / DESCRIPTION).write_text(description.replace("-1.3", "-1.4"))
+    with pytest.raises(ModelError, match=r"is damaged, or they are of two exports"):
+        read_whole(tmp_path)
+
+
 @pytest.mark.parametrize("name", [GRAPH, "region.png"])
 def test_files_of_two_exports_are_told(tmp_path: Path, name: str) -> None:
     write(EXPORTED, tmp_path)
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content + b"1")
-    with pytest.raises(ModelError, match=r"is damaged, or of another export than export\.json"):
+    with pytest.raises(ModelError, match=r"is damaged, or they are of two exports; copy the"):
         read_whole(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(ModelError, match=r"copy the folder again|cannot be read"):

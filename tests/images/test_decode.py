@@ -424,6 +424,8 @@ def test_bad_files_are_told_apart(tmp_path: Path) -> None:
     folder.mkdir()
     link.symlink_to(tmp_path / "gone.png")
     damaged.write_bytes(encode(Image.fromarray(PHOTO), "PNG")[:500])
+    (tmp_path / "short.png").write_bytes(b"x")
+    assert "damaged or cut short (it ends too soon)" in message(tmp_path / "short.png")
     assert "the file is empty (0 bytes); remove it" in message(empty)
     assert "not an image of a known format (PNG, JPEG" in message(text)
     assert "this is a folder, not an image; give the files in it" in message(folder)

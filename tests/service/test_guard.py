@@ -90,4 +90,14 @@ def test_a_slow_client_is_told_and_let_go(guarded: Running) -> None:
     assert b" 408 " in raw(guarded, body, b"x", b"x", pause=0.3)
     assert b" 408 " in raw(guarded, head, pause=0.1)  # the head never ends
     assert b" 408 " in raw(guarded)
-    assert b" 400 " in raw(guarded, b"no HTTP\r\n\r\n")
+
+
+def test_what_is_no_http_is_told_in_one_line(guarded: Running) -> None:
+    head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n".encode()
+    for parts in (
+        (b"no HTTP\r\n\r\n",),
+        (head, b"X-Long: " + b"a" * 10**6 + b"\r\n\r\n"),
+        (head, b"Transfer-Encoding: chunked\r\n\r\nno number\r\n"),
+    ):
+        answer = raw(guarded, *parts)
+        assert b" 400 " in answer and answer.endswith(b'or its head is too long."}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Mapping
@@ -122,7 +123,7 @@ class Drift:
 
     def __init__(self, calibration: Calibration) -> None:
         self._bets = _IN_TURN if calibration.in_turn else _COUNT
-        self._held_out: list[float] = np.sort(calibration.one_a_group()).tolist()
+        self._held_out = array("d", np.sort(calibration.one_a_group()).tolist())
         self.seen = 0
         self.latest: Change | None = None
         self._quiet = 0
@@ -130,7 +131,7 @@ class Drift:
 
     def _begin(self) -> None:
         """Bet anew, against the held-out normals alone."""
-        self._scores: list[float] = list(self._held_out)
+        self._scores = self._held_out[:]
         self._capital: Floats = np.zeros(self._bets)
         self._since = 0
         self._recent: deque[tuple[str, Floats]] = deque(maxlen=RECENT)
@@ -155,7 +156,7 @@ class Drift:
         if self.evidence >= 1 / ALPHA:
             return self._told(name)
         if count >= _MOST:
-            self._scores = sorted(Random(self.seen).sample(self._scores, _MOST // 2))
+            self._scores = array("d", sorted(Random(self.seen).sample(self._scores, _MOST // 2)))
         insort(self._scores, score)
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -69,7 +69,7 @@ class Exported:
         summary: What it says of its training.
         measured: What the export has measured: how far golden images differ, and what eight bits
             cost.
-        digest: Of graph and region, which :func:`write` takes.
+        digest: Of all this, graph and region, which :func:`write` takes.
     """
 
     framing: Framing
@@ -130,8 +130,8 @@ def write(exported: Exported, folder: Path) -> None:
         drawn = BytesIO()
         Image.fromarray(region).save(drawn, "png")
         write_bytes(folder / _REGION, drawn.getvalue())
-    digest = _digest_of((folder / GRAPH).read_bytes(), folder)
-    text = json.dumps({**exported.as_json(), "digest": digest}, indent=1, allow_nan=False)
+    digest = _digest_of(exported, (folder / GRAPH).read_bytes(), folder)
+    text = json.dumps(replace(exported, digest=digest).as_json(), indent=1, allow_nan=False)
     write_text(folder / DESCRIPTION, text)
 
 
@@ -170,21 +170,22 @@ def read_whole(folder: Path) -> tuple[Exported, bytes]:
         try:
             check_regular(folder / GRAPH)
             graph = (folder / GRAPH).read_bytes()
-            if _digest_of(graph, folder) == exported.digest:
+            if _digest_of(exported, graph, folder) == exported.digest:
                 return exported, graph
         except (OSError, ValueError) as error:
             reason = f"{folder / GRAPH} cannot be read ({one_line(error)})"
             raise ModelError(f"{reason}; export again.") from error
     raise ModelError(
-        f"{folder / GRAPH} is damaged, or of another export than {DESCRIPTION} beside it; copy the "
+        f"{folder / GRAPH} or a file beside it is damaged, or they are of two exports; copy the "
         "folder again as a whole, or export again."
     )
 
 
-def _digest_of(graph: bytes, folder: Path) -> str:
-    """Digest a graph and the region of the folder, if it has one."""
+def _digest_of(exported: Exported, graph: bytes, folder: Path) -> str:
+    """Digest what a folder says of itself, its graph, and its region, if it has one."""
     region = folder / _REGION
     found = blake2b(region.read_bytes() if region.exists() else b"", digest_size=16)
+    found.update(json.dumps(replace(exported, digest="").as_json()).encode())
     found.update(graph)
     return found.hexdigest()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomem.decision.calibrate import p_values
 from anomem.decision.scores import highest_frames
 from anomem.exported.detector import ExportedDetector
 from anomem.exported.folder import DESCRIPTION, GOLDEN, is_exported
@@ -97,11 +98,17 @@ def told_by(detector: ExportedDetector, golden: Golden) -> Golden:
     found = detector.run(frames, ("pred_score", "pred_label", "p_value", "anomaly_map"))
     best = highest_frames(found["pred_score"], read.image)
     hottest = found["anomaly_map"].max(axis=(1, 2))
+    score, p_value = found["pred_score"][best].astype(np.float64), found["p_value"][best]
+    off = np.abs(p_value - p_values(score, detector.calibration()))
+    if not (off < 1e-9).all():
+        worst = golden.files[int(np.argmax(off))]
+        reason = f"the graph gives {worst} another p-value than its score has"
+        raise ModelError(f"{detector.folder}: {reason}; export the model again.")
     return Golden(
         golden.files,
-        found["pred_score"][best].astype(np.float64),
+        score,
         found["pred_label"][best],
-        found["p_value"][best],
+        p_value,
         highest_of(hottest, read.image),
         golden.spread,
     )

@@ -134,7 +134,8 @@ def _telling_damage(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageError(name, f"it is too large ({one_line(error)})", _TOO_LARGE) from error
     except Exception as error:
-        reason = f"the image is damaged or cut short ({one_line(error)})"
+        why = "it ends too soon" if isinstance(error, struct.error) else one_line(error)
+        reason = f"the image is damaged or cut short ({why})"
         raise ImageError(name, reason, AGAIN) from error
 
 

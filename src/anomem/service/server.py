@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import suppress
@@ -27,6 +28,8 @@ TOKEN = "ANOMEM_TOKEN"
 _SHORTEST = 16
 """Characters of a token."""
 _CONNECTIONS = 512
+_LINGERS = 2.0
+"""Seconds in which what a client still sends is read and dropped, so that it reads the answer."""
 _PAGE = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 
 
@@ -50,6 +53,7 @@ def serve(service: Service, host: str, port: int, token: str | None) -> None:
         config = uvicorn.Config(
             make_app(service, token),
             http=Hurried,
+            ws="none",
             log_level="error",
             access_log=False,
             server_header=False,
@@ -110,10 +114,14 @@ def token_for(host: str, file: Path | None) -> str | None:
 
 
 class Patient(H11Protocol):
-    """Closes a connection on which a head, or what is left of a refused body, takes too long."""
+    """Ends a connection, in one line, that speaks no HTTP or is too slow.
+
+    It waits for heads, and for what is left of a refused body.
+    """
 
     seconds = 30.0
     _timer: asyncio.TimerHandle | None = None
+    _over = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -122,7 +130,11 @@ class Patient(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Wait on while there is nothing to answer."""
+        if self._over:
+            return
         super().data_received(data)
+        if self._over or self.transport.is_closing():
+            return
         if self.conn.their_state is not h11.IDLE and self.conn.our_state is not h11.DONE:
             self._stop()
         elif self._timer is None:
@@ -133,18 +145,33 @@ class Patient(H11Protocol):
         self._stop()
         super().connection_lost(exc)
 
+    def send_400_response(self, _: str) -> None:
+        """Answer what is no HTTP, or a head that is too long."""
+        self._end("400 Bad Request", "This is no HTTP request, or its head is too long.")
+
     def _wait(self) -> None:
-        self._timer = self.loop.call_later(self.seconds, self._refuse)
+        self._timer = self.loop.call_later(self.seconds, self._late)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _refuse(self) -> None:
-        if not self.transport.is_closing():
-            error = b'{"error":"The request took too long to arrive; send it faster."}'
-            head = f"HTTP/1.1 408 Request Timeout\r\nContent-Length: {len(error)}\r\n"
-            kind = "Content-Type: application/json\r\nConnection: close\r\n\r\n"
-            self.transport.write((head + kind).encode() + error)
-            self.transport.close()
+    def _late(self) -> None:
+        self._end("408 Request Timeout", "The request took too long to arrive; send it faster.")
+
+    def _end(self, status: str, problem: str) -> None:
+        """Answer and close, a little later: what is still sent must not undo the answer."""
+        self._stop()
+        if self._over or self.transport.is_closing():
+            return
+        self._over = True
+        if self.cycle is not None:  # who still reads the body learns that there is no more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        error = json.dumps({"error": problem})
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(error)}\r\n"
+        kind = "Content-Type: application/json\r\nConnection: close\r\n\r\n"
+        self.transport.write((head + kind + error).encode())
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(_LINGERS, self.transport.close)
