@@ -304,9 +304,12 @@ def _until(end: float, files: Sequence[bytes]) -> Iterator[bytes]:
         yield content
 
 
-def damaged(count: int = 50_000, clients: int = 8, out: Path | None = None) -> None:
+def damaged(
+    count: int = 50_000, model: Path | None = None, clients: int = 8, out: Path | None = None
+) -> None:
     """Answers to mutated images."""
-    with model_of("scratch", jpegs(100)) as path, served(path) as address:
+    given = nullcontext(model) if model else model_of("scratch", jpegs(100))
+    with given as path, served(path) as address:
         found = asked(address, mutated(count), clients).told()
     show({"machine": machine(), "count": count, **found}, out)
 
