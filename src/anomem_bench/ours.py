@@ -96,7 +96,8 @@ class Ours(Contender):
         if self.memory != "learnt":
             sizes = self.config.memory.sizes if self.memory == "kmeans" else None
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
-        bank = fill_bank(self.network_, self.images)
+        learnt = self.images.taught(self.config) is not None
+        bank = fill_bank(self.network_, self.images, learnt=learnt)
         self.scorer_ = train_scorer(bank, self.network_.pooled_widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> Scores:

@@ -331,7 +331,11 @@ class FeatureBank:
 
 
 def fill_bank(
-    network: MultiScaleMemory, images: TrainingImages, turns: Sequence[Turn] | None = None
+    network: MultiScaleMemory,
+    images: TrainingImages,
+    turns: Sequence[Turn] | None = None,
+    *,
+    learnt: bool = True,
 ) -> FeatureBank:
     """Extract what a model keeps of the images of a training, as its network sees them.
 
@@ -339,6 +343,7 @@ def fill_bank(
         network: In evaluation mode.
         images: Of the training.
         turns: By which networks held-out normals are measured, where each is held out in turn.
+        learnt: Whether stage 1 has learnt from the labelled anomalies.
     """
     anomalies, known = images.anomalies, images.held_out_known
     if turns is None:
@@ -373,7 +378,7 @@ def fill_bank(
         held_out_odd=torch.zeros(len(known.group), dtype=torch.bool),
         held_out_name=tuple(known.names),
         trained_digest=trained[evenly(len(trained), MOST_KEPT)],
-        learnt_pixels=labelled.pixels.clone(),
+        learnt_pixels=labelled.pixels.clone() if learnt else labelled.pixels[:0],
     )
 
 
