@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import tyro
 
-from anomem.config.mapping import changed
 from anomem.config.presets import resolve
 from anomem.evaluation.metrics import auroc
 from anomem.images.image_set import Chosen
@@ -36,8 +35,6 @@ from anomem_bench.protocols.few_labels import FewLabels
 from anomem_bench.protocols.one_vs_all import OneVsAll
 from anomem_bench.split import Caps, Cell, Split
 from draws import Results
-
-_NEVER, _ALWAYS = 10**9, 1
 
 
 @dataclass(frozen=True)
@@ -106,13 +103,15 @@ def measure(split: Split, trials: Trials, key: dict[str, Any], results: Results)
     for labels, learnt in detectors:
         if results.of(**key, labels=labels, learnt=learnt):
             continue
+        images = TrainingSet.of(split.normals, split.anomalies, resolve("scratch"))
+        assert images.anomalies is not None
+        first = Chosen(images.anomalies, torch.arange(labels))
         if learnt:
-            contender = trained(split, labels, _ALWAYS, key)
+            contender = trained(replace(images, anomalies=first), key)
         else:
             # A network that no label teaches is the same with any number of them.
-            without = without or trained(split, max(trials.labels), _NEVER, key)
+            without = without or trained(replace(images, anomalies=None), key)
             contender = copy.copy(without)
-            first = Chosen(without.images.anomalies, torch.arange(labels))
             contender.images = replace(without.images, anomalies=first)
         contender.finish()
         good, *odd = (
@@ -123,15 +122,11 @@ def measure(split: Split, trials: Trials, key: dict[str, Any], results: Results)
         results.add({**key, "labels": labels, "learnt": learnt, "auroc": value})
 
 
-def trained(split: Split, labels: int, fewest: int, key: dict[str, Any]) -> Ours:
-    """Train a network on the first labels of a draw, which teach it where they are enough."""
-    scratch = changed(resolve("scratch"), {"stage1__fewest_anomalies": fewest})
-    images = TrainingSet.of(split.normals, split.anomalies, scratch)
-    assert images.anomalies is not None
-    first = Chosen(images.anomalies, torch.arange(labels))
-    contender = Ours(scratch, device="cpu", seed=key["seed"])
+def trained(images: TrainingSet, key: dict[str, Any]) -> Ours:
+    """Train a network, and what labels there are teach it."""
+    contender = Ours(device="cpu", seed=key["seed"])
     clock = Clock(key["seconds"], now=time.process_time)
-    for _ in contender.begin(replace(images, anomalies=first), clock):
+    for _ in contender.begin(images, clock):
         pass
     return contender
 

@@ -96,8 +96,10 @@ class Ours(Contender):
         if self.memory != "learnt":
             sizes = self.config.memory.sizes if self.memory == "kmeans" else None
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
-        learnt = self.images.taught(self.config) is not None
-        bank = fill_bank(self.network_, self.images, learnt=learnt)
+        bank = fill_bank(self.network_, self.images)
+        if not self.network_.of_places and self.stage1.batches.anomalies is None:
+            # Labels that came after stage 1 are none that it has learnt from.
+            bank = replace(bank, learnt_pixels=bank.learnt_pixels[:0])
         self.scorer_ = train_scorer(bank, self.network_.pooled_widths, self.config, self.seed)
 
     def scores(self, images: ImageSet) -> Scores:

@@ -129,6 +129,18 @@ def test_labels_are_learnt_and_taken_back(model: AnoMem, gravel: Images) -> None
     assert np.array_equal(learnt.decision_function(odd), before)
 
 
+def test_a_fit_with_labels_is_one_without_that_adapts(model: AnoMem, gravel: Images) -> None:
+    """To the bit, and the rule that finds labelled anomalies promises as much."""
+    odd = scratched(crops(gravel, 220, 12), seed=13)
+    adapted = copy.deepcopy(model).adapt(odd, np.ones(12, dtype=int))
+    fitted = AnoMem(CONFIG).fit(crops(gravel, 0, 80), anomalies=odd)
+    new = scratched(crops(gravel, 120, 20), seed=4)
+    assert np.array_equal(fitted.decision_function(new), adapted.decision_function(new))
+    assert fitted.threshold() == adapted.threshold()
+    assert fitted.labelled_anomalies() == adapted.labelled_anomalies() == (12, 0)
+    assert fitted.promise("find-labelled") == adapted.promise("find-labelled")
+
+
 def test_what_cannot_be_trained_is_refused(model: AnoMem, gravel: Images) -> None:
     with pytest.raises(ValueError, match='nothing that depth="encoder" could train'):
         model.adapt(crops(gravel, 80, 1), [1], depth="encoder", normal=crops(gravel, 0, 40))

@@ -290,8 +290,6 @@ class Stage1Choices(Choices):
     anomaly_share: Annotated[float | None, Interval(gt=0, le=1000)] = 0.5
     """Labelled anomalies in a batch for each normal image, where there are many; n of them have
     n / (n + 30) of it. None draws them as often as they are."""
-    fewest_anomalies: Annotated[int, Interval(ge=1, le=10**9)] = 1
-    """Fewest labelled anomalies that stage 1 learns from; fewer teach stage 2 alone."""
     learning_rate: Annotated[float, _Rate] = 0.1
     """Peak of the learning rate (SGD, Nesterov momentum 0.9, cosine after the warm-up)."""
     warmup: Annotated[float, Interval(ge=0, lt=1)] = 0.05

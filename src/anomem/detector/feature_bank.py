@@ -331,11 +331,7 @@ class FeatureBank:
 
 
 def fill_bank(
-    network: MultiScaleMemory,
-    images: TrainingImages,
-    turns: Sequence[Turn] | None = None,
-    *,
-    learnt: bool = True,
+    network: MultiScaleMemory, images: TrainingImages, turns: Sequence[Turn] | None = None
 ) -> FeatureBank:
     """Extract what a model keeps of the images of a training, as its network sees them.
 
@@ -343,7 +339,6 @@ def fill_bank(
         network: In evaluation mode.
         images: Of the training.
         turns: By which networks held-out normals are measured, where each is held out in turn.
-        learnt: Whether stage 1 has learnt from the labelled anomalies.
     """
     anomalies, known = images.anomalies, images.held_out_known
     if turns is None:
@@ -378,7 +373,8 @@ def fill_bank(
         held_out_odd=torch.zeros(len(known.group), dtype=torch.bool),
         held_out_name=tuple(known.names),
         trained_digest=trained[evenly(len(trained), MOST_KEPT)],
-        learnt_pixels=labelled.pixels.clone() if learnt else labelled.pixels[:0],
+        # Memories of places have no stage 1, so none of their labels bends what later ones tell.
+        learnt_pixels=labelled.pixels[: 0 if network.of_places else None].clone(),
     )
 
 

@@ -143,6 +143,5 @@ def _shortened(config: Config, steps: int) -> Config:
             if config.stage1.max_seconds is None
             else config.stage1.max_seconds / 5,
             learning_rate=config.stage1.learning_rate / 5,
-            fewest_anomalies=1,
         ),
     )

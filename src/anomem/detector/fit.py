@@ -191,7 +191,7 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
         else:
             begin_prototypes(network, images, config, fabric=run.fabric, seed=run.seed)
             trained, turns = train_network(network, images, run), None
-        bank = fill_bank(network, images, turns, learnt=images.taught(config) is not None)
+        bank = fill_bank(network, images, turns)
         if turns is not None:
             bank = without_odd_normals(network, bank, images, turns)
         heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
@@ -275,7 +275,7 @@ def new_stage1(
     return Stage1(
         network,
         images.trained_on,
-        images.taught(config),
+        images.anomalies if len(images.anomalies) else None,
         config,
         fabric=fabric,
         steps=resolve_steps(config.stage1, len(images.trained_on)),

@@ -75,11 +75,6 @@ class TrainingImages:
         """Give normals to learn from and others that are unseen, also where each is in turn."""
         return self.split or (self.normals, self.held_out)
 
-    def taught(self, config: Config) -> Chosen | None:
-        """Give the labelled anomalies that stage 1 learns from; None where they are too few."""
-        enough = len(self.anomalies) >= config.stage1.fewest_anomalies
-        return self.anomalies if enough else None
-
     @staticmethod
     def of(
         frames: ImageSet,
