@@ -88,6 +88,7 @@ class LabelledFeatures:
         The network is as no label has changed it, and without prototypes of these images.
         """
         features = extract_set(network, given.images, given.inside)
+        features = features.kept() if network.of_places else features
         normal = (given.label == 0)[given.image].nonzero().flatten()
         number = given.image[normal].unique(return_inverse=True)[1]
         places = deviating_places(network, Chosen(given.frames, normal), number)
@@ -347,6 +348,8 @@ def fill_bank(
     else:
         held_out = extract_in_turn(turns, images.held_out)
         normals = held_out.at(torch.zeros(0, dtype=torch.int64))
+    if network.of_places:
+        held_out, normals = held_out.kept(), normals.kept()
     labelled = LabelledFeatures.none(network, held_out)
     if len(anomalies):
         digest, pixels = frame_digests(anomalies), images.anomaly_pixels
@@ -424,14 +427,18 @@ SAVED: dict[str, Saved] = {
 
 
 def check_bank(
-    tensors: Mapping[str, Tensor], *, scales: int, pooled: int, places: tuple[int, int]
+    tensors: Mapping[str, Tensor],
+    *,
+    scales: int,
+    pooled: tuple[int, torch.dtype],
+    places: tuple[int, int],
 ) -> None:
     """Refuse tensors that are no bank, by their names, kinds and shapes alone.
 
     Args:
         tensors: By name; their values are not looked at.
         scales: Of the network.
-        pooled: Length of what the network pools of an image.
+        pooled: Length of what the network pools of an image, and of which numbers it is kept.
         places: Kept of a labelled normal, and their length.
 
     Raises:
@@ -442,10 +449,12 @@ def check_bank(
         name = min(wrong)
         raise ValueError(f"{name[:60]!r} is {'unknown' if name in tensors else 'missing'}")
     kept, width = places
-    sizes = {"scales": scales, "pooled": pooled, "kept": kept, "width": width} | _sizes(tensors)
+    length, numbers = pooled
+    sizes = {"scales": scales, "pooled": length, "kept": kept, "width": width} | _sizes(tensors)
     for name, saved in SAVED.items():
         wanted = tuple(sizes.get(size) for size in saved.sizes)
-        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != saved.dtype:
+        dtype = numbers if name.endswith(".pooled") else saved.dtype
+        if tuple(tensors[name].shape) != wanted or tensors[name].dtype != dtype:
             raise ValueError(f"{name} does not fit the others")
     for name, fewest in _FEWEST.items():
         if sizes[name] < fewest:

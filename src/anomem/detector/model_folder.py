@@ -165,7 +165,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     check_bank(
         under("bank", tensors),
         scales=len(network.memories),
-        pooled=sum(network.pooled_widths),
+        pooled=(sum(network.pooled_widths), torch.float16 if network.of_places else torch.float32),
         places=kept_shape(network),
     )
     region = tensors.get("region")

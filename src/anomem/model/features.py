@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anomem.images.image_set import ImageSet, batches, floats_on
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_memory import LARGEST_HALF
 from anomem.runtime.device import free_memory, repeatable_kernels
 
 _PIXELS = 2**20
@@ -29,10 +30,11 @@ class Features:
 
     Attributes:
         scores: One-class score of each scale, (N, S) float32.
-        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float32; those of a scale
-            are mean and, where it is pooled, standard deviation over places (with memories of
-            places also the mean over those that deviate most), of the image upright
-            and, where the network looks at that too, upside down.
+        pooled: Pooled deviations of all scales side by side, (N, sum C_s) float32, or float16 where
+            a model with memories of places keeps them; those of a scale are mean and, where it is
+            pooled, standard deviation over places (with memories of places also the mean over those
+            that deviate most), of the image upright and, where the network looks at that too,
+            upside down.
         evidence: At each scale the log-odds of a labelled anomaly against a normal, as the heads of
             stage 1 tell them apart, (N, S) float32; 0 without such heads.
     """
@@ -55,6 +57,11 @@ class Features:
     def double(self) -> Features:
         """Bring all to double precision."""
         return self._each(Tensor.double)
+
+    def kept(self) -> Features:
+        """Bring what is pooled to half precision, as a model with memories of places keeps it."""
+        pooled = self.pooled.clamp(-LARGEST_HALF, LARGEST_HALF).half()
+        return Features(self.scores, pooled, self.evidence)
 
     @staticmethod
     def joined(parts: list[Features]) -> Features:

@@ -249,6 +249,10 @@ def leave_out(turns: Sequence[Turn], frames: Tensor) -> None:
 
 
 def extract_in_turn(turns: Sequence[Turn], held_out: Chosen) -> Features:
-    """Extract the features of held-out normals, each by the network that has not seen it."""
+    """Extract the features of held-out normals as a model keeps them.
+
+    Each by the network that has not seen it.
+    """
     parts = [extract_set(turn.network, Chosen(held_out, turn.frames)) for turn in turns]
-    return Features.joined(parts).at(torch.cat([turn.frames for turn in turns]).argsort())
+    order = torch.cat([turn.frames for turn in turns]).argsort()
+    return Features.joined(parts).at(order).kept()
