@@ -66,6 +66,7 @@ def main(trials: Trials) -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     results = Results(trials.out)
+    alone: dict[str, Ours] = {}
     for seed, place in itertools.product(trials.seeds, trials.data):
         name, _, path = place.partition(":")
         parts = load_named(name, Path(path) if path else None)
@@ -73,7 +74,7 @@ def main(trials: Trials) -> None:
         of = _of_kinds if parts.test.classes[0] in NORMAL else _of_classes
         for named, split in of(called, parts, trials, seed):
             key = {"set": called, **named, "seed": seed, "seconds": trials.seconds}
-            measure(split, trials, key, results)
+            measure(split, trials, key, results, alone)
 
 
 def _of_classes(
@@ -96,10 +97,19 @@ def _of_kinds(
             yield {"kind": cell.labelled}, protocol.split(replace(cell, draw=seed))
 
 
-def measure(split: Split, trials: Trials, key: dict[str, Any], results: Results) -> None:
-    """Train the networks of a draw, and add the AUROC of each detector on all that is tested."""
+def measure(
+    split: Split, trials: Trials, key: dict[str, Any], results: Results, alone: dict[str, Ours]
+) -> None:
+    """Train the networks of a draw, and add the AUROC of each detector on all that is tested.
+
+    Args:
+        split: The images of the draw.
+        trials: What is measured.
+        key: What the draw is called in the results.
+        results: The lines.
+        alone: The last network that no label taught, by the names of its normals.
+    """
     detectors = [(0, False), *itertools.product(trials.labels, (False, True))]
-    without = None
     for labels, learnt in detectors:
         if results.of(**key, labels=labels, learnt=learnt):
             continue
@@ -109,10 +119,13 @@ def measure(split: Split, trials: Trials, key: dict[str, Any], results: Results)
         if learnt:
             contender = trained(replace(images, anomalies=first), key)
         else:
-            # A network that no label teaches is the same with any number of them.
-            without = without or trained(replace(images, anomalies=None), key)
-            contender = copy.copy(without)
-            contender.images = replace(without.images, anomalies=first)
+            # A network that no label teaches is the same with any of them.
+            normals = str(split.normals.names)
+            if normals not in alone:
+                alone.clear()
+                alone[normals] = trained(replace(images, anomalies=None), key)
+            contender = copy.copy(alone[normals])
+            contender.images = replace(contender.images, anomalies=first)
         contender.finish()
         good, *odd = (
             contender.decision_function(images)
