@@ -37,14 +37,19 @@ def test_what_libtiff_says_is_counted_and_not_passed_on(
     assert complaints.told() is None
 
 
-def test_what_tifffile_logs_is_counted(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("logger", "library"), [("tifffile", "tifffile"), ("PIL.TiffImagePlugin", "Pillow")]
+)
+def test_what_is_logged_of_a_tiff_file_is_counted(
+    logger: str, library: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     complaints.told()
-    log = logging.getLogger("tifffile")
+    log = logging.getLogger(logger)
     with complaints.LISTENING:
         log.error("a tag is odd")
-    complaints.heard("tifffile", 2)
+    complaints.heard(library, 2)
     assert capfd.readouterr().err == ""
-    assert "(lines: tifffile 3)" in str(complaints.told())
+    assert f"(lines: {library} 3)" in str(complaints.told())
     log.error("a tag of the host's own file is odd")
     assert complaints.told() is None
 

@@ -78,6 +78,8 @@ def test_what_is_too_much_is_refused(guarded: Running, digits: Digits) -> None:
     refused(score(*form()), 400, "holds no image")
     refused(score(b"--cut\r\nContent", "multipart/form-data; boundary=cut"), 400, "no image")
     refused(score(b"--cut", "multipart/form-data"), 400, "The form cannot be read")
+    refused(score(b"no", "multipart/form-data; boundary=cut"), 400, "The form cannot be read")
+    assert guarded.command.err == b""
     given: dict[str, Any] = {"Authorization": f"Bearer {TOKEN}"}
     compressed = guarded.ask("v1/score", small, **given, Content_Encoding="gzip")
     refused(compressed, 415, "The body is compressed")

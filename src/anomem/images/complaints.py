@@ -40,7 +40,7 @@ class _Counting(logging.Handler):
     """Counts records; being there keeps Python from writing them to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        heard(record.name)
+        heard("tifffile" if record.name == "tifffile" else "Pillow")
 
 
 def _libtiff_spoke(*_: object) -> None:
@@ -48,15 +48,16 @@ def _libtiff_spoke(*_: object) -> None:
 
 
 _COUNTING = _Counting()
-_TIFFFILE = logging.getLogger("tifffile")
+_LOGGERS = [logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin")]
 _LIBTIFF_SPOKE = _HANDLER(_libtiff_spoke)  # kept, as C may call it
 
 
 class _Listening:
-    """Hears what tifffile logs and libtiff, from C, would write, while some thread listens.
+    """Hears, while some thread listens, what is said of a TIFF file.
 
-    libtiff has one handler of errors and one of warnings for the whole process: the first thread
-    to listen puts ours in their place, and the last one puts back those that were there.
+    That is what tifffile and Pillow log and libtiff, from C, would write. libtiff has one handler
+    of errors and one of warnings for the whole process: the first thread to listen puts ours in
+    their place, and the last one puts back those that were there.
     """
 
     def __init__(self) -> None:
@@ -67,20 +68,22 @@ class _Listening:
         with self._lock:
             self._threads += 1
             if self._threads == 1:
-                _TIFFFILE.addHandler(_COUNTING)
+                for logger in _LOGGERS:
+                    logger.addHandler(_COUNTING)
                 self._earlier = [(set_, set_(_LIBTIFF_SPOKE)) for set_ in _setters()]
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._threads -= 1
             if self._threads == 0:
-                _TIFFFILE.removeHandler(_COUNTING)
+                for logger in _LOGGERS:
+                    logger.removeHandler(_COUNTING)
                 for set_, earlier in self._earlier:
                     set_(earlier)
 
 
 LISTENING = _Listening()
-"""To be entered around what tifffile and libtiff do."""
+"""To be entered around what tifffile, libtiff and Pillow do with a TIFF file."""
 
 
 @cache

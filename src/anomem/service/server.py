@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from contextlib import suppress
@@ -47,6 +48,7 @@ def serve(service: Service, host: str, port: int, token: str | None) -> None:
     class Hurried(Patient):
         seconds = limits.timeout
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # who sends a bad form is told
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has ended
     with listening(host, port) as opened, suppress(KeyboardInterrupt):
         print(address(opened), flush=True)
