@@ -48,9 +48,10 @@ def raw(service: Running, *parts: bytes, pause: float = 0.0) -> bytes:
 def test_without_the_token_nothing_is_told(guarded: Running) -> None:
     for path in ("v1/models", "metrics", "openapi.json", "v2/models/zeros", "nowhere"):
         refused(guarded.ask(path), 401, "The token is missing or wrong")
-        refused(guarded.ask(path, Authorization="Bearer wrong"), 401, "The token is missing")
+        for wrong in ("Bearer wrong", TOKEN, f"Basic {TOKEN}"):
+            refused(guarded.ask(path, Authorization=wrong), 401, "The token is missing")
     assert guarded.ask("v2/health/ready")[0] == 200 and guarded.ask("")[0] == 200
-    status, told, headers = guarded.ask("v1/models", Authorization=f"Bearer {TOKEN}")
+    status, told, headers = guarded.ask("v1/models", Authorization=f"bearer {TOKEN}")
     assert status == 200 and told["models"][0]["model"] == "zeros"
     assert headers["x-content-type-options"] == "nosniff" and "server" not in headers
 

@@ -21,14 +21,19 @@ from anomem.images.decode_memory import BUDGET
 Digits = dict[str, npt.NDArray[np.uint8]]
 
 
-def test_what_is_taken_is_answered_before_it_ends(model_folder: Path, digits: Digits) -> None:
-    service = Running.of(model_folder, "--wait-ms", 1000, "--batch", 1000)
+def test_what_is_taken_is_answered_before_it_ends_and_no_more_is_taken(
+    model_folder: Path, digits: Digits
+) -> None:
+    service = Running.of(model_folder, "--wait-ms", 2000, "--batch", 1000, "--queue", 8)
     with ThreadPoolExecutor(8) as clients:
         answers = [
             clients.submit(service.ask, "v1/score", png(each)) for each in digits["train"][:8]
         ]
         while json.loads(json.dumps(service.ask("v1/models")[1]))["models"][0]["waiting"] < 8:
             time.sleep(0.01)
+        status, told, headers = service.ask("v1/score", png(digits["train"][8]))
+        assert (status, told["error"][:19]) == (429, "The service is busy")
+        assert int(headers["retry-after"]) >= 1
         service.command.signal(signal.SIGTERM)
         assert [each.result()[0] for each in answers] == 8 * [200]
     assert service.command.ended() == 0

@@ -64,8 +64,9 @@ class Guard:
             if cross and request.url.path not in OPEN:  # a link to the page may lie anywhere
                 return told(403, "This service is not for pages of other sites.")
             return None
-        given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if request.url.path in OPEN or secrets.compare_digest(given.encode(), self._token.encode()):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        known = secrets.compare_digest(given.strip().encode(), self._token.encode())
+        if request.url.path in OPEN or (scheme.lower() == "bearer" and known):
             return None
         problem = "The token is missing or wrong; send it as Authorization: Bearer TOKEN."
         return told(401, problem, {"WWW-Authenticate": "Bearer"})
