@@ -207,7 +207,7 @@ def test_wrong_arrays_are_told_apart() -> None:
     assert "dtype float64; give uint8, such as" in error_of(zeros((2, 4, 4)), TypeError)
     assert "dtype float32" in error_of(np.full((2, 4, 4), np.nan, np.float32), TypeError)
     assert "dtype int64; give uint8 or uint16" in error_of(zeros((2, 4, 4), int), TypeError)
-    assert "images of one size" in error_of(np.array([PHOTO, None], dtype=object), TypeError)
+    assert "images of one size" in error_of(np.full((2, 2), None), TypeError)
     one = error_of(PHOTO)
     assert "is one image of shape 24 x 32 x 3; give a batch, X[None], or X[..., None]" in one
     assert "24 x 32; give a batch, X[None]." in error_of(PHOTO[..., 0])
@@ -232,7 +232,11 @@ def test_wrong_lists_and_types_are_told_apart() -> None:
     assert "Item 1 of the list is of type float" in error_of(
         pandas.Series(["a.png", float("nan")]), TypeError
     )
+    assert "Item 1 of the list is of type NoneType" in error_of(
+        np.array([PHOTO, None], dtype=object), TypeError
+    )
     assert "The list is empty" in error_of(Path("none").glob("*"))
+    assert "The list is empty" in error_of(pandas.DataFrame({"path": []}))
     assert "The Items is empty" in error_of(Items())
 
 

@@ -27,6 +27,8 @@ def test_a_frame_stands_for_its_column_of_paths(files: list[str]) -> None:
     for x in (frame, frame[["path"]], frame.rename(columns={"path": "file_name"}), pa.table(table)):
         assert open_images(x).names == files
     assert open_images(frame[frame["lot"] == 2]).names == files[2:]
+    pictures = pandas.DataFrame({"image": [Image.fromarray(PHOTO[:24]), Image.fromarray(PHOTO)]})
+    np.testing.assert_array_equal(open_images(pictures)[1], PHOTO)
     with pytest.raises(TypeError, match="DataFrame has the columns lot and none is called image"):
         open_images(frame[["lot"]])
 
@@ -37,7 +39,7 @@ def test_images_of_hugging_face_are_decoded_as_files_are(files: list[str], tmp_p
     given = datasets.Dataset.from_dict(
         {"label": [0, 0, 1, 1], "photo": [*files, str(tmp_path / "deep.png")]}
     ).cast_column("photo", datasets.Image())
-    given.to_parquet(tmp_path / "photos.parquet")  # with the content of the files
+    given.to_parquet(tmp_path / "photos.parquet")
     stored = datasets.Dataset.from_parquet(
         str(tmp_path / "photos.parquet"), cache_dir=str(tmp_path / "cache")
     )

@@ -54,7 +54,7 @@ def open_images(x: object, *, fps: float | None = None) -> ImageSource:
     if hasattr(x, "to_numpy"):  # a column of pandas, Polars or Arrow
         x = np.asarray(x)
     if isinstance(x, np.ndarray):
-        return _open_list(x.tolist(), fps) if _is_of_paths(x) else ArraySource(x)
+        return _open_list(x.tolist(), fps) if _is_list(x) else ArraySource(x)
     if isinstance(x, Set):
         return _open_list(sorted(x, key=str), fps)
     if isinstance(x, Sequence | Iterator | ValuesView) and not isinstance(x, bytes | bytearray):
@@ -95,12 +95,9 @@ def _why_not(x: object) -> str:
     return f"{kind} holds no images that can be read; {_SOURCES}."
 
 
-def _is_of_paths(array: npt.NDArray[Any]) -> bool:
-    """Whether a list of what the array holds is meant: text, or objects that begin with a path."""
-    if array.ndim != 1:
-        return False
-    begins_so = len(array) > 0 and isinstance(array[0], str | os.PathLike)
-    return array.dtype.kind in "UT" or (array.dtype.kind == "O" and begins_so)
+def _is_list(array: npt.NDArray[Any]) -> bool:
+    """Whether a list of what the array holds is meant: text or objects, or nothing at all."""
+    return array.ndim == 1 and (array.dtype.kind in "UTO" or not len(array))
 
 
 def _open_list(x: Sequence[Any], fps: float | None) -> ImageSource:
