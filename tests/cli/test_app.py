@@ -2,8 +2,10 @@
 
 import csv
 import json
+import logging
 import shutil
 import sys
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,13 @@ def test_overview_names_every_command_once_under_what_it_is_for(
     named = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
     assert sorted(named) == sorted([*COMMANDS, *GROUPS])
     assert [line for line in lines if line in (*PURPOSES, "More")] == [*PURPOSES]
+
+
+def test_log_and_warnings_are_the_programs_own_again(model_folder: Path) -> None:
+    log = logging.getLogger("anomem")
+    before = [*log.handlers], log.level, warnings.showwarning
+    assert run("info", model_folder) == 0
+    assert ([*log.handlers], log.level, warnings.showwarning) == before
 
 
 def test_wrong_commands_are_told_the_right_ones(capsys: Capture) -> None:

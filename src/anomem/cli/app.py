@@ -6,8 +6,8 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import NoReturn
@@ -105,6 +105,21 @@ _RUNS = dict(
 """What each command does, by what it takes."""
 
 
+@contextmanager
+def _as_lines() -> Iterator[None]:
+    """What the package logs and warns of as lines; afterwards as the program had it."""
+    log = logging.getLogger("anomem")
+    before = log.handlers, log.level, warnings.showwarning
+    log.handlers, warnings.showwarning = [logging.StreamHandler(sys.stdout)], _show_warning
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, _, warnings.showwarning = before
+        log.setLevel(before[1])
+
+
+@_as_lines()
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit.
 
@@ -118,8 +133,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         tell(__version__)
         sys.exit(0)
-    warnings.showwarning = _show_warning
-    _show_log()
     try:
         arguments = parse(words, COMMANDS, GROUPS)
         try:
@@ -172,10 +185,3 @@ def _show_warning(
         complaints.heard(library)
     else:
         tell(f"anomem: {message}", error=True)
-
-
-def _show_log() -> None:
-    """What the package logs as lines, however often a process runs a command."""
-    log = logging.getLogger("anomem")
-    log.handlers = [logging.StreamHandler(sys.stdout)]
-    log.setLevel(logging.INFO)
