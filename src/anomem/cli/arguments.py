@@ -347,7 +347,7 @@ class Export(Deciding):
     """Folder, file or glob of normal images, best such as the fit has not seen: golden images are
     made of them, and eight bits are calibrated on them."""
     int8: FlagCreatePairsOff[bool] = False
-    """Convolutions in eight bits: smaller and faster, and what that changes is measured."""
+    """Convolutions in eight bits: a smaller file, and what that changes is measured."""
     anomalies: str | None = None
     """Folder, file or glob of anomalous images, by which to measure what eight bits cost."""
 
