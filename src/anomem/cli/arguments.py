@@ -95,9 +95,15 @@ class Demo(Common):
 class Fit(Common):
     """Train a detector on normal images (folder, files or globs)."""
 
-    normal: Annotated[Positional[list[str]], arg(help_behavior_hint="(required)")]
-    """Folders, files, globs or URLs of normal images; or a manifest, CSV with a column image (and
-    label, split) or COCO, of which those labelled normal are meant."""
+    normal: Annotated[
+        Positional[list[str]],
+        arg(
+            metavar="NORMAL ...",
+            help="Folders, files, globs or URLs of normal images; or a manifest, CSV with a column "
+            "image (and label, split) or COCO, of which those labelled normal are meant.",
+            help_behavior_hint="(required)",
+        ),
+    ]
     out: Path
     """Folder for the model."""
     anomalies: str | None = None
@@ -107,23 +113,24 @@ class Fit(Common):
     fps: float | None = None
     """Frames a second that are taken of videos; all unless given."""
     start: Annotated[Path | None, arg(name="from")] = None
-    """Model that learns these images as a new kind of normal, in seconds and without its earlier
-    ones; its choices stay."""
-    preset: str = AUTO
-    """Choices to start from: scratch, pretrained or paper; auto takes pretrained for photographs of
-    100 pixels and more where its weights are on this machine, else scratch."""
+    """Model that learns these images as a new kind of normal, in seconds; its choices stay."""
+    preset: Annotated[
+        str,
+        arg(
+            help="Choices to start from: scratch, pretrained or paper; auto takes pretrained for "
+            "photographs of 100 pixels and more if its weights are on this machine, else scratch."
+        ),
+    ] = AUTO
     config: Path | None = None
     """TOML file of choices, laid over the preset; flags are laid over both."""
     resize: int | None = None
-    """Every image is stretched to about as many pixels as a square of this side, in the median
-    proportions of the training images."""
+    """Stretch images to as many pixels as a square of this side, in their median proportions."""
     letterbox: int | None = None
     """Side of the square that every image is fitted into, its proportions kept."""
     tile: int | None = None
     """Side of the overlapping tiles that every image is cut into, at full detail."""
     region: str | None = None
-    """Where anomalies count: a mask image, or corners x,y in shares of width and height, as
-    "0.1,0.2 0.9,0.2 0.5,1"."""
+    """Where anomalies count: a mask, or corners in shares of the sides, "0.1,0.2 0.9,0.2 0.5,1"."""
     group: str | None = None
     """Regular expression on the path; its match is the part, lot, subject or video."""
     stream: FlagCreatePairsOff[bool] = False
@@ -133,8 +140,7 @@ class Fit(Common):
     nodes: int = 1
     """Machines that share the training; the command runs on each."""
     log: tuple[str, ...] = ()
-    """Where figures and heat maps go as stage 1 is trained: tensorboard:FOLDER, wandb:PROJECT,
-    mlflow:URI; the figures are in training.csv of the model anyhow."""
+    """Where figures and heat maps go too: tensorboard:FOLDER, wandb:PROJECT, mlflow:URI."""
     resume: FlagCreatePairsOff[bool] = False
     """Go on with an interrupted run of the same command."""
     seed: int = 0
@@ -177,9 +183,13 @@ class Adapt(Common):
     """Folder for the adapted model; may be the same."""
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies."""
-    masks: Path | None = None
-    """Folder of masks, crack/007_mask.png for the anomaly crack/007.png: only what deviates within
-    them is learnt. Of models with memories of places, as of the preset pretrained."""
+    masks: Annotated[
+        Path | None,
+        arg(
+            help="Folder of masks, crack/007_mask.png for the anomaly crack/007.png: only what "
+            "deviates within them is learnt, by models with memories of places (pretrained)."
+        ),
+    ] = None
     normal: str | None = None
     """The same of images labelled normal; at depth encoder, of the normals to train on."""
     forget: str | None = None
@@ -297,8 +307,7 @@ class Serve(Deciding):
     models: Annotated[
         Positional[list[Path]], arg(metavar="MODEL ...", help_behavior_hint="(required)")
     ]
-    """Folders of models, each served under the name of its folder; one that is replaced is read
-    anew."""
+    """Folders of models, each served by the name of its folder; a replaced one is read anew."""
     host: str = "127.0.0.1"
     """Address to listen on; any but this machine's own needs a token."""
     port: int = 8000
@@ -344,8 +353,7 @@ class Export(Deciding):
     out: Path
     """Folder for the graph (ONNX), what it needs to know, and golden images with their scores."""
     images: str
-    """Folder, file or glob of normal images, best such as the fit has not seen: golden images are
-    made of them, and eight bits are calibrated on them."""
+    """Folder, file or glob of normal images, best unseen ones: the export is proved on them."""
     int8: FlagCreatePairsOff[bool] = False
     """Convolutions in eight bits: a smaller file, and what that changes is measured."""
     anomalies: str | None = None
