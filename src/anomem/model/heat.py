@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -168,10 +169,11 @@ def _packed(lower: Tensor) -> Tensor:
 
 def _unpacked(packed: Tensor, channels: int) -> Tensor:
     """The matrices (H, W, C, C) again."""
-    rows, columns = torch.tril_indices(channels, channels)
-    lower = packed.new_zeros(*packed.shape[:-1], channels, channels)
-    lower[..., rows, columns] = packed
-    return lower
+    places = np.zeros((channels, channels), dtype=np.int64)  # 0 is where nothing was kept
+    rows, columns = np.tril_indices(channels)
+    places[rows, columns] = np.arange(1, len(rows) + 1)
+    nothing = packed.new_zeros(*packed.shape[:-1], 1)
+    return torch.cat([nothing, packed], -1)[..., torch.from_numpy(places)]
 
 
 def _whitening(spread: Tensor) -> Tensor:
