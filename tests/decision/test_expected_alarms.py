@@ -118,6 +118,11 @@ def test_the_range_is_told_with_what_more_held_out_normals_would_make_it() -> No
     assert "; 199 held-out normals would" in words(0.005, (19, 19))
     assert words(0.05, (1000, 1000)) == f"at alpha=0.05, 3.9% to 6.2% {called}"
     assert words(0.0005, (999, 999)).endswith("nine times in ten")
+    # From 9.5% to 9% is not worth 69 more.
+    assert str(expected_at(0.05, [(30, 30)], in_turn=True)) == (
+        "at alpha=0.05, up to 9.5% of new normals will be called anomalous, nineteen times in "
+        "twenty; 199 held-out normals would make it up to 7.8%"
+    )
 
 
 def test_of_groups_and_of_kinds_the_higher_end_is_told() -> None:

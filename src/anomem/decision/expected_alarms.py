@@ -16,6 +16,8 @@ _TAIL = 0.05
 """How often the rate may be above a range, and where the range has a lower end, how often below."""
 _STANDARD = (99, 199, 499, 999)
 """Numbers of held-out normals that are advised; no fit holds out more than 1,000."""
+_WORTH_TELLING = 0.9
+"""More held-out normals are advised where the rate is then below so much of what it may be now."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,13 @@ def expected_at(
         decided = max(alpha, smallest_alpha(groups))
         low, high = _range(decided, groups, single=groups == held_out)
         kinds.append(KindAlarms(held_out, groups, decided, low if alone else 0.0, high))
-    fewest = min(groups for _, groups in sizes)
-    larger = [count for count in _STANDARD if count > fewest and alpha >= smallest_alpha(count)]
-    if not larger:
-        return ExpectedAlarms(tuple(kinds))
-    low, high = _range(alpha, larger[0], single=True)
-    return ExpectedAlarms(tuple(kinds), larger[0], (low if alone else 0.0, high))
+    fewest, highest = min(groups for _, groups in sizes), max(kind.high for kind in kinds)
+    for count in _STANDARD:
+        if count > fewest and alpha >= smallest_alpha(count):
+            low, high = _range(alpha, count, single=True)
+            if high <= _WORTH_TELLING * highest:
+                return ExpectedAlarms(tuple(kinds), count, (low if alone else 0.0, high))
+    return ExpectedAlarms(tuple(kinds))
 
 
 def _range(alpha: float, groups: int, *, single: bool) -> tuple[float, float]:
