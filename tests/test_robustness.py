@@ -178,9 +178,15 @@ def test_images_nearly_alike_or_each_of_one_colour(hasty: Config, digits: Digits
 
 
 BAD_ARRAYS: list[tuple[Any, str]] = [
-    (np.full((20, 16, 16), np.nan), "has dtype float64; give uint8"),
-    (np.zeros((20, 16, 16), np.int64), "has dtype int64; give uint8 or uint16"),
-    (np.zeros((20, 16, 16), bool), "has dtype bool; give uint8 or uint16"),
+    (np.full((20, 16, 16), np.nan), "has dtype float64 and holds NaN; replace it and give uint8"),
+    (np.full((20, 16, 16), 0.5), r"0.5 to 0.5; give \(255 \* X\).round\(\).astype\('uint8'\)\."),
+    (np.full((20, 16, 16), 225.0), r"from 225 to 225; give X.round\(\).astype\('uint8'\)\."),
+    (np.full((20, 16, 16), -1.0), "from -1 to -1; scale it to 0 to 255 and give uint8"),
+    (np.zeros((20, 16, 16), np.int64), r"dtype int64 and .* 0 to 0; give X.astype\('uint8'\)\."),
+    (np.full((20, 16, 16), 256), r"from 256 to 256; give X.astype\('uint16'\)\."),
+    (np.full((20, 16, 16), 65536), "from 65536 to 65536; scale it to 0 to 255"),
+    (np.zeros((20, 16, 16), bool), r"dtype bool and .*; give \(255 \* X\)"),
+    (np.zeros((20, 16, 16), complex), "has dtype complex128; give uint8 or uint16"),
     (np.zeros((16, 16), np.uint8), r"is one image of shape 16 x 16; give a batch, X\[None\]"),
     (np.zeros((20, 3, 16, 16), np.uint8), "has its channels first; move them last"),
     (np.zeros((20, 16, 16, 4), np.uint8), "has 4 channels; leave out the transparency"),

@@ -142,7 +142,7 @@ def test_a_fit_with_labels_is_one_without_that_adapts(model: AnoMem, gravel: Ima
 
 
 def test_what_cannot_be_trained_is_refused(model: AnoMem, gravel: Images) -> None:
-    with pytest.raises(ValueError, match='nothing that depth="encoder" could train'):
+    with pytest.raises(ValueError, match="nothing that depth encoder could train; use depth heads"):
         model.adapt(crops(gravel, 80, 1), [1], depth="encoder", normal=crops(gravel, 0, 40))
 
 

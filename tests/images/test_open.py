@@ -174,11 +174,20 @@ def test_torch_data_sets() -> None:
         (torch.full((3, 4, 4), torch.nan), "the floats range from nan to nan"),
         (torch.full((3, 4, 4), -2.0), "the floats range from -2 to -2, not within [0, 1]; give"),
         (torch.full((3, 4, 4), 255.0), "the floats range from 255 to 255"),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), "the array has dtype int64; give uint8"),
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), "the shape 4 x 4 x 3 is not that of an image"),
+        (
+            torch.zeros(3, 4, 4, dtype=torch.int64),
+            "the array has dtype int64 and ranges from 0 to 0;",
+        ),
+        (
+            torch.zeros(4, 4, 3, dtype=torch.uint8),
+            "the shape 4 x 4 x 3 is not that of an image; give a tensor C x H x W, of 1 or 3",
+        ),
         (torch.zeros(3, 0, 4), "the shape 3 x 0 x 4 is not that of an image"),
-        (np.zeros((4, 4, 3)), "the array has dtype float64; give uint8"),
-        (np.zeros((4, 4, 2), np.uint8), "the shape 4 x 4 x 2 is not that of an image"),
+        (np.zeros((4, 4, 3)), "the array has dtype float64 and ranges from 0 to 0; give (255"),
+        (
+            np.zeros((4, 4, 2), np.uint8),
+            "the shape 4 x 4 x 2 is not that of an image; give an array H x W",
+        ),
         (Image.new("F", (4, 4)), "the pixels are 32-bit floats; convert it"),
         ("a.png", "str is not an image; give a Pillow image"),
         ((), "tuple is not an image"),
@@ -204,9 +213,11 @@ def test_bad_pillow_image_is_named() -> None:
 
 def test_wrong_arrays_are_told_apart() -> None:
     zeros = np.zeros
-    assert "dtype float64; give uint8, such as" in error_of(zeros((2, 4, 4)), TypeError)
+    assert "dtype float64 and ranges from 0 to 0; give (255" in error_of(
+        zeros((2, 4, 4)), TypeError
+    )
     assert "dtype float32" in error_of(np.full((2, 4, 4), np.nan, np.float32), TypeError)
-    assert "dtype int64; give uint8 or uint16" in error_of(zeros((2, 4, 4), int), TypeError)
+    assert "0 to 0; give X.astype('uint8')" in error_of(zeros((2, 4, 4), int), TypeError)
     assert "images of one size" in error_of(np.full((2, 2), None), TypeError)
     one = error_of(PHOTO)
     assert "is one image of shape 24 x 32 x 3; give a batch, X[None], or X[..., None]" in one

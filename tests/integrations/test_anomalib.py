@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,17 @@ def test_a_post_processor_of_anomalib_decides(folders: Folders, engine: Engines)
     assert not joined(used.predict(model, dataloaders=data.test_dataloader()), "pred_label").any()
 
 
+@pytest.mark.parametrize(("level", "told"), [(200, "from 200 to 200"), (torch.nan, "nan to nan")])
+def test_images_of_another_range_are_not_scored(
+    level: float, told: str, trained: tuple[Any, Any, Any], engine: Engines
+) -> None:
+    batch = ImageBatch(image=torch.full((2, 3, 16, 16), level), gt_label=torch.tensor([0, 1]))
+    loader: Any = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    for step in (engine().predict, engine().test, engine().validate):
+        with pytest.raises(ValueError, match=rf"{told}, not within \[0, 1\]; give them so"):
+            step(trained[0], dataloaders=loader)
+
+
 def test_what_is_wrong_is_told(folders: Folders, engine: Engines) -> None:
     with pytest.raises(ValueError, match="there is no preset 'best'"):
         ContrastedMemory("best")
@@ -228,6 +240,10 @@ def test_what_is_wrong_is_told(folders: Folders, engine: Engines) -> None:
     model = ContrastedMemory("scratch", CHOICES, pre_processor=scaled)
     with pytest.raises(ValueError, match="leave Normalize out of the PreProcessor"):
         engine().fit(model, datamodule=data_of(folders))
+    batch = SimpleNamespace(image=torch.zeros(2, 3, 16, 16), gt_mask=None, image_path=None)
+    batch.gt_label = torch.tensor([0, 2])
+    with pytest.raises(ValueError, match="y holds 2; labels are 0 for normal and 1"):
+        model.training_step(batch)
     batches = [ImageBatch(image=torch.zeros(2, 3, side, side)) for side in (16, 24)]
     model = ContrastedMemory("scratch", CHOICES, pre_processor=False)
     loader: Any = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]

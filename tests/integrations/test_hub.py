@@ -53,6 +53,13 @@ def test_a_card_says_what_is_not_known(model: AnoMem) -> None:
     assert "None is stated" in card.text and "not described" in card.text
 
 
+def test_what_cannot_be_kept_is_told(model: AnoMem, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="the detector is of type str; give an AnoMem"):
+        OnHub("zeros")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a card has no licence; give license and data"):
+        OnHub(model).save_pretrained(tmp_path, model_card_kwargs={"licence": "mit"})
+
+
 @pytest.mark.parametrize("name", ["somebody/zeros", "./zeros", "models/of/zeros"])
 def test_a_name_that_cannot_be_fetched_is_told(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -61,3 +61,27 @@ def test_a_search_of_pytorch_ood_changes_choices(hasty: Config, digits: Digits) 
     best = search.run()
     assert detector.get_hyperparameters() == best
     assert len({result["score"] for result in search.results_}) == 2
+
+
+PIXELS = torch.zeros(2, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("batches", "told"),
+    [
+        ([], "the loader is empty; give batches"),
+        ([PIXELS], "a batch is of type Tensor of shape 2 x 1 x 16 x 16; give pairs"),
+        ([(PIXELS,)], "a batch is of type tuple; give pairs"),
+        ([(PIXELS.numpy(), torch.zeros(2))], "the images are of type ndarray; give a tensor"),
+        ([(PIXELS, [0, 0])], "the labels are of type list; give a tensor"),
+    ],
+)
+def test_what_is_no_loader_is_told(batches: Any, told: str, hasty: Config) -> None:
+    with pytest.raises((TypeError, ValueError), match=told):
+        ContrastedMemory(AnoMem(hasty, device="cpu")).fit(batches)
+
+
+def test_what_is_no_batch_is_told(model: AnoMem) -> None:
+    for x, shape in ((PIXELS.numpy(), "ndarray"), (PIXELS[0], "Tensor of shape 1 x 16 x 16")):
+        with pytest.raises(TypeError, match=f"of type {shape}; give a tensor .B, C, H, W"):
+            ContrastedMemory(model)(x)

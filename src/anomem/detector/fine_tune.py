@@ -59,18 +59,18 @@ def fine_tune(
     if detector.network.of_places:
         raise ValueError(
             "the encoder of the model is frozen and its prototypes are places of normals, so that "
-            'there is nothing that depth="encoder" could train; use depth="heads".'
+            "there is nothing that depth encoder could train; use depth heads."
         )
     labelled = labelled_images(detector, source, label, progress=progress)
     if normal is None:
         raise ValueError(
-            'depth="encoder" trains on normals too; give them as normal=, or use depth="heads".'
+            "depth encoder trains on normals too; give them as normal, or use depth heads."
         )
     kinds = len(detector.heat) - 1
     if kinds:
         raise ValueError(
             f"the model has learnt {kinds} further kind{'s' * (kinds > 1)} of normal by "
-            'extend, which depth="encoder" would forget; use depth="heads", or fit on '
+            "extend, which depth encoder would forget; use depth heads, or fit on "
             "images of all kinds."
         )
     network = copy.deepcopy(detector.network)

@@ -26,9 +26,10 @@ def to_array(image: object, name: str) -> npt.NDArray[Any]:
     if not isinstance(image, np.ndarray):
         reason = f"{type(image).__name__} is not an image"
         raise ImageError(name, reason, "give a Pillow image, an array or a tensor")
-    if problem := dtype_problem(image.dtype):
+    if problem := _pixel_problem(image):
         raise ImageError(name, f"the array {problem[0]}", problem[1])
-    _refuse_shape(image.shape, image.shape[2:], name)
+    mend = "give an array H x W or H x W x C, of 1 or 3 channels"
+    _refuse_shape(image.shape, image.shape[2:], name, mend)
     image = image[..., None] if image.ndim == 2 else image
     return image.astype(image.dtype.newbyteorder("="), copy=False)
 
@@ -47,7 +48,8 @@ def is_dataset(x: object) -> bool:
 
 def _tensor_to_array(image: Any, name: str) -> npt.NDArray[Any]:
     """Convert C x H x W to H x W x C; floats in [0, 1] become uint16."""
-    _refuse_shape(image.shape, image.shape[:-2], name)
+    mend = "give a tensor C x H x W, of 1 or 3 channels"
+    _refuse_shape(image.shape, image.shape[:-2], name, mend)
     image = image.detach().cpu()
     if image.is_floating_point():
         image = image.float()
@@ -62,23 +64,32 @@ def _tensor_to_array(image: Any, name: str) -> npt.NDArray[Any]:
     return np.moveaxis(array, 0, -1) if array.ndim == 3 else array
 
 
-def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str) -> None:
+def _refuse_shape(shape: Sequence[int], channels: Sequence[int], name: str, mend: str) -> None:
     if len(shape) < 2 or 0 in shape or tuple(channels) not in ((), (1,), (3,)):
         reason = f"the shape {times(shape)} is not that of an image"
-        raise ImageError(name, reason, "give arrays H x W x 3 or H x W, tensors 3 x H x W")
+        raise ImageError(name, reason, mend)
 
 
-def dtype_problem(dtype: np.dtype[Any]) -> tuple[str, str] | None:
-    """Say what is wrong with the dtype of an array and what to do, or None."""
-    if dtype.kind == "u" and dtype.itemsize in (1, 2):
+def _pixel_problem(array: npt.NDArray[Any]) -> tuple[str, str] | None:
+    """Say what is wrong with the values of an array and what to do, or None."""
+    kind, has = array.dtype.kind, f"has dtype {array.dtype}"
+    if kind == "u" and array.itemsize in (1, 2):
         return None
-    if dtype.kind == "f":
-        mend = "give uint8, such as (255 * X).round().astype('uint8') for X in [0, 1]"
-    elif dtype.kind == "O":
-        mend = "give images of one size as one uint8 array, or a list of arrays"
-    else:
-        mend = "give uint8 or uint16"
-    return f"has dtype {dtype}", mend
+    if kind == "O":
+        return has, "give images of one size as one uint8 array, or a list of arrays"
+    if kind not in "fiub" or not array.size:
+        return has, "give uint8 or uint16"
+    low, high = float(array.min()), float(array.max())  # NaN if there is any
+    if np.isnan(low):
+        return f"{has} and holds NaN", "replace it and give uint8"
+    has += f" and ranges from {low:.6g} to {high:.6g}"
+    # A resize may overshoot by a rounding error.
+    if low < (-1e-3 if kind == "f" else 0) or high > 65535:
+        return has, "scale it to 0 to 255 and give uint8"
+    if kind in "fb" and high <= 1 + 1e-3:
+        return has, "give (255 * X).round().astype('uint8')"
+    whole = ".round()" if kind == "f" else ""
+    return has, f"give X{whole}.astype('uint{8 if high <= 255 else 16}')"
 
 
 def shape_problem(shape: tuple[int, ...]) -> tuple[str, str] | None:
@@ -108,7 +119,7 @@ class ArraySource(ImageSource):
     """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        if problem := dtype_problem(array.dtype):
+        if problem := _pixel_problem(array):
             raise TypeError(f"The array {problem[0]}; {problem[1]}.")
         if problem := shape_problem(array.shape):
             raise ValueError(f"The array {problem[0]}; {problem[1]}.")

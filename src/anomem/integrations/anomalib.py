@@ -28,6 +28,7 @@ from anomem.detector.model_folder import folder_content
 from anomem.export.graph import DetectorGraph, heat_of_mask, hottest
 from anomem.images.arrays import ArraySource
 from anomem.images.image_set import evenly, tensor_of
+from anomem.images.labels import check_labels
 
 _DETECTOR = "anomem_detector"
 """The entry of a checkpoint that holds the files of the detector's model folder."""
@@ -41,11 +42,12 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
     """Stands where any model of anomalib would: ``Engine.fit``, ``test``, ``predict``, ``export``.
 
     One epoch collects the images, at 8 bits, and their end fits a detector. Images that are
-    labelled anomalous (``gt_label`` 1) are learnt too, of memories of places (the preset
-    "pretrained") where ``gt_mask`` marks them. The detector normalises by itself, so that the
-    ``PreProcessor`` only resizes. ``pred_score`` is in (0, 1) and above 0.5 where the image is
-    anomalous by the rule, as held-out normals have it; ``anomaly_map`` likewise, above 0.5 where
-    ``pred_mask`` is set. So there is no ``PostProcessor``; with one of anomalib's that decides.
+    labelled anomalous (``gt_label`` 1; ``ImageBatch`` takes all but 0 for it) are learnt too, of
+    memories of places (the preset "pretrained") where ``gt_mask`` marks them. The detector
+    normalises by itself, so that the ``PreProcessor`` only resizes. ``pred_score`` is in (0, 1) and
+    above 0.5 where the image is anomalous by the rule, as held-out normals have it; ``anomaly_map``
+    likewise, above 0.5 where ``pred_mask`` is set. So there is no ``PostProcessor``; with one of
+    anomalib's that decides.
 
     Args:
         preset: Name of a preset, "pretrained" by default.
@@ -128,14 +130,21 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         """Collect the images of a batch.
 
         Raises:
-            ValueError: They are not within [0, 1].
+            ValueError: They are not within [0, 1], or a label is neither 0 nor 1.
         """
         self._seen.append(_Seen.of(batch))
         return torch.zeros((), requires_grad=True, device=self.device)
 
     def validation_step(self, batch: ImageBatch, *_: Any, **__: Any) -> ImageBatch:
-        """Score a batch."""
+        """Score a batch.
+
+        Raises:
+            ValueError: The images are not within [0, 1].
+        """
+        _check_range(batch.image)
         return batch.update(**self.model(batch.image)._asdict())
+
+    test_step = predict_step = validation_step
 
     def fit(self) -> None:
         """Fit the detector to the images that were collected.
@@ -219,15 +228,9 @@ class _Seen:
     @staticmethod
     def of(batch: ImageBatch) -> _Seen:
         images, label, mask = batch.image, batch.gt_label, batch.gt_mask
-        low, high = images.amin().item(), images.amax().item()  # NaN if there is any
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ValueError(
-                f"images range from {low:.3g} to {high:.3g}, not within [0, 1]; leave Normalize "
-                "out of the PreProcessor, as the detector normalises by itself."
-            )
+        _check_range(images)
         levels = _levels(images).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        unlabelled = np.zeros(len(levels), dtype=np.int64)
-        given = unlabelled if label is None else label.cpu().numpy().astype(np.int64)
+        given = check_labels(None if label is None else label.cpu().numpy(), len(levels))
         unmarked = np.zeros(levels.shape[:3], dtype=np.bool_)
         marked = unmarked if mask is None else (mask > 0).cpu().numpy().reshape(unmarked.shape)
         return _Seen(levels, given, marked, batch.image_path)
@@ -288,6 +291,15 @@ class ContrastedMemoryModel(nn.Module):
             pred_label=above > 0 if self.decides else None,
             anomaly_map=_scaled(heat),
             pred_mask=heat > 0 if self.decides else None,
+        )
+
+
+def _check_range(images: Tensor) -> None:
+    low, high = images.amin().item(), images.amax().item()  # NaN if there is any
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(
+            f"images range from {low:.3g} to {high:.3g}, not within [0, 1]; give them so, and "
+            "leave Normalize out of the PreProcessor, as the detector normalises by itself."
         )
 
 

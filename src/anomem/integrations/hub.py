@@ -34,6 +34,9 @@ class OnHub(ModelHubMixin):
     Args:
         detector: A fitted detector.
 
+    Raises:
+        TypeError: It is something else.
+
     Example:
         >>> import tempfile
         >>> import numpy as np
@@ -51,6 +54,8 @@ class OnHub(ModelHubMixin):
     """
 
     def __init__(self, detector: AnoMem) -> None:
+        if not isinstance(detector, AnoMem):
+            raise TypeError(f"the detector is of type {type(detector).__name__}; give an AnoMem.")
         self.detector = detector
 
     @classmethod
@@ -72,14 +77,22 @@ class OnHub(ModelHubMixin):
                 "Hugging Face Hub; check the name and the connection."
             ) from error
 
-    def generate_model_card(self, *, license: str = "unknown", data: str = "") -> ModelCard:
+    def generate_model_card(
+        self, *, license: str = "unknown", data: str = "", **other: object
+    ) -> ModelCard:
         """Write the card of the model.
 
         Args:
             license: Of the model, as the Hub names it ("cc-by-4.0"); "unknown" unless given. Give
                 these as ``model_card_kwargs`` of ``save_pretrained`` and ``push_to_hub``.
             data: What the training images show and where they are from, in words.
+            other: Refused.
+
+        Raises:
+            TypeError: Something other is given.
         """
+        if other:
+            raise TypeError(f"a card has no {min(other)}; give license and data.")
         card = ModelCardData(
             library_name="anomem",
             license=license,

@@ -14,9 +14,10 @@ from pytorch_ood.api import (
 )
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 from anomem.detector.estimator import AnoMem
+from anomem.images.errors import times
 
 
 class ContrastedMemory(Detector):  # type: ignore[misc]
@@ -63,10 +64,20 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
                 which are learnt too.
 
         Raises:
-            ValueError: As of ``AnoMem.fit``.
+            ValueError: There is no batch, or as of ``AnoMem.fit``.
+            TypeError: A batch is something else.
         """
-        images, labels = (torch.cat(parts) for parts in zip(*data_loader, strict=True))
-        self.detector.fit(TensorDataset(images), (labels < 0).numpy())
+        images, outliers = [], []
+        for batch in data_loader:
+            if not (isinstance(batch, tuple | list) and len(batch) == 2):
+                raise TypeError(f"a batch is {_kind(batch)}; give pairs, (images, labels).")
+            images.append(_images(batch[0]))
+            if not isinstance(batch[1], Tensor):
+                raise TypeError(f"the labels are {_kind(batch[1])}; give a tensor (B,).")
+            outliers.append(batch[1].cpu() < 0)
+        if not images:
+            raise ValueError("the loader is empty; give batches of images and labels.")
+        self.detector.fit(ConcatDataset(images), torch.cat(outliers).numpy())
         return self
 
     def predict(self, x: Tensor) -> Tensor:
@@ -74,9 +85,10 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
 
         Raises:
             RequiresFittingException: The detector is not fitted.
+            TypeError: x is something else.
         """
         try:
-            scores = self.detector.decision_function(TensorDataset(x))
+            scores = self.detector.decision_function(_images(x))
         except NotFittedError as error:
             raise RequiresFittingException from error
         return torch.from_numpy(scores).to(x.device)
@@ -97,3 +109,14 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
         if hasattr(self.detector, "network_"):
             self.detector.network_.to(device)
         return super().to(device)
+
+
+def _images(x: object) -> TensorDataset:
+    if not (isinstance(x, Tensor) and x.ndim == 4):
+        raise TypeError(f"the images are {_kind(x)}; give a tensor (B, C, H, W).")
+    return TensorDataset(x)
+
+
+def _kind(x: object) -> str:
+    shape = f" of shape {times(x.shape)}" if isinstance(x, Tensor) else ""
+    return f"of type {type(x).__name__}{shape}"
