@@ -386,7 +386,7 @@ def test_adapt_at_encoder_depth(
 ) -> None:
     words = ["--anomalies", folders["anomalous"], "--out", tmp_path / "m", "--depth", "encoder"]
     assert run("adapt", model_folder, *words) == 1
-    assert "give them as normal=" in error_line(capsys)
+    assert "give them as normal, or use depth heads" in error_line(capsys)
     assert run("adapt", model_folder, *words, "--normal", folders["train"], "--json") == 0
     assert (
         result(capsys).items()

@@ -19,8 +19,8 @@ from small_presets import Fitted, config_of, shown
 from squares import Images, crops, scratched
 
 from anomem import AnoMem, Config
-from anomem.cli import deploy
-from anomem.cli.arguments import Export
+from anomem.cli import deploy, use
+from anomem.cli.arguments import Export, Score
 from anomem.decision.calibrate import Calibration
 from anomem.export.eight_bits import change, keep_from_pools, quantise
 from anomem.export.export import Wanted, export
@@ -32,6 +32,7 @@ from anomem.images.framing import Framing
 from anomem.images.open import open_images
 from anomem.images.read import read
 from anomem.runtime.untrusted import ModelError
+from anomem.service.served import Loaded
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,21 @@ def test_an_exported_folder_scores_and_decides_as_the_model(
     alone = [exported.decision_function(image[None])[0] for image in images[:3]]
     np.testing.assert_allclose(alone, scores[:3], atol=within)
     assert exported.predict(images, 0.1).tolist() == model.predict(images, 0.1).tolist()
+
+
+def test_an_export_decides_by_its_own_rule_wherever_it_works(folder: Path, tmp_path: Path) -> None:
+    """As the graph has decided golden images: in Python, on the command line and in the service."""
+    golden = json.loads((folder / GOLDEN / "expected.json").read_text())
+    files, anomalous = [str(folder / GOLDEN / name) for name in golden["files"]], golden["label"]
+    exported = ExportedDetector(folder)
+    assert exported.threshold() == exported.threshold(0.1) < exported.threshold(0.05)
+    assert exported.predict(files).tolist() == anomalous
+    out = tmp_path / "scores.csv"
+    told, _ = use.score(Score(model=folder, images=[str(folder / GOLDEN)], out=str(out)))
+    assert told["anomalous"] == sum(anomalous)
+    assert told["expected_alarms"]["kinds"][0]["alpha"] == 0.1
+    served = Loaded.of(folder, None, "cpu")
+    assert (served.rule, served.threshold) == ("0.1", exported.threshold())
 
 
 def test_the_check_needs_no_pytorch_and_names_the_image_that_differs(

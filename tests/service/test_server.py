@@ -83,6 +83,10 @@ def test_another_address_needs_a_token(
     os.environ.pop("ANOMEM_TOKEN", None)
     assert run("serve", model_folder, "--host", "0.0.0.0", "--port", 0) == 1
     assert "others reach 0.0.0.0 and there is no token" in capsys.readouterr().err
+    (tmp_path / "token").touch()
+    for file, why in (("none", "cannot be read (No such file"), ("token", "is empty")):
+        assert run("serve", model_folder, "--token-file", tmp_path / file) == 1
+        assert f"{tmp_path / file} {why}" in capsys.readouterr().err
     (tmp_path / "token").write_text("short\n")
     assert run("serve", model_folder, "--token-file", tmp_path / "token") == 1
     assert "the token must be 16" in capsys.readouterr().err

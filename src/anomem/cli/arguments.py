@@ -62,23 +62,25 @@ class Deciding(Common):
     """Holds the flags of every command that decides."""
 
     rule: Annotated[
-        str,
+        str | None,
         arg(
             help="What sets the threshold: the share of normal images that may be called "
             "anomalous, as 0.05; or, where anomalies are labelled, find-labelled (all of them are "
             "found), f1 (the best F1) or cost:MISS:SHARE (the least cost: with cost:50:0.01 a miss "
-            "costs 50 false alarms and 1% of the images are anomalous)."
+            "costs 50 false alarms and 1% of the images are anomalous). Unless given, that of the "
+            "export, or 0.05."
         ),
-    ] = "0.05"
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         from anomem.decision.threshold import rule_of  # loads NumPy, which help does without
 
-        try:
-            rule_of(self.rule)
-        except ValueError as error:
-            raise ValueError(f"--rule {self.rule}: {error}") from error
+        if self.rule is not None:
+            try:
+                rule_of(self.rule)
+            except ValueError as error:
+                raise ValueError(f"--rule {self.rule}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ def export(arguments: Export) -> Result:
     weights = load_description(arguments.model)["weights"]
     model = load_trained(arguments.model, device="cpu")
     made_of = f"{arguments.model} ({weights})"
-    wanted = Wanted(arguments.rule, arguments.int8, anomalies, made_of)
+    wanted = Wanted(arguments.rule or model.rule, arguments.int8, anomalies, made_of)
     measured = export(model, normals, arguments.out, wanted)
     tell(f"{arguments.out}: {Agreement(**measured['golden'])}")
     if "int8" in measured:

@@ -389,7 +389,8 @@ def label(arguments: Label) -> Result:
     files = list_images(arguments.images)
     model = load_trained(arguments.model, device=arguments.device)
     with progress_bars() as progress:
-        session = Session(model, files, answers, out=out, rule=arguments.rule, progress=progress)
+        rule = arguments.rule or model.rule
+        session = Session(model, files, answers, out=out, rule=rule, progress=progress)
     with suppress(KeyboardInterrupt):
         serve(session, arguments.port)
     now = session.standing()

@@ -50,10 +50,11 @@ def score(arguments: Score) -> Result:
         try_folder(arguments.heatmaps)
         refuse_among_images(arguments.heatmaps, arguments.images, source.names)
         heat = picture_files(source.names, arguments.heatmaps, "heat map")
-    unfinished = Unfinished(out, made_by(arguments.model, arguments.rule))
     model = load(arguments.model, device=arguments.device)
+    rule = arguments.rule or model.rule
+    unfinished = Unfinished(out, made_by(arguments.model, rule))
     with progress_bars() as progress:
-        table = finish_table(model, source, unfinished, rule=arguments.rule, progress=progress)
+        table = finish_table(model, source, unfinished, rule=rule, progress=progress)
         write_table(table, out)
         unfinished.remove()
         errors = table["error"].to_pylist()
@@ -91,16 +92,17 @@ def _score_on_ray(arguments: Score) -> Result:
     source = opened([absolute(path) for path in arguments.images], split=arguments.split)
     # A rule that is refused or warns does so once, here, and not in each worker.
     model = load(arguments.model, device="cpu")
-    model.threshold(arguments.rule)
+    rule = arguments.rule or model.rule
+    model.threshold(rule)
     refuse_input(Path(arguments.out, "any.parquet"), arguments.images, source)
     partitions = Partitions(arguments.out)
-    partitions.claim(arguments.model, arguments.rule)
+    partitions.claim(arguments.model, rule)
     before, shards = partitions.names(), plan(source, partitions)
     images, now = sum(len(shard.images) for shard in shards), ScoreCounts()
     with progress_bars() as progress:
         progress("scoring", 0, images)
         for counts in score_shards(
-            shards, arguments.model, partitions, rule=arguments.rule, device=arguments.device
+            shards, arguments.model, partitions, rule=rule, device=arguments.device
         ):
             now += counts
             progress("scoring", now.images, images)
@@ -242,12 +244,13 @@ def evaluate(arguments: Evaluate) -> Result:
         images = [*normals.names, *anomalies.names]
         refuse_report(arguments.report, arguments.model, images, masks)
     model = load_trained(arguments.model, device=arguments.device)
+    rule = arguments.rule or model.rule
     with progress_bars() as progress:
         evaluation = evaluate(
             model,
             normals,
             anomalies,
-            rule=arguments.rule,
+            rule=rule,
             masks=masks,
             progress=progress,
         )
@@ -285,7 +288,7 @@ def evaluate(arguments: Evaluate) -> Result:
                 evaluation,
                 arguments.report,
                 title=str(arguments.model),
-                rule=arguments.rule,
+                rule=rule,
                 localisation=localisation,
                 progress=partial(progress, "report"),
             )

@@ -42,8 +42,9 @@ def watch(arguments: Watch) -> Result:
 
     with ResultFile(arguments.out) as results, _stopped_by_signal() as stop:
         model = load(arguments.model, device=arguments.device)
-        revision = made_by(arguments.model, arguments.rule)["description"]
-        watched = Watched(model, revision, arguments.rule, arguments.folder, results, destinations)
+        rule = arguments.rule or model.rule
+        revision = made_by(arguments.model, rule)["description"]
+        watched = Watched(model, revision, rule, arguments.folder, results, destinations)
         decided = tell_decision(model, arguments.rule)
         tell(f"{arguments.folder} is watched; {counted(results.lines, 'image')} known")
         with _sending(arguments.webhook, results, stop), suppress(KeyboardInterrupt):

@@ -51,7 +51,13 @@ class Explained:
 
 
 class ReadyDetector(ABC):
-    """Scores, decides and draws heat; images X are given as to :class:`~anomem.AnoMem`."""
+    """Scores, decides and draws heat; images X are given as to :class:`~anomem.AnoMem`.
+
+    Attributes:
+        rule: By which it decides where no other is given: 0.05; of an exported detector its own.
+    """
+
+    rule: str = "0.05"
 
     @abstractmethod
     def score_batches(
@@ -110,13 +116,13 @@ class ReadyDetector(ABC):
         """Score images of which some may be unreadable: those get NaN and an error."""
         return joined_scores(self.score_batches(X, progress=progress))
 
-    def rests_on(self, rule: str | float | Rule = 0.05) -> Resting | None:
+    def rests_on(self, rule: str | float | Rule | None = None) -> Resting | None:
         """Name the one held-out normal on which a threshold of false alarms rests, or None.
 
         The threshold rests on it where it would be lower by more than a standard deviation of the
         others without it, see :func:`~anomem.decision.threshold.rests_on`.
         """
-        rule = rule_of(rule)
+        rule = self._rule_of(rule)
         if not isinstance(rule, FalseAlarms):
             return None
         with warnings.catch_warnings(action="ignore"):  # threshold() gives them
@@ -131,19 +137,19 @@ class ReadyDetector(ABC):
         """
         return p_values(self.decision_function(X), self.calibration())
 
-    def predict(self, X: object, rule: str | float | Rule = 0.05) -> npt.NDArray[np.int64]:
+    def predict(self, X: object, rule: str | float | Rule | None = None) -> npt.NDArray[np.int64]:
         """Decide for each image by a rule of :meth:`threshold`, (N,): 0 normal, 1 anomalous."""
         threshold = self.threshold(rule)
         return (self.decision_function(X) > threshold).astype(np.int64)
 
-    def threshold(self, rule: str | float | Rule = 0.05) -> float:
+    def threshold(self, rule: str | float | Rule | None = None) -> float:
         """Give the score above which :meth:`predict` calls an image anomalous.
 
         Args:
-            rule: A share alpha of normal images that may be called anomalous (0.05 by default), on
-                average over draws of the held-out normals; or "f1", "find-labelled" or
-                "cost:MISS:SHARE", which weigh held-out normals against labelled anomalies, see
-                :mod:`anomem.decision.threshold`.
+            rule: A share alpha of normal images that may be called anomalous, on average over draws
+                of the held-out normals; or "f1", "find-labelled" or "cost:MISS:SHARE", which weigh
+                held-out normals against labelled anomalies, see :mod:`anomem.decision.threshold`.
+                That of the detector (0.05) unless given.
 
         Raises:
             ValueError: There is no such rule, or it needs labelled anomalies and there are none.
@@ -152,11 +158,14 @@ class ReadyDetector(ABC):
             UserWarning: Alpha needs more held-out normals than there are; the smallest supported
                 one is used in its place.
         """
-        return threshold_by(rule_of(rule), self.calibration(), self.unseen_anomalies)
+        return threshold_by(self._rule_of(rule), self.calibration(), self.unseen_anomalies)
 
-    def promise(self, rule: str | float | Rule) -> Promise | None:
+    def _rule_of(self, rule: str | float | Rule | None) -> Rule:
+        return rule_of(self.rule if rule is None else rule)
+
+    def promise(self, rule: str | float | Rule | None) -> Promise | None:
         """Tell what the rule "find-labelled" promises of new images; None of any other rule."""
-        if not isinstance(rule_of(rule), FindLabelled):
+        if not isinstance(self._rule_of(rule), FindLabelled):
             return None
         scores = self.calibration().scores
         anomalies, learnt = self.labelled_anomalies()

@@ -55,6 +55,7 @@ class ExportedDetector(ReadyDetector):
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.exported, graph = read_whole(self.folder)
+        self.rule = self.exported.rule
         self._session = _session(graph, self.folder / GRAPH)
 
     def run(self, frames: npt.NDArray[Any], outputs: Sequence[str]) -> Outputs:

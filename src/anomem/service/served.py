@@ -72,7 +72,7 @@ class Loaded:
     stamp: Stamp
 
     @staticmethod
-    def of(folder: Path, rule: str, device: str) -> Loaded:
+    def of(folder: Path, rule: str | None, device: str) -> Loaded:
         """Load a model folder.
 
         Raises:
@@ -83,6 +83,7 @@ class Loaded:
         before = stamp_of(folder)
         model = load(folder, device=device)
         revision = hashlib.sha256(repr(before).encode()).hexdigest()[:12]
+        rule = rule or model.rule
         threshold, calibration = model.threshold(rule), model.calibration()
         drift = Drift(calibration)
         return Loaded(model, rule, threshold, calibration, revision, drift, before)
@@ -109,7 +110,7 @@ class Served:
 
     Args:
         folder: A model folder.
-        rule: Of the decision, see ``AnoMem.threshold``.
+        rule: Of the decision, see ``AnoMem.threshold``; None takes that of the model.
         device: As of ``load``.
         told: Called with whether the model could be read, when its folder has been replaced.
 
@@ -119,7 +120,7 @@ class Served:
     """
 
     def __init__(
-        self, folder: Path, rule: str, device: str, told: Callable[[str, bool], None]
+        self, folder: Path, rule: str | None, device: str, told: Callable[[str, bool], None]
     ) -> None:
         self.folder, self.name = folder, printable(folder.resolve().name)
         self._rule, self._device, self._told = rule, device, told

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import anomem
 from anomem.report.web import address, listening
-from anomem.runtime.untrusted import check_regular
+from anomem.runtime.untrusted import check_regular, one_line
 from anomem.service import open_inference, plain, standing
 from anomem.service.guard import LOOPBACK, Guard, tell_errors
 from anomem.service.service import Service
@@ -102,10 +102,16 @@ def token_for(host: str, file: Path | None) -> str | None:
     if file is None:
         token = os.environ.get(TOKEN, "").strip()
     else:
-        check_regular(file)
-        token = file.read_text("utf-8").strip()
+        try:
+            check_regular(file)
+            token = file.read_text("utf-8").strip()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or one_line(error)
+            raise ValueError(f"{file} cannot be read ({why}); give a file of a token.") from error
     if not token:
-        if file is not None or host not in LOOPBACK:
+        if file is not None:
+            raise ValueError(f"{file} is empty; write a token into it.")
+        if host not in LOOPBACK:
             raise ValueError(
                 f"others reach {host} and there is no token; give one in --token-file or {TOKEN}."
             )

@@ -39,7 +39,7 @@ class Service:
 
     Args:
         folders: Of the models.
-        rule: Of their decisions, see ``AnoMem.threshold``.
+        rule: Of their decisions, see ``AnoMem.threshold``; None takes that of each model.
         device: As of ``load``.
         limits: Of the service.
 
@@ -53,7 +53,9 @@ class Service:
         ValueError: A folder is no model, or two have one name.
     """
 
-    def __init__(self, folders: Sequence[Path], rule: str, device: str, limits: Limits) -> None:
+    def __init__(
+        self, folders: Sequence[Path], rule: str | None, device: str, limits: Limits
+    ) -> None:
         self.limits, self.metrics = limits, Metrics()
         self.bytes = Room(_BODIES * limits.body)
         # One thread computes, as several would take the cores from one another.
