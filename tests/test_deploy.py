@@ -41,7 +41,7 @@ def test_the_services_of_compose_are_commands_that_may_do_little() -> None:
     image = (DEPLOY / "Dockerfile").read_text()
     serve = yaml.safe_load(re.search(r"^CMD (\[.*\])$", image, flags=re.MULTILINE)[1])  # type: ignore[index]
     assert isinstance(parse(services["watch"]["command"], COMMANDS, {}), Watch)
-    assert serve[:2] == ["serve", "/model"]
+    assert serve[:2] == ["serve", "/models/line"]
     assert re.search(r"^USER \d+$", image, flags=re.MULTILINE)
     for service in services.values():
         assert service["read_only"] and service["cap_drop"] == ["ALL"]
