@@ -31,10 +31,10 @@ def tell_left_out(names: Sequence[str], normals: int) -> None:
 
 def tell_decision(model: ReadyDetector, rule: str | None = None) -> dict[str, Any]:
     """Tell what a threshold rests on and what to expect of its rule, and give it back as JSON."""
-    rule = rule or model.rule
     from anomem.decision.expected_alarms import expected_alarms
     from anomem.decision.threshold import rule_of
 
+    rule = rule or model.rule
     resting, promise = model.rests_on(rule), model.promise(rule)
     alarms = expected_alarms(rule_of(rule), model.calibration(), partial(model.threshold, rule))
     for sentence in filter(None, (alarms, resting, promise)):

@@ -28,7 +28,8 @@ def export(arguments: Export) -> Result:
     weights = load_description(arguments.model)["weights"]
     model = load_trained(arguments.model, device="cpu")
     made_of = f"{arguments.model} ({weights})"
-    wanted = Wanted(arguments.rule or model.rule, arguments.int8, anomalies, made_of)
+    rule = arguments.rule or model.rule
+    wanted = Wanted(rule, arguments.int8, anomalies, made_of)
     measured = export(model, normals, arguments.out, wanted)
     tell(f"{arguments.out}: {Agreement(**measured['golden'])}")
     if "int8" in measured:
@@ -47,7 +48,7 @@ def export(arguments: Export) -> Result:
         if "auroc" in change:
             exact, eight = change["auroc"]["exact"], change["auroc"]["int8"]
             tell(f"AUROC {eight:.4f}, without eight bits {exact:.4f}")
-    decided = tell_decision(model, arguments.rule)
+    decided = tell_decision(model, rule)
     return {"out": str(arguments.out), **measured, **decided}, 0
 
 

@@ -388,8 +388,8 @@ def label(arguments: Label) -> Result:
     answers.read()  # or what is wrong with it is told when all images are measured
     files = list_images(arguments.images)
     model = load_trained(arguments.model, device=arguments.device)
+    rule = arguments.rule or model.rule
     with progress_bars() as progress:
-        rule = arguments.rule or model.rule
         session = Session(model, files, answers, out=out, rule=rule, progress=progress)
     with suppress(KeyboardInterrupt):
         serve(session, arguments.port)
@@ -399,7 +399,7 @@ def label(arguments: Label) -> Result:
         f"{answers.file}: {now.normal} normal and {now.anomalous} anomalous; {now.left} images "
         f"not looked at, {low} to {high} of them anomalous"
     )
-    decided = tell_decision(model, arguments.rule)
+    decided = tell_decision(model, rule)
     return {
         "answers": str(answers.file),
         "model": str(out),

@@ -63,7 +63,7 @@ def score(arguments: Score) -> Result:
         failed = _write_heat_maps(model, heat, arguments.overlay, progress) if heat else []
     found = ScoreCounts.of(table)
     tell(f"{out}: {counted(found.images, 'image')}, {found.anomalous} called anomalous")
-    decided = tell_decision(model, arguments.rule)
+    decided = tell_decision(model, rule)
     scores = zip(source.names, table["score"].to_pylist(), strict=True)
     scored = {name: score for name, score in scores if score is not None}
     change = first_change(model.calibration(), scored)
@@ -112,7 +112,7 @@ def _score_on_ray(arguments: Score) -> Result:
         f"{arguments.out}: {counted(now.images, 'image')}, {now.anomalous} called anomalous; "
         f"{counted(len(before), 'partition')} finished before"
     )
-    decided = tell_decision(model, arguments.rule)
+    decided = tell_decision(model, rule)
     if now.errors:
         tell(f"anomem: {counted(now.errors, 'image')} cannot be read; see the rows.", error=True)
     result = {"table": arguments.out, **asdict(now), "finished_before": len(before)}
@@ -278,7 +278,7 @@ def evaluate(arguments: Evaluate) -> Result:
     places = localisation.by_name if localisation else {}
     for name, metrics in places.items():
         tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
-    result |= tell_decision(model, arguments.rule)
+    result |= tell_decision(model, rule)
     if places:
         result["places"] = places
     if arguments.report is not None:

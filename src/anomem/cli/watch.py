@@ -45,7 +45,7 @@ def watch(arguments: Watch) -> Result:
         rule = arguments.rule or model.rule
         revision = made_by(arguments.model, rule)["description"]
         watched = Watched(model, revision, rule, arguments.folder, results, destinations)
-        decided = tell_decision(model, arguments.rule)
+        decided = tell_decision(model, rule)
         tell(f"{arguments.folder} is watched; {counted(results.lines, 'image')} known")
         with _sending(arguments.webhook, results, stop), suppress(KeyboardInterrupt):
             watched.run(stop)

@@ -87,8 +87,7 @@ class LabelledFeatures:
 
         The network is as no label has changed it, and without prototypes of these images.
         """
-        features = extract_set(network, given.images, given.inside)
-        features = features.kept() if network.of_places else features
+        features = _kept(network, extract_set(network, given.images, given.inside))
         normal = (given.label == 0)[given.image].nonzero().flatten()
         number = given.image[normal].unique(return_inverse=True)[1]
         places = deviating_places(network, Chosen(given.frames, normal), number)
@@ -343,13 +342,11 @@ def fill_bank(
     """
     anomalies, known = images.anomalies, images.held_out_known
     if turns is None:
-        held_out = extract_set(network, images.held_out)
-        normals = extract_set(network, images.normals.spread(MOST_KEPT))
+        held_out = _kept(network, extract_set(network, images.held_out))
+        normals = _kept(network, extract_set(network, images.normals.spread(MOST_KEPT)))
     else:
         held_out = extract_in_turn(turns, images.held_out)
         normals = held_out.at(torch.zeros(0, dtype=torch.int64))
-    if network.of_places:
-        held_out, normals = held_out.kept(), normals.kept()
     labelled = LabelledFeatures.none(network, held_out)
     if len(anomalies):
         digest, pixels = frame_digests(anomalies), images.anomaly_pixels
@@ -379,6 +376,11 @@ def fill_bank(
         # Memories of places have no stage 1, so none of their labels bends what later ones tell.
         learnt_pixels=labelled.pixels[: 0 if network.of_places else None].clone(),
     )
+
+
+def _kept(network: MultiScaleMemory, features: Features) -> Features:
+    """Features as a model with such a network keeps them."""
+    return features.kept() if network.of_places else features
 
 
 @dataclass(frozen=True)
