@@ -46,10 +46,10 @@ def test_freed_memory_is_kept_while_it_works_unless_the_environment_says_otherwi
         return faults, given_back
 
     never_kept, _ = told(MALLOC_MMAP_THRESHOLD_="131072")  # else glibc adapts it to what is freed
-    if never_kept == 0:
-        pytest.skip("this kernel counts no page faults")
+    if never_kept < 1000:  # it touches 8 blocks of at least 1,024 pages
+        pytest.skip("this kernel does not count every page fault")
     faults, given_back = told()
-    assert faults < 100 < 1000 < never_kept
+    assert faults < 100
     assert given_back > 0.9 * 2 * mebibytes * 2**20 / resource.getpagesize()
 
 
