@@ -1,16 +1,20 @@
 """Every block of the pages runs, in a folder of small images and one trained model.
 
-``python`` runs as it stands; ``bash`` are commands, run with the least training there is and tiles
-of the size of the images; of ``sh``, which needs what no test has (a bucket, several machines,
-hours), commands are only understood; and every line of ``output`` is printed by the block before
-it, where ``...`` stands for anything. The sections of the page on integrations run one by one, in
+``python`` runs as it stands; ``bash`` are commands, run with the least training there is and frames
+and tiles of the size of the images, and what they start (a service, a watch, a page) runs until the
+page ends; of ``sh``, which needs what no test has (an index, a bucket, several machines, hours),
+commands are only understood; and every line of ``output`` is printed by the block before it, where
+``...`` stands for anything. The sections of the page on integrations run one by one, in
 ``test_integrations_page.py``.
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -18,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from running import HASTY, run
+from running import HASTY, Command, run
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
@@ -33,6 +37,9 @@ PAGES = [
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
     if page.name not in ELSEWHERE
 ]
+STAYS = {"label", "serve", "watch"}
+"""Commands that work until they are told to end."""
+FRAMES = {"--resize", "--letterbox"}
 SMALL = ["--images.size", "64", "64", "--memory.sizes", "64", "64", "--device", "cpu"]
 
 
@@ -64,8 +71,17 @@ def place(
             mask[4:12, 4:12] = 255
             Image.fromarray(mask).save(place / masks / f"{file.stem}_mask.png")
     shutil.copy(place / "incoming/007.png", place / "odd.png")
-    shutil.copytree(model_folder, place / "model")
-    shutil.copytree(model_folder, place / "tiles")
+    for number in range(1, 61):
+        for name, folder in (("lots", "lot"), ("patients", "patient")):
+            (place / name / f"{folder}{number % 6}").mkdir(parents=True, exist_ok=True)
+            copy = place / name / f"{folder}{number % 6}" / f"{number:03}.png"
+            shutil.copy(place / f"good/{number:03}.png", copy)
+    answers = "image,answer\n001.png,normal\n007.png,anomalous\n"
+    (place / "incoming/labels.csv").write_text(answers)
+    for number in (7, 8):
+        shutil.copy(place / f"incoming/{number:03}.png", place)
+    for name in ("model", "tiles", "bottle", "transistor"):
+        shutil.copytree(model_folder, place / name)
     return place
 
 
@@ -120,17 +136,73 @@ def understood(example: Example) -> None:
             assert (ROOT / words[1]).is_file()
 
 
-def done(example: Example) -> None:
-    """Commands end well."""
-    for program, *given in commands_of(example.parsed):
-        assert program == "anomem"
-        words = [
-            "16" if before == "--tile" else word
-            for before, word in zip(["", *given], given, strict=False)
-        ]
-        least = SMALL if "pretrained" in words else HASTY
-        fits = words[0] == "fit" and "--from" not in words
-        assert run(*words, *(least if fits else [])) == 0, words
+class Shell:
+    """Runs commands of a page to their end, but those that stay, which it ends itself."""
+
+    def __init__(self) -> None:
+        self._staying: dict[str, Command] = {}
+        self._addresses: dict[str, str] = {}
+
+    def __call__(self, example: Example) -> None:
+        """Commands end well, or begin to work."""
+        for program, *given in commands_of(example.parsed):
+            if program == "curl":
+                self._ask(given)
+            else:
+                assert program == "anomem"
+                words = [
+                    "16" if before in FRAMES or before == "--tile" else word
+                    for before, word in zip(["", *given], given, strict=False)
+                ]
+                if words[0] in STAYS:
+                    self._begin(*words)
+                else:
+                    assert run(*words, *least(words)) == 0, words
+
+    def _begin(self, *words: str) -> None:
+        """Start a command that stays, at any port that is free."""
+        port = words[words.index("--port") + 1] if "--port" in words else "8000"
+        if words[0] == "watch":
+            self.end("watch")  # two write no one file
+            moment = b" is watched"
+        else:
+            words, moment = (*words, "--port", "0"), b"http://"
+        command = Command(*words, "--device", "cpu")
+        self._staying[f"{words[0]} {port}"] = command
+        command.wait_for(lambda: moment in command.out)
+        assert command.runs, command.err
+        if words[0] == "serve":
+            found = re.search(rb"http://\S+", command.out)
+            assert found is not None
+            self._addresses[f"http://127.0.0.1:{port}"] = found[0].decode().rstrip("/")
+
+    def _ask(self, words: list[str]) -> None:
+        """Ask a service of the page."""
+        if shutil.which("curl") is None:
+            return
+        *_, told = [word for word in words if word.startswith("http")]
+        root, path = told[: len("http://127.0.0.1:8000")], told[len("http://127.0.0.1:8000") :]
+        given = [self._addresses[root] + path if word == told else word for word in words]
+        kept = given[-1] if ">" in given else os.devnull
+        given = given[: given.index(">")] if ">" in given else given
+        subprocess.run(["curl", "--fail", "--silent", "--output", kept, *given], check=True)
+        assert kept == os.devnull or Path(kept).stat().st_size
+
+    def end(self, verb: str = "") -> None:
+        """End what stays, or that of a verb, as Ctrl-C does."""
+        for name in [name for name in self._staying if name.startswith(verb)]:
+            command = self._staying.pop(name)
+            command.signal(signal.SIGINT)
+            assert command.ended() in (0, 130, -signal.SIGINT), command.err
+
+
+def least(words: list[str]) -> list[str]:
+    """What makes a training the least there is; its frame stays where a command says one."""
+    if words[0] != "fit" or "--from" in words:
+        return []
+    if "pretrained" in words:
+        return SMALL
+    return HASTY[3:] if FRAMES & {*words} else HASTY
 
 
 @pytest.mark.filterwarnings("ignore:alpha")
@@ -151,17 +223,21 @@ def test_every_block_of_a_page_runs(
             wanted = ".*".join(re.escape(part) for part in line.strip().split("..."))
             assert re.search(wanted, heard.out + heard.err), (line, heard)
 
+    shell = Shell()
     document = Document.parse(
         str(page),
         PythonCodeBlockParser(),
-        CodeBlockParser("bash", done),
+        CodeBlockParser("bash", shell),
         CodeBlockParser("sh", understood),
         CodeBlockParser("output", told),
     )
-    for example in document.examples():
-        if example.region.evaluator is not told:
-            capsys.readouterr()
-        example.evaluate()
+    try:
+        for example in document.examples():
+            if example.region.evaluator is not told:
+                capsys.readouterr()
+            example.evaluate()
+    finally:
+        shell.end()
 
 
 def test_no_command_stands_outside_of_the_blocks() -> None:
