@@ -65,6 +65,7 @@ def test_a_replaced_model_is_read_anew_and_no_request_is_dropped(
             (folder / "model.json").write_text("{")  # half a copy: the model before stays
             service.command.wait_for(lambda: b"line stays as it was: " in service.command.err)
             folder.rename(tmp_path / "before")
+            service.command.wait_for(lambda: b"holds no model any more" in service.command.err)
             (tmp_path / "new").rename(folder)
             service.command.wait_for(lambda: b"line is loaded anew" in service.command.err)
             time.sleep(0.2)

@@ -129,17 +129,21 @@ class Served:
     async def follow(self) -> None:
         """Load the folder anew whenever it has been replaced, for ever.
 
-        What is asked meanwhile is answered by the model before. One that cannot be read is told,
-        and the model before stays.
+        What is asked meanwhile is answered by the model before. One that cannot be read, or is
+        gone, is told, and the model before stays.
         """
         tried = seen = self.now.stamp
         while True:
             await asyncio.sleep(_LOOKS)
             found = await asyncio.to_thread(stamp_of, self.folder)
             settled, seen = found == seen, found
-            if not settled or not found or found == tried:
+            if not settled or found == tried:
                 continue
             tried = found
+            if not found:
+                gone = "its folder holds no model any more"
+                tell(f"anomem: {self.name} stays as it was: {gone}", error=True)
+                continue
             try:
                 self.now = await asyncio.to_thread(Loaded.of, self.folder, self._rule, self._device)
             except Exception as error:  # of whatever lies in that folder now
