@@ -23,7 +23,7 @@ _RIDGE = 0.01
 _MOST_FRAMES = 1000
 MOST_CHANNELS = 128
 """Directions in which the places of a feature map are compared; what they cost grows with the
-square of their number (docs/results/measured.md)."""
+square of their number (docs/lab-book/recipe.md)."""
 
 Shape = tuple[int, int, int]
 
