@@ -67,6 +67,7 @@ def data_of(folders: Folders) -> Any:
         normal_test_dir=folders["normal"],
         abnormal_dir=folders["anomalous"],
         num_workers=0,
+        seed=0,  # of the split into images to validate and to test on
     )
 
 

@@ -27,6 +27,7 @@ from anomem.detector.estimator import AnoMem, load_trained
 from anomem.detector.model_folder import folder_content
 from anomem.export.graph import DetectorGraph, heat_of_mask, hottest
 from anomem.images.arrays import ArraySource
+from anomem.images.combined import choose
 from anomem.images.image_set import evenly, tensor_of
 from anomem.images.labels import check_labels
 
@@ -162,13 +163,16 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
         source = ArraySource(seen.pixels)
         if seen.names is not None:
             source.names = seen.names
+        odd = seen.label == 1
         # Lightning validates, before which it is fitted, in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
             detector = AnoMem(config, device=str(self.device), seed=self.seed)
-            detector.fit(source, seen.label)
-            odd = seen.label == 1
-            if detector.network_.of_places and seen.mask[odd].any():
+            if config.memory.prototypes == "places" and odd.any():
+                # A fit would learn from them as this does, but for the masks.
+                detector.fit(choose(source, np.flatnonzero(~odd)))
                 detector.adapt(seen.pixels[odd], seen.label[odd], masks=[*seen.mask[odd]])
+            else:
+                detector.fit(source, seen.label)
             self._take(detector)
         normal = seen.pixels[seen.label == 0]
         some = tensor_of(normal[evenly(len(normal), _NORMALS).numpy()]).permute(0, 3, 1, 2)
