@@ -23,6 +23,8 @@ _SHOWN_OF_EXPORTED = (
 
 if TYPE_CHECKING:
     from anomem.decision.ready import ReadyDetector
+    from anomem.evaluation.evaluate import Evaluation
+    from anomem.evaluation.localisation import Localisation
     from anomem.runtime.progress import StageProgress
 
 
@@ -222,9 +224,7 @@ def evaluate(arguments: Evaluate) -> Result:
     from anomem.cli.outputs import refuse_report
     from anomem.detector.estimator import load_trained
     from anomem.evaluation.evaluate import evaluate
-    from anomem.evaluation.intervals import detection_intervals
     from anomem.evaluation.localisation import localise
-    from anomem.evaluation.metrics import detection_metrics
     from anomem.images.labels import refuse_shared
     from anomem.images.masks import mask_files
     from anomem.runtime.files import try_file
@@ -244,43 +244,13 @@ def evaluate(arguments: Evaluate) -> Result:
         images = [*normals.names, *anomalies.names]
         refuse_report(arguments.report, arguments.model, images, masks)
     model = load_trained(arguments.model, device=arguments.device)
-    rule = arguments.rule or model.rule
+    rule, localisation = arguments.rule or model.rule, None
     with progress_bars() as progress:
-        evaluation = evaluate(
-            model,
-            normals,
-            anomalies,
-            rule=rule,
-            masks=masks,
-            progress=progress,
-        )
-        normal, anomalous, threshold = evaluation.normal, evaluation.anomalous, evaluation.threshold
-        result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
-        result |= {
-            "threshold": threshold,
-            "false_alarm_rate": float((normal > threshold).mean()),
-            "detection_rate": float((anomalous > threshold).mean()),
-            "normals": len(normal),
-            "anomalies": len(anomalous),
-        }
-        localisation = None
+        evaluation = evaluate(model, normals, anomalies, rule=rule, masks=masks, progress=progress)
         if masks:
             heats = model.heat_maps(evaluation.images, progress=progress)
-            localisation = localise(heats, len(normal), files, folder, masks)
-    intervals = detection_intervals(normal, anomalous, threshold)
-    ends = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in intervals.items()}
-    for name, value in result.items():
-        tell(f"{name:<18} {value:.4g}{ends.get(name, '')}")
-    tell("in brackets: 95% intervals, as long as no two images show the same part")
-    if str(evaluation.known):
-        tell(str(evaluation.known))
-    result |= {"intervals": intervals, "known": evaluation.known.as_json()}
-    places = localisation.by_name if localisation else {}
-    for name, metrics in places.items():
-        tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
-    result |= tell_decision(model, rule)
-    if places:
-        result["places"] = places
+            localisation = localise(heats, len(normals), files, folder, masks)
+    result = _tell_evaluation(evaluation, localisation) | tell_decision(model, rule)
     if arguments.report is not None:
         with progress_bars() as progress:
             write_report(
@@ -295,6 +265,35 @@ def evaluate(arguments: Evaluate) -> Result:
         result["report"] = str(arguments.report)
         tell(str(arguments.report))
     return result, 0
+
+
+def _tell_evaluation(evaluation: Evaluation, localisation: Localisation | None) -> dict[str, Any]:
+    """Tell the figures of an evaluation; the same as JSON."""
+    from anomem.evaluation.intervals import detection_intervals
+    from anomem.evaluation.metrics import detection_metrics
+
+    normal, anomalous, threshold = evaluation.normal, evaluation.anomalous, evaluation.threshold
+    result: dict[str, Any] = detection_metrics(normal, anomalous, threshold)
+    result |= {
+        "threshold": threshold,
+        "false_alarm_rate": float((normal > threshold).mean()),
+        "detection_rate": float((anomalous > threshold).mean()),
+        "normals": len(normal),
+        "anomalies": len(anomalous),
+    }
+    intervals = detection_intervals(normal, anomalous, threshold)
+    ends = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in intervals.items()}
+    for name, value in result.items():
+        tell(f"{name:<18} {value:.4g}{ends.get(name, '')}")
+    tell("in brackets: 95% intervals, as long as no two images show the same part")
+    if str(evaluation.known):
+        tell(str(evaluation.known))
+    result |= {"intervals": intervals, "known": evaluation.known.as_json()}
+    if localisation is not None:
+        result["places"] = localisation.by_name
+        for name, metrics in localisation.by_name.items():
+            tell(f"{name}: " + ", ".join(f"{what} {value:.3f}" for what, value in metrics.items()))
+    return result
 
 
 def prototypes(arguments: Prototypes) -> Result:
