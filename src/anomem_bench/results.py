@@ -121,6 +121,8 @@ class Setting(NamedTuple):
 
 EVERY_KIND = "all kinds"
 """Column of a test against all kinds of anomaly together, beside tests against each of them."""
+RE_ENCODED = ", re-encoded"
+"""End of a column of a test whose images are encoded as the normals are."""
 ANOMALIES = {
     "none": "no labelled anomaly",
     "all": "anomalies of all other classes",
@@ -241,9 +243,14 @@ def _counted(labels: int) -> str:
 
 
 def averaged(columns: Iterable[str]) -> list[str]:
-    """Name the columns that a mean is taken over: not that of all kinds beside each of them."""
+    """Name the columns that a mean and ranks are taken over, so that no image counts twice.
+
+    That of all kinds is not among them beside each kind, nor a set as it is beside the same set
+    re-encoded.
+    """
     columns = list(columns)
-    return [name for name in columns if name != EVERY_KIND] or columns
+    again = {name.removesuffix(RE_ENCODED) for name in columns if name.endswith(RE_ENCODED)}
+    return [name for name in columns if name not in {EVERY_KIND, *again}] or columns
 
 
 def grid_of(runs: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -164,6 +164,19 @@ def test_all_kinds_together_are_not_in_the_mean_over_kinds(one_run: Run) -> None
     assert table["scratch"]["all kinds"] == "**60.0**" and table["scratch"]["mean"] == "**85.0**"
 
 
+def test_a_set_that_is_tested_re_encoded_too_counts_once(one_run: Run) -> None:
+    values = {"svhn": 0.9, "svhn, re-encoded": 0.8, "lsun": 0.6, "lsun, re-encoded": 0.7}
+    runs = [
+        replace(one_run, against=name, measures={"auroc": value}, draw=draw, method=method)
+        for name, value in values.items()
+        for draw in range(3)
+        for method in ("scratch", "mhrot", "goad")
+    ]
+    text = markdown_table(runs)
+    assert parsed(text.split("\n\n**Which")[0])["scratch"]["mean"].startswith("**75.0**")
+    assert "in the 6 cells" in text
+
+
 def test_other_measures_follow_and_of_errors_the_least_is_bold(one_run: Run) -> None:
     measures = {"auroc": 0.9, "fpr95": 0.3, "aupr_in": 0.8}
     run = replace(one_run, against="svhn", measures=measures)

@@ -17,9 +17,9 @@ from anomem_bench.exam import Exam, Judgement, judge_each_test
 from anomem_bench.metrics import ood_metrics
 from anomem_bench.protocols.protocol import AllNormal
 from anomem_bench.protocols.reencoded import ReencodedSource, jpeg_of
+from anomem_bench.results import RE_ENCODED
 from anomem_bench.split import Cell, Split
 
-RE_ENCODED = "re-encoded"
 _LONGEST = 2**16
 """Bound on the side of a re-encoded image: none, so that size does not give it away either."""
 
@@ -74,7 +74,7 @@ class Ood(AllNormal):
     def tests_of(self, cell: Cell) -> list[str]:  # noqa: ARG002 - each has the same tests
         """Name each other set, and again re-encoded."""
         jpeg = jpeg_of(self.parts.test.images)
-        again = [f"{name}, {RE_ENCODED}" for name in self.others] if jpeg else []
+        again = [f"{name}{RE_ENCODED}" for name in self.others] if jpeg else []
         return [*self.others, *again]
 
     def split(self, cell: Cell) -> Split:
@@ -88,7 +88,7 @@ class Ood(AllNormal):
         if jpeg := jpeg_of(normals):
             shape = square_shape(typical_image(normals), longest=_LONGEST)
             for name, images in list(tests.items()):
-                tests[f"{name}, {RE_ENCODED}"] = ReencodedSource(images, jpeg, shape)
+                tests[f"{name}{RE_ENCODED}"] = ReencodedSource(images, jpeg, shape)
             if outliers is not None:
                 outliers = ReencodedSource(outliers, jpeg, shape)
         return Split(
