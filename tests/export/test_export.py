@@ -41,9 +41,13 @@ def folder(fitted: Fitted, gravel: Images, tmp_path_factory: pytest.TempPathFact
     root = tmp_path_factory.mktemp("exports")
     fitted("scratch", True).save(root / "model")
     (root / "good").mkdir()
+    rows = ["image,label", "odd/0.png,anomalous"]  # which is not there
     for number, image in enumerate(shown("scratch", crops(gravel, 40, 20))):
         Image.fromarray(image).save(root / "good" / f"{number}.png")
-    wanted = Export(model=root / "model", out=root / "out", images=str(root / "good"), rule="0.1")
+        rows.append(f"good/{number}.png,normal")
+    (root / "parts.csv").write_text("\n".join(rows))
+    images = str(root / "parts.csv")
+    wanted = Export(model=root / "model", out=root / "out", images=images, rule="0.1")
     told, code = deploy.export(wanted)
     assert code == 0 and told["golden"]["images"] == 16 and told["golden"]["score"] <= 1e-4
     return root / "out"

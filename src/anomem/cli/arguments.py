@@ -184,7 +184,7 @@ class Adapt(Common):
     out: Path
     """Folder for the adapted model; may be the same."""
     anomalies: str | None = None
-    """Folder, file or glob of labelled anomalies."""
+    """Folder, file or glob of labelled anomalies, or a manifest that has some."""
     masks: Annotated[
         Path | None,
         arg(
@@ -355,11 +355,13 @@ class Export(Deciding):
     out: Path
     """Folder for the graph (ONNX), what it needs to know, and golden images with their scores."""
     images: str
-    """Folder, file or glob of normal images, best unseen ones: the export is proved on them."""
+    """Folder, file or glob of normal images, or a manifest; best unseen ones: the export is proved
+    on them."""
     int8: FlagCreatePairsOff[bool] = False
     """Convolutions in eight bits: a smaller file, and what that changes is measured."""
     anomalies: str | None = None
-    """Folder, file or glob of anomalous images, by which to measure what eight bits cost."""
+    """Folder, file or glob of anomalous images, or a manifest, by which to measure what eight bits
+    cost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,7 +379,7 @@ class Prototypes(Common):
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """Folder of the model."""
     images: Annotated[Positional[str], arg(metavar="IMAGES")]
-    """Folder, file or glob of normal images."""
+    """Folder, file or glob of normal images, or a manifest."""
     out: Path
     """Folder for the page and the table."""
     explain: tuple[Path, ...] = ()

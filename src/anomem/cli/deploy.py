@@ -6,6 +6,7 @@ from importlib import import_module
 
 from anomem.cli.arguments import Check, Export, Result
 from anomem.cli.decision import tell_decision
+from anomem.cli.sources import opened
 from anomem.runtime.printing import counted, tell
 
 
@@ -18,13 +19,12 @@ def export(arguments: Export) -> Result:
     from anomem.detector.model_info import load_description
     from anomem.export.export import Wanted, export
     from anomem.exported.golden import Agreement
-    from anomem.images.open import open_images
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out.parent)
-    normals = open_images(arguments.images)
+    normals = opened(arguments.images, 0)
     refuse_among_images(arguments.out, [arguments.images], normals.names)
-    anomalies = None if arguments.anomalies is None else open_images(arguments.anomalies)
+    anomalies = None if arguments.anomalies is None else opened(arguments.anomalies, 1)
     weights = load_description(arguments.model)["weights"]
     model = load_trained(arguments.model, device="cpu")
     made_of = f"{arguments.model} ({weights})"
