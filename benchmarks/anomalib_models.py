@@ -1,4 +1,8 @@
-"""PatchCore and PaDiM of anomalib on an encoder that is given (pip install -r requirements.txt)."""
+"""PatchCore and PaDiM of anomalib on an encoder that is given.
+
+Anomalib takes eight seconds to import and may not be there (``pip install -r
+benchmarks/requirements.txt``), so it is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from anomalib.models.components import KCenterGreedy
-from anomalib.models.image.padim.torch_model import PadimModel
-from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from torch import Tensor, nn
 
 from anomem.model.encoder import Encoder
@@ -90,6 +91,8 @@ class PatchCore(_AnomalibModel):
     def __init__(
         self, encoder: Encoder, share: float, choose: Choose, *, finer: bool = False
     ) -> None:
+        from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
         self.model = PatchcoreModel(**_SMALL)
         self.model.feature_extractor = Plugged(encoder, finer)
         self.share, self.choose = share, choose
@@ -105,6 +108,8 @@ class PatchCore(_AnomalibModel):
 
 def greedy(places: Tensor, share: float) -> Tensor:
     """A coreset as anomalib chooses it."""
+    from anomalib.models.components import KCenterGreedy
+
     chosen: Tensor = KCenterGreedy(places, share).sample_coreset()
     return chosen
 
@@ -116,6 +121,8 @@ def greedy_in_less_time(places: Tensor, share: float) -> Tensor:
 
 def coreset(places: Tensor, share: float) -> Tensor:
     """Which places the rule chooses, their indices."""
+    from anomalib.models.components import KCenterGreedy
+
     sampler = KCenterGreedy(places, share)
     sampler.model.fit(places)
     features = sampler.model.transform(places)
@@ -132,6 +139,8 @@ class Padim(_AnomalibModel):
     """PaDiM (Defard et al., 2021), on the finer maps of an encoder."""
 
     def __init__(self, encoder: Encoder) -> None:
+        from anomalib.models.image.padim.torch_model import PadimModel
+
         channels = sum(maps.shape[1] for maps in encoder.every_map(_any_image(encoder))[:2])
         self.model = PadimModel(n_features=_PADIM_FEATURES, **_SMALL)
         self.model.feature_extractor = Plugged(encoder, finer=True)

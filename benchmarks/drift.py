@@ -148,12 +148,11 @@ def folder(arguments: Folder) -> dict[str, Any]:
     return table
 
 
-def main() -> None:
+def main(
+    arguments: Annotated[Promise, tyro.conf.subcommand("promise")]
+    | Annotated[Folder, tyro.conf.subcommand("folder")],
+) -> None:
     """Measure what is asked for."""
-    arguments = tyro.cli(
-        Annotated[Promise, tyro.conf.subcommand("promise")]
-        | Annotated[Folder, tyro.conf.subcommand("folder")]
-    )
     if isinstance(arguments, Promise):
         table: dict[str, Any] = {str(n): alarms(n, arguments.runs) for n in (19, 99, 500)}
     else:
@@ -162,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, config=(tyro.conf.OmitArgPrefixes,))

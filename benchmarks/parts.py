@@ -38,6 +38,7 @@ import pandas as pd
 import torch
 import tyro
 
+from anomalib_models import Padim, PatchCore, greedy_in_less_time
 from anomem import AnoMem
 from anomem.config.mapping import changed
 from anomem.config.presets import resolve
@@ -186,9 +187,6 @@ def new_method(name: str, encoder: Encoder, size: tuple[int, int], seed: int) ->
         return Ours(encoder, size, seed)
     if name == "neighbours":
         return Neighbours(encoder)
-    # Takes eight seconds, and may not be there.
-    from anomalib_models import Padim, PatchCore, greedy_in_less_time
-
     if name == "padim":
         return Padim(encoder)
     share = float(name.removeprefix("patchcore-")) / 100

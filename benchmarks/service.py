@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -314,8 +314,12 @@ def damaged(
     show({"machine": machine(), "count": count, **found}, out)
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "throughput": throughput,
+    "mutated": damaged,
+    "soak": soak,
+}
+
 if __name__ == "__main__":
     keep_freed_memory()  # as the command line does
-    tyro.extras.subcommand_cli_from_dict(
-        {"throughput": throughput, "mutated": damaged, "soak": soak}
-    )
+    tyro.extras.subcommand_cli_from_dict(COMMANDS)

@@ -27,9 +27,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
-from lightly.loss import NTXentLoss  # type: ignore[import-not-found]
-from lightly.models.modules import SimCLRProjectionHead  # type: ignore[import-not-found]
-from lightly.transforms import SimCLRTransform  # type: ignore[import-not-found]
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor, nn
@@ -88,6 +85,8 @@ class SimCLR(nn.Module):
     """The model of lightly's example, around our backbone."""
 
     def __init__(self, config: Config) -> None:
+        from lightly.models.modules import SimCLRProjectionHead  # type: ignore[import-not-found]
+
         super().__init__()
         encoder = Encoder(config.encoder)
         width = encoder.widths[-1]
@@ -112,6 +111,9 @@ class Example:
     """
 
     def __init__(self, images: Pixels, config: Config, workers: int) -> None:
+        from lightly.loss import NTXentLoss  # type: ignore[import-not-found]
+        from lightly.transforms import SimCLRTransform  # type: ignore[import-not-found]
+
         self.model = SimCLR(config).to(memory_format=torch.channels_last)
         self.loader: DataLoader[Any] = DataLoader(
             Photographs(images, SimCLRTransform(input_size=SIDE, gaussian_blur=0.0)),

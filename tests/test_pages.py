@@ -3,9 +3,9 @@
 ``python`` runs as it stands; ``bash`` are commands, run with the least training there is and frames
 and tiles of the size of the images, and what they start (a service, a watch, a page) runs until the
 page ends; of ``sh``, which needs what no test has (an index, a bucket, several machines, hours),
-commands are only understood; and every line of ``output`` is printed by the block before it, where
-``...`` stands for anything. The sections of the page on integrations run one by one, in
-``test_integrations_page.py``.
+commands and benchmarks only have their flags read; and every line of ``output`` is printed by the
+block before it, where ``...`` stands for anything. The sections of the page on integrations run one
+by one, in ``test_integrations_page.py``.
 """
 
 import json
@@ -15,12 +15,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+from functools import wraps
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 from running import HASTY, Command, run
 from sybil import Document, Example
@@ -127,13 +129,25 @@ def commands_of(block: str) -> list[list[str]]:
 
 
 def understood(example: Example) -> None:
-    """Commands that cannot run here are commands, and scripts are there."""
+    """Commands and benchmarks that cannot run here read their flags."""
     for words in commands_of(example.parsed):
         if "anomem" in words:
             arguments = parse(words[words.index("anomem") + 1 :], COMMANDS, GROUPS)
             assert arguments.json is False
         elif words[0] == "python" and words[1].endswith(".py"):
-            assert (ROOT / words[1]).is_file()
+            read_flags(ROOT / words[1], words[2:])
+
+
+def read_flags(script: Path, words: list[str]) -> None:
+    """A benchmark reads its flags and does nothing; wrong ones exit."""
+    module = import_module(script.stem)
+    assert module.__file__ == str(script)
+    does = module.main if hasattr(module, "main") else module.COMMANDS[words.pop(0)]
+
+    @wraps(does)
+    def nothing(*_: object, **__: object) -> None: ...
+
+    tyro.cli(nothing, args=words, config=(tyro.conf.OmitArgPrefixes,))
 
 
 class Shell:
