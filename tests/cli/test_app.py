@@ -531,6 +531,24 @@ def test_explain(model_folder: Path, folders: Folders, tmp_path: Path, capsys: C
     assert all(each["places"] == [] for each in told["images"])
 
 
+def test_commands_take_a_split_of_a_manifest(
+    model_folder: Path, folders: Folders, tmp_path: Path, capsys: Capture
+) -> None:
+    parts, out = tmp_path / "parts.csv", ("--out", tmp_path / "out")
+    rows = ["absent.png,good,train", f"{folders['normal'] / 'lot0-000.png'},good,test"]
+    rows.append(f"{folders['anomalous'] / 'lot0-000.png'},defect,test")
+    parts.write_text("\n".join(["image,label,split", *rows]))
+    for words, told in (
+        (("adapt", model_folder, "--anomalies", parts, *out), "1 anomalous of 3 images"),
+        (("prototypes", model_folder, parts, *out), "1 normal of 3 images"),
+        (("explain", model_folder, parts), "2 of 3 images"),
+    ):
+        assert run(*words, "--split", "Test") == 0
+        assert capsys.readouterr().out.startswith(f"{parts}: {told}, split test\n")
+    assert run("prototypes", model_folder, parts, *out) == 1  # by default those trained on
+    assert "absent.png: there is no such file" in error_line(capsys)
+
+
 @pytest.mark.filterwarnings("default:there is no stage 1")
 def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsys: Capture) -> None:
     model, odd = tmp_path / "model", sorted(folders["anomalous"].iterdir())[0]

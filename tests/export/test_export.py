@@ -41,10 +41,11 @@ def folder(fitted: Fitted, gravel: Images, tmp_path_factory: pytest.TempPathFact
     root = tmp_path_factory.mktemp("exports")
     fitted("scratch", True).save(root / "model")
     (root / "good").mkdir()
-    rows = ["image,label", "odd/0.png,anomalous"]  # which is not there
+    absent = "odd/0.png,anomalous,test", "good/20.png,normal,train"
+    rows = ["image,label,split", *absent]
     for number, image in enumerate(shown("scratch", crops(gravel, 40, 20))):
         Image.fromarray(image).save(root / "good" / f"{number}.png")
-        rows.append(f"good/{number}.png,normal")
+        rows.append(f"good/{number}.png,normal,test")
     (root / "parts.csv").write_text("\n".join(rows))
     images = str(root / "parts.csv")
     wanted = Export(model=root / "model", out=root / "out", images=images, rule="0.1")

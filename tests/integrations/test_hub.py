@@ -7,9 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from huggingface_hub import ModelCard
+from safetensors.torch import save_file
 
 from anomem import AnoMem, load
+from anomem.config.mapping import changed
+from anomem.config.presets import pretrained
 from anomem.integrations.hub import OnHub
+from anomem.model.encoder import Encoder
 from anomem.runtime.untrusted import ModelError
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -37,7 +41,7 @@ def test_the_card_tells_what_the_training_was(model: AnoMem, tmp_path: Path) -> 
         "Handwritten zeros of 16 pixels.",
         f"| normal images | {summary['normals']} |",
         f"| training | {summary['steps']} steps",
-        f"By {summary['held_out']} normals",
+        f"By {summary['held_out']} held-out normals: at alpha",
         "of new normals will be called anomalous",
         "cc-by-4.0.",
     ):
@@ -45,6 +49,40 @@ def test_the_card_tells_what_the_training_was(model: AnoMem, tmp_path: Path) -> 
     # A card that a person may have written on stays.
     OnHub(model).save_pretrained(tmp_path)
     assert "Handwritten zeros" in (tmp_path / "README.md").read_text()
+
+
+def test_what_is_published_names_files_without_their_folders(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    small = {
+        "images__size": 32,
+        "memory__sizes": (8, 8),
+        "encoder__name": "resnet10t",
+        "encoder__width": 8,
+        "encoder__weights": None,
+    }
+    weights = tmp_path / "weights.safetensors"
+    encoder = Encoder(changed(pretrained(), small).encoder, 1, channels_last=False)
+    save_file(encoder.backbone.state_dict(), weights)
+    config = changed(pretrained(), small | {"encoder__weights": str(weights)})
+    detector = AnoMem(config, device="cpu").fit(folders["train"])
+    assert str(folders["train"]) in detector.origins_[0].image
+    OnHub(detector).save_pretrained(tmp_path / "zeros")
+    again = OnHub.from_pretrained(tmp_path / "zeros", device="cpu").detector
+    names = {file.name for file in folders["train"].iterdir()}
+    assert {origin.image for origin in again.origins_} | set(again.held_out_names()) <= names
+    assert set(again.summary_["left_out"]) <= names
+    assert again.config_.encoder.weights == weights.name
+    odd = folders["anomalous"] / "lot0-000.png"
+    assert again.explain(odd).score == detector.explain(odd).score
+    card = (tmp_path / "zeros/README.md").read_text()
+    for words in (
+        "| training | prototypes chosen among places of the normals, ",
+        "By 120 normals, each held out in turn: at alpha",
+        "names, without folders, of the files of held-out images and of those that prototypes are",
+        "The encoder has published weights",
+    ):
+        assert words in card, words
 
 
 def test_a_card_says_what_is_not_known(model: AnoMem) -> None:

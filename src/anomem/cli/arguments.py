@@ -111,7 +111,7 @@ class Fit(Common):
     anomalies: str | None = None
     """Folder, file or glob of labelled anomalies, or a manifest that has some."""
     split: str = "train"
-    """Of the images of a manifest that names splits."""
+    """Of the images of a manifest, where it names splits."""
     fps: float | None = None
     """Frames a second that are taken of videos; all unless given."""
     start: Annotated[Path | None, arg(name="from")] = None
@@ -203,6 +203,8 @@ class Adapt(Common):
             "has looked at them and found them no good normals."
         ),
     ] = None
+    split: str = "train"
+    """Of the images of a manifest, where it names splits."""
     labels: Path | None = None
     """CSV file of labels, as anomem label writes it or as filled by hand."""
     depth: Literal["heads", "encoder"] = "heads"
@@ -232,7 +234,7 @@ class Score(Deciding):
         ),
     ]
     split: str | None = None
-    """Of the images of a manifest; all unless given."""
+    """Of the images of a manifest, where it names splits; all of them unless given."""
     fps: float | None = None
     """Frames a second that are taken of videos; all unless given."""
     engine: Literal["local", "ray"] = "local"
@@ -277,7 +279,7 @@ class Evaluate(Deciding):
     anomalies: str
     """Folder, file or glob of anomalous images, or a manifest."""
     split: str = "test"
-    """Of the images of a manifest that names splits."""
+    """Of the images of a manifest, where it names splits."""
     fps: float | None = None
     """Frames a second that are taken of videos; all unless given."""
     masks: Path | None = None
@@ -341,7 +343,9 @@ class Explain(Deciding):
     images: Annotated[
         Positional[list[str]], arg(metavar="IMAGES ...", help_behavior_hint="(required)")
     ]
-    """Files, folders or globs of images of this machine."""
+    """Files, folders or globs of images of this machine; or a manifest of some."""
+    split: str | None = None
+    """Of the images of a manifest, where it names splits; all of them unless given."""
     out: Path | None = None
     """Folder for a picture an image (PNG): its heat map, and its odd places beside normal ones."""
 
@@ -362,6 +366,8 @@ class Export(Deciding):
     anomalies: str | None = None
     """Folder, file or glob of anomalous images, or a manifest, by which to measure what eight bits
     cost."""
+    split: str = "test"
+    """Of the images of a manifest, where it names splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +386,8 @@ class Prototypes(Common):
     """Folder of the model."""
     images: Annotated[Positional[str], arg(metavar="IMAGES")]
     """Folder, file or glob of normal images, or a manifest."""
+    split: str = "train"
+    """Of the images of a manifest, where it names splits."""
     out: Path
     """Folder for the page and the table."""
     explain: tuple[Path, ...] = ()

@@ -22,9 +22,11 @@ def export(arguments: Export) -> Result:
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out.parent)
-    normals = opened(arguments.images, 0)
+    normals = opened(arguments.images, 0, arguments.split)
     refuse_among_images(arguments.out, [arguments.images], normals.names)
-    anomalies = None if arguments.anomalies is None else opened(arguments.anomalies, 1)
+    anomalies = None
+    if arguments.anomalies is not None:
+        anomalies = opened(arguments.anomalies, 1, arguments.split)
     weights = load_description(arguments.model)["weights"]
     model = load_trained(arguments.model, device="cpu")
     made_of = f"{arguments.model} ({weights})"

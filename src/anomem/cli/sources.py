@@ -41,5 +41,6 @@ def opened(
     read = Manifest.read(manifest)
     images = read.images(label, split)
     which = f" {ANSWERS[label]}" if label is not None and read.labelled else ""
-    tell(f"{manifest}: {len(images)}{which} of {counted(len(read.rows), 'image')}")
+    of = f", split {split.lower()}" if split and read.splits else ""
+    tell(f"{manifest}: {len(images)}{which} of {counted(len(read.rows), 'image')}{of}")
     return open_images(images, fps=fps)

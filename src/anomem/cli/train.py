@@ -278,8 +278,10 @@ def adapt(arguments: Adapt) -> Result:
     sources = _labelled(arguments)
     masks = _masks(arguments, sources)
     to_train = arguments.normal if arguments.depth == "encoder" else None
-    normals = None if to_train is None else opened(to_train, 0, "train")
-    aside = None if arguments.set_aside is None else opened(arguments.set_aside)
+    normals = None if to_train is None else opened(to_train, 0, arguments.split)
+    aside = None
+    if arguments.set_aside is not None:
+        aside = opened(arguments.set_aside, split=arguments.split)
     model = load_trained(arguments.model, device=arguments.device)
     before = len(model.bank_.labelled)
     with progress_bars() as progress:
@@ -341,7 +343,7 @@ def _labelled(arguments: Adapt) -> dict[int, list[ImageSource]]:
 
     given = ((1, arguments.anomalies), (0, arguments.normal), (-1, arguments.forget))
     sources = {
-        label: [opened(paths, None if label == -1 else label, "train")]
+        label: [opened(paths, None if label == -1 else label, arguments.split)]
         for label, paths in given
         if paths is not None
     }

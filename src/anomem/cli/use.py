@@ -174,7 +174,7 @@ def explain(arguments: Explain) -> Result:
     from anomem.images.local import FileSource
     from anomem.runtime.files import try_folder
 
-    source = opened(arguments.images)
+    source = opened(arguments.images, split=arguments.split)
     if not isinstance(source, FileSource):
         raise ValueError("files of this machine are explained; give paths of some.")
     files: dict[str, Path] = {}
@@ -306,7 +306,7 @@ def prototypes(arguments: Prototypes) -> Result:
     from anomem.runtime.files import try_folder
 
     try_folder(arguments.out)
-    source = opened(arguments.images, 0, "train")
+    source = opened(arguments.images, 0, arguments.split)
     refuse_among_images(arguments.out / "pictures", [arguments.images], source.names)
     model = load_trained(arguments.model, device=arguments.device)
     shown = [Recalled.of(path, model.explain(path)) for path in arguments.explain]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from huggingface_hub.errors import (
 
 from anomem.decision.expected_alarms import expected_at
 from anomem.decision.threshold import FalseAlarms
+from anomem.detector import model_folder
+from anomem.detector.detector import Detector, standing
 from anomem.detector.estimator import AnoMem
 from anomem.detector.load import load
 from anomem.detector.model_info import DESCRIPTION
-from anomem.runtime.printing import printable
+from anomem.runtime.printing import counted, printable
 from anomem.runtime.untrusted import ModelError
 
 _FILES = [DESCRIPTION, "weights-*.safetensors"]
@@ -29,7 +33,8 @@ class OnHub(ModelHubMixin):
 
     ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` are those of ``ModelHubMixin``. The
     folder is a model folder, which ``anomem.load`` and the commands read too, with a card as
-    ``README.md``; a card that is there already stays as it is.
+    ``README.md``; a card that is there already stays as it is. Images, and a file of weights, are
+    named in it without their folders, which say how its owner files them.
 
     Args:
         detector: A fitted detector.
@@ -102,7 +107,7 @@ class OnHub(ModelHubMixin):
         return ModelCard(f"---\n{card.to_yaml()}\n---\n{_card(self.detector, license, data)}")
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self.detector.save(save_directory)
+        model_folder.save(_without_folders(self.detector.detector()), save_directory)
         # The Hub counts downloads by it, and the mixin misses it aloud.
         (save_directory / "config.json").write_text('{"library_name": "anomem"}\n', "utf-8")
 
@@ -116,6 +121,24 @@ class OnHub(ModelHubMixin):
         if not isinstance(detector, AnoMem):
             raise ModelError(f"{model_id} is an exported detector; load it by anomem.load.")
         return cls(detector)
+
+
+def _without_folders(detector: Detector) -> Detector:
+    """The same detector, whose images and file of weights have the names of their files alone."""
+    bank = replace(detector.bank, held_out_name=tuple(map(_file_name, detector.bank.held_out_name)))
+    encoder = detector.config.encoder
+    weights = None if encoder.weights is None else _file_name(encoder.weights)
+    return replace(
+        detector,
+        config=replace(detector.config, encoder=replace(encoder, weights=weights)),
+        origins=tuple(replace(each, image=_file_name(each.image)) for each in detector.origins),
+        bank=bank,
+        summary=detector.summary | standing(bank),
+    )
+
+
+def _file_name(path: str) -> str:
+    return re.split(r"[/\\]", path)[-1]
 
 
 _CARD = """
@@ -142,7 +165,7 @@ verdict = detector.predict("images/", 0.05)  # 1 is anomalous, at most 5% false 
 
 ## False alarms
 
-By {held_out} normals that nothing was learnt from: {alarms}.
+By {held_out}: {alarms}.
 How many anomalies it finds a training does not tell: measure it on your images with
 `anomem evaluate`.
 
@@ -154,7 +177,7 @@ How many anomalies it finds a training does not tell: measure it on your images 
 - The rate of false alarms is an average over draws of the held-out normals, and holds for new
   normals that are like them.
 - The files hold no image. They hold what was measured of images, digests of their pixels, and the
-  names that held-out images had.
+  names, without folders, of the files of held-out images{and_others}.
 
 ## Licence
 
@@ -171,18 +194,27 @@ def _card(detector: AnoMem, license: str, data: str) -> str:
         "frame": f"{shape.height} x {shape.width} pixels, {shape.channels} channels",
         "encoder": config.encoder.name + (", frozen" if config.encoder.frozen else ""),
         "prototypes a scale": ", ".join(map(str, config.memory.sizes)),
-        "training": f"{summary['steps']} steps, {summary['seconds']:.0f} s",
+        "training": f"{_training(summary['steps'])}, {summary['seconds']:.1f} s",
         "versions": ", ".join(f"{name} {of}" for name, of in summary["versions"].items()),
     }
     licence = f"{license}." if license != "unknown" else "None is stated: ask who published it."
     if detector.network_.encoder.pretrained:
-        licence += " The encoder began with published weights, whose licence holds for it too."
+        has = "has" if config.encoder.frozen else "began with"
+        licence += f" The encoder {has} published weights, whose licence holds for it too."
     held_out = detector.calibration()
+    normals = counted(len(held_out), "held-out normal")
+    if summary["held_out_in_turn"] == len(held_out):
+        normals = f"{counted(len(held_out), 'normal')}, each held out in turn"
     alarms = expected_at(FalseAlarms().alpha, held_out.sizes, in_turn=held_out.in_turn)
     return _CARD.format(
         data=data or "What the images show is not described: ask who published it.",
         rows="\n".join(f"| {name} | {printable(str(value))} |" for name, value in rows.items()),
-        held_out=len(held_out),
+        held_out=normals,
         alarms=alarms,
+        and_others=" and of those that prototypes are places of" if detector.origins_ else "",
         license=licence,
     )
+
+
+def _training(steps: int) -> str:
+    return counted(steps, "step") if steps else "prototypes chosen among places of the normals"

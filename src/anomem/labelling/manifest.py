@@ -60,6 +60,11 @@ class Manifest:
             rows, labelled = columns.rows(text, 0), columns.answer is not None
         return Manifest(file, list({row.image: row for row in rows}.values()), labelled)
 
+    @property
+    def splits(self) -> list[str]:
+        """The splits that it names."""
+        return sorted({row.split for row in self.rows if row.split})
+
     def images(self, label: int | None = None, split: str | None = None) -> list[str]:
         """Give the paths of the images of a label and a split.
 
@@ -71,8 +76,7 @@ class Manifest:
         Raises:
             ValueError: There are none.
         """
-        splits = sorted({row.split for row in self.rows if row.split})
-        wanted = split.lower() if split and splits else None
+        wanted = split.lower() if split and self.splits else None
         answer = None if label is None or not self.labelled else ANSWERS[label]
         found = [
             row.image
@@ -81,7 +85,7 @@ class Manifest:
         ]
         if not found:
             what = f"{answer} image" if answer else "image"
-            where = f" of the split {wanted} (it has {', '.join(splits)})" if wanted else ""
+            where = f" of the split {wanted} (it has {', '.join(self.splits)})" if wanted else ""
             raise ValueError(f"{self.file}: there is no {what}{where}; give others or --split.")
         return found
 

@@ -162,7 +162,11 @@ class Columns:
         image = fields[self.image]
         word = "" if self.answer is None else fields[self.answer].strip()
         if word and answer_of(word) is None:
-            raise self._refused(line, f"says {word!r}, which is not one of {', '.join(_WORDS)}")
+            raise self._refused(
+                line,
+                f"says {word!r}, which is not one of normal (good, ok), anomalous (bad, defect), "
+                "skipped and undone; kinds of defects belong in a column of their own",
+            )
         if not image.strip() or "\0" in image:
             raise self._refused(line, f"names no image ({image!r})")
         split = "" if self.split is None else fields[self.split].strip().lower()
