@@ -3,9 +3,10 @@
 ``python`` runs as it stands; ``bash`` are commands, run with the least training there is and frames
 and tiles of the size of the images, and what they start (a service, a watch, a page) runs until the
 page ends; of ``sh``, which needs what no test has (an index, a bucket, several machines, hours),
-commands and benchmarks only have their flags read; and every line of ``output`` is printed by the
-block before it, where ``...`` stands for anything. The sections of the page on integrations run one
-by one, in ``test_integrations_page.py``.
+commands and benchmarks only have their flags read; ``toml`` is the file ``choices.toml``; and every
+line of ``output`` is printed by the block before it, where ``...`` stands for anything. Addresses
+of services are those at which they run. The sections of the page on integrations run one by one, in
+``test_integrations_page.py``.
 """
 
 import json
@@ -19,6 +20,7 @@ from functools import wraps
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from PIL import Image
 from running import HASTY, Command, run
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.region import Lexeme
 
 from anomem.cli.app import COMMANDS, GROUPS
 from anomem.cli.arguments import parse
@@ -138,6 +141,11 @@ def understood(example: Example) -> None:
             read_flags(ROOT / words[1], words[2:])
 
 
+def kept(example: Example) -> None:
+    """A file of choices is there for the commands that follow."""
+    Path("choices.toml").write_text(example.parsed)
+
+
 def read_flags(script: Path, words: list[str]) -> None:
     """A benchmark reads its flags and does nothing; wrong ones exit."""
     module = import_module(script.stem)
@@ -188,15 +196,19 @@ class Shell:
         if words[0] == "serve":
             found = re.search(rb"http://\S+", command.out)
             assert found is not None
-            self._addresses[f"http://127.0.0.1:{port}"] = found[0].decode().rstrip("/")
+            self._addresses[f"127.0.0.1:{port}"] = urlsplit(found[0].decode()).netloc
 
-    def _ask(self, words: list[str]) -> None:
+    def addressed(self, block: Lexeme) -> Lexeme:
+        """A block with the addresses at which services run."""
+        text = str(block)
+        for written, running in self._addresses.items():
+            text = text.replace(written, running)
+        return Lexeme(text, block.offset, block.line_offset)
+
+    def _ask(self, given: list[str]) -> None:
         """Ask a service of the page."""
         if shutil.which("curl") is None:
             return
-        *_, told = [word for word in words if word.startswith("http")]
-        root, path = told[: len("http://127.0.0.1:8000")], told[len("http://127.0.0.1:8000") :]
-        given = [self._addresses[root] + path if word == told else word for word in words]
         kept = given[-1] if ">" in given else os.devnull
         given = given[: given.index(">")] if ">" in given else given
         subprocess.run(["curl", "--fail", "--silent", "--output", kept, *given], check=True)
@@ -243,12 +255,14 @@ def test_every_block_of_a_page_runs(
         PythonCodeBlockParser(),
         CodeBlockParser("bash", shell),
         CodeBlockParser("sh", understood),
+        CodeBlockParser("toml", kept),
         CodeBlockParser("output", told),
     )
     try:
         for example in document.examples():
             if example.region.evaluator is not told:
                 capsys.readouterr()
+            example.parsed = shell.addressed(example.parsed)
             example.evaluate()
     finally:
         shell.end()

@@ -23,9 +23,11 @@ _OF_BOTH = (
     "calibration__",
     "compute__",
     "stage2__",
+    "memory__sizes",
+    "score__mirror",
     *(f"encoder__{name}" for name in ("name", "scales", "weights", "pretrained", "frozen")),
 )
-"""Choices that go with either preset; others are of a training from scratch."""
+"""Choices that count with either preset; others do with a training from scratch alone."""
 
 
 @dataclass(frozen=True)
