@@ -26,6 +26,8 @@ import numpy as np
 import pytest
 import tyro
 from PIL import Image
+from pyarrow import table
+from pyarrow.parquet import write_table
 from running import HASTY, Command, run
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
@@ -92,7 +94,7 @@ def place(
 
 @pytest.fixture(scope="session")
 def data_place(place: Path) -> Path:
-    """Beside them lists of parts, scans that come with pydicom, a film of gravel."""
+    """Beside them lists of parts, a shard, scans that come with pydicom, a film of gravel."""
     av = pytest.importorskip("av")
     from pydicom.data import get_testdata_file
     from skimage import data
@@ -100,8 +102,8 @@ def data_place(place: Path) -> Path:
     rows = [(f"good/{number:03}.png", "good", "train") for number in range(1, 31)]
     rows += [(f"test/good/{number:03}.png", "good", "test") for number in range(1, 11)]
     rows += [(f"test/bad/{number:03}.png", "defect", "test") for number in range(1, 6)]
-    table = ["image,label,split", *(",".join(row) for row in rows)]
-    (place / "parts.csv").write_text("\n".join(table))
+    lines = ["image,label,split", *(",".join(row) for row in rows)]
+    (place / "parts.csv").write_text("\n".join(lines))
     for split in ("train", "test"):
         files = [(file, label) for file, label, of in rows if of == split]
         images = [{"id": index, "file_name": file} for index, (file, _) in enumerate(files)]
@@ -112,6 +114,9 @@ def data_place(place: Path) -> Path:
         ]
         coco = {"images": images, "annotations": annotations}
         (place / f"coco_{split}.json").write_text(json.dumps(coco))
+    (place / "shards").mkdir()
+    encoded = [file.read_bytes() for file in sorted((place / "good").iterdir())]
+    write_table(table({"image": encoded}), place / "shards/0.parquet")
     (place / "scans").mkdir()
     for name in ("CT_small.dcm", "MR_small.dcm"):
         shutil.copy(str(get_testdata_file(name)), place / "scans")
