@@ -2,7 +2,8 @@
 
 ``python`` runs as it stands; ``bash`` are commands, run with the least training there is and frames
 and tiles of the size of the images, and what they start (a service, a watch, a page) runs until the
-page ends; of ``sh``, which needs what no test has (an index, a bucket, several machines, hours),
+page ends; of ``sh``, which needs what no test has (an index, a bucket, several machines, hours) or
+starts Ray for a quarter of a minute (``tests/bulk/test_ray_cluster.py`` does, once for all),
 commands and benchmarks only have their flags read; ``toml`` is the file ``choices.toml``; and every
 line of ``output`` is printed by the block before it, where ``...`` stands for anything. Addresses
 of services are those at which they run. The sections of the page on integrations run one by one, in
