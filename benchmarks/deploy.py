@@ -59,7 +59,7 @@ def _torch(folder: Path, threads: int) -> Look:
     from anomem.detector.heat_maps import Unusual
     from anomem.detector.score import score_features
     from anomem.model.features import extract
-    from anomem.model.heat import place_maps
+    from anomem.model.place_maps import place_maps
 
     torch.set_num_threads(threads)
     detector = load_trained(folder, device="cpu").detector()

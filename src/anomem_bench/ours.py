@@ -26,6 +26,7 @@ from anomem.images.image_set import Chosen, ImageSet, batches, floats_on
 from anomem.model.features import extract_set
 from anomem.model.memory import HopfieldMemory
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_maps import fit_heat
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
 from anomem.training.prototypes import choose_prototypes
@@ -96,7 +97,10 @@ class Ours(Contender):
         if self.memory != "learnt":
             sizes = self.config.memory.sizes if self.memory == "kmeans" else None
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
-        bank = fill_bank(self.network_, self.images)
+        self.usual_ = []
+        if self.config.score.places:
+            self.usual_ = [fit_heat(self.network_, *self.images.for_heat, anywhere=False)]
+        bank = fill_bank(self.network_, self.images, usual=self.usual_)
         if not self.network_.of_places and self.stage1.batches.anomalies is None:
             # Labels that came after stage 1 are none that it has learnt from.
             bank = replace(bank, learnt_pixels=bank.learnt_pixels[:0])
@@ -104,7 +108,7 @@ class Ours(Contender):
 
     def scores(self, images: ImageSet) -> Scores:
         """Give the score of the detector."""
-        features = extract_set(self.network_, images)
+        features = extract_set(self.network_, images, usual=self.usual_)
         return {self.score_names[0]: score_features(self.scorer_, features).numpy()}
 
     def features(self, images: ImageSet) -> Tensor:

@@ -13,7 +13,7 @@ from anomem.model.features import Features
 def measured(count: int, first: int = 0) -> Features:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
-    return Features(scores, scores[:, :1].repeat(1, 5), -scores)
+    return Features(scores, scores[:, :1].repeat(1, 5), -scores, scores[:, 0])
 
 
 def labelled(digest: list[int], label: list[int], first: int = 0) -> LabelledFeatures:
@@ -81,7 +81,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     bank = reserve_of()
     tensors = bank.tensors()
-    assert len(tensors) == 23
+    assert len(tensors) == 26
     again = FeatureBank.of(tensors).tensors()
     assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()

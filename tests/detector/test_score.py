@@ -18,9 +18,9 @@ from anomem.config import (
 )
 from anomem.detector.identity import digests
 from anomem.model.features import extract
-from anomem.model.heat import place_maps
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import one_class_scores
+from anomem.model.place_maps import place_maps
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 

@@ -32,8 +32,9 @@ def fitted(tiny: Config, digits: Digits) -> AnoMem:
 
 def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Attribution:
     pixels = to_float(tensor_of(batch_to_shape(image[None, ..., None], model.framing_.shape)))
-    measured = extract(model.network_, pixels)
-    return attribution(model.network_, model.scorer_, pixels, measured)
+    usual = model.detector().usual
+    measured = extract(model.network_, pixels, usual=usual)
+    return attribution(model.network_, model.scorer_, pixels, measured, usual)
 
 
 def total(found: Attribution) -> float:
@@ -46,6 +47,17 @@ def test_shares_and_rest_are_the_score(fitted: AnoMem, digits: Digits) -> None:
     np.testing.assert_allclose([total(each) for each in found], scores, atol=1e-4)
     for each in found:
         assert [places.shape for places in each.maps] == [(4, 4), (2, 2)]
+
+
+def test_unusual_places_have_their_share(tiny: Config, digits: Digits) -> None:
+    config = replace(tiny, score=replace(scratch().score, places=0.5))
+    model = AnoMem(config, device="cpu").fit(digits["train"])
+    scores = model.decision_function(digits["anomalous"][:4])
+    found = [of(model, image) for image in digits["anomalous"][:4]]
+    np.testing.assert_allclose([total(each) for each in found], scores, atol=1e-4)
+    model.scorer_.places = 0.0
+    for image, each in zip(digits["anomalous"][:4], found, strict=True):
+        assert float(each.maps[0].sum() - of(model, image).maps[0].sum()) > 0
 
 
 def assert_rest_is_that_of_no_deviation(
@@ -84,7 +96,7 @@ def test_places_have_all_of_the_evidence_of_stage_1_and_of_likeness(
     assert detector.mahalanobis is not None and detector.prior is not None
     for image in digits["anomalous"][40:44]:
         pixels = to_float(tensor_of(batch_to_shape(image[None, ..., None], told.framing_.shape)))
-        features = extract(told.network_, pixels)
+        features = extract(told.network_, pixels, usual=told.detector().usual)
         adds = rest = 0.0
         for units, value, weight in (
             (

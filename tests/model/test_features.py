@@ -9,7 +9,7 @@ from anomem.model.network import MultiScaleMemory
 def features(count: int, first: int = 0) -> Features:
     """Images that are told apart by their first score."""
     scores = torch.arange(first, first + count).float().unsqueeze(1).repeat(1, 2)
-    return Features(scores, scores[:, :1].repeat(1, 5), -scores)
+    return Features(scores, scores[:, :1].repeat(1, 5), -scores, scores[:, 0])
 
 
 def rows(of: Features) -> list[float]:

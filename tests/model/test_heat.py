@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from anomem.config.presets import resolve
-from anomem.model.heat import HeatModel, PlaceMaps, new_heat
+from anomem.model.heat import HeatModel, PlaceMaps, most_unusual, new_heat
 from anomem.model.network import MultiScaleMemory
 
 Values = npt.NDArray[np.float64]
@@ -126,6 +126,23 @@ def test_places_of_a_preset_take_so_much_of_a_model(preset: str, mebibytes: floa
         model = new_heat(maps[:2], len(network.patch_heads), anywhere=False)
     size = sum(tensor.nbytes for tensor in model.state_dict().values()) / 2**20
     assert 0.8 * mebibytes < size < mebibytes
+
+
+def test_the_ten_most_unusual_places_are_those_of_the_nearest_kind() -> None:
+    generator = torch.Generator().manual_seed(0)
+    kinds = [HeatModel([(4, 5, 4)], 0), HeatModel([(4, 1, 1)], 0)]
+    for kind in kinds:
+        normals = PlaceMaps([torch.randn(60, 4, 5, 4, generator=generator)], [], [])
+        kind.fit([normals])
+        kind.calibrate([normals])
+    images = torch.randn(6, 4, 5, 4, generator=generator) * 3
+    values, positions = most_unusual(kinds, images)
+    for b in range(6):
+        rated = [kind(PlaceMaps([images[b : b + 1]], [], []))[0].flatten() for kind in kinds]
+        most = [sorted(enumerate(each.tolist()), key=lambda at: -at[1])[:10] for each in rated]
+        nearest = min(most, key=lambda places: sum(value for _, value in places))
+        assert positions[b].tolist() == [place for place, _ in nearest]
+        assert values[b].tolist() == pytest.approx([value for _, value in nearest], abs=1e-4)
 
 
 def test_constant_normals_have_a_finite_heat() -> None:

@@ -34,6 +34,7 @@ def held_out() -> Features:
         torch.rand(20, 2, generator=generator) + 1,
         torch.randn(20, 7, generator=generator) * 2,
         torch.randn(20, 2, generator=generator) * 3 - 2,
+        torch.randn(20, generator=generator) + 3,
     )
 
 
@@ -43,6 +44,7 @@ def images() -> Features:
         torch.rand(6, 2, generator=generator),
         torch.randn(6, 7, generator=generator),
         torch.randn(6, 2, generator=generator),
+        torch.randn(6, generator=generator) * 2,
     )
 
 
@@ -77,7 +79,12 @@ def test_every_term_is_in_standard_deviations_of_held_out_normals(
     mahalanobis: bool, count: int
 ) -> None:
     detector = detector_of(mahalanobis=mahalanobis)
-    unseen = Features(torch.rand(count, 2) * 3 + 4, torch.randn(count, 7) * 3, torch.rand(count, 2))
+    unseen = Features(
+        torch.rand(count, 2) * 3 + 4,
+        torch.randn(count, 7) * 3,
+        torch.rand(count, 2),
+        torch.rand(count),
+    )
     detector.fit_normals(torch.randn(60, 7), unseen)
     detector.fit_heads(unseen)
     for name, values in terms(detector, unseen).items():
@@ -95,11 +102,37 @@ def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
         assert float(detector.one_class(features)[b]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_unusual_places_add_their_weight_in_deviations_of_held_out_normals() -> None:
+    detector, features, usual = detector_of(), images(), held_out().places.tolist()
+    without = detector(features).tolist()
+    detector.places = 0.5
+    for b, score in enumerate(detector(features).tolist()):
+        unusual = float(features.places[b]) - statistics.fmean(usual)
+        expected = without[b] + 0.5 * unusual / statistics.stdev(usual)
+        assert score == pytest.approx(expected, abs=1e-4)
+
+
+def test_unusual_places_of_a_held_out_normal_are_in_units_of_the_others() -> None:
+    """As those of a new image are, which has no part in the units."""
+    detector, normals, group = detector_of(), held_out(), torch.arange(20) // 2
+    assert detector.mahalanobis is not None
+    without = detector.of_held_out(normals, group, detector)
+    detector.places = 0.5
+    found = detector.of_held_out(normals, group, detector)
+    deviates = detector.mahalanobis(normals.pooled).tolist()
+    for n in range(20):
+        others = [m for m in range(20) if group[m] != group[n]]
+        usual = [float(normals.places[m]) for m in others]
+        unusual = (float(normals.places[n]) - statistics.fmean(usual)) / statistics.stdev(usual)
+        unit = statistics.stdev(deviates[m] for m in others) / statistics.stdev(deviates)
+        assert float(found[n]) == pytest.approx(float(without[n]) + 0.5 * unit * unusual, abs=1e-4)
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_held_out_normals_that_are_all_alike_give_finite_scores(count: int) -> None:
     """A thousandth of the size of a term is then its unit."""
     detector = detector_of()
-    alike = Features(torch.ones(count, 2), torch.ones(count, 7), torch.ones(count, 2))
+    alike = Features(*(torch.ones(count, *width) for width in ((2,), (7,), (2,), ())))
     detector.fit_normals(torch.ones(20, 7), alike)
     detector.fit_heads(alike)
     for values in terms(detector, images()).values():
@@ -205,7 +238,9 @@ def test_no_image_scores_lower_for_labelled_anomalies(
 ) -> None:
     """However unlike them it is, whichever stage learnt from them, and whatever is remembered."""
     detector, _ = remembering(torch.randn(50, 7), torch.randn(5, 7) * 3)
-    image = Features(torch.zeros(1, 2), torch.tensor([pooled]), torch.tensor([evidence]))
+    image = Features(
+        torch.zeros(1, 2), torch.tensor([pooled]), torch.tensor([evidence]), torch.zeros(1)
+    )
     without = float(detector.one_class(image))
     detector.labels.fill_(labels)
     detector.learnt.fill_(int(learnt * labels))
@@ -220,8 +255,9 @@ def test_what_is_unlike_the_labelled_anomalies_keeps_its_one_class_score() -> No
     mean, std = float(detector.evidence_units.mean), float(detector.evidence_units.std)
     pooled = torch.randn(1, 7).expand(2, -1)
     evidence = torch.tensor([[mean - 9 * std] * 2, [mean] * 2])
-    unlike, usual = detector(Features(torch.zeros(2, 2), pooled, evidence)).tolist()
-    one_class = float(detector.one_class(Features(torch.zeros(1, 2), pooled[:1], evidence[:1])))
+    both = Features(torch.zeros(2, 2), pooled, evidence, torch.zeros(2))
+    unlike, usual = detector(both).tolist()
+    one_class = float(detector.one_class(both.at(torch.tensor([0]))))
     assert unlike == pytest.approx(one_class, abs=1e-3)
     assert one_class < usual < one_class + 0.26
 
@@ -262,7 +298,7 @@ def test_promised_rate_holds_though_held_out_normals_give_the_units(
     assert detector.mahalanobis is not None
     generator = torch.Generator().manual_seed(0)
     pooled = torch.randn(500, 7, generator=generator) ** 3
-    normals = Features(torch.zeros(500, 2), pooled, torch.zeros(500, 2))
+    normals = Features(torch.zeros(500, 2), pooled, torch.zeros(500, 2), torch.zeros(500))
     detector.labels.fill_(labels)
     alarms = []
     for _ in range(300):
@@ -290,7 +326,7 @@ def test_held_out_normals_of_one_group_or_without_labels_score_as_any_image(
 def test_normals_that_join_are_usual() -> None:
     generator = torch.Generator().manual_seed(3)
     pooled = torch.randn(60, 7, generator=generator)
-    odd = Features(torch.rand(3, 2), pooled[:3] + 9, torch.zeros(3, 2))
+    odd = Features(torch.rand(3, 2), pooled[:3] + 9, torch.zeros(3, 2), torch.zeros(3))
     detector = detector_of()
     detector.fit_normals(pooled, held_out())
     before = detector.one_class(odd)

@@ -338,6 +338,9 @@ class ScoreChoices(Choices):
     neighbours: Annotated[int, Interval(ge=0, le=1000)] = 2
     """Remembered normals, and labelled anomalies, most like an image that it is compared with where
     the distance is taken; 0 remembers none: the distance alone, and labels by heads alone."""
+    places: Annotated[float, _Weight] = 0.0
+    """Weight of the ten places of the finest feature map that are most unusual there, in the units
+    of what is pooled, deviations of held-out normals. Only where prototypes are learnt."""
 
 
 @dataclass(frozen=True)
@@ -410,6 +413,7 @@ class Config(Choices):
             "loss.kind_weight is above 0": self.loss.kind_weight > 0,
             "loss.patch_weight is above 0": self.loss.patch_weight > 0,
             "score.mahalanobis is True": self.score.mahalanobis,
+            "score.places is above 0": self.score.places > 0,
         }
         for what, is_so in wrong.items():
             if is_so:

@@ -61,7 +61,7 @@ def adapt(
     odd = detector.bank.held_out_digest[detector.bank.held_out_odd]
     own = frames_of(detector.origins, torch.cat([given.digest, odd]))
     network = allowing(detector.network, no_places(detector.network), own)
-    newer = LabelledFeatures.of(network, given)
+    newer = LabelledFeatures.of(network, given, detector.usual)
     bank = detector.bank.with_labels(detector.bank.labelled.updated(newer))
     bank.check_deciding()
     return with_bank(detector, bank)
@@ -146,7 +146,8 @@ def labelled_images(
     inside = None if masks is None else _inside(source, masks, detector.framing, images.image)
     frames: ImageSet = images.frames
     if len(frames) > images.count:
-        scores = score_features(detector.scorer, extract_set(detector.network, frames))
+        features = extract_set(detector.network, frames, usual=detector.usual)
+        scores = score_features(detector.scorer, features)
         if inside is not None:
             scores = scores.where(inside.any(dim=(1, 2)), -torch.inf)
         highest = torch.from_numpy(highest_frames(scores, images.image))

@@ -42,6 +42,16 @@ class Detector:
     summary: dict[str, Any]
     seed: int
 
+    @property
+    def usual(self) -> list[HeatModel]:
+        """What is usual at each place, where the score rests on it; else nothing."""
+        return usual_of(self.config, self.heat)
+
+
+def usual_of(config: Config, heat: list[HeatModel]) -> list[HeatModel]:
+    """Give what is usual at each place, where the score rests on it; else nothing."""
+    return heat if config.score.places else []
+
 
 def standing(bank: FeatureBank) -> dict[str, Any]:
     """Give what a summary says of the labels and the held-out normals, as they are now.

@@ -20,8 +20,8 @@ from anomem.images.open import only_image, open_images
 from anomem.images.read import read
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
-from anomem.model.heat import place_maps
 from anomem.model.one_class import place_norms
+from anomem.model.place_maps import place_maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +58,13 @@ def explain(detector: Detector, image: object) -> Explanation:
     # The files of whole images may be read at a reduced size; others are not read again.
     again = source if framing.whole else open_images([pixels])
     prepared = tensor_of(read(again, [0], framing).images)
-    features = extract(network, prepared)
+    features, usual = extract(network, prepared, usual=detector.usual), detector.usual
     scores = score_features(detector.scorer, features)
     best = int(scores.argmax())
     highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
     feature_maps = network(highest)
-    divided = attribution(network, detector.scorer, highest, features.at(torch.tensor([best])))
+    of_highest = features.at(torch.tensor([best]))
+    divided = attribution(network, detector.scorer, highest, of_highest, usual)
     names = scale_names(len(feature_maps))
     where = boxes(size, framing)
     seen = place_maps(network, prepared, deviations=True)

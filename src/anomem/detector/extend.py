@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from anomem.detector.adapt import with_bank
-from anomem.detector.detector import Detector
+from anomem.detector.detector import Detector, usual_of
 from anomem.detector.feature_bank import FeatureBank, fill_bank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities, identities
@@ -21,7 +21,7 @@ from anomem.detector.training_images import check_normals, training_images
 from anomem.images.labels import check_labels
 from anomem.images.prepare import prepare_frames
 from anomem.images.source import ImageSource
-from anomem.model.heat import fit_heat
+from anomem.model.place_maps import fit_heat
 from anomem.model.recall import without_allowed
 from anomem.runtime.progress import StageProgress, stage
 from anomem.training.prototypes import with_kind
@@ -56,19 +56,19 @@ def extend(
     turns, sizes, seed = None, config.memory.sizes, detector.seed
     if network.of_places:
         network, turns = with_kind(network, images.normals, sizes, seed, apart=images.apart)
-    new = fill_bank(network, images, turns)
+    heat = [*detector.heat, fit_heat(network, *images.for_heat, anywhere=framing.cuts)]
+    new = fill_bank(network, images, turns, usual_of(config, heat))
     if turns is not None:
         gone = detector.bank.held_out_digest[detector.bank.held_out_odd]
         new = without_odd_normals(network, new, images, turns, detector.origins, gone)
     bank = detector.bank.extended(new)
     origins = keep_origins(network, [*detector.origins, *images.normals_origin])
-    heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
     more = detector.summary["normals"] + len(images.normals_digest)
     extended = replace(
         detector,
         network=network,
         origins=origins,
-        heat=[*detector.heat, heat],
+        heat=heat,
         summary=detector.summary | {"normals": more},
     )
     return with_bank(extended, bank)

@@ -15,6 +15,7 @@ from anomem.detector.json_tensor import as_tensor, of_tensor
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen, ImageSet, evenly
 from anomem.model.features import Features, extract_set
+from anomem.model.heat import HeatModel
 from anomem.model.network import MultiScaleMemory
 from anomem.model.one_class import RememberedImages
 from anomem.model.recall import deviating_places, no_places
@@ -82,12 +83,14 @@ class LabelledFeatures:
         return LabelledFeatures(like.at(nothing), nothing, nothing, nothing, places)
 
     @staticmethod
-    def of(network: MultiScaleMemory, given: LabelledImages) -> LabelledFeatures:
+    def of(
+        network: MultiScaleMemory, given: LabelledImages, usual: Sequence[HeatModel] = ()
+    ) -> LabelledFeatures:
         """Extract the features of labelled images, at least one.
 
         The network is as no label has changed it, and without prototypes of these images.
         """
-        features = _kept(network, extract_set(network, given.images, given.inside))
+        features = _kept(network, extract_set(network, given.images, given.inside, usual))
         normal = (given.label == 0)[given.image].nonzero().flatten()
         number = given.image[normal].unique(return_inverse=True)[1]
         places = deviating_places(network, Chosen(given.frames, normal), number)
@@ -331,7 +334,10 @@ class FeatureBank:
 
 
 def fill_bank(
-    network: MultiScaleMemory, images: TrainingImages, turns: Sequence[Turn] | None = None
+    network: MultiScaleMemory,
+    images: TrainingImages,
+    turns: Sequence[Turn] | None = None,
+    usual: Sequence[HeatModel] = (),
 ) -> FeatureBank:
     """Extract what a model keeps of the images of a training, as its network sees them.
 
@@ -339,11 +345,14 @@ def fill_bank(
         network: In evaluation mode.
         images: Of the training.
         turns: By which networks held-out normals are measured, where each is held out in turn.
+        usual: As :func:`~anomem.model.features.extract` takes it.
     """
     anomalies, known = images.anomalies, images.held_out_known
     if turns is None:
-        held_out = _kept(network, extract_set(network, images.held_out))
-        normals = _kept(network, extract_set(network, images.normals.spread(MOST_KEPT)))
+        of_normals = (images.held_out, images.normals.spread(MOST_KEPT))
+        held_out, normals = (
+            _kept(network, extract_set(network, part, usual=usual)) for part in of_normals
+        )
     else:
         held_out = extract_in_turn(turns, images.held_out)
         normals = held_out.at(torch.zeros(0, dtype=torch.int64))
@@ -358,7 +367,7 @@ def fill_bank(
             anomalies,
             torch.arange(len(anomalies)),
         )
-        labelled = labelled.updated(LabelledFeatures.of(network, given))
+        labelled = labelled.updated(LabelledFeatures.of(network, given, usual))
     trained = images.normals_digest
     return FeatureBank(
         normals=normals,
@@ -402,12 +411,13 @@ class Saved:
 
 SAVED: dict[str, Saved] = {
     **{
-        f"{part}.{name}": Saved(dtype, (part, width))
+        f"{part}.{name}": Saved(torch.float32, (part, *width))
         for part in ("normals", "held_out", "labelled.features")
-        for name, dtype, width in (
-            ("scores", torch.float32, "scales"),
-            ("pooled", torch.float32, "pooled"),
-            ("evidence", torch.float32, "scales"),
+        for name, *width in (
+            ("scores", "scales"),
+            ("pooled", "pooled"),
+            ("evidence", "scales"),
+            ("places",),
         )
     },
     "held_out_image": Saved(torch.int64, ("held_out",), 0, "images"),

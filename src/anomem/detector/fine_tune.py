@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from anomem.config import Config
 from anomem.detector.adapt import labelled_images, with_bank
-from anomem.detector.detector import Detector
+from anomem.detector.detector import Detector, usual_of
 from anomem.detector.feature_bank import (
     FeatureBank,
     LabelledFeatures,
@@ -26,7 +26,7 @@ from anomem.images.image_set import Chosen
 from anomem.images.open import open_images
 from anomem.images.prepare import PreparedFrames, prepare_frames
 from anomem.images.source import ImageSource
-from anomem.model.heat import fit_heat
+from anomem.model.place_maps import fit_heat
 from anomem.runtime.progress import StageProgress
 
 _FEWEST_TRAINED_ON = 4
@@ -79,12 +79,12 @@ def fine_tune(
     config = _shortened(detector.config, detector.summary["steps"])
     run = FitRun(config, fabric, detector.seed, progress=progress)
     tuning = summary(train_network(network, images, run), images)
-    bank = _recognised(
-        detector.bank, fill_bank(network, images), LabelledFeatures.of(network, labelled)
-    )
-    heat = fit_heat(network, images.normals, images.held_out, anywhere=detector.framing.cuts)
+    heat = [fit_heat(network, images.normals, images.held_out, anywhere=detector.framing.cuts)]
+    usual = usual_of(config, heat)
+    fresh = fill_bank(network, images, usual=usual)
+    bank = _recognised(detector.bank, fresh, LabelledFeatures.of(network, labelled, usual))
     told = detector.summary | {"fine_tuning": tuning}
-    return with_bank(replace(detector, network=network, heat=[heat], summary=told), bank)
+    return with_bank(replace(detector, network=network, heat=heat, summary=told), bank)
 
 
 def _images(bank: FeatureBank, labelled: LabelledImages, normals: PreparedFrames) -> TrainingImages:

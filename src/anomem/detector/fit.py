@@ -20,7 +20,7 @@ from anomem.config import Config
 from anomem.config.presets import Automatic
 from anomem.detector.adapt import adapt, recalling
 from anomem.detector.choose_preset import choose_preset
-from anomem.detector.detector import Detector, standing
+from anomem.detector.detector import Detector, standing, usual_of
 from anomem.detector.feature_bank import fill_bank
 from anomem.detector.frame import choose_framing, typical_part
 from anomem.detector.identity import content_digest, full_digests, identities, refuse_two_labels
@@ -39,8 +39,8 @@ from anomem.images.prepare import prepare_frames
 from anomem.images.region import read_region
 from anomem.images.source import ImageSource
 from anomem.images.stream import check_streaming
-from anomem.model.heat import fit_heat
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_maps import fit_heat
 from anomem.runtime.device import threads_given_back
 from anomem.runtime.loggers import TrainingLogger
 from anomem.runtime.processes import joined, led, together
@@ -179,7 +179,7 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
     them.
 
     Stage 1 trains encoder and memories (Algorithm 1), or prototypes are chosen among places of the
-    normals; the bank keeps what they see of the images, the heat model what is usual at each place,
+    normals; the heat model keeps what is usual at each place, the bank what they see of the images,
     and stage 2 trains the scorer (Eq. 7 to 9).
     """
     network = new_network(run.config, framing.shape, images.normals, run.fabric, run.seed)
@@ -191,10 +191,10 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
         else:
             begin_prototypes(network, images, config, fabric=run.fabric, seed=run.seed)
             trained, turns = train_network(network, images, run), None
-        bank = fill_bank(network, images, turns)
+        heat = [fit_heat(network, *images.for_heat, anywhere=framing.cuts)]
+        bank = fill_bank(network, images, turns, usual_of(config, heat))
         if turns is not None:
             bank = without_odd_normals(network, bank, images, turns)
-        heat = fit_heat(network, *images.for_heat, anywhere=framing.cuts)
     scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
     told = {
         "preset": run.preset,
@@ -204,7 +204,7 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
     }
     origins = keep_origins(network, images.normals_origin)
     network = recalling(network, origins, bank)
-    return Detector(config, framing, network, origins, scorer, [heat], bank, told, run.seed)
+    return Detector(config, framing, network, origins, scorer, heat, bank, told, run.seed)
 
 
 def choose_places(

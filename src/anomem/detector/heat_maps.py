@@ -20,7 +20,8 @@ from anomem.images.framing import Box, Framing, assembled, boxes
 from anomem.images.image_set import tensor_of
 from anomem.images.read import read
 from anomem.images.source import ImageSource, SizedSource
-from anomem.model.heat import HeatModel, PlaceMaps, place_maps
+from anomem.model.heat import HeatModel, PlaceMaps
+from anomem.model.place_maps import place_maps
 from anomem.runtime.progress import Progress
 
 _FRAMES = 64

@@ -69,7 +69,7 @@ def extract_source(
     for part, batch in read_all(source, detector.framing):
         errors = {index: str(error) for index, error in batch.errors.items()}
         frames, image = tensor_of(batch.images), torch.from_numpy(batch.image)
-        features = extract(detector.network, frames) if len(frames) else None
+        features = extract(detector.network, frames, usual=detector.usual) if len(frames) else None
         digest = None
         if digested:
             digest = sums_by_image(digests(frames), image - part.start, len(part))

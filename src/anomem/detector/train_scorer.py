@@ -29,6 +29,7 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
         neighbours=config.score.neighbours,
+        places=config.score.places,
     )
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import to_float
-from anomem.model.heat import fit_heat, place_maps
 from anomem.model.network import MultiScaleMemory
+from anomem.model.place_maps import fit_heat, place_maps
 from anomem.runtime.loggers import Picture, TrainingLogger, open_log
 from anomem.runtime.untrusted import one_line
 from anomem.training.draws import Chance, seeded

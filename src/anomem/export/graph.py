@@ -85,7 +85,8 @@ class DetectorGraph(nn.Module):
         pixels, network, views = to_float(frames), self.network, self.network.views
         every = network.encoder.every_map(torch.cat([view.of(pixels) for view in views]))
         scales = network.maps_of(every)
-        features = of_views(network, _by_view(of_maps(network, scales), len(views)))
+        seen = _by_view(of_maps(network, every), len(views))
+        features = of_views(network, seen, [*self.heat] if self.scorer.places else [])
         fine = [*every[: 1 + int(network.encoder.finer)], *network.patch_odds(scales)]
         upright = [
             [view.undone(each) for each in maps]

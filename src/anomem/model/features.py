@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from anomem.images.image_set import ImageSet, batches, floats_on
+from anomem.model.heat import HeatModel, most_unusual
 from anomem.model.network import MultiScaleMemory
 from anomem.model.place_memory import LARGEST_HALF
 from anomem.runtime.device import free_memory, repeatable_kernels
@@ -37,11 +38,14 @@ class Features:
             upside down.
         evidence: At each scale the log-odds of a labelled anomaly against a normal, as the heads of
             stage 1 tell them apart, (N, S) float32; 0 without such heads.
+        places: How unusual the ten places are that are most so, (N,) float32, see
+            :func:`~anomem.model.heat.most_unusual`; 0 where the score does not rest on them.
     """
 
     scores: Tensor
     pooled: Tensor
     evidence: Tensor
+    places: Tensor
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -61,24 +65,26 @@ class Features:
     def kept(self) -> Features:
         """Bring what is pooled to half precision, as a model with memories of places keeps it."""
         pooled = self.pooled.clamp(-LARGEST_HALF, LARGEST_HALF).half()
-        return Features(self.scores, pooled, self.evidence)
+        return replace(self, pooled=pooled)
 
     @staticmethod
     def joined(parts: list[Features]) -> Features:
         """Join several sets into one."""
-        return Features(
-            torch.cat([part.scores for part in parts]),
-            torch.cat([part.pooled for part in parts]),
-            torch.cat([part.evidence for part in parts]),
-        )
+        names = [field.name for field in fields(Features)]
+        return Features(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Features:
-        return Features(change(self.scores), change(self.pooled), change(self.evidence))
+        return Features(*(change(getattr(self, field.name)) for field in fields(Features)))
 
 
 @repeatable_kernels()
 @torch.inference_mode()
-def extract(network: MultiScaleMemory, images: Tensor, inside: Tensor | None = None) -> Features:
+def extract(
+    network: MultiScaleMemory,
+    images: Tensor,
+    inside: Tensor | None = None,
+    usual: Sequence[HeatModel] = (),
+) -> Features:
     """Extract the features of images, on the CPU.
 
     Args:
@@ -86,24 +92,29 @@ def extract(network: MultiScaleMemory, images: Tensor, inside: Tensor | None = N
         images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
         inside: Pixels (B, H, W) bool, some of each image, among which alone the places that deviate
             most may lie; None is everywhere.
+        usual: What is usual at their places, for each kind of normal, where the score rests on
+            that too; none by default.
     """
     parts, start = [], 0
     for pixels in forward_passes(network, images):
         part = None if inside is None else inside[start : start + len(pixels)].to(pixels.device)
-        parts.append(_extract(network, pixels, part))
+        parts.append(_extract(network, pixels, part, usual))
         start += len(pixels)
     # Only when all is extracted does this wait for a GPU.
     return Features.joined(parts).cpu()
 
 
 def extract_set(
-    network: MultiScaleMemory, images: ImageSet, inside: Tensor | None = None
+    network: MultiScaleMemory,
+    images: ImageSet,
+    inside: Tensor | None = None,
+    usual: Sequence[HeatModel] = (),
 ) -> Features:
     """Extract the features of all images of a set, at least one, on the CPU."""
     parts = []
     for start, batch in batches(images):
         part = None if inside is None else inside[start : start + len(batch)]
-        parts.append(extract(network, batch, part))
+        parts.append(extract(network, batch, part, usual))
     return Features.joined(parts)
 
 
@@ -121,7 +132,12 @@ def forward_passes(network: MultiScaleMemory, images: Tensor) -> Iterator[Tensor
         yield floats_on(device, part).clone(memory_format=torch.contiguous_format)
 
 
-def _extract(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> Features:
+def _extract(
+    network: MultiScaleMemory,
+    pixels: Tensor,
+    inside: Tensor | None,
+    usual: Sequence[HeatModel],
+) -> Features:
     views = [view.of(pixels) for view in network.views]
     marked = [None if inside is None else view.of(inside[:, None])[:, 0] for view in network.views]
     if len(pixels) > 1:
@@ -132,31 +148,52 @@ def _extract(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -
         marks = None if inside is None else torch.cat([m for m in marked * times if m is not None])
         together = _of_view(network, torch.cat(views * times), marks)
         seen = [[tensor[i : i + 1] for tensor in together] for i in range(len(views))]
-    return of_views(network, seen)
+    return of_views(network, seen, usual)
 
 
-def of_views(network: MultiScaleMemory, seen: Sequence[Sequence[Tensor]]) -> Features:
+def of_views(
+    network: MultiScaleMemory, seen: Sequence[Sequence[Tensor]], usual: Sequence[HeatModel] = ()
+) -> Features:
     """Join what is seen (:func:`of_maps`) in each view of the same images, in their order."""
     sides = 2 if network.mirrored else 1
     upright, *turned = (
-        [torch.stack(both).mean(dim=0) for both in zip(*seen[i : i + sides], strict=True)]
-        for i in range(0, len(seen), sides)
+        [torch.stack(both).mean(dim=0) for both in zip(*(each[1:] for each in part), strict=True)]
+        for part in (seen[i : i + sides] for i in range(0, len(seen), sides))
     )
     scores, evidence, *pooled = upright
     scales = zip(pooled, *(each[2:] for each in turned), strict=True)
     values = torch.cat([torch.cat(scale, 1) for scale in scales], 1)
-    return Features(scores, values, evidence)
+    places = torch.zeros_like(scores[:, 0])
+    if usual:
+        finest = finest_of(network, [each[0] for each in seen])
+        places = most_unusual(usual, finest)[0].mean(dim=1).float().to(places.device)
+    return Features(scores, values, evidence, places)
+
+
+def finest_of(network: MultiScaleMemory, views: Sequence[Tensor]) -> Tensor:
+    """Average the finest map of the upright views of images, brought back, (B, C, H, W)."""
+    upright = [
+        view.undone(each.float().cpu())
+        for view, each in zip(network.views, views, strict=True)
+        if not view.turned
+    ]
+    return torch.stack(upright).mean(dim=0)
 
 
 def _of_view(network: MultiScaleMemory, pixels: Tensor, inside: Tensor | None) -> list[Tensor]:
-    return of_maps(network, network(pixels), inside)
+    return of_maps(network, network.encoder.every_map(pixels), inside)
 
 
 def of_maps(
-    network: MultiScaleMemory, maps: Sequence[Tensor], inside: Tensor | None = None
+    network: MultiScaleMemory, every: Sequence[Tensor], inside: Tensor | None = None
 ) -> list[Tensor]:
-    """Give scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s), of maps."""
+    """Give what features are made of, of all maps of the encoder.
+
+    Returns:
+        The finest map, scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s).
+    """
+    maps = network.maps_of(every)
     deviations = network.deviations_of(maps)
     distances = network.relative_distances(deviations)
     scores, evidence = network.scale_scores(deviations, distances), network.evidence_of(maps)
-    return [scores, evidence, *network.pooled(deviations, inside, distances)]
+    return [every[0], scores, evidence, *network.pooled(deviations, inside, distances)]

@@ -9,21 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomem.images.image_set import Chosen, batches
 from anomem.model.directions import at_right_angles
-from anomem.model.features import forward_passes
-from anomem.model.network import MultiScaleMemory
-from anomem.runtime.device import repeatable_kernels
 
 _SHARED = 0.5
 """Share of the spread of all places together in that of each place."""
 _RIDGE = 0.01
 """Share of the mean variance that is added to every variance."""
 
-_MOST_FRAMES = 1000
 MOST_CHANNELS = 128
 """Directions in which the places of a feature map are compared; what they cost grows with the
 square of their number (docs/lab-book/recipe.md)."""
+
+MOST_UNUSUAL = 10
+"""Places of an image, those that are most unusual, by whose mean it is scored."""
 
 Shape = tuple[int, int, int]
 
@@ -128,14 +126,22 @@ class HeatModel(nn.Module):
             self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
 
     def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Measure the distance at each place, (B, H_s, W_s) a map."""
+        """Measure the distance at each place, (B, H_s, W_s) a map, of all maps or the first."""
         found = []
         narrowed = self._narrowed(features)
-        for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=True):
-            off = (values.float() - centre).permute(2, 3, 0, 1)
-            white = off @ _unpacked(whitening.float(), len(centre)).transpose(-1, -2)
+        for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=False):
+            off = (values - centre.to(values.dtype)).permute(2, 3, 0, 1)
+            white = off @ _unpacked(whitening.to(values.dtype), len(centre)).transpose(-1, -2)
             found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
         return found
+
+    def finest(self, features: Tensor) -> Tensor:
+        """Rate how unusual each place is on the finest map, of features (B, C, H, W), (B, H, W).
+
+        In double precision, as a score rests on it: of each image the same beside any others.
+        """
+        (distances,) = self.distances([features.double()])
+        return (distances - self.level[0]) / self.width[0]
 
     def forward(self, seen: PlaceMaps) -> list[Tensor]:
         """Rate how unusual each place is on each map, (B, H_s, W_s); unseen normals average 0."""
@@ -148,7 +154,7 @@ class HeatModel(nn.Module):
     def _narrowed(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps, wide ones by their parts in the directions that count."""
         return [
-            torch.einsum("bchw,cd->bdhw", maps.float(), self.directions[str(scale)])
+            torch.einsum("bchw,cd->bdhw", maps, self.directions[str(scale)].to(maps.dtype))
             if str(scale) in self.directions
             else maps
             for scale, maps in enumerate(features)
@@ -189,59 +195,25 @@ def _fixed(values: Tensor) -> nn.Parameter:
     return nn.Parameter(values, requires_grad=False)
 
 
-@repeatable_kernels()
-@torch.inference_mode()
-def place_maps(network: MultiScaleMemory, images: Tensor, *, deviations: bool = False) -> PlaceMaps:
-    """Measure what is seen at each place, on the CPU.
-
-    Where the network looks at the mirror image too, it is the mean of both, brought back.
-
-    Args:
-        network: In evaluation mode.
-        images: (B, C, H, W), uint8, uint16, or floats in [0, 1].
-        deviations: Measure the deviations too; by default there are none.
-    """
-    parts = []
-    for pixels in forward_passes(network, images):
-        maps = _place_maps(network, pixels, deviations)
-        if network.mirrored:
-            mirrored = _place_maps(network, pixels.flip(-1), deviations)
-            mirrored = [each.flip(-1) for each in mirrored]
-            maps = [(one + other) / 2 for one, other in zip(maps, mirrored, strict=True)]
-        parts.append([each.float().cpu() for each in maps])
-    found = [torch.cat(each) for each in zip(*parts, strict=True)]
-    fine, heads = 1 + int(network.encoder.finer), len(network.patch_heads)
-    return PlaceMaps(found[:fine], found[fine : fine + heads], found[fine + heads :])
-
-
-def _place_maps(network: MultiScaleMemory, pixels: Tensor, deviations: bool) -> list[Tensor]:
-    """Fine feature maps, log-odds of patches, and deviation maps."""
-    every, finer = network.encoder.every_map(pixels), int(network.encoder.finer)
-    scales = network.maps_of(every)
-    deviating = network.deviations_of(scales) if deviations else []
-    return [*every[: finer + 1], *network.patch_odds(scales), *deviating]
-
-
-def fit_heat(
-    network: MultiScaleMemory, normals: Chosen, held_out: Chosen, *, anywhere: bool
-) -> HeatModel:
-    """Learn what is usual at each place, from at most 1,000 frames of either kind.
-
-    Args:
-        network: In evaluation mode.
-        normals: Frames of normals trained on, from which means and spreads are taken.
-        held_out: Frames of unseen normals, from which level and width are taken.
-        anywhere: Frames lie anywhere in an image, so that all places are one.
-    """
-    normals, held_out = (part.spread(_MOST_FRAMES) for part in (normals, held_out))
-    one = place_maps(network, normals.take(torch.arange(1)))
-    model = new_heat(one.features, len(one.odds), anywhere=anywhere)
-    for part, learn in ((normals, model.fit), (held_out, model.calibrate)):
-        learn(place_maps(network, batch) for _, batch in batches(part))
-    return model
-
-
 def new_heat(features: Sequence[Tensor], heads: int, *, anywhere: bool) -> HeatModel:
     """Build a heat model before normals are seen, for fine feature maps (B, C_s, H_s, W_s)."""
     shapes = (maps.shape[1:] for maps in features)
     return HeatModel([(c, 1, 1) if anywhere else (c, h, w) for c, h, w in shapes], heads)
+
+
+def most_unusual(kinds: Sequence[HeatModel], features: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the ten places of images that are most unusual, for the kind of normal nearest to each.
+
+    Args:
+        kinds: What is usual for each kind of normal, at least one.
+        features: The finest feature maps (B, C, H, W).
+
+    Returns:
+        How unusual each is, (B, 10) float64, fewer where a map has fewer; and its position in the
+        map, row by row.
+    """
+    rated = torch.stack([each.finest(features).flatten(1) for each in kinds])
+    values, positions = rated.topk(min(MOST_UNUSUAL, rated.shape[2]), dim=2)
+    nearest = values.mean(dim=2).argmin(dim=0)
+    images = torch.arange(len(features))
+    return values[nearest, images], positions[nearest, images]

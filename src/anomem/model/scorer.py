@@ -125,7 +125,8 @@ class Scorer(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations, less what normals that are remembered explain
-    of it. Labelled normals join the normals that this distance is from. Labelled anomalies that
+    of it. How unusual the places are that are most so adds to it where that is chosen. Labelled
+    normals join the normals that this distance is from. Labelled anomalies that
     stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
     grows with their number n, ``(n / (n + 100))^2``; those labelled since add what the heads of
     stage 2 tell, with ``n / (n + prior)``. Beside the Mahalanobis distance labelled anomalies are
@@ -145,9 +146,11 @@ class Scorer(nn.Module):
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
         neighbours: Remembered images that an image is compared with, 2 by default; with 0 none is
             remembered, and labels count by heads alone.
+        places: Weight of the places that are most unusual, 0 by default.
 
     Attributes:
-        one_class_units: Of the one-class score.
+        one_class_units: Of the one-class score, without places.
+        places_units: Of how unusual places are.
         evidence_units: Of the evidence of stage 1.
         stage2_units: Of the fused distance of stage 2 (its log-odds).
         likeness_units: Of the likeness to labelled anomalies.
@@ -157,9 +160,11 @@ class Scorer(nn.Module):
     Example:
         >>> heads = Heads((8, 16), hidden=None)
         >>> scorer = Scorer(heads, lambdas=(1.0, 2.0), prior=30.0, mahalanobis=True)
-        >>> held_out = Features(torch.rand(50, 2), torch.randn(50, 24), torch.zeros(50, 2))
+        >>> def seen(pooled):
+        ...     none = torch.zeros(len(pooled), 2)
+        ...     return Features(torch.rand(len(pooled), 2), pooled, none, none[:, 0])
+        >>> held_out, odd = seen(torch.randn(50, 24)), seen(torch.randn(1, 24) + 5)
         >>> scorer.fit_normals(torch.randn(200, 24), held_out)
-        >>> odd = Features(torch.rand(1, 2), torch.randn(1, 24) + 5, torch.zeros(1, 2))
         >>> bool(scorer(odd) > scorer(held_out).max())
         True
     """
@@ -175,11 +180,14 @@ class Scorer(nn.Module):
         *,
         mahalanobis: bool = False,
         neighbours: int = 2,
+        places: float = 0.0,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
+        self.places = places
         self.mahalanobis = MemoryOfImages(sum(heads.widths), neighbours) if mahalanobis else None
         self.one_class_units = HeldOutUnits()
+        self.places_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
         self.likeness_units = HeldOutUnits()
@@ -213,6 +221,7 @@ class Scorer(nn.Module):
             if remembered is not None:
                 self.mahalanobis.remember(remembered)
         self.one_class_units.fit(self._deviates(held_out))
+        self.places_units.fit(held_out.places)
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
         self.likeness_units.fit(self._likeness(held_out))
 
@@ -229,7 +238,7 @@ class Scorer(nn.Module):
     def one_class(self, features: Features) -> Tensor:
         """Give the one-class score (B,)."""
         score: Tensor = self.one_class_units(self._deviates(features))
-        return score
+        return score + self.places * self.places_units(features.places) if self.places else score
 
     def forward(self, features: Features) -> Tensor:
         """Give the score (B,), higher is more anomalous."""
@@ -250,7 +259,8 @@ class Scorer(nn.Module):
         """Score the held-out normals as another scorer tells each, in units of this one.
 
         A new image has no part in the units of the terms. So that its score and theirs may be
-        compared, what labels add to a held-out normal is in units that its group has no part in.
+        compared, what places and labels add to a held-out normal is in units that its group has no
+        part in.
 
         Args:
             held_out: The N normals that the units were fitted on.
@@ -261,11 +271,15 @@ class Scorer(nn.Module):
             (N,).
         """
         one_class = self.one_class_units(other._deviates(held_out))
+        _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
+        relative = usual / self.one_class_units.std
+        if self.places:
+            mean, std = self.places_units.of_others(held_out.places, group)
+            one_class = one_class + relative * self.places * (held_out.places - mean) / std
         if int(self.labels) == 0:
             return one_class
         if self.prior is None:
             return other._distance(held_out)
-        _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
         evidence = fuse(held_out.evidence, self.lambdas)
         terms = (
             (self.evidence_units, evidence, evidence),
@@ -277,7 +291,7 @@ class Scorer(nn.Module):
             mean, std = units.of_others(own, group)
             told.append((by_other - mean) / std)
         by_labels = self._by_labels(self.prior, *told)
-        return one_class + usual / self.one_class_units.std * by_labels
+        return one_class + relative * by_labels
 
     def _by_labels(self, prior: float, evidence: Tensor, told: Tensor, likeness: Tensor) -> Tensor:
         labels, learnt = int(self.labels), int(self.learnt)
