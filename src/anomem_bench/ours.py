@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anomem.config import Config
 from anomem.config.mapping import changed
+from anomem.detector.detector import usual_of
 from anomem.detector.feature_bank import fill_bank
 from anomem.detector.fit import begin_prototypes, new_stage1
 from anomem.detector.hold_out import hold_out
@@ -99,7 +100,8 @@ class Ours(Contender):
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
         self.usual_ = []
         if self.config.score.places:
-            self.usual_ = [fit_heat(self.network_, *self.images.for_heat, anywhere=False)]
+            heat = [fit_heat(self.network_, *self.images.for_heat, anywhere=False)]
+            self.usual_ = usual_of(self.config, heat)
         bank = fill_bank(self.network_, self.images, usual=self.usual_)
         if not self.network_.of_places and self.stage1.batches.anomalies is None:
             # Labels that came after stage 1 are none that it has learnt from.

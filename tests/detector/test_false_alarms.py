@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from anomem import AnoMem, Config
 from anomem.config import MemoryChoices, ScoreChoices
 from anomem.config.presets import pretrained
-from anomem.decision.calibrate import Calibration, p_values, smallest_alpha, threshold
+from anomem.decision.calibrate import Calibration, p_values, raised, smallest_alpha, threshold
 from anomem.decision.expected_alarms import expected_at
 from anomem.detector.feature_bank import FeatureBank, LabelledFeatures, LabelledImages
 from anomem.detector.hold_out import hold_out
@@ -96,6 +96,25 @@ def test_without_labels_the_rate_is_met_to_the_image(
         for alpha, found in rates.items():
             found.append(called(scores[judged], model.calibration(), alpha))
             assert found[-1] == (scores[judged] > model.threshold(alpha)).mean()
+    for alpha, found in rates.items():
+        assert np.mean(found) == pytest.approx(alpha, abs=4 * np.std(found) / np.sqrt(len(found)))
+
+
+@pytest.mark.parametrize("count", [39, 199])
+def test_unusual_places_keep_the_rate(fitted: AnoMem, count: int) -> None:
+    """Beside what is pooled, and in units of held-out normals, few of them too."""
+    frames = tensor_of(batch_to_shape(all_digits()[400:, ..., None], fitted.framing_.shape))
+    unseen = extract(fitted.network_, frames, usual=fitted.heat_)
+    config = replace(fitted.config_, score=ScoreChoices(mahalanobis=True, places=2.0))
+    widths, rates = fitted.network_.pooled_widths, {0.05: list[float](), 0.1: list[float]()}
+    for draw in range(100):
+        order = torch.from_numpy(np.random.default_rng(draw).permutation(len(unseen)))
+        bank = bank_of(fitted, unseen.at(order[:count]), fitted.bank_.labelled)
+        scorer = train_scorer(bank, widths, config, 0)
+        _, known = held_out_scores(bank, scorer, widths, config, 0)
+        judged = score_features(scorer, unseen.at(order[count:])).double().numpy()
+        for alpha, found in rates.items():
+            found.append(called(judged, Calibration.of(raised(known.double().numpy())), alpha))
     for alpha, found in rates.items():
         assert np.mean(found) == pytest.approx(alpha, abs=4 * np.std(found) / np.sqrt(len(found)))
 

@@ -20,7 +20,7 @@ FLAGS = [
     *("--images.size", "32", "32", "--encoder.name", "resnet10t", "--encoder.width", "16"),
     *("--encoder.stem-stride", "2", "--encoder.frozen", "--memory.sizes", "256", "64"),
     *("--memory.prototypes", "places", "--loss.kind-weight", "0"),
-    *("--loss.patch-weight", "0", "--score.no-mahalanobis"),
+    *("--loss.patch-weight", "0", "--score.no-mahalanobis", "--score.places", "0"),
 ]
 """Those of ``CONFIG``."""
 

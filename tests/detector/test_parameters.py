@@ -66,6 +66,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "score__upside_down": False,
     "score__mahalanobis": False,
     "score__neighbours": 3,
+    "score__places": 1.5,
     "calibration__share": 0.3,
     "compute__precision": "bf16",
     "compute__compile": True,

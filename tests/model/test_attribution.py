@@ -50,8 +50,8 @@ def test_shares_and_rest_are_the_score(fitted: AnoMem, digits: Digits) -> None:
 
 
 def test_unusual_places_have_their_share(tiny: Config, digits: Digits) -> None:
-    config = replace(tiny, score=replace(scratch().score, places=0.5))
-    model = AnoMem(config, device="cpu").fit(digits["train"])
+    model = AnoMem(replace(tiny, score=scratch().score), device="cpu").fit(digits["train"])
+    assert model.heat_[0].aligned
     scores = model.decision_function(digits["anomalous"][:4])
     found = [of(model, image) for image in digits["anomalous"][:4]]
     np.testing.assert_allclose([total(each) for each in found], scores, atol=1e-4)
@@ -70,7 +70,10 @@ def assert_rest_is_that_of_no_deviation(
 
 
 def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digits) -> None:
-    zero = -float(fitted.scorer_.one_class_units.mean / fitted.scorer_.one_class_units.std)
+    """And of how unusual the most unusual places are."""
+    scorer = fitted.scorer_
+    zero = -float(scorer.one_class_units.mean / scorer.one_class_units.std)
+    zero -= scorer.places * float(scorer.places_units.mean / scorer.places_units.std)
     for images in (digits["anomalous"][:4], digits["normal"][:4]):
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
@@ -151,7 +154,9 @@ def test_places_that_deviate_most_have_their_shares(hasty: Config, digits: Digit
 
 
 def test_a_mirrored_image_has_mirrored_shares(fitted: AnoMem, digits: Digits) -> None:
-    image = digits["anomalous"][7]
-    straight, mirrored = of(fitted, image), of(fitted, image[:, ::-1].copy())
+    """But for those of what is usual at a place."""
+    image, model = digits["anomalous"][7], copy.deepcopy(fitted)
+    model.scorer_.places = 0.0
+    straight, mirrored = of(model, image), of(model, image[:, ::-1].copy())
     for a, b in zip(straight.maps, mirrored.maps, strict=True):
         torch.testing.assert_close(a, b.flip(1), atol=1e-3, rtol=1e-2)

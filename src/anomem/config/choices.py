@@ -339,8 +339,10 @@ class ScoreChoices(Choices):
     """Remembered normals, and labelled anomalies, most like an image that it is compared with where
     the distance is taken; 0 remembers none: the distance alone, and labels by heads alone."""
     places: Annotated[float, _Weight] = 0.0
-    """Weight of the ten places of the finest feature map that are most unusual there, in the units
-    of what is pooled, deviations of held-out normals. Only where prototypes are learnt."""
+    """Weight of the ten places of an image that are most unusual, beside what is pooled, both in
+    standard deviations of held-out normals. They count where things lie where they lay before: the
+    place explains at least 60% of the variance of the finest feature map over training normals.
+    0 leaves them out. Only where prototypes are learnt."""
 
 
 @dataclass(frozen=True)

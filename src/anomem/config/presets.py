@@ -28,8 +28,8 @@ def scratch() -> Config:
     normals as softly one positive class; rotated pseudo-anomalies, whose kinds a linear head a
     scale tells apart; pasted patches, found place by place; balanced draws of labelled anomalies;
     the Mahalanobis distance of what is pooled of the deviations, of the image upright and upside
-    down, each with its mirror image (four forward passes). How it was found:
-    docs/lab-book/recipe.md.
+    down, each with its mirror image (four forward passes); of aligned images the most unusual
+    places too. How it was found: docs/lab-book/recipe.md.
     """
     return Config(
         encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2),
@@ -37,7 +37,7 @@ def scratch() -> Config:
         loss=LossChoices(temperature=0.2, soft_class=100.0, kind_weight=0.5, patch_weight=1.5),
         pseudo=PseudoChoices(kinds=("rotate90", "rotate180", "rotate270")),
         stage1=Stage1Choices(averaging=0.99),
-        score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True),
+        score=ScoreChoices(mirror=True, upside_down=True, mahalanobis=True, places=2.0),
     )
 
 

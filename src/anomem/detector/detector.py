@@ -49,8 +49,11 @@ class Detector:
 
 
 def usual_of(config: Config, heat: list[HeatModel]) -> list[HeatModel]:
-    """Give what is usual at each place, where the score rests on it; else nothing."""
-    return heat if config.score.places else []
+    """Give what is usual at each place, where the score rests on it; else nothing.
+
+    That is where it is chosen and the normals of the fit are aligned.
+    """
+    return heat if config.score.places and heat[0].aligned else []
 
 
 def standing(bank: FeatureBank) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class DetectorGraph(nn.Module):
         self.network = copy.deepcopy(detector.network).cpu().eval()
         self.scorer = _fixed(detector.scorer)
         self.heat = nn.ModuleList(copy.deepcopy(each) for each in detector.heat)
+        self.rests_on_places = bool(detector.usual)
         self.p_value = _PValues(calibration)
         self.threshold, self.mask_heat = threshold, float("inf")
         blank = torch.zeros(1, shape.channels, *self.size)
@@ -86,7 +87,7 @@ class DetectorGraph(nn.Module):
         every = network.encoder.every_map(torch.cat([view.of(pixels) for view in views]))
         scales = network.maps_of(every)
         seen = _by_view(of_maps(network, every), len(views))
-        features = of_views(network, seen, [*self.heat] if self.scorer.places else [])
+        features = of_views(network, seen, [*self.heat] if self.rests_on_places else [])
         fine = [*every[: 1 + int(network.encoder.finer)], *network.patch_odds(scales)]
         upright = [
             [view.undone(each) for each in maps]

@@ -21,7 +21,10 @@ MOST_CHANNELS = 128
 square of their number (docs/lab-book/recipe.md)."""
 
 MOST_UNUSUAL = 10
-"""Places of an image, those that are most unusual, by whose mean it is scored."""
+"""Places of an image, those that are most unusual, by whose mean it is scored,"""
+ALIGNED = 0.6
+"""where the place explains at least this share of what varies on the finest map: things then lie
+where they lay before. Below it some sets gain and others lose (docs/lab-book/recipe.md)."""
 
 Shape = tuple[int, int, int]
 
@@ -59,10 +62,13 @@ class HeatModel(nn.Module):
     Attributes:
         level: Mean of each map over unseen normals, those of features first, (S,).
         width: Its standard deviation, (S,).
+        share: Share in [0, 1] of the variance of the finest map, over places and normals together,
+            that the place explains; 0 where all places are one.
     """
 
     level: Tensor
     width: Tensor
+    share: Tensor
 
     def __init__(self, shapes: Sequence[Shape], heads: int) -> None:
         super().__init__()
@@ -80,6 +86,12 @@ class HeatModel(nn.Module):
         )
         self.register_buffer("level", torch.zeros(len(shapes) + heads))
         self.register_buffer("width", torch.ones(len(shapes) + heads))
+        self.register_buffer("share", torch.zeros(()))
+
+    @property
+    def aligned(self) -> bool:
+        """Tell whether what is usual differs so much by place that a score may rest on it."""
+        return float(self.share) >= ALIGNED
 
     @staticmethod
     def of(tensors: dict[str, Tensor]) -> HeatModel:
@@ -113,9 +125,13 @@ class HeatModel(nn.Module):
                 products[scale] += torch.einsum("bchw,bdhw->hwcd", values, values)
         for scale, (count, total, product) in enumerate(zip(counts, sums, products, strict=True)):
             centre = total / count
-            outer = torch.einsum("chw,dhw->hwcd", centre, centre)
+            spread = product / count - torch.einsum("chw,dhw->hwcd", centre, centre)
             self.centres[scale].copy_(centre)
-            self.whitenings[scale].copy_(_packed(_whitening(product / count - outer)))
+            self.whitenings[scale].copy_(_packed(_whitening(spread)))
+            if scale == 0:
+                between = centre.var(dim=(1, 2), correction=0).sum()
+                within = spread.diagonal(dim1=2, dim2=3).sum(dim=2).mean()
+                self.share.copy_(between / (between + within).clamp(min=1e-12))
 
     @torch.no_grad()
     def calibrate(self, unseen: Iterable[PlaceMaps]) -> None:

@@ -146,7 +146,8 @@ class Scorer(nn.Module):
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
         neighbours: Remembered images that an image is compared with, 2 by default; with 0 none is
             remembered, and labels count by heads alone.
-        places: Weight of the places that are most unusual, 0 by default.
+        places: Weight of the places that are most unusual, 0 by default; nothing where features
+            have none.
 
     Attributes:
         one_class_units: Of the one-class score, without places.
