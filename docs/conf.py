@@ -14,7 +14,7 @@ from sphinx.util.inspect import TypeAliasForwardRef
 from sphinx.writers.html5 import HTML5Translator
 
 from anomem.cli.app import COMMANDS, GROUPS
-from anomem.cli.arguments import parse
+from anomem.cli.parse import parse
 from anomem.config.presets import PRESETS
 
 project = "AnoMem"
@@ -69,21 +69,21 @@ def commands() -> str:
 
 
 def choices() -> str:
-    """Every choice with its docstring, its default, and what presets take in its place."""
+    """Every choice with its docstring and its value in each preset."""
     told = ModuleAnalyzer.for_module("anomem.config.choices").find_attr_docs()
     presets = {name: make() for name, make in PRESETS.items()}
     page = "# Every choice\n\nHow a choice is given: [](configuration.md).\n"
+    page += "Where no preset is given, `fit` takes `scratch` or `pretrained`.\n"
     for group, of_group in vars(presets["scratch"]).items():
         kind = type(of_group)
         page += f"\n## {group}\n\n{(kind.__doc__ or '').partition('Example:')[0].strip()}\n"
-        for name, default in vars(kind()).items():
+        for name in vars(of_group):
             values = {preset: getattr(vars(of)[group], name) for preset, of in presets.items()}
-            taken = "; ".join(
-                f"`{preset}`: `{value!r}`" for preset, value in values.items() if value != default
-            )
+            taken = ", ".join(f"`{preset}` `{value!r}`" for preset, value in values.items())
+            if len(set(values.values())) == 1:
+                taken = f"`{values['scratch']!r}` in every preset"
             sentences = " ".join(line.strip() for line in told[kind.__name__, name])
-            page += f"\n`{group}.{name}`\n: {sentences.strip()}\n\n  Default `{default!r}`"
-            page += f"; {taken}.\n" if taken else ".\n"
+            page += f"\n`{group}.{name}`\n: {sentences.strip()}\n\n  {taken}\n"
     return page
 
 

@@ -12,7 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from anomem.cli.app import COMMANDS
-from anomem.cli.arguments import Watch, parse
+from anomem.cli.arguments import Watch
+from anomem.cli.parse import parse
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"

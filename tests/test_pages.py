@@ -35,7 +35,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from sybil.region import Lexeme
 
 from anomem.cli.app import COMMANDS, GROUPS
-from anomem.cli.arguments import parse
+from anomem.cli.parse import parse
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = {"commands.md", "choices.md", "integrations.md"}

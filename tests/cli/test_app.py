@@ -17,7 +17,9 @@ from PIL import Image
 from running import HASTY, run
 
 from anomem.cli.app import COMMANDS, GROUPS, groups_of
+from anomem.cli.arguments import Fit
 from anomem.cli.overview import PURPOSES
+from anomem.cli.parse import parse
 from anomem.detector.estimator import load_trained
 
 Folders = dict[str, Path]
@@ -59,10 +61,26 @@ def test_log_and_warnings_are_the_programs_own_again(model_folder: Path) -> None
 def test_wrong_commands_are_told_the_right_ones(capsys: Capture) -> None:
     assert run() == 2
     assert "Expected one of {demo, fit," in capsys.readouterr().err
-    assert run("fitt", "normal") == 2
-    told = capsys.readouterr().err
-    assert "fitt" in told
-    assert "Available subcommands: demo, fit, adapt" in told
+    for words, told in (
+        (("scor", "m", "incoming/"), "no command scor; did you mean score?"),
+        (("bench", "one_vs_al"), "no command one_vs_al; did you mean one-vs-all?"),
+        (("help",), "no command help; anomem --help names all."),
+        (("bench", "x"), "no command x; anomem bench --help names all."),
+    ):
+        assert run(*words) == 2
+        assert error_line(capsys) == f"anomem: there is {told}"
+    assert run("bench", "one_vs_all", "--help") == 0
+
+
+def test_help_shows_what_there_is_to_give_and_the_defaults_of_the_preset(capsys: Capture) -> None:
+    pretrained = ("--preset", "pretrained", "--help")
+    for words, sizes in ((("--help",), "512 256"), (pretrained, "4096 4096")):
+        assert run("fit", *words) == 0
+        told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"Number of prototypes of each scale. (default: {sizes})" in told
+        assert "--fps FLOAT" in told and "--images.channels {1,3}" in told and "None}" not in told
+    given = parse(["fit", "good", "--out", "m", "--encoder.width", "None"], COMMANDS, {})
+    assert isinstance(given, Fit) and given.choices.encoder.width is None
 
 
 def test_fit_says_what_it_did(folders: Folders, tmp_path: Path, capsys: Capture) -> None:

@@ -28,8 +28,8 @@ from anomem.cli.arguments import (
     Score,
     Serve,
     Watch,
-    parse,
 )
+from anomem.cli.parse import parse
 from anomem.images import complaints
 from anomem.images.decode_memory import allow
 from anomem.runtime.allocator import keep_freed_memory

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, Literal, get_args
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, Suppress, arg
 
-from anomem.cli.overview import FILES_TOO, overview
 from anomem.config import Config, FramingKind
-from anomem.config.mapping import flat, overlaid, paths_of
-from anomem.config.presets import AUTO, Automatic, given_choices, scratch
+from anomem.config.presets import AUTO, Automatic, scratch
 from anomem.images.decode_memory import DEFAULT
-from anomem.runtime.printing import tell
 from anomem.service.limits import Limits
 
 _RANGES = {
@@ -120,7 +114,9 @@ class Fit(Common):
         str,
         arg(
             help="Choices to start from: scratch, pretrained or paper; auto takes pretrained for "
-            "photographs of 100 pixels and more if its weights are on this machine, else scratch."
+            "photographs of 100 pixels and more if its weights are on this machine, else scratch. "
+            "Defaults of the choices below are those of scratch; with another preset before "
+            "--help they are of that one."
         ),
     ] = AUTO
     config: Path | None = None
@@ -407,81 +403,3 @@ Result = tuple[dict[str, Any], int]
 
 Commands = Mapping[str, tuple[type[Common], Callable[[Any], Result]]]
 """What a command takes and what it does, by its name."""
-
-
-def parse(
-    words: Sequence[str], commands: Commands, groups: Mapping[str, tuple[str, Commands]]
-) -> Common:
-    """Read a command line; help and wrong words exit as tyro does.
-
-    Args:
-        words: All behind ``anomem``.
-        commands: Of this package.
-        groups: Of other packages, by the word before them: what they do in a sentence, and they.
-
-    Raises:
-        ValueError: The preset, the TOML file or a choice is wrong.
-    """
-    if list(words) in (["--help"], ["-h"]):
-        own = {name: (kind.__doc__ or "").strip() for name, (kind, _) in commands.items()}
-        for line in overview(own | {name: told for name, (told, _) in groups.items()}):
-            tell(line)
-        raise SystemExit(0)
-    choices, paths = _starting_choices(words) if words[:1] == ["fit"] else (scratch(), frozenset())
-    paths |= _flagged(words)
-    fit = Fit(normal=tyro.MISSING, out=tyro.MISSING, choices=choices, given=paths)
-    kinds = [
-        Annotated[kind, subcommand(name, default=fit) if kind is Fit else subcommand(name)]
-        for name, (kind, _) in commands.items()
-    ]
-    for group, (told, members) in groups.items():
-        several = [Annotated[kind, subcommand(name)] for name, (kind, _) in members.items()]
-        line = _one_of(several, told)
-        kinds.append(Annotated[line, subcommand(group)])
-    line = _one_of(kinds, "Image anomaly detection by multi-scale contrasted memory.")
-    try:
-        given = tyro.cli(line, prog="anomem", args=list(words))
-    finally:
-        if words[:1] == ["--tyro-print-completion"]:
-            print(FILES_TOO.get(words[-1], ""))
-    while not isinstance(given, Common):
-        given = given.command
-    return given
-
-
-def _one_of(kinds: Sequence[Any], told: str) -> Any:
-    """A dataclass with one of several commands, which tyro names in its errors."""
-    command: Any = Annotated[Union[tuple(kinds)], arg(name="")]  # noqa: UP007 (of a tuple)
-    return make_dataclass("line", [("command", command)], namespace={"__doc__": told})
-
-
-def _flagged(words: Sequence[str]) -> frozenset[str]:
-    """The paths of the choices that have a flag in a command line."""
-    flags = {word.partition("=")[0].replace("_", "-") for word in words}
-    found = set()
-    for path in flat(scratch()):
-        group, name = path.replace("_", "-").split("--")
-        if flags & {f"--{group}.{name}", f"--{group}.no-{name}"}:
-            found.add(path)
-    return frozenset(found)
-
-
-def _starting_choices(words: Sequence[str]) -> tuple[Config, frozenset[str]]:
-    """The preset with the TOML file over it, before any flag; and the paths that the file has."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", default=AUTO)
-    early.add_argument("--config", type=Path)
-    known, _ = early.parse_known_args(list(words))
-    config = given_choices(known.preset)
-    if known.config is None:
-        return config, frozenset()
-    try:
-        mapping = tomllib.loads(known.config.read_text("utf-8"))
-    except OSError as error:
-        raise ValueError(f"{known.config}: {error.strerror}; give a TOML file.") from error
-    except ValueError as error:
-        raise ValueError(f"{known.config} is not TOML ({error}); correct it.") from error
-    try:
-        return overlaid(config, mapping), paths_of(mapping)
-    except ValueError as error:
-        raise ValueError(f"{known.config}: {error}") from error

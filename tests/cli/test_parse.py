@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from anomem.cli.app import COMMANDS
-from anomem.cli.arguments import Fit, parse
+from anomem.cli.arguments import Fit
+from anomem.cli.parse import parse
 from anomem.config.presets import Automatic, scratch
 
 
