@@ -1,11 +1,14 @@
 """A detector of aligned images, whose score rests on what is usual at each place too."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
+from running import run
 
 from anomem import AnoMem, Config
 from anomem.config.presets import scratch
@@ -45,6 +48,21 @@ def test_an_image_scores_the_same_alone_among_others_and_by_the_saved_model(
     np.testing.assert_array_equal(
         load_trained(tmp_path / "model").decision_function(images), scores
     )
+
+
+def test_an_explanation_says_what_they_add(
+    model: AnoMem, digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = digits["anomalous"][0]
+    found, without = model.explain(image), load_like(model)
+    without.scorer_ = copy.deepcopy(model.scorer_)
+    without.scorer_.places = 0.0
+    assert found.unusual == pytest.approx(found.score - without.explain(image).score, abs=1e-4)
+    model.save(tmp_path / "model")
+    Image.fromarray(image).save(tmp_path / "one.png")
+    assert run("explain", tmp_path / "model", tmp_path / "one.png") == 0
+    line = f"{found.unusual:+.2f} of it by the places that are most unusual"
+    assert line in capsys.readouterr().out
 
 
 def test_labels_taken_back_leave_the_scores_as_they_were(model: AnoMem, digits: Digits) -> None:

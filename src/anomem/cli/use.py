@@ -201,6 +201,8 @@ def explain(arguments: Explain) -> Result:
         if not odd:
             parts = explained.scale_scores.items()
             tell("  " + ", ".join(f"{scale} {part:.2f}" for scale, part in parts))
+        if explained.unusual:
+            tell(f"  {explained.unusual:+.2f} of it by the places that are most unusual")
         if name in files:
             from anomem.report.explanation import save_explanation
 
@@ -213,6 +215,7 @@ def explain(arguments: Explain) -> Result:
                 "scale_scores": explained.scale_scores,
                 "prediction": int(explained.score > threshold),
                 "places": [place.as_json() for place in explained.odd],
+                "unusual_places": explained.unusual,
             }
         )
     pictures = None if arguments.out is None else str(arguments.out)

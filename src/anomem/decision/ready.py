@@ -41,6 +41,7 @@ class Explained:
             of the region.
         odd: The places on which the score rests, where the detector tells them; those that deviate
             most first.
+        unusual: What the most unusual places add to the score; 0 where they do not count.
     """
 
     score: float
@@ -48,6 +49,7 @@ class Explained:
     scale_scores: dict[str, float]
     heat: Heat
     odd: Sequence[Any] = ()
+    unusual: float = 0.0
 
 
 class ReadyDetector(ABC):

@@ -239,7 +239,12 @@ class Scorer(nn.Module):
     def one_class(self, features: Features) -> Tensor:
         """Give the one-class score (B,)."""
         score: Tensor = self.one_class_units(self._deviates(features))
-        return score + self.places * self.places_units(features.places) if self.places else score
+        return score + self.of_places(features) if self.places else score
+
+    def of_places(self, features: Features) -> Tensor:
+        """Give what the most unusual places add to the score, (B,)."""
+        added: Tensor = self.places * self.places_units(features.places)
+        return added
 
     def forward(self, features: Features) -> Tensor:
         """Give the score (B,), higher is more anomalous."""
