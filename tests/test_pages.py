@@ -221,11 +221,11 @@ class Shell:
         assert kept == os.devnull or Path(kept).stat().st_size
 
     def end(self, verb: str = "") -> None:
-        """End what stays, or that of a verb, as Ctrl-C does."""
+        """End what stays, or that of a verb; Ctrl-C may be ignored where no terminal is."""
         for name in [name for name in self._staying if name.startswith(verb)]:
             command = self._staying.pop(name)
-            command.signal(signal.SIGINT)
-            assert command.ended() in (0, 130, -signal.SIGINT), command.err
+            command.signal(signal.SIGTERM)
+            assert command.ended() in (0, -signal.SIGTERM), command.err
 
 
 def least(words: list[str]) -> list[str]:
