@@ -13,6 +13,7 @@ from running import run
 from anomem import AnoMem, Config
 from anomem.config.presets import scratch
 from anomem.detector.estimator import load_trained
+from anomem.images.open import open_images
 
 Digits = dict[str, npt.NDArray[np.uint8]]
 
@@ -63,6 +64,17 @@ def test_an_explanation_says_what_they_add(
     assert run("explain", tmp_path / "model", tmp_path / "one.png") == 0
     line = f"{found.unusual:+.2f} of it by the places that are most unusual"
     assert line in capsys.readouterr().out
+
+
+def test_an_export_scores_the_same(model: AnoMem, digits: Digits, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="needs anomem[export]")
+    from anomem.export.export import Wanted, export
+    from anomem.exported.detector import ExportedDetector
+
+    export(model, open_images(digits["normal"][:8]), tmp_path / "line", Wanted())
+    images = np.concatenate([digits["normal"][:20], digits["anomalous"][:20]])
+    found = ExportedDetector(tmp_path / "line").decision_function(images)
+    np.testing.assert_allclose(found, model.decision_function(images), atol=1e-3)
 
 
 def test_labels_taken_back_leave_the_scores_as_they_were(model: AnoMem, digits: Digits) -> None:

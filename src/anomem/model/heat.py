@@ -230,6 +230,6 @@ def most_unusual(kinds: Sequence[HeatModel], features: Tensor) -> tuple[Tensor, 
     """
     rated = torch.stack([each.finest(features).flatten(1) for each in kinds])
     values, positions = rated.topk(min(MOST_UNUSUAL, rated.shape[2]), dim=2)
-    nearest = values.mean(dim=2).argmin(dim=0)
-    images = torch.arange(len(features))
-    return values[nearest, images], positions[nearest, images]
+    # By gathering, as a graph of any number of images holds no list of them.
+    nearest = values.mean(dim=2, keepdim=True).argmin(dim=0, keepdim=True).expand_as(values[:1])
+    return values.gather(0, nearest)[0], positions.gather(0, nearest)[0]
