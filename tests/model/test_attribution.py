@@ -13,6 +13,8 @@ from anomem.images.image_set import tensor_of, to_float
 from anomem.images.resize import batch_to_shape
 from anomem.model.attribution import Attribution, attribution
 from anomem.model.features import extract
+from anomem.model.heat import shares_of_unusual
+from anomem.model.place_maps import place_maps
 from anomem.model.scorer import added, fuse
 
 Digits = dict[str, npt.NDArray[np.uint8]]
@@ -34,7 +36,9 @@ def of(model: AnoMem, image: npt.NDArray[np.uint8]) -> Attribution:
     pixels = to_float(tensor_of(batch_to_shape(image[None, ..., None], model.framing_.shape)))
     usual = model.detector().usual
     measured = extract(model.network_, pixels, usual=usual)
-    return attribution(model.network_, model.scorer_, pixels, measured, usual)
+    finest = place_maps(model.network_, pixels).features[0]
+    unusual = shares_of_unusual(usual, finest)[0] if usual else None
+    return attribution(model.network_, model.scorer_, pixels, measured, unusual)
 
 
 def total(found: Attribution) -> float:

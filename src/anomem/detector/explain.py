@@ -20,6 +20,7 @@ from anomem.images.open import only_image, open_images
 from anomem.images.read import read
 from anomem.model.attribution import attribution
 from anomem.model.features import extract
+from anomem.model.heat import shares_of_unusual
 from anomem.model.one_class import place_norms
 from anomem.model.place_maps import place_maps
 
@@ -58,16 +59,18 @@ def explain(detector: Detector, image: object) -> Explanation:
     # The files of whole images may be read at a reduced size; others are not read again.
     again = source if framing.whole else open_images([pixels])
     prepared = tensor_of(read(again, [0], framing).images)
-    features, usual = extract(network, prepared, usual=detector.usual), detector.usual
+    usual = detector.usual
+    features = extract(network, prepared, usual=usual)
     scores = score_features(detector.scorer, features)
     best = int(scores.argmax())
     highest = floats_on(network.encoder.mean.device, prepared[best : best + 1])
     feature_maps = network(highest)
     of_highest = features.at(torch.tensor([best]))
-    divided = attribution(network, detector.scorer, highest, of_highest, usual)
+    seen = place_maps(network, prepared, deviations=True)
+    unusual = shares_of_unusual(usual, seen.features[0])[best] if usual else None
+    divided = attribution(network, detector.scorer, highest, of_highest, unusual)
     names = scale_names(len(feature_maps))
     where = boxes(size, framing)
-    seen = place_maps(network, prepared, deviations=True)
     norms = [place_norms(each) for each in seen.deviations]
     maps = [assembled(enlarged(each, where), size, framing.region) for each in norms]
     return Explanation(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from anomem.model.features import Features, finest_of
-from anomem.model.heat import HeatModel, most_unusual
+from anomem.model.features import Features
 from anomem.model.network import MultiScaleMemory, View
 from anomem.model.one_class import place_norms
 from anomem.model.scorer import Scorer
@@ -36,7 +34,7 @@ def attribution(
     scorer: Scorer,
     image: Tensor,
     features: Features,
-    usual: Sequence[HeatModel] = (),
+    unusual: Tensor | None = None,
 ) -> Attribution:
     """Divide the score of an image among its places.
 
@@ -53,15 +51,18 @@ def attribution(
         scorer: In evaluation mode.
         image: (1, C, H, W), floats in [0, 1].
         features: Of the image, as ``extract`` gives it.
-        usual: As ``extract`` takes it.
+        unusual: Share of each place of the finest map in ``features.places``, (H, W), see
+            :func:`~anomem.model.heat.shares_of_unusual`; None where the score rests on none.
     """
     score, slopes = _slopes(scorer, features)
     of_views = [_of_view(network, scorer, slopes, view, image) for view in network.views]
     sides = 2 if network.mirrored else 1
     maps = tuple(torch.stack(scale).sum(dim=0) / sides for scale in zip(*of_views, strict=True))
-    if usual:
-        unusual = float(slopes.places) * _of_unusual(network, usual, image, maps[0])
-        maps = (maps[0] + unusual, *maps[1:])
+    if unusual is not None:
+        height, width = maps[0].shape
+        means = functional.adaptive_avg_pool2d(unusual[None, None], (height, width))[0, 0]
+        sums = means * (unusual.numel() / maps[0].numel())
+        maps = (maps[0] + float(slopes.places) * sums, *maps[1:])
     return Attribution(maps, score - float(sum(places.sum() for places in maps)))
 
 
@@ -75,30 +76,6 @@ def _slopes(scorer: Scorer, features: Features) -> tuple[float, Features]:
         score = scorer(Features(*inputs)).sum()
     slopes = torch.autograd.grad(score, inputs, allow_unused=True, materialize_grads=True)
     return float(score.detach()), Features(*(slope[0] for slope in slopes))
-
-
-@repeatable_kernels()
-@torch.no_grad()
-def _of_unusual(
-    network: MultiScaleMemory, usual: Sequence[HeatModel], image: Tensor, like: Tensor
-) -> Tensor:
-    """Share of each place of the first scale, (H, W), in how unusual the most unusual places are.
-
-    Args:
-        network: In evaluation mode.
-        usual: What is usual for each kind of normal.
-        image: (1, C, H, W).
-        like: A map (H, W) of the first scale.
-    """
-    on = network.encoder.mean.device
-    views = [network.encoder.every_map(view.of(image.to(on)))[0] for view in network.views]
-    finest = finest_of(network, views)
-    (values,), (positions,) = most_unusual(usual, finest)
-    shares = torch.zeros(finest[0, 0].shape)
-    shares.view(-1)[positions] = values.float() / len(values)
-    height, width = like.shape
-    coarse = functional.adaptive_avg_pool2d(shares[None, None], (height, width))[0, 0]
-    return coarse * (shares.numel() / like.numel())
 
 
 @repeatable_kernels()

@@ -118,8 +118,8 @@ class HeatModel(nn.Module):
             for c, h, w in (centre.shape for centre in self.centres)
         ]
         for batch in normals:
-            for scale, features in enumerate(self._narrowed(batch.features)):
-                values = self._by_place(features, scale).double()
+            for scale, features in enumerate(batch.features):
+                values = self._by_place(self._narrowed(features, scale), scale).double()
                 counts[scale] += len(values)
                 sums[scale] += values.sum(dim=0)
                 products[scale] += torch.einsum("bchw,bdhw->hwcd", values, values)
@@ -142,22 +142,24 @@ class HeatModel(nn.Module):
             self.level[scale], self.width[scale] = values.mean(), values.std().clamp(min=1e-8)
 
     def distances(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Measure the distance at each place, (B, H_s, W_s) a map, of all maps or the first."""
-        found = []
-        narrowed = self._narrowed(features)
-        for centre, whitening, values in zip(self.centres, self.whitenings, narrowed, strict=False):
-            off = (values - centre.to(values.dtype)).permute(2, 3, 0, 1)
-            white = off @ _unpacked(whitening.to(values.dtype), len(centre)).transpose(-1, -2)
-            found.append(torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1))
-        return found
+        """Measure the distance at each place, (B, H_s, W_s) a map."""
+        scales = zip(features, range(len(self.centres)), strict=True)
+        return [self._distance(maps, scale) for maps, scale in scales]
+
+    def _distance(self, features: Tensor, scale: int) -> Tensor:
+        """The distance at each place of one map, in the precision that it is given in."""
+        values, centre = self._narrowed(features, scale), self.centres[scale]
+        off = (values - centre.to(values.dtype)).permute(2, 3, 0, 1)
+        whitening = _unpacked(self.whitenings[scale].to(values.dtype), len(centre))
+        white = off @ whitening.transpose(-1, -2)
+        return torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1)
 
     def finest(self, features: Tensor) -> Tensor:
         """Rate how unusual each place is on the finest map, of features (B, C, H, W), (B, H, W).
 
         In double precision, as a score rests on it: of each image the same beside any others.
         """
-        (distances,) = self.distances([features.double()])
-        return (distances - self.level[0]) / self.width[0]
+        return (self._distance(features.double(), 0) - self.level[0]) / self.width[0]
 
     def forward(self, seen: PlaceMaps) -> list[Tensor]:
         """Rate how unusual each place is on each map, (B, H_s, W_s); unseen normals average 0."""
@@ -167,14 +169,12 @@ class HeatModel(nn.Module):
             for values, level, width in zip(maps, self.level, self.width, strict=True)
         ]
 
-    def _narrowed(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps, wide ones by their parts in the directions that count."""
-        return [
-            torch.einsum("bchw,cd->bdhw", maps, self.directions[str(scale)].to(maps.dtype))
-            if str(scale) in self.directions
-            else maps
-            for scale, maps in enumerate(features)
-        ]
+    def _narrowed(self, features: Tensor, scale: int) -> Tensor:
+        """A feature map, a wide one by its parts in the directions that count."""
+        if str(scale) not in self.directions:
+            return features
+        directions = self.directions[str(scale)].to(features.dtype)
+        return torch.einsum("bchw,cd->bdhw", features, directions)
 
     def _by_place(self, features: Tensor, scale: int) -> Tensor:
         """Feature maps as samples of each place, or of the one that stands for all."""
@@ -233,3 +233,11 @@ def most_unusual(kinds: Sequence[HeatModel], features: Tensor) -> tuple[Tensor, 
     # By gathering, as a graph of any number of images holds no list of them.
     nearest = values.mean(dim=2, keepdim=True).argmin(dim=0, keepdim=True).expand_as(values[:1])
     return values.gather(0, nearest)[0], positions.gather(0, nearest)[0]
+
+
+def shares_of_unusual(kinds: Sequence[HeatModel], features: Tensor) -> Tensor:
+    """Give the share of each place in the mean over :func:`most_unusual`, (B, H, W) float32."""
+    values, positions = most_unusual(kinds, features)
+    shares = torch.zeros(len(features), features[0, 0].numel())
+    shares.scatter_(1, positions, (values / values.shape[1]).float())
+    return shares.unflatten(1, features.shape[2:])

@@ -276,12 +276,17 @@ class Scorer(nn.Module):
         Returns:
             (N,).
         """
+
+        def as_new(units: HeldOutUnits, own: Tensor, by_other: Tensor) -> Tensor:
+            mean, std = units.of_others(own, group)
+            return (by_other - mean) / std
+
         one_class = self.one_class_units(other._deviates(held_out))
         _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
         relative = usual / self.one_class_units.std
         if self.places:
-            mean, std = self.places_units.of_others(held_out.places, group)
-            one_class = one_class + relative * self.places * (held_out.places - mean) / std
+            unusual = as_new(self.places_units, held_out.places, held_out.places)
+            one_class = one_class + relative * self.places * unusual
         if int(self.labels) == 0:
             return one_class
         if self.prior is None:
@@ -292,11 +297,7 @@ class Scorer(nn.Module):
             (self.stage2_units, self._distance(held_out), other._distance(held_out)),
             (self.likeness_units, self._likeness(held_out), other._likeness(held_out)),
         )
-        told = []
-        for units, own, by_other in terms:
-            mean, std = units.of_others(own, group)
-            told.append((by_other - mean) / std)
-        by_labels = self._by_labels(self.prior, *told)
+        by_labels = self._by_labels(self.prior, *(as_new(*term) for term in terms))
         return one_class + relative * by_labels
 
     def _by_labels(self, prior: float, evidence: Tensor, told: Tensor, likeness: Tensor) -> Tensor:
