@@ -108,6 +108,11 @@ class ReadyDetector(ABC):
 
         Raises:
             ValueError: An image cannot be read.
+
+        Example:
+            >>> scores = model.decision_function(np.concatenate([zeros[60:70], ones[10:20]]))
+            >>> bool(scores[:10].max() < scores[10:].mean())
+            True
         """
         scores = self.score_images(X, progress=progress)
         if scores.errors:
@@ -115,7 +120,14 @@ class ReadyDetector(ABC):
         return scores.score
 
     def score_images(self, X: object, *, progress: StageProgress | None = None) -> Scores:
-        """Score images of which some may be unreadable: those get NaN and an error."""
+        """Score images of which some may be unreadable: those get NaN and an error.
+
+        Example:
+            >>> open("empty.png", "wb").close()
+            >>> scores = model.score_images("empty.png")
+            >>> bool(np.isnan(scores.score[0])), scores.errors[0]
+            (True, 'empty.png: the file is empty (0 bytes); remove it or export it again.')
+        """
         return joined_scores(self.score_batches(X, progress=progress))
 
     def rests_on(self, rule: str | float | Rule | None = None) -> Resting | None:
@@ -123,6 +135,10 @@ class ReadyDetector(ABC):
 
         The threshold rests on it where it would be lower by more than a standard deviation of the
         others without it, see :func:`~anomem.decision.threshold.rests_on`.
+
+        Example:
+            >>> model.rests_on(0.05) is None  # no single normal decides
+            True
         """
         rule = self._rule_of(rule)
         if not isinstance(rule, FalseAlarms):
@@ -136,11 +152,21 @@ class ReadyDetector(ABC):
 
         A normal image has ``p <= alpha`` with probability at most alpha, on average over draws of
         the held-out normals; n groups of them give no p-value below ``1 / (n + 1)``.
+
+        Example:
+            >>> p = model.p_value(ones[10:13])
+            >>> bool((p <= 0.1).all())
+            True
         """
         return p_values(self.decision_function(X), self.calibration())
 
     def predict(self, X: object, rule: str | float | Rule | None = None) -> npt.NDArray[np.int64]:
-        """Decide for each image by a rule of :meth:`threshold`, (N,): 0 normal, 1 anomalous."""
+        """Decide for each image by a rule of :meth:`threshold`, (N,): 0 normal, 1 anomalous.
+
+        Example:
+            >>> model.predict(ones[10:13], rule=0.1).tolist()
+            [1, 1, 1]
+        """
         threshold = self.threshold(rule)
         return (self.decision_function(X) > threshold).astype(np.int64)
 
@@ -159,6 +185,12 @@ class ReadyDetector(ABC):
         Warns:
             UserWarning: Alpha needs more held-out normals than there are; the smallest supported
                 one is used in its place.
+
+        Example:
+            >>> model.threshold(0.1) < model.threshold(0.05)
+            True
+            >>> bool(model.threshold("find-labelled") < model.unseen_anomalies().min())
+            True
         """
         return threshold_by(self._rule_of(rule), self.calibration(), self.unseen_anomalies)
 
@@ -166,7 +198,14 @@ class ReadyDetector(ABC):
         return rule_of(self.rule if rule is None else rule)
 
     def promise(self, rule: str | float | Rule | None) -> Promise | None:
-        """Tell what the rule "find-labelled" promises of new images; None of any other rule."""
+        """Tell what the rule "find-labelled" promises of new images; None of any other rule.
+
+        Example:
+            >>> model.promise("find-labelled").anomalies
+            5
+            >>> model.promise(0.05) is None
+            True
+        """
         if not isinstance(self._rule_of(rule), FindLabelled):
             return None
         scores = self.calibration().scores
@@ -186,6 +225,10 @@ class ReadyDetector(ABC):
 
         Raises:
             ValueError: An image cannot be read.
+
+        Example:
+            >>> [heat.shape for heat in model.heat_maps(ones[:2])]
+            [(16, 16), (16, 16)]
         """
         for heat in self.heat_images(X, progress=progress):
             if isinstance(heat, str):

@@ -150,6 +150,11 @@ class AnoMem(WithChoices, ReadyDetector):
         Raises:
             ValueError: Too few normals, unreadable images, or labels that do not fit; one
                 sentence says what to do.
+
+        Example:
+            >>> model = model.fit(np.concatenate([zeros[:60], ones[:5]]), [0] * 60 + [1] * 5)
+            >>> model.labelled_anomalies()
+            (5, 5)
         """
         run = self._run(checkpoint, progress)
         found = fit.fit(X, y, run, anomalies=anomalies, groups=groups, region=region)
@@ -182,6 +187,14 @@ class AnoMem(WithChoices, ReadyDetector):
 
         Warns:
             UserWarning: Images could not be read.
+
+        Example:
+            >>> from PIL import Image
+            >>> for index, image in enumerate(zeros[:60]):
+            ...     Image.fromarray(image).save(f"{index}.png")
+            >>> model = model.fit_stream("*.png")
+            >>> bool(model.decision_function(ones[:10]).mean() > 0)
+            True
         """
         run = self._run(checkpoint, progress)
         return self._keep(fit.fit_stream(X, run, anomalies=anomalies, region=region))
@@ -227,6 +240,12 @@ class AnoMem(WithChoices, ReadyDetector):
                 two labels), unreadable images, or, at depth "encoder", missing normals, missing
                 images of earlier labels, or a model that has learnt further kinds of normal
                 (:meth:`extend`).
+
+        Example:
+            >>> before = model.decision_function(ones[10:20])
+            >>> model = model.adapt(ones[20:30], [1] * 10)
+            >>> bool((model.decision_function(ones[10:20]) > before).all())
+            True
         """
         detector = self.detector()
         if depth not in ("heads", "encoder"):
@@ -256,6 +275,12 @@ class AnoMem(WithChoices, ReadyDetector):
 
         Raises:
             ValueError: Unreadable images, one that was not held out, or none would be left.
+
+        Example:
+            >>> torn = int(model.held_out_names()[0].removeprefix("image "))
+            >>> before = len(model.calibration())
+            >>> before - len(model.set_aside(zeros[torn : torn + 1]).calibration())
+            1
         """
         return self._keep(adapt.set_aside(self.detector(), open_images(X), progress=progress))
 
@@ -266,6 +291,12 @@ class AnoMem(WithChoices, ReadyDetector):
 
         Raises:
             ValueError: Unreadable images.
+
+        Example:
+            >>> model.labelled_anomalies()[0]
+            5
+            >>> model.forget(ones[:2]).labelled_anomalies()[0]
+            3
         """
         return self._keep(adapt.forget(self.detector(), open_images(X), progress=progress))
 
@@ -288,6 +319,12 @@ class AnoMem(WithChoices, ReadyDetector):
 
         Raises:
             ValueError: Too few normals, or unreadable images.
+
+        Example:
+            >>> before = model.decision_function(ones[50:]).mean()
+            >>> model = model.extend(ones[10:50])
+            >>> bool(model.decision_function(ones[50:]).mean() < before)
+            True
         """
         detector = self.detector()
         return self._keep(extend.extend(detector, open_images(X), groups, progress=progress))
@@ -295,12 +332,23 @@ class AnoMem(WithChoices, ReadyDetector):
     def score_batches(
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[tuple[range, Scores]]:
-        """Score as :meth:`score_images` does, a batch and the indices of its images at a time."""
+        """Score as :meth:`score_images` does, a batch and the indices of its images at a time.
+
+        Example:
+            >>> for indices, scores in model.score_batches(ones[:3]):
+            ...     print(indices, scores.score.shape)
+            range(0, 3) (3,)
+        """
         return score_source(self.detector(), open_images(X), stage(progress, "scoring"))
 
     @property
     def classes_(self) -> npt.NDArray[np.int64]:
-        """What :meth:`predict` tells apart: 0 normal, 1 anomalous. scikit-learn asks for it."""
+        """What :meth:`predict` tells apart: 0 normal, 1 anomalous. scikit-learn asks for it.
+
+        Example:
+            >>> model.classes_.tolist()
+            [0, 1]
+        """
         check_is_fitted(self, "network_")
         return np.array([0, 1])
 
@@ -310,6 +358,11 @@ class AnoMem(WithChoices, ReadyDetector):
         Those labelled normal since are scored as if they had not been labelled; those labelled
         anomalous or set aside are left out. All are raised a little, see
         :func:`~anomem.decision.calibrate.raised`.
+
+        Example:
+            >>> calibration = model.calibration()
+            >>> len(calibration) == len(model.held_out_names())
+            True
         """
         detector = self.detector()
         # Where held-out normals are labelled, each call would train a scorer for every fold.
@@ -320,27 +373,53 @@ class AnoMem(WithChoices, ReadyDetector):
         return known[2]
 
     def held_out_names(self) -> list[str]:
-        """Name the held-out normals on which decisions rest, in the order of their scores."""
+        """Name the held-out normals on which decisions rest, in the order of their scores.
+
+        Example:
+            >>> model.held_out_names()[:2]
+            ['image 2', 'image 4']
+        """
         bank = self.detector().bank
         return [bank.held_out_name[index] for index in bank.deciding().nonzero().flatten().tolist()]
 
     def unseen_anomalies(self) -> npt.NDArray[np.float32]:
-        """Score each labelled anomaly (A,) by heads that were trained on the other labels."""
+        """Score each labelled anomaly (A,) by heads that were trained on the other labels.
+
+        Example:
+            >>> model.unseen_anomalies().shape
+            (5,)
+        """
         return unseen_scores(self.detector())
 
     def labelled_anomalies(self) -> tuple[int, int]:
-        """Count labelled anomalies, and how many of these the training has learnt from."""
+        """Count labelled anomalies, and how many of these the training has learnt from.
+
+        Example:
+            >>> model.labelled_anomalies()
+            (5, 0)
+        """
         bank = self.detector().bank
         return int((bank.labelled.label == 1).sum()), int(bank.learnt().sum())
 
     def explain(self, image: object) -> Explanation:
-        """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W."""
+        """Explain one image: a path, a PIL image, or an array H x W x 3 or H x W.
+
+        Example:
+            >>> explanation = model.explain(ones[10])
+            >>> explanation.heat.shape, sorted(explanation.scale_scores)
+            ((16, 16), ['scale_1', 'scale_2'])
+        """
         return explain(self.detector(), image)
 
     def heat_images(
         self, X: object, *, progress: StageProgress | None = None
     ) -> Iterator[Heat | str]:
-        """Give heat as :meth:`heat_maps` does, or why an image has none, in a sentence."""
+        """Give heat as :meth:`heat_maps` does, or why an image has none, in a sentence.
+
+        Example:
+            >>> [heat.shape for heat in model.heat_images(ones[:2])]
+            [(16, 16), (16, 16)]
+        """
         return heat_maps(self.detector(), open_images(X), stage(progress, "heat maps"))
 
     def save(self, path: str | Path) -> None:
@@ -350,6 +429,13 @@ class AnoMem(WithChoices, ReadyDetector):
 
         Raises:
             WriteError: It cannot be written; the older model is as it was.
+
+        Example:
+            >>> model.save("digits")
+            >>> from anomem import load
+            >>> scores = load("digits").decision_function(ones)
+            >>> bool((scores == model.decision_function(ones)).all())
+            True
         """
         detector = self.detector()
         if self.devices * self.nodes == 1 or leads():
@@ -386,7 +472,12 @@ class AnoMem(WithChoices, ReadyDetector):
         return self
 
     def detector(self) -> Detector:
-        """Give the parts of this detector, as the functions of the package take them."""
+        """Give the parts of this detector, as the functions of the package take them.
+
+        Example:
+            >>> model.detector().framing.shape.height
+            16
+        """
         check_is_fitted(self, "network_")
         own = [part.name for part in fields(Detector) if part.name != "seed"]
         return Detector(**{name: getattr(self, f"{name}_") for name in own}, seed=self.seed)

@@ -27,6 +27,10 @@ class WithChoices(BaseEstimator):  # type: ignore[misc]
         """Give the parameters; with ``deep`` every choice too, as ``config__memory__beta``.
 
         With "auto" they are those of the preset "scratch".
+
+        Example:
+            >>> model.get_params()["config__stage1__max_steps"]
+            20
         """
         params: dict[str, Any] = super().get_params(deep=False)
         if deep:
@@ -41,6 +45,10 @@ class WithChoices(BaseEstimator):  # type: ignore[misc]
 
         Raises:
             ValueError: There is no such parameter or choice.
+
+        Example:
+            >>> model.set_params(seed=1, config__memory__beta=20.0).config.memory.beta
+            20.0
         """
         choices = {
             name.removeprefix(_CHOICES): value

@@ -73,6 +73,11 @@ class OnHub(ModelHubMixin):
 
         Raises:
             ModelError: It is neither at hand nor can be fetched, or is no whole model.
+
+        Example:
+            >>> path = OnHub(detector).save_pretrained("digits")
+            >>> type(OnHub.from_pretrained("digits").detector).__name__
+            'AnoMem'
         """
         try:
             return super().from_pretrained(pretrained_model_name_or_path, **given)
@@ -95,6 +100,11 @@ class OnHub(ModelHubMixin):
 
         Raises:
             TypeError: Something other is given.
+
+        Example:
+            >>> card = OnHub(detector).generate_model_card(license="cc0-1.0", data="Digits.")
+            >>> card.data.license, "Digits." in card.text
+            ('cc0-1.0', True)
         """
         if other:
             raise TypeError(f"a card has no {min(other)}; give license and data.")

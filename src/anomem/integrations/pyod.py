@@ -70,6 +70,11 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
 
         Raises:
             ValueError: As of ``AnoMem.fit``.
+
+        Example:
+            >>> outliers = outliers.fit(images[digit == 0][:60])
+            >>> len(outliers.decision_scores_), float(outliers.labels_.mean()) < 0.2
+            (60, True)
         """
         self._set_n_classes(None)
         images = open_images(X)
@@ -85,7 +90,13 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: object) -> Floats:
-        """Give the score of each image, (N,); higher is more anomalous."""
+        """Give the score of each image, (N,); higher is more anomalous.
+
+        Example:
+            >>> scores = outliers.decision_function(images[digit == 1][10:13])
+            >>> bool((scores > outliers.threshold_).all())
+            True
+        """
         check_is_fitted(self, _FITTED)
         return self.detector_.decision_function(X).astype(np.float64)
 
@@ -99,6 +110,11 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
             method: "p-value" (the default): the second column is 1 less the split-conformal
                 p-value, the first the p-value. "linear" and "unify" are PyOD's own, of arrays.
             return_confidence: Give :meth:`predict_confidence` too.
+
+        Example:
+            >>> shares = outliers.predict_proba(images[digit == 1][10:13])
+            >>> bool((shares[:, 1] >= 0.9).all())
+            True
         """
         check_is_fitted(self, _FITTED)
         if method != "p-value":
@@ -113,6 +129,10 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         An image of p-value p has about ``B(K, p)`` of K further held-out normals above it, and is
         an outlier where they are fewer than ``contamination (K + 1)`` allows. PyOD asks the same
         of the scores of the fit (Perini, Vercruyssen and Davis, 2020), which are lower.
+
+        Example:
+            >>> outliers.predict_confidence(images[digit == 1][10:13]).round(2).tolist()
+            [0.75, 0.75, 0.75]
         """
         check_is_fitted(self, _FITTED)
         calibration = self.detector_.calibration()
@@ -124,7 +144,13 @@ class AnoMemDetector(BaseDetector):  # type: ignore[misc]
         return np.where(self._outlying(scores), outlier, 1 - outlier)
 
     def compute_rejection_stats(self, *args: Any, **costs: Any) -> tuple[float, float, float]:
-        """Give PyOD's expected share of rejections and its bounds, for held-out normals."""
+        """Give PyOD's expected share of rejections and its bounds, for held-out normals.
+
+        Example:
+            >>> rejected, bound, cost = outliers.compute_rejection_stats(T=32)
+            >>> bool(0 <= rejected <= bound)
+            True
+        """
         check_is_fitted(self, _FITTED)
         held_out = copy.copy(self)
         held_out.decision_scores_ = np.zeros(self.detector_.calibration().groups)

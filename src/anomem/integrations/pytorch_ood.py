@@ -66,6 +66,12 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
         Raises:
             ValueError: There is no batch, or as of ``AnoMem.fit``.
             TypeError: A batch is something else.
+
+        Example:
+            >>> known = torch.cat([zeros[:60], ones[:5]]), torch.tensor([0] * 60 + [-1] * 5)
+            >>> detector = detector.fit(DataLoader(TensorDataset(*known), batch_size=32))
+            >>> detector.detector.labelled_anomalies()[0]
+            5
         """
         images, outliers = [], []
         for batch in data_loader:
@@ -86,6 +92,10 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
         Raises:
             RequiresFittingException: The detector is not fitted.
             TypeError: x is something else.
+
+        Example:
+            >>> bool(detector.predict(zeros[60:70]).mean() < detector.predict(ones[:10]).mean())
+            True
         """
         try:
             scores = self.detector.decision_function(_images(x))
@@ -94,17 +104,33 @@ class ContrastedMemory(Detector):  # type: ignore[misc]
         return torch.from_numpy(scores).to(x.device)
 
     def set_hyperparameters(self, **choices: Any) -> Self:
-        """Take choices as of ``AnoMem.set_params``: ``config__memory__beta`` and the like."""
+        """Take choices as of ``AnoMem.set_params``: ``config__memory__beta`` and the like.
+
+        Example:
+            >>> detector.set_hyperparameters(config__memory__beta=20.0).detector.config.memory.beta
+            20.0
+        """
         self.detector.set_params(**choices)
         return self
 
     def get_hyperparameters(self) -> dict[str, Any]:
-        """Give those that are searched among."""
+        """Give those that are searched among.
+
+        Example:
+            >>> detector.hyperparameter_space = {"config__memory__beta": [5.0, 10.0]}
+            >>> detector.get_hyperparameters()
+            {'config__memory__beta': 10.0}
+        """
         chosen = self.detector.get_params()
         return {name: chosen[name] for name in self.hyperparameter_space}
 
     def to(self, device: str | torch.device) -> Self:
-        """Compute on a device from now on."""
+        """Compute on a device from now on.
+
+        Example:
+            >>> detector.to("cpu").detector.device
+            'cpu'
+        """
         self.detector.device = str(device)
         if hasattr(self.detector, "network_"):
             self.detector.network_.to(device)

@@ -59,6 +59,12 @@ class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             ValueError: As of ``AnoMem.fit``.
+
+        Example:
+            >>> few = np.concatenate([images[digit == 0][:60], images[digit == 1][:5]])
+            >>> outliers = outliers.fit(few, [1] * 60 + [-1] * 5)
+            >>> outliers.detector_.labelled_anomalies()[0]
+            5
         """
         rule, label = rule_of(self.alpha), None
         if y is not None:
@@ -71,21 +77,42 @@ class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def classes_(self) -> npt.NDArray[np.int64]:
-        """What :meth:`predict` tells apart, in the order of the score: -1 anomalous, 1 normal."""
+        """What :meth:`predict` tells apart, in the order of the score: -1 anomalous, 1 normal.
+
+        Example:
+            >>> outliers.classes_.tolist()
+            [-1, 1]
+        """
         check_is_fitted(self)
         return np.array([-1, 1])
 
     def score_samples(self, X: object) -> Floats:
-        """Give the score of each image, (N,); higher is more normal."""
+        """Give the score of each image, (N,); higher is more normal.
+
+        Example:
+            >>> zeros, ones = (outliers.score_samples(images[digit == d][60:80]) for d in (0, 1))
+            >>> bool(zeros.mean() > ones.mean())
+            True
+        """
         check_is_fitted(self)
         return -self.detector_.decision_function(X).astype(np.float64)
 
     def decision_function(self, X: object) -> Floats:
-        """Give the score of each image above the threshold, (N,); below 0 it is anomalous."""
+        """Give the score of each image above the threshold, (N,); below 0 it is anomalous.
+
+        Example:
+            >>> bool((outliers.decision_function(images[digit == 1][10:13]) < 0).all())
+            True
+        """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: object) -> npt.NDArray[np.int64]:
-        """Decide for each image, (N,): +1 normal, -1 anomalous."""
+        """Decide for each image, (N,): +1 normal, -1 anomalous.
+
+        Example:
+            >>> outliers.predict(images[digit == 1][10:13]).tolist()
+            [-1, -1, -1]
+        """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def __sklearn_tags__(self) -> Tags:
