@@ -88,7 +88,7 @@ class Ours(Contender):
         else:
             remove_memories(network)
         self.stage1 = new_stage1(network, chosen, self.config, fabric=fabric, seed=self.seed)
-        self.stage1.clock = clock
+        self.stage1.clock, self.stage1.name = clock, self.score_names[0]
         yield from self.stage1
 
     def finish(self) -> None:

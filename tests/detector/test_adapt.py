@@ -272,6 +272,17 @@ def test_every_draw_of_labels_makes_it_better(
     assert min(gains(hurried, digits["normal"], digits["anomalous"], labels, draws=4)) > least
 
 
+@pytest.mark.parametrize("detector", ["model", "untrained"])
+def test_labelled_anomalies_lower_no_score(
+    detector: str, digits: Digits, request: pytest.FixtureRequest
+) -> None:
+    """Of images of all kinds, also those unlike the labelled ones, and of the normals."""
+    before: AnoMem = request.getfixturevalue(detector)
+    images = np.concatenate([digits["normal"], digits["anomalous"]])
+    after = copy.deepcopy(before).adapt(digits["anomalous"][:5], [1] * 5)
+    assert (after.decision_function(images) >= before.decision_function(images) - 1e-6).all()
+
+
 @pytest.mark.parametrize("labels", [1, 10])
 def test_labels_of_one_kind_do_not_hide_the_others(
     labels: int, model: AnoMem, digits: Digits

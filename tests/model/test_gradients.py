@@ -1,4 +1,4 @@
-"""Gradients of every convolution, on the kernels of this machine; ``.ci/run`` has older ones too."""
+"""Gradients of every convolution on the kernels of this machine; ``.ci/run`` has older ones too."""
 
 import copy
 from collections.abc import Iterator

@@ -62,7 +62,12 @@ class Stage1:
         steps: Steps of the whole training.
         seed: Of every random draw.
         clock: Counts the seconds, and may end the training before the last step.
+
+    Attributes:
+        name: Of whose training a warning speaks, where several run side by side.
     """
+
+    name = ""
 
     def __init__(  # noqa: PLR0913 - Algorithm 1 has these inputs, the last four by name
         self,
@@ -166,7 +171,7 @@ class Stage1:
     def _tell_collapse(self) -> bool:
         told = told_collapse(self.figures(), self.step, self.config.memory)
         if told and self.fabric.is_global_zero:
-            warnings.warn(told, stacklevel=3)
+            warnings.warn(f"{self.name}: {told}" if self.name else told, stacklevel=3)
         return told is not None
 
     def trained(self) -> MultiScaleMemory:
