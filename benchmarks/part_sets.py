@@ -38,7 +38,7 @@ class PartSet:
     Attributes:
         name: Of the set, with the normal class where classes are normal in turn.
         kinds: Of the normals, then of each kind of anomaly.
-        names: Of the N tested images.
+        names: Of the N tested images, within the folder of the set where it is one.
         kind: (N,) the kind of each, a position in ``kinds``.
         normals: (M, H, W, C).
         tested: (N, H, W, C).
@@ -122,7 +122,7 @@ def _part_set(
     return PartSet(
         name=name,
         kinds=kinds,
-        names=list(tested.names),
+        names=[_within(image, path) for image in tested.names],
         kind=kind,
         normals=learnt,
         tested=seen,
@@ -130,6 +130,12 @@ def _part_set(
         copy=np.isin(digest, known),
         masks=None if path is None else _masks(tested.names, kind > 0, path, framing.shape),
     )
+
+
+def _within(image: str, path: Path | None) -> str:
+    """The path of an image from the folder of its set on."""
+    inside = path is not None and Path(image).is_relative_to(path)
+    return Path(image).relative_to(path).as_posix() if inside and path else image
 
 
 def _frames(source: ImageSource, framing: Framing) -> tuple[Pixels, npt.NDArray[np.int64]]:

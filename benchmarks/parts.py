@@ -300,6 +300,7 @@ def main(choices: Choices) -> None:
     if find_spec("anomalib"):
         versions["anomalib"] = version("anomalib")
     setting = asdict(choices) | {
+        "out": choices.out.name,
         "machine": machine(),
         "commit": git_commit(),
         "versions": versions,
