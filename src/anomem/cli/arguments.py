@@ -163,7 +163,7 @@ class Fit(Common):
         return self.choices
 
     def wanted(self) -> Config | Automatic:
-        """The choices, framed; those of no preset where the fit is to choose it."""
+        """Give the choices, framed; those of no preset where the fit is to choose it."""
         framed = self.framed()
         if self.preset != AUTO:
             return framed

@@ -22,7 +22,7 @@ _WORTH_TELLING = 0.9
 
 @dataclass(frozen=True)
 class KindAlarms:
-    """The share of new normals of one kind that a threshold will call anomalous.
+    """Tells the share of new normals of one kind that a threshold will call anomalous.
 
     Attributes:
         held_out: Held-out normals of the kind, at least 1.
@@ -42,7 +42,7 @@ class KindAlarms:
 
 @dataclass(frozen=True)
 class ExpectedAlarms:
-    """The false alarms to expect of a threshold, as a sentence by ``str``.
+    """Tells the false alarms to expect of a threshold, as a sentence by ``str``.
 
     Attributes:
         kinds: Of each kind of normal, that of the fit first.

@@ -44,7 +44,7 @@ class Detector:
 
     @property
     def usual(self) -> list[HeatModel]:
-        """What is usual at each place, where the score rests on it; else nothing."""
+        """Give what is usual at each place, where the score rests on it; else nothing."""
         return usual_of(self.config, self.heat)
 
 

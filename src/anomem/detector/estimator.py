@@ -172,7 +172,7 @@ class AnoMem(WithChoices, ReadyDetector):
         """Learn the normal from more images than fit into memory, read as they are trained on.
 
         Held-out normals and a sample of the others, at most 3,000 images, are read first. Images
-        that cannot be read are left out.
+        that cannot be read are left out, with a warning.
 
         Args:
             X: Normal images in files, in Parquet files or on object storage.
@@ -184,9 +184,6 @@ class AnoMem(WithChoices, ReadyDetector):
         Raises:
             ValueError: Too few normals, images that are not stored or are to be cut into tiles, or
                 Hugging Face ``datasets`` is missing.
-
-        Warns:
-            UserWarning: Images could not be read.
 
         Example:
             >>> from PIL import Image

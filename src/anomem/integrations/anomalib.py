@@ -109,7 +109,7 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """One look at each image, by one process."""
+        """Ask for one look at each image, by one process."""
         return {
             "gradient_clip_val": 0,
             "max_epochs": 1,
@@ -119,7 +119,7 @@ class ContrastedMemory(MemoryBankMixin, AnomalibModule):  # type: ignore[misc]
 
     @property
     def learning_type(self) -> LearningType:
-        """Anomalies may be labelled, and none need be."""
+        """Say that no anomaly need be labelled; some may."""
         return LearningType.ONE_CLASS
 
     def on_train_start(self) -> None:

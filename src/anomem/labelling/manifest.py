@@ -62,7 +62,7 @@ class Manifest:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that it names."""
+        """Name the splits that it has, sorted."""
         return sorted({row.split for row in self.rows if row.split})
 
     def images(self, label: int | None = None, split: str | None = None) -> list[str]:

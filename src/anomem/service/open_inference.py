@@ -45,7 +45,7 @@ _EXAMPLE = {
 
 
 class Tensor(BaseModel):
-    """An input: its values in ``data``, or behind the JSON of the request."""
+    """Holds an input: its values in ``data``, or behind the JSON of the request."""
 
     name: str
     datatype: str
@@ -55,14 +55,14 @@ class Tensor(BaseModel):
 
 
 class Wanted(BaseModel):
-    """An output that is asked for."""
+    """Names an output that is asked for."""
 
     name: str
     parameters: dict[str, Any] = {}
 
 
 class Inference(BaseModel):
-    """A request."""
+    """Holds a request."""
 
     id: str | None = None
     parameters: dict[str, Any] = {}

@@ -37,7 +37,7 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class ImageScore(BaseModel):
-    """What is said of one image; where it cannot be read, why."""
+    """Says what one image scores or, where it cannot be read, why."""
 
     name: str
     score: float | None
@@ -49,7 +49,7 @@ class ImageScore(BaseModel):
 
 
 class Scored(BaseModel):
-    """What is said of the images of a request, and by which model."""
+    """Says what the images of a request score, and by which model."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,7 +70,7 @@ class Scored(BaseModel):
 
 
 class Explained(BaseModel):
-    """Why one image has its score."""
+    """Says why one image has its score."""
 
     model: str
     revision: str

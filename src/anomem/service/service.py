@@ -70,7 +70,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether it scores and follows its models."""
+        """Tell whether it scores and follows its models."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     def engine(self, name: str | None) -> Engine:
@@ -102,7 +102,7 @@ class Service:
 
 
 def by(name: str, loaded: Loaded) -> dict[str, Any]:
-    """Which model says something."""
+    """Say which model answers, and how it decides."""
     return {
         "model": name,
         "revision": loaded.revision,
