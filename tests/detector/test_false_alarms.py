@@ -106,7 +106,8 @@ def test_unusual_places_keep_the_rate(fitted: AnoMem, count: int) -> None:
     frames = tensor_of(batch_to_shape(all_digits()[400:, ..., None], fitted.framing_.shape))
     unseen = extract(fitted.network_, frames, usual=fitted.heat_)
     config = replace(fitted.config_, score=ScoreChoices(mahalanobis=True, places=2.0))
-    widths, rates = fitted.network_.pooled_widths, {0.05: list[float](), 0.1: list[float]()}
+    widths = fitted.network_.pooled_widths
+    rates: dict[float, list[float]] = {a: [] for a in ALPHAS if a >= smallest_alpha(count)}
     for draw in range(100):
         order = torch.from_numpy(np.random.default_rng(draw).permutation(len(unseen)))
         bank = bank_of(fitted, unseen.at(order[:count]), fitted.bank_.labelled)
@@ -175,7 +176,8 @@ def test_normals_held_out_in_turn(normals: int, draws: int, of_places: AnoMem) -
     Without labels and with ten anomalies labelled.
     """
     digits = all_digits()
-    rates = {(labels, alpha): list[float]() for labels in (0, 10) for alpha in (0.05, 0.1)}
+    alphas = [alpha for alpha in ALPHAS if alpha >= smallest_alpha(normals)]
+    rates = {(labels, alpha): list[float]() for labels in (0, 10) for alpha in alphas}
     for draw in range(draws):
         order = np.random.default_rng(draw).permutation(len(digits))
         model = AnoMem(of_places.config_, device="cpu", seed=draw).fit(digits[order[:normals]])
@@ -183,7 +185,7 @@ def test_normals_held_out_in_turn(normals: int, draws: int, of_places: AnoMem) -
             if labels:
                 model.adapt(255 - digits[order[-labels:]], np.ones(labels, dtype=int))
             new = model.decision_function(digits[order[normals : normals + 400]])
-            for alpha in (0.05, 0.1):
+            for alpha in alphas:
                 rates[labels, alpha].append(called(new, model.calibration(), alpha))
     for (labels, alpha), found in rates.items():
         assert kept(found, alpha)
