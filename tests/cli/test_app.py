@@ -579,7 +579,9 @@ def test_explain_names_the_normal_places(folders: Folders, tmp_path: Path, capsy
     assert run("explain", model, odd, "--out", tmp_path / "why") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{odd}: score ")
-    assert f"most like {folders['train']}/lot" in lines[1] and lines[1].endswith(" pixels)")
+    assert lines[1].startswith("  scale_1 ") and ", scale_2 " in lines[1]
+    assert " pixels), found by scale_" in lines[2] and lines[2].endswith(" pixels)")
+    assert f"most like {folders['train']}/lot" in lines[2]
     assert run("explain", model, odd, "--out", folders["normal"]) == 1
     assert "holds images, as lot0-000.png, and explanations beside" in error_line(capsys)
 

@@ -74,7 +74,7 @@ def test_it_is_told_with_the_normal_place_most_like_it(
     assert box.top + box.height == round(min(row + 2, rows) * 48 / rows)
     assert box.left + box.width == round(min(column + 2, columns) * 96 / columns)
     words = f"most like {place.origin.image}, left {box.left}, top {box.top} ({box.width} x"
-    assert words in str(place)
+    assert words in str(place) and f"pixels), found by {place.scale}: " in str(place)
     assert place.as_json()["normal"] == place.origin.image
     assert place.as_json()["normal_box"]["top"] == box.top
 

@@ -196,11 +196,10 @@ def explain(arguments: Explain) -> Result:
         told_score = f"score {explained.score:.2f}, {verdict} (threshold {threshold:.2f})"
         odd = explained.odd[:_SHOWN]
         tell(f"{name}: {told_score}")
+        parts = explained.scale_scores.items()
+        tell("  " + ", ".join(f"{scale} {part:.2f}" for scale, part in parts))
         for number, place in enumerate(odd, start=1):
             tell(f"  {number}. {place}")
-        if not odd:
-            parts = explained.scale_scores.items()
-            tell("  " + ", ".join(f"{scale} {part:.2f}" for scale, part in parts))
         if explained.unusual:
             tell(f"  {explained.unusual:+.2f} of it by the places that are most unusual")
         if name in files:

@@ -52,8 +52,8 @@ class OddPlace:
 
     def __str__(self) -> str:
         return (
-            f"{_in_words(self.box)}: {self.distance:.1f} times as far from normal places as those "
-            f"of held-out normals are; most like {self._where()}"
+            f"{_in_words(self.box)}, found by {self.scale}: {self.distance:.1f} times as far from "
+            f"normal places as those of held-out normals are; most like {self._where()}"
         )
 
     def _where(self) -> str:

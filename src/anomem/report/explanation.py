@@ -63,7 +63,7 @@ def save_explanation(
         )
         _close_up(own, image, place.box)
         own.set_ylabel(str(number), rotation=0, ha="right", va="center", fontsize=10)
-        own.set_title("this place", fontsize=9)
+        own.set_title(f"this place, found by {place.scale}", fontsize=9)
         other.set_title("the normal place most like it", fontsize=9)
         if normal is None or place.origin is None or place.normal_box is None:
             why = "its image is not there" if place.origin else "of an image labelled normal"

@@ -93,7 +93,7 @@ function show(row) {
     at("places").parentElement.hidden = !told.places.length;
     at("places").replaceChildren(...told.places.slice(0, 3).map(place => {
       const of = place.normal ? `most like ${place.normal}` : "most like an image labelled normal";
-      const item = make("li", `${place.distance.toFixed(1)} times as far from normal places as usual; ${of}`);
+      const item = make("li", `${place.distance.toFixed(1)} times as far from normal places as usual, found by ${place.scale}; ${of}`);
       if (place.normal_picture) item.append(make("img", "", { src: place.normal_picture, alt: `The normal place it is most like, of ${place.normal}` }));
       return item;
     }));
