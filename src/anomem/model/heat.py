@@ -16,7 +16,7 @@ _SHARED = 0.5
 _RIDGE = 0.01
 """Share of the mean variance that is added to every variance."""
 
-MOST_CHANNELS = 128
+MOST_CHANNELS = 64
 """Directions in which the places of a feature map are compared; what they cost grows with the
 square of their number (docs/lab-book/recipe.md)."""
 
