@@ -69,8 +69,7 @@ plt.show()
 #
 # The preset `pretrained` compares places of an image with places of the normal images, in the
 # features of a network that was trained on ImageNet. Nothing is trained here, so a fit takes
-# seconds. (Its name is given because squares of 64 pixels are small; from 100 pixels on it is what
-# the detector chooses by itself.)
+# seconds. (From 20 pixels on it is what the detector chooses by itself where the weights are.)
 
 # %%
 detector = AnoMem("pretrained", device="cpu").fit(train)

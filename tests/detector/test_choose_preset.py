@@ -31,26 +31,27 @@ def asking(given: dict[str, Any]) -> Automatic:
     return Automatic(changed(scratch(), given), frozenset(given))
 
 
-def test_photographs_take_the_pretrained_encoder_at_no_more_pixels_than_they_have() -> None:
+def test_images_take_the_pretrained_encoder_and_small_ones_keep_their_pixels() -> None:
     preset = pretrained()
-    for height, width in ((900, 900), (300, 2000)):
+    for height, width in ((900, 900), (300, 2000), (48, 60)):
         chosen = choose_preset(Automatic(), typical(height, width))
         assert chosen.config == preset
         assert chosen.told == (
-            f"pretrained, as images of {height} x {width} pixels are photographs and weights of "
+            f"pretrained, as {min(height, width)} pixels a side are 20 or more and weights of "
             "tf_efficientnet_lite0 are on this machine; --preset scratch trains on these images "
             "alone"
         )
-    small = choose_preset(Automatic(), typical(100, 121)).config
-    assert small == replace(preset, images=replace(preset.images, size=110))
+    for height, width, size in ((40, 90, 60), (32, 32, 32), (28, 28, 28), (20, 20, 20)):
+        small = choose_preset(Automatic(), typical(height, width)).config
+        assert small == replace(preset, images=replace(preset.images, size=size))
 
 
 @pytest.mark.parametrize(
     ("given", "image", "told"),
     [
-        ({}, (99, 640), "99 pixels a side are less than 100"),
-        ({"images__size": 96}, (900, 900), "96 pixels a side are less than 100"),
-        ({"images__size": (64, 64), "images__framing": "tile"}, (900, 900), "64 pixels a side are"),
+        ({}, (19, 640), "19 pixels a side are less than 20"),
+        ({"images__size": 16}, (900, 900), "16 pixels a side are less than 20"),
+        ({"images__size": (16, 64), "images__framing": "tile"}, (900, 900), "16 pixels a side are"),
         ({"stage1__min_steps": 1200}, (900, 900), "stage1.min_steps is given; --preset pretrained"),
         ({"memory__beta": 10.0}, (900, 900), "memory.beta is given; --preset pretrained"),
         ({"encoder__width": 32}, (900, 900), "encoder.width is given"),
@@ -102,7 +103,7 @@ def test_the_region_and_the_tile_are_looked_at() -> None:
     tiles = {"images__size": (104, 104), "images__framing": "tile"}
     assert str(preset({})).startswith("pretrained")
     assert str(preset(tiles)).startswith("pretrained")
-    assert str(preset({}, "0,0 0.5,0 0.5,1 0,1")).startswith("scratch, as 80 pixels")
+    assert str(preset({}, "0,0 0.1,0 0.1,1 0,1")).startswith("scratch, as 16 pixels")
 
 
 def test_a_fit_says_and_keeps_what_it_chose(
@@ -111,7 +112,7 @@ def test_a_fit_says_and_keeps_what_it_chose(
     with caplog.at_level(logging.INFO, logger="anomem"):
         model = AnoMem(device="cpu").fit(PHOTOGRAPHS)
     told = model.summary_["preset"]
-    assert f"preset {told}" in caplog.messages and told.startswith("pretrained, as images of 112 x")
+    assert f"preset {told}" in caplog.messages and told.startswith("pretrained, as 112 pixels")
     assert model.config_.encoder == pretrained().encoder
     model.save(tmp_path / "model")
     again = load_trained(tmp_path / "model", device="cpu")
@@ -152,7 +153,7 @@ def test_the_first_process_chooses_for_all(tmp_path: Path) -> None:
     processes = two_by_torchrun(images, out, code=LOOK)
     assert [process.ended() for process in processes] == [0, 0], processes[0].err
     told = [(out / rank).read_text() for rank in "01"]
-    assert told[0] == told[1] and told[0].startswith("pretrained, as images of 112 x 160")
+    assert told[0] == told[1] and told[0].startswith("pretrained, as 112 pixels")
     warned = processes[0].err.decode()
     assert "for which devices or nodes above 1 would count; leave it out" in warned
 

@@ -114,7 +114,7 @@ class Fit(Common):
         str,
         arg(
             help="Choices to start from: scratch, pretrained or paper; auto takes pretrained for "
-            "photographs of 100 pixels and more if its weights are on this machine, else scratch. "
+            "images of 20 pixels and more if its weights are on this machine, else scratch. "
             "Defaults of the choices below are those of scratch; with another preset before "
             "--help they are of that one."
         ),

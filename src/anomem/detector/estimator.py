@@ -51,7 +51,7 @@ class AnoMem(WithChoices, ReadyDetector):
     Args:
         config: Name of a preset, or a :class:`~anomem.config.Config`. "auto" (the default) looks at
             the images of the fit and at the weights on this machine, and takes the preset
-            "pretrained" for photographs of 100 pixels and more, or else "scratch".
+            "pretrained" for images of 20 pixels and more, or else "scratch".
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto" (default) is cuda or else cpu.
         devices: Processes on each node, 1 by default, that share stage 1 of a fit, one a GPU where
             there are GPUs. ``stage1.batch`` is that of all together, and what they learn is what
