@@ -161,6 +161,7 @@ def of_places(hasty: Config) -> AnoMem:
         hasty,
         encoder=replace(hasty.encoder, frozen=True),
         memory=MemoryChoices(prototypes="places", sizes=(64, 32)),
+        score=pretrained().score,
         stage2=pretrained().stage2,
     )
     return AnoMem(config, device="cpu").fit(all_digits()[:200])

@@ -43,6 +43,7 @@ def reserve_of() -> FeatureBank:
         trained_digest=torch.arange(50, 58),
         labelled=labelled([5, -6], [1, 0], 20),
         learnt_pixels=torch.tensor([5, 77]),
+        place_share=torch.tensor(0.25),
     )
 
 
@@ -81,7 +82,7 @@ def test_label_is_taken_back() -> None:
 def test_reserve_comes_back_from_its_tensors() -> None:
     bank = reserve_of()
     tensors = bank.tensors()
-    assert len(tensors) == 26
+    assert len(tensors) == 27
     again = FeatureBank.of(tensors).tensors()
     assert FeatureBank.of(tensors).held_out_name == bank.held_out_name
     assert again.keys() == tensors.keys()

@@ -67,6 +67,7 @@ OTHER_CHOICES: dict[str, Any] = {
     "score__mahalanobis": False,
     "score__neighbours": 3,
     "score__places": 1.5,
+    "score__whole": 0.5,
     "calibration__share": 0.3,
     "compute__precision": "bf16",
     "compute__compile": True,

@@ -46,6 +46,19 @@ def test_a_scratch_is_found_without_training(model: AnoMem, gravel: Images) -> N
     assert model.summary_["steps"] == 0 and model.summary_["loss"] is None
 
 
+def test_what_is_another_thing_as_a_whole_scores_higher_by_it(
+    model: AnoMem, gravel: Images, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, turned = crops(gravel, 80, 10), 255 - crops(gravel, 120, 10)
+    added = [model.explain(image).beside for image in (*good, *turned)]
+    assert np.median(added[10:]) > np.median(added[:10]) + 1
+    assert 0 < float(model.scorer_.beside) == pytest.approx((1 - float(model.heat_[0].share)) ** 2)
+    Image.fromarray(turned[0]).save(tmp_path / "turned.png")
+    model.save(tmp_path / "model")
+    assert run("explain", tmp_path / "model", tmp_path / "turned.png") == 0
+    assert f"{added[10]:+.2f} of it by the whole image" in capsys.readouterr().out
+
+
 def test_a_score_is_the_same_to_the_bit_in_batches_of_any_size(
     model: AnoMem, gravel: Images
 ) -> None:
@@ -197,7 +210,8 @@ def marks(images: Images) -> list[npt.NDArray[np.bool_]]:
 
 def local_part(model: AnoMem) -> torch.Tensor:
     """The mean deviation over the places that deviate most, of each labelled image."""
-    scales = model.bank_.labelled.features.pooled.split(model.network_.pooled_widths, dim=1)
+    widths = model.network_.pooled_widths
+    scales = model.bank_.labelled.features.pooled[:, : sum(widths)].split(widths, dim=1)
     return torch.cat([scale.chunk(3, dim=1)[2] for scale in scales], 1).float()
 
 

@@ -57,12 +57,12 @@ def test_an_explanation_says_what_they_add(
     image = digits["anomalous"][0]
     found, without = model.explain(image), load_like(model)
     without.scorer_ = copy.deepcopy(model.scorer_)
-    without.scorer_.places = 0.0
-    assert found.unusual == pytest.approx(found.score - without.explain(image).score, abs=1e-4)
+    without.scorer_.beside.zero_()
+    assert found.beside == pytest.approx(found.score - without.explain(image).score, abs=1e-4)
     model.save(tmp_path / "model")
     Image.fromarray(image).save(tmp_path / "one.png")
     assert run("explain", tmp_path / "model", tmp_path / "one.png") == 0
-    line = f"{found.unusual:+.2f} of it by the places that are most unusual"
+    line = f"{found.beside:+.2f} of it by the places that are most unusual"
     assert line in capsys.readouterr().out
 
 

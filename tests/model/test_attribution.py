@@ -59,7 +59,7 @@ def test_unusual_places_have_their_share(tiny: Config, digits: Digits) -> None:
     scores = model.decision_function(digits["anomalous"][:4])
     found = [of(model, image) for image in digits["anomalous"][:4]]
     np.testing.assert_allclose([total(each) for each in found], scores, atol=1e-4)
-    model.scorer_.places = 0.0
+    model.scorer_.beside.zero_()
     for image, each in zip(digits["anomalous"][:4], found, strict=True):
         assert float(each.maps[0].sum() - of(model, image).maps[0].sum()) > 0
 
@@ -77,7 +77,7 @@ def test_places_have_all_of_a_mahalanobis_distance(fitted: AnoMem, digits: Digit
     """And of how unusual the most unusual places are."""
     scorer = fitted.scorer_
     zero = -float(scorer.one_class_units.mean / scorer.one_class_units.std)
-    zero -= scorer.places * float(scorer.places_units.mean / scorer.places_units.std)
+    zero -= float(scorer.beside * scorer.beside_units.mean / scorer.beside_units.std)
     for images in (digits["anomalous"][:4], digits["normal"][:4]):
         assert_rest_is_that_of_no_deviation(fitted, images, zero)
 
@@ -160,7 +160,7 @@ def test_places_that_deviate_most_have_their_shares(hasty: Config, digits: Digit
 def test_a_mirrored_image_has_mirrored_shares(fitted: AnoMem, digits: Digits) -> None:
     """But for those of what is usual at a place."""
     image, model = digits["anomalous"][7], copy.deepcopy(fitted)
-    model.scorer_.places = 0.0
+    model.scorer_.beside.zero_()
     straight, mirrored = of(model, image), of(model, image[:, ::-1].copy())
     for a, b in zip(straight.maps, mirrored.maps, strict=True):
         torch.testing.assert_close(a, b.flip(1), atol=1e-3, rtol=1e-2)

@@ -103,11 +103,11 @@ def test_mahalanobis_distance_takes_the_place_of_the_norms() -> None:
 
 
 def test_unusual_places_add_their_weight_in_deviations_of_held_out_normals() -> None:
-    detector, features, usual = detector_of(), images(), held_out().places.tolist()
+    detector, features, usual = detector_of(), images(), held_out().beside.tolist()
     without = detector(features).tolist()
-    detector.places = 0.5
+    detector.beside.fill_(0.5)
     for b, score in enumerate(detector(features).tolist()):
-        unusual = float(features.places[b]) - statistics.fmean(usual)
+        unusual = float(features.beside[b]) - statistics.fmean(usual)
         expected = without[b] + 0.5 * unusual / statistics.stdev(usual)
         assert score == pytest.approx(expected, abs=1e-4)
 
@@ -117,13 +117,13 @@ def test_unusual_places_of_a_held_out_normal_are_in_units_of_the_others() -> Non
     detector, normals, group = detector_of(), held_out(), torch.arange(20) // 2
     assert detector.mahalanobis is not None
     without = detector.of_held_out(normals, group, detector)
-    detector.places = 0.5
+    detector.beside.fill_(0.5)
     found = detector.of_held_out(normals, group, detector)
     deviates = detector.mahalanobis(normals.pooled).tolist()
     for n in range(20):
         others = [m for m in range(20) if group[m] != group[n]]
-        usual = [float(normals.places[m]) for m in others]
-        unusual = (float(normals.places[n]) - statistics.fmean(usual)) / statistics.stdev(usual)
+        usual = [float(normals.beside[m]) for m in others]
+        unusual = (float(normals.beside[n]) - statistics.fmean(usual)) / statistics.stdev(usual)
         unit = statistics.stdev(deviates[m] for m in others) / statistics.stdev(deviates)
         assert float(found[n]) == pytest.approx(float(without[n]) + 0.5 * unit * unusual, abs=1e-4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomem import AnoMem
-from anomem.config import Config, EncoderChoices, ImageChoices, MemoryChoices
+from anomem.config import Config, EncoderChoices, ImageChoices, MemoryChoices, ScoreChoices
 
 Images = npt.NDArray[np.uint8]
 
@@ -12,6 +12,7 @@ CONFIG = Config(
     images=ImageChoices(size=32),
     encoder=EncoderChoices(name="resnet10t", width=16, stem_stride=2, frozen=True),
     memory=MemoryChoices(prototypes="places", sizes=(256, 64)),
+    score=ScoreChoices(whole=1.0),
 )
 
 

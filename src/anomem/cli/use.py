@@ -200,8 +200,9 @@ def explain(arguments: Explain) -> Result:
         tell("  " + ", ".join(f"{scale} {part:.2f}" for scale, part in parts))
         for number, place in enumerate(odd, start=1):
             tell(f"  {number}. {place}")
-        if explained.unusual:
-            tell(f"  {explained.unusual:+.2f} of it by the places that are most unusual")
+        if explained.beside:
+            what = "the whole image" if odd else "the places that are most unusual"
+            tell(f"  {explained.beside:+.2f} of it by {what}")
         if name in files:
             from anomem.report.explanation import save_explanation
 
@@ -214,7 +215,7 @@ def explain(arguments: Explain) -> Result:
                 "scale_scores": explained.scale_scores,
                 "prediction": int(explained.score > threshold),
                 "places": [place.as_json() for place in explained.odd],
-                "unusual_places": explained.unusual,
+                "beside": explained.beside,
             }
         )
     pictures = None if arguments.out is None else str(arguments.out)

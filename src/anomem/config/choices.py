@@ -343,6 +343,11 @@ class ScoreChoices(Choices):
     standard deviations of held-out normals. They count where things lie where they lay before: the
     place explains at least 60% of the variance of the finest feature map over training normals.
     0 leaves them out. Only where prototypes are learnt."""
+    whole: Annotated[float, _Weight] = 0.0
+    """Weight of the whole image, beside the places that deviate most, both in standard deviations
+    of held-out normals, times (1 - a)^2: a is the share of the variance of the finest feature map
+    over training normals that the place explains. 0 leaves it out, and so do tiles. Only where
+    prototypes are places."""
 
 
 @dataclass(frozen=True)

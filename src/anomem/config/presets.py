@@ -46,7 +46,8 @@ def pretrained() -> Config:
 
     For ``anomem[pretrained]``. Nothing is trained before there are labels: a memory of 4,096 places
     of normal images at each of two scales, and the score is the distance to it of the places that
-    deviate most, in one forward pass. How it was found: docs/lab-book/recipe.md.
+    deviate most, and of the whole image where things do not lie where they lay before, in one
+    forward pass. How it was found: docs/lab-book/recipe.md.
     """
     return Config(
         images=ImageChoices(size=224),
@@ -54,6 +55,7 @@ def pretrained() -> Config:
             name="tf_efficientnet_lite0", weights="efficientnet-lite0", frozen=True
         ),
         memory=MemoryChoices(prototypes="places", sizes=(4096, 4096)),
+        score=ScoreChoices(whole=1.0),
         stage2=Stage2Choices(prior=20.0),
     )
 

@@ -41,7 +41,8 @@ class Explained:
             of the region.
         odd: The places on which the score rests, where the detector tells them; those that deviate
             most first.
-        unusual: What the most unusual places add to the score; 0 where they do not count.
+        beside: What the score holds beside that of its scales: of the most unusual places, or with
+            memories of places of the whole image; 0 where neither counts.
     """
 
     score: float
@@ -49,7 +50,7 @@ class Explained:
     scale_scores: dict[str, float]
     heat: Heat
     odd: Sequence[Any] = ()
-    unusual: float = 0.0
+    beside: float = 0.0
 
 
 class ReadyDetector(ABC):
@@ -103,8 +104,9 @@ class ReadyDetector(ABC):
     ) -> npt.NDArray[np.float32]:
         """Give the anomaly score of each image, (N,) float32; higher is more anomalous.
 
-        Without labels 0 is the mean of held-out normals and 1 their standard deviation; the heads
-        add to it.
+        Without labels 0 is the mean of held-out normals and 1 their standard deviation, or a little
+        less where the score rests on the whole image beside places, or on places beside what is
+        pooled; labels add to it.
 
         Raises:
             ValueError: An image cannot be read.

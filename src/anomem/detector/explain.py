@@ -88,5 +88,5 @@ def explain(detector: Detector, image: object) -> Explanation:
             )
         },
         odd=odd_places(detector, feature_maps, where[best], size),
-        unusual=float(detector.scorer.of_places(of_highest)) if usual else 0.0,
+        beside=float(detector.scorer.of_beside(of_highest)),
     )

@@ -148,6 +148,8 @@ class FeatureBank:
         trained_digest: (M,) int64, of normals that were trained on, at most 1,000.
         learnt_pixels: (L,) int64, digests of all pixels of the anomalies that stage 1 learnt from,
             whether they are still labelled or not.
+        place_share: Share of the variance of the finest map that the place explains over the
+            training normals of the fit, a float32 scalar.
     """
 
     normals: Features
@@ -163,6 +165,7 @@ class FeatureBank:
     held_out_name: tuple[str, ...]
     trained_digest: Tensor
     learnt_pixels: Tensor
+    place_share: Tensor
 
     def learnt(self) -> Tensor:
         """Tell which labelled images are anomalies that stage 1 learnt from, (N,) bool."""
@@ -336,6 +339,7 @@ class FeatureBank:
 def fill_bank(
     network: MultiScaleMemory,
     images: TrainingImages,
+    place_share: Tensor,
     turns: Sequence[Turn] | None = None,
     usual: Sequence[HeatModel] = (),
 ) -> FeatureBank:
@@ -344,6 +348,7 @@ def fill_bank(
     Args:
         network: In evaluation mode.
         images: Of the training.
+        place_share: As of :class:`FeatureBank`.
         turns: By which networks held-out normals are measured, where each is held out in turn.
         usual: As :func:`~anomem.model.features.extract` takes it.
     """
@@ -384,6 +389,7 @@ def fill_bank(
         trained_digest=trained[evenly(len(trained), MOST_KEPT)],
         # Memories of places have no stage 1, so none of their labels bends what later ones tell.
         learnt_pixels=labelled.pixels[: 0 if network.of_places else None].clone(),
+        place_share=place_share.clone(),
     )
 
 
@@ -417,7 +423,7 @@ SAVED: dict[str, Saved] = {
             ("scores", "scales"),
             ("pooled", "pooled"),
             ("evidence", "scales"),
-            ("places",),
+            ("beside",),
         )
     },
     "held_out_image": Saved(torch.int64, ("held_out",), 0, "images"),
@@ -434,6 +440,7 @@ SAVED: dict[str, Saved] = {
     "labelled.pixels": Saved(torch.int64, ("labelled.features",)),
     "labelled.places": Saved(torch.float16, ("labelled_normals", "kept", "width")),
     "learnt_pixels": Saved(torch.int64, ("learnt",)),
+    "place_share": Saved(torch.float32, ()),
 }
 """Every tensor of a saved bank, by the name of its attribute."""
 

@@ -34,7 +34,7 @@ from anomem.detector.model_info import (
     load_description,
 )
 from anomem.detector.origins import read_origins, tensor_of
-from anomem.detector.train_scorer import new_scorer
+from anomem.detector.train_scorer import new_scorer, usual_wholes
 from anomem.images.region import Region
 from anomem.images.resize import ImageShape
 from anomem.model.heat import HeatModel, new_heat
@@ -124,6 +124,7 @@ def _assembled(about: Described, tensors: Mapping[str, Tensor], device: torch.de
     scorer.load_state_dict(under("scorer", tensors))
     bank = FeatureBank.of(under("bank", tensors))
     scorer.remember(bank.remembered_images())
+    scorer.whole = usual_wholes(bank, network.pooled_widths, config)
     heat = [HeatModel.of(under(f"heat{kind}", tensors)) for kind in range(_kinds(tensors))]
     _check_spreads(tensors)
     framing = framing_of(config, shape, _region(tensors))
@@ -165,7 +166,7 @@ def check_shapes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     check_bank(
         under("bank", tensors),
         scales=len(network.memories),
-        pooled=(sum(network.pooled_widths), torch.float16 if network.of_places else torch.float32),
+        pooled=(network.kept_width, torch.float16 if network.of_places else torch.float32),
         places=kept_shape(network),
     )
     region = tensors.get("region")

@@ -14,7 +14,7 @@ from anomem.detector.hold_out import MOST_HELD_OUT
 from anomem.exported.folder import cannot_learn, is_exported, read
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
-FORMAT_VERSION = 13
+FORMAT_VERSION = 14
 DESCRIPTION = "model.json"
 _WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 

@@ -15,7 +15,9 @@ from anomem.decision.scores import highest_frames
 from anomem.detector.detector import Detector
 from anomem.detector.feature_bank import FeatureBank
 from anomem.detector.score import score_features
+from anomem.detector.whole_images import whole_images, with_wholes
 from anomem.model.scorer import Heads, Scorer
+from anomem.model.whole_image import WholeImages
 from anomem.training.stage2 import train_stage2
 
 _FOLDS = 5
@@ -29,8 +31,18 @@ def new_scorer(widths: tuple[int, ...], config: Config) -> Scorer:
         config.stage2.prior,
         mahalanobis=config.score.mahalanobis,
         neighbours=config.score.neighbours,
-        places=config.score.places,
     )
+
+
+def weight_beside(config: Config, place_share: float) -> float:
+    """Weigh what the score rests on beside: the most unusual places, or the whole image.
+
+    A whole image counts the less the more the place explains of what varies: where things lie where
+    they lay before, places tell all there is to tell (docs/lab-book/recipe.md).
+    """
+    if config.memory.prototypes == "places":
+        return config.score.whole * (1 - place_share) ** 2
+    return config.score.places
 
 
 def learnt_labels(bank: FeatureBank, config: Config) -> int:
@@ -43,23 +55,52 @@ def learnt_labels(bank: FeatureBank, config: Config) -> int:
     return int(bank.learnt().sum())
 
 
-def train_scorer(bank: FeatureBank, widths: tuple[int, ...], config: Config, seed: int) -> Scorer:
-    """Train the scorer that the bank and its labels give: stage 2."""
+def usual_wholes(bank: FeatureBank, widths: tuple[int, ...], config: Config) -> WholeImages | None:
+    """Learn what is usual of whole images, where the score rests on them; else None."""
+    if not config.score.whole or config.images.framing == "tile":
+        return None
+    return whole_images(bank, bank.held_out.pooled.shape[1] - sum(widths))
+
+
+def train_scorer(
+    bank: FeatureBank,
+    widths: tuple[int, ...],
+    config: Config,
+    seed: int,
+    whole: WholeImages | None = None,
+) -> Scorer:
+    """Train the scorer that the bank and its labels give: stage 2.
+
+    Args:
+        bank: With the labels.
+        widths: What is pooled at each scale.
+        config: Of the detector.
+        seed: Of the heads.
+        whole: What is usual of whole images; None learns it from the bank.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer = new_scorer(widths, config)
-    labelled = bank.labelled
+    scorer.whole = whole or usual_wholes(bank, widths, config)
+    bank = with_wholes(bank, scorer.whole)
+    labelled, width = bank.labelled, sum(widths)
     anomalous = labelled.label == 1
     normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
     held_out = bank.held_out_normals()
-    scorer.fit_normals(normals, held_out, bank.remembered_images(), bank.held_out.pooled)
+    scorer.fit_normals(
+        normals,
+        held_out,
+        bank.remembered_images(),
+        bank.held_out.pooled,
+        weight_beside(config, float(bank.place_share)),
+    )
     if anomalous.any():
         scorer.labels.fill_(int(anomalous.sum()))
         scorer.learnt.fill_(learnt_labels(bank, config))
         train_stage2(
             scorer.heads,
-            normals,
-            labelled.features.pooled[anomalous],
+            normals[:, :width],
+            labelled.features.pooled[anomalous, :width],
             scorer.lambdas,
             config.stage2,
         )
@@ -85,7 +126,8 @@ def unseen_scores(detector: Detector) -> npt.NDArray[np.float32]:
     for fold in _folds(len(anomalies), seed):
         others = torch.ones(len(labelled), dtype=torch.bool)
         others[anomalies[fold]] = False
-        scorer = train_scorer(bank.with_labels(labelled.at(others)), widths, config, seed)
+        known = bank.with_labels(labelled.at(others))
+        scorer = train_scorer(known, widths, config, seed, detector.scorer.whole)
         if int(scorer.labels) > 0:
             scorer.labels.fill_(len(anomalies))
             scorer.learnt.fill_(learnt_labels(bank, config))
@@ -113,6 +155,7 @@ def held_out_scores(
         Numbers of the held-out images that decisions rest on, increasing, and the highest score of
         the frames of each, both (n,).
     """
+    bank = with_wholes(bank, scorer.whole)
     label = bank.held_out_label()
     normal = (label != 1)[bank.held_out_image]
     frames = score_features(scorer, bank.held_out).clone()
@@ -127,7 +170,7 @@ def held_out_scores(
         others = bank.untaught_by(images)
         if len(others.teaching_normals()) < 2:  # of one group there is no other to learn from
             continue
-        left_out = train_scorer(others, widths, config, seed)
+        left_out = train_scorer(others, widths, config, seed, scorer.whole)
         frames[of_fold] = _as_new(bank, scorer, left_out)[of_fold[normal]]
     scores = frames[highest_frames(frames, bank.held_out_image)]
     kept = torch.nonzero(bank.deciding()).flatten()

@@ -154,8 +154,8 @@ class _PValues(nn.Module):
 def _fixed(scorer: Scorer) -> Scorer:
     """A scorer in double precision whose numbers of labels are numbers, which decide its steps."""
     exact = copy.deepcopy(scorer).cpu().double().eval()
-    for name in ("labels", "learnt"):
-        number = int(getattr(exact, name))
+    for name in ("beside", "labels", "learnt"):
+        number = getattr(exact, name).item()
         delattr(exact, name)
         setattr(exact, name, number)
     return exact

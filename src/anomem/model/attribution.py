@@ -51,7 +51,7 @@ def attribution(
         scorer: In evaluation mode.
         image: (1, C, H, W), floats in [0, 1].
         features: Of the image, as ``extract`` gives it.
-        unusual: Share of each place of the finest map in ``features.places``, (H, W), see
+        unusual: Share of each place of the finest map in ``features.beside``, (H, W), see
             :func:`~anomem.model.heat.shares_of_unusual`; None where the score rests on none.
     """
     score, slopes = _slopes(scorer, features)
@@ -62,7 +62,7 @@ def attribution(
         height, width = maps[0].shape
         means = functional.adaptive_avg_pool2d(unusual[None, None], (height, width))[0, 0]
         sums = means * (unusual.numel() / maps[0].numel())
-        maps = (maps[0] + float(slopes.places) * sums, *maps[1:])
+        maps = (maps[0] + float(slopes.beside) * sums, *maps[1:])
     return Attribution(maps, score - float(sum(places.sum() for places in maps)))
 
 
@@ -70,7 +70,7 @@ def _slopes(scorer: Scorer, features: Features) -> tuple[float, Features]:
     """The score of one image, and its gradient with its features, each without the first axis."""
     inputs = [
         each.clone().float().requires_grad_()
-        for each in (features.scores, features.pooled, features.evidence, features.places)
+        for each in (features.scores, features.pooled, features.evidence, features.beside)
     ]
     with torch.enable_grad():
         score = scorer(Features(*inputs)).sum()
@@ -88,7 +88,8 @@ def _of_view(
     usual = scorer.heads.mean if one_class is None else one_class.centre
     features = network(view.of(image.to(network.encoder.mean.device)))
     deviations = network.deviations_of(features)
-    pooled = (_of_orientation(network, each, view) for each in (slopes.pooled, usual))
+    of_heads = slopes.pooled[: len(usual)]
+    pooled = (_of_orientation(network, each, view) for each in (of_heads, usual))
     of_scores = _of_scores(network, deviations, slopes.scores)
     weights = _of_most_deviating(network, deviations)
     maps = []

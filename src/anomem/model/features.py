@@ -35,17 +35,20 @@ class Features:
             a model with memories of places keeps them; those of a scale are mean and, where it is
             pooled, standard deviation over places (with memories of places also the mean over those
             that deviate most), of the image upright and, where the network looks at that too,
-            upside down.
+            upside down. With memories of places the direction of the whole image stands behind
+            them (:meth:`~anomem.model.network.MultiScaleMemory.direction`).
         evidence: At each scale the log-odds of a labelled anomaly against a normal, as the heads of
             stage 1 tell them apart, (N, S) float32; 0 without such heads.
-        places: How unusual the ten places are that are most so, (N,) float32, see
-            :func:`~anomem.model.heat.most_unusual`; 0 where the score does not rest on them.
+        beside: How unusual the ten places are that are most so, (N,) float32, see
+            :func:`~anomem.model.heat.most_unusual`; 0 where the score does not rest on them. Of
+            held-out normals of a model with memories of places, how far the whole image is
+            (:class:`~anomem.model.whole_image.WholeImages`).
     """
 
     scores: Tensor
     pooled: Tensor
     evidence: Tensor
-    places: Tensor
+    beside: Tensor
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -163,11 +166,11 @@ def of_views(
     scores, evidence, *pooled = upright
     scales = zip(pooled, *(each[2:] for each in turned), strict=True)
     values = torch.cat([torch.cat(scale, 1) for scale in scales], 1)
-    places = torch.zeros_like(scores[:, 0])
+    beside = torch.zeros_like(scores[:, 0])
     if usual:
         finest = finest_of(network, [each[0] for each in seen])
-        places = most_unusual(usual, finest)[0].mean(dim=1).float().to(places.device)
-    return Features(scores, values, evidence, places)
+        beside = most_unusual(usual, finest)[0].mean(dim=1).float().to(beside.device)
+    return Features(scores, values, evidence, beside)
 
 
 def finest_of(network: MultiScaleMemory, views: Sequence[Tensor]) -> Tensor:
@@ -190,10 +193,13 @@ def of_maps(
     """Give what features are made of, of all maps of the encoder.
 
     Returns:
-        The finest map, scores (B, S), evidence (B, S), and what is pooled at each scale, (B, P_s).
+        The finest map, scores (B, S), evidence (B, S), what is pooled at each scale, (B, P_s), and
+        with memories of places the direction, (B, D).
     """
     maps = network.maps_of(every)
     deviations = network.deviations_of(maps)
     distances = network.relative_distances(deviations)
     scores, evidence = network.scale_scores(deviations, distances), network.evidence_of(maps)
-    return [every[0], scores, evidence, *network.pooled(deviations, inside, distances)]
+    pooled = network.pooled(deviations, inside, distances)
+    whole = [network.direction(maps)] if network.of_places else []
+    return [every[0], scores, evidence, *pooled, *whole]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from anomem.config import Config, MemoryChoices
 from anomem.model.encoder import Encoder
@@ -55,6 +56,7 @@ class MultiScaleMemory(nn.Module):
         of_places: Prototypes are places of normal images.
         lambdas: Weight of each scale, shallow to deep.
         widths: Channels of the deviations of each scale.
+        direction_width: Channels of the direction of the whole image, 0 where it has none.
         mirrored: An image is seen together with its mirror image.
         upside_down: An image is seen upside down too.
         with_spread: Of deviations, the standard deviation over places is pooled beside the mean.
@@ -84,6 +86,7 @@ class MultiScaleMemory(nn.Module):
             _memory(config.memory, size, width)
             for size, width in zip(sizes or config.memory.sizes, widths, strict=True)
         )
+        self.direction_width = widths[-1] if self.of_places else 0
         self.widths = tuple(memory.prototypes.shape[1] for memory in self.scale_memories())
         self.mirrored = config.score.mirror and config.views.flip
         self.upside_down = config.score.upside_down and "rotate180" in config.pseudo.kinds
@@ -107,6 +110,14 @@ class MultiScaleMemory(nn.Module):
         """Take from all maps of the encoder those that memories read."""
         return neighbourhoods(every) if self.of_places else list(every[self.encoder.finer :])
 
+    def direction(self, maps: Sequence[Tensor]) -> Tensor:
+        """Give the direction of whole images, (B, direction_width), by the maps that memories read.
+
+        It is the mean of the deepest map over its places, at unit length.
+        """
+        pooled = maps[-1].float().mean(dim=(2, 3))
+        return functional.normalize(pooled, dim=1)[:, : self.direction_width]
+
     @property
     def views(self) -> list[View]:
         """Name the views of an image: upright, mirrored, and both upside down, as chosen."""
@@ -121,6 +132,11 @@ class MultiScaleMemory(nn.Module):
         """Give the length of what is pooled of the deviations at each scale."""
         parts = (2 if self.upside_down else 1) * (1 + self.with_spread + self.of_places)
         return tuple(parts * width for width in self.widths)
+
+    @property
+    def kept_width(self) -> int:
+        """Give the length of all that features hold of an image: what is pooled, the direction."""
+        return sum(self.pooled_widths) + self.direction_width
 
     def pooled(
         self,

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from anomem.model.features import Features
 from anomem.model.one_class import MemoryOfImages, RememberedImages
+from anomem.model.whole_image import WholeImages
 
 _LEAST_SPREAD = 1e-3
 """Of the size of a term, the least that normals are taken to vary by."""
@@ -54,12 +55,13 @@ class Heads(nn.Module):
         """Measure the distance of each scale.
 
         Args:
-            pooled: Pooled deviations of all scales side by side, (B, sum C_s).
+            pooled: Pooled deviations of all scales side by side, (B, sum C_s); what stands behind
+                them is not looked at.
 
         Returns:
             (B, S).
         """
-        standard = (pooled.to(self.mean.dtype) - self.mean) / self.std
+        standard = (pooled[:, : len(self.mean)].to(self.mean.dtype) - self.mean) / self.std
         parts = standard.split(self.widths, dim=1)
         return torch.cat([head(part) for head, part in zip(self.scales, parts, strict=True)], 1)
 
@@ -125,7 +127,8 @@ class Scorer(nn.Module):
 
     The one-class score is the mean of the scale scores weighted by lambda (Eq. 9), or in its place
     the Mahalanobis distance of the pooled deviations, less what normals that are remembered explain
-    of it. How unusual the places are that are most so adds to it where that is chosen. Labelled
+    of it. How unusual the places are that are most so, or the whole image, adds to it where that is
+    chosen. Labelled
     normals join the normals that this distance is from. Labelled anomalies that
     stage 1 learnt from add what the evidence of its heads tells (:func:`added`), with a weight that
     grows with their number n, ``(n / (n + 100))^2``; those labelled since add what the heads of
@@ -146,12 +149,14 @@ class Scorer(nn.Module):
         mahalanobis: Take the Mahalanobis distance in place of the scale scores; not by default.
         neighbours: Remembered images that an image is compared with, 2 by default; with 0 none is
             remembered, and labels count by heads alone.
-        places: Weight of the places that are most unusual, 0 by default; nothing where features
-            have none.
 
     Attributes:
-        one_class_units: Of the one-class score, without places.
-        places_units: Of how unusual places are.
+        beside: Weight of what features hold beside (the places that are most unusual, or the whole
+            image), a scalar; 0 until :meth:`fit_normals`.
+        whole: What is usual of whole images, where they count; else None. It is not part of the
+            state, as a model keeps what it is made of.
+        one_class_units: Of the one-class score, without what is beside.
+        beside_units: Of what is beside.
         evidence_units: Of the evidence of stage 1.
         stage2_units: Of the fused distance of stage 2 (its log-odds).
         likeness_units: Of the likeness to labelled anomalies.
@@ -170,6 +175,7 @@ class Scorer(nn.Module):
         True
     """
 
+    beside: Tensor
     labels: Tensor
     learnt: Tensor
 
@@ -181,17 +187,17 @@ class Scorer(nn.Module):
         *,
         mahalanobis: bool = False,
         neighbours: int = 2,
-        places: float = 0.0,
     ) -> None:
         super().__init__()
         self.heads, self.lambdas, self.prior = heads, tuple(lambdas), prior
-        self.places = places
         self.mahalanobis = MemoryOfImages(sum(heads.widths), neighbours) if mahalanobis else None
+        self.whole: WholeImages | None = None
         self.one_class_units = HeldOutUnits()
-        self.places_units = HeldOutUnits()
+        self.beside_units = HeldOutUnits()
         self.evidence_units = HeldOutUnits()
         self.stage2_units = HeldOutUnits()
         self.likeness_units = HeldOutUnits()
+        self.register_buffer("beside", torch.zeros(()))
         self.register_buffer("labels", torch.zeros((), dtype=torch.int64))
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
@@ -202,6 +208,7 @@ class Scorer(nn.Module):
         held_out: Features,
         remembered: RememberedImages | None = None,
         weighing: Tensor | None = None,
+        beside: float = 0.0,
     ) -> None:
         """Learn what is usual, and what the evidence is of what is usual.
 
@@ -212,7 +219,9 @@ class Scorer(nn.Module):
                 normals are remembered as trained on.
             weighing: Pooled deviations of all held-out normals, whatever they were labelled since,
                 so that labels do not change how much directions count. Left out, ``held_out``.
+            beside: Weight of what features hold beside, 0 by default.
         """
+        self.beside.fill_(beside)
         if self.mahalanobis is not None:
             trained = normals if remembered is None else remembered.trained
             self.mahalanobis.fit(trained)
@@ -222,7 +231,7 @@ class Scorer(nn.Module):
             if remembered is not None:
                 self.mahalanobis.remember(remembered)
         self.one_class_units.fit(self._deviates(held_out))
-        self.places_units.fit(held_out.places)
+        self.beside_units.fit(held_out.beside)
         self.evidence_units.fit(fuse(held_out.evidence, self.lambdas))
         self.likeness_units.fit(self._likeness(held_out))
 
@@ -239,11 +248,14 @@ class Scorer(nn.Module):
     def one_class(self, features: Features) -> Tensor:
         """Give the one-class score (B,)."""
         score: Tensor = self.one_class_units(self._deviates(features))
-        return score + self.of_places(features) if self.places else score
+        return score + self.of_beside(features) if float(self.beside) else score
 
-    def of_places(self, features: Features) -> Tensor:
-        """Give what the most unusual places add to the score, (B,)."""
-        added: Tensor = self.places * self.places_units(features.places)
+    def of_beside(self, features: Features) -> Tensor:
+        """Give what the most unusual places, or the whole image, add to the score, (B,)."""
+        beside = features.beside
+        if self.whole is not None:
+            beside = self.whole(features.pooled[:, len(self.heads.mean) :])
+        added: Tensor = self.beside * self.beside_units(beside.to(features.scores.dtype))
         return added
 
     def forward(self, features: Features) -> Tensor:
@@ -265,8 +277,8 @@ class Scorer(nn.Module):
         """Score the held-out normals as another scorer tells each, in units of this one.
 
         A new image has no part in the units of the terms. So that its score and theirs may be
-        compared, what places and labels add to a held-out normal is in units that its group has no
-        part in.
+        compared, what is beside and what labels add to a held-out normal is in units that its group
+        has no part in.
 
         Args:
             held_out: The N normals that the units were fitted on.
@@ -284,9 +296,9 @@ class Scorer(nn.Module):
         one_class = self.one_class_units(other._deviates(held_out))
         _, usual = self.one_class_units.of_others(self._deviates(held_out), group)
         relative = usual / self.one_class_units.std
-        if self.places:
-            unusual = as_new(self.places_units, held_out.places, held_out.places)
-            one_class = one_class + relative * self.places * unusual
+        if float(self.beside):
+            unusual = as_new(self.beside_units, held_out.beside, held_out.beside)
+            one_class = one_class + relative * self.beside * unusual
         if int(self.labels) == 0:
             return one_class
         if self.prior is None:

@@ -1,0 +1,135 @@
+"""How far a whole image is from normals, whatever its places are like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from anomem.model.one_class import Mahalanobis
+
+_PARTS = 10
+"""In which groups are left out."""
+
+
+class WholeImage(nn.Module):
+    """Measures how far the direction of the features of an image is from those of normals.
+
+    Places tell of a small defect, and little of a thing that is another one as a whole and lies
+    anywhere. The direction is that of the mean of the deepest feature map over its places, and how
+    far it is from those of normals the Mahalanobis distance, with the covariance of Ledoit and Wolf
+    (2004), so that fewer normals than channels do.
+
+    Args:
+        width: Channels of the map.
+
+    Attributes:
+        centre: Mean direction of normals, (C,).
+        whitening: Brings their spread to one in every direction, (C, C).
+        level: Their mean distance.
+
+    Example:
+        >>> normals, odd = torch.randn(50, 8) + 4, -torch.ones(1, 8)
+        >>> whole = WholeImage(8)
+        >>> whole.fit(nn.functional.normalize(normals, dim=1))
+        >>> bool(whole(nn.functional.normalize(odd, dim=1)) > 3)
+        True
+    """
+
+    centre: Tensor
+    whitening: Tensor
+    level: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(width), persistent=False)
+        self.register_buffer("whitening", torch.eye(width), persistent=False)
+        self.register_buffer("level", torch.zeros(()), persistent=False)
+
+    def fit(self, directions: Tensor) -> None:
+        """Take centre and spread from the directions of normals (N, C), N at least 2."""
+        usual = Mahalanobis(len(self.centre))
+        usual.fit(directions)
+        self.centre, self.whitening = usual.centre, usual.whitening
+        self.level = self(directions).mean()
+
+    def forward(self, directions: Tensor) -> Tensor:
+        """Measure directions (B, C), (B,) float64: of each image the same beside any others."""
+        return torch.linalg.vector_norm(self.white(directions), dim=-1)
+
+    def white(self, directions: Tensor) -> Tensor:
+        """Bring directions (B, C) to where normals vary by one in every direction, in float64."""
+        return (directions.double() - self.centre.double()) @ self.whitening.double()
+
+
+class WholeImages(nn.Module):
+    """Measures how far a whole image is from the kind of normal nearest to it.
+
+    Where an image is nearer to a normal that a person labelled, it is as far as a usual normal is,
+    and the further the further it is from that one. None of it is part of a state, as a model keeps
+    the directions that it is made of.
+
+    Args:
+        width: Channels of a direction.
+        kinds: Number of kinds.
+
+    Attributes:
+        labelled: Directions of the labelled normals, (M, C).
+    """
+
+    labelled: Tensor
+
+    def __init__(self, width: int, kinds: int) -> None:
+        super().__init__()
+        self.kinds = nn.ModuleList(WholeImage(width) for _ in range(kinds))
+        self.register_buffer("labelled", torch.zeros(0, width), persistent=False)
+
+    @staticmethod
+    def of(kinds: Sequence[Tensor], labelled: Tensor) -> WholeImages:
+        """Learn from the directions of the normals of each kind, and of the labelled ones."""
+        whole = WholeImages(labelled.shape[1], len(kinds))
+        for each, directions in zip(whole.kinds, kinds, strict=True):
+            assert isinstance(each, WholeImage)
+            each.fit(directions)
+        whole.labelled = labelled.float()
+        return whole
+
+    def forward(self, directions: Tensor) -> Tensor:
+        """Measure directions (B, C), (B,) float64."""
+        found = []
+        for kind in self.kinds:
+            assert isinstance(kind, WholeImage)
+            white, labelled = kind.white(directions), kind.white(self.labelled)
+            found.append(torch.linalg.vector_norm(white, dim=-1)[:, None])
+            off = torch.linalg.vector_norm(white[:, None] - labelled, dim=-1)
+            found.append((off.square() + kind.level.double().square()).sqrt())
+        return torch.cat(found, 1).amin(dim=1)
+
+    def of_kinds(self, directions: Tensor) -> Tensor:
+        """Measure directions (B, C) from each kind, (B, K) float64, whatever is labelled."""
+        return torch.stack([kind(directions) for kind in self.kinds], 1)
+
+
+def in_turn(directions: Tensor, group: Tensor, usual: Tensor) -> Tensor:
+    """Measure the direction of each normal by usual normals of other groups, in ten parts.
+
+    Args:
+        directions: (N, C).
+        group: (N,) int64.
+        usual: (N,) bool, those that tell what is usual.
+
+    Returns:
+        (N,) float64.
+    """
+    found, groups = torch.zeros(len(directions), dtype=torch.float64), group.unique()
+    shuffled = groups[torch.randperm(len(groups), generator=torch.Generator().manual_seed(0))]
+    for part in shuffled.tensor_split(min(_PARTS, len(groups))):
+        own = torch.isin(group, part)
+        others = directions[usual & ~own]
+        if len(others) < 2:  # of one image no spread is known
+            others = directions
+        whole = WholeImage(directions.shape[1])
+        whole.fit(others)
+        found[own] = whole(directions[own])
+    return found
