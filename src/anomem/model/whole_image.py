@@ -101,9 +101,10 @@ class WholeImages(nn.Module):
         for kind in self.kinds:
             assert isinstance(kind, WholeImage)
             white, labelled = kind.white(directions), kind.white(self.labelled)
-            found.append(torch.linalg.vector_norm(white, dim=-1)[:, None])
-            off = torch.linalg.vector_norm(white[:, None] - labelled, dim=-1)
-            found.append((off.square() + kind.level.double().square()).sqrt())
+            length, other = (each.square().sum(dim=1) for each in (white, labelled))
+            found.append(length.sqrt()[:, None])
+            off = length[:, None] + other - 2 * white @ labelled.T
+            found.append((off.clamp(min=0) + kind.level.double().square()).sqrt())
         return torch.cat(found, 1).amin(dim=1)
 
     def of_kinds(self, directions: Tensor) -> Tensor:
