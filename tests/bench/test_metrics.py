@@ -1,6 +1,5 @@
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from anomem.evaluation.metrics import auroc, average_precision
 from anomem_bench.metrics import attack_metrics, equal_error_rate, ood_metrics

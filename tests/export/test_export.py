@@ -25,8 +25,7 @@ from anomem.decision.calibrate import Calibration
 from anomem.export.eight_bits import change, keep_from_pools, quantise
 from anomem.export.export import Wanted, export
 from anomem.exported.detector import ExportedDetector
-from anomem.exported.folder import GOLDEN, GRAPH, TRITON, write
-from anomem.exported.folder import read as read_folder
+from anomem.exported.folder import GOLDEN, GRAPH, TRITON, read as read_folder, write
 from anomem.exported.golden import check
 from anomem.images.framing import Framing
 from anomem.images.open import open_images

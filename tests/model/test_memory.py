@@ -1,8 +1,7 @@
 import pytest
 import torch
 from equations import recollected
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from anomem.model.memory import HopfieldMemory, gated_recollection

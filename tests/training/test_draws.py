@@ -1,8 +1,7 @@
 from collections import Counter
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from anomem.training.draws import Chance, Draws, seeded
 from anomem.training.ranks import Ranks

@@ -6,8 +6,7 @@ from statistics import fmean
 import pytest
 import torch
 from equations import contrast, dot, recollected, spread, unit
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from torch import Tensor, nn
 
 from anomem.config import LossChoices

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from safetensors.torch import save as serialised
+from safetensors.torch import load_file, save as serialised
 from torch import Tensor
 
 from anomem.detector.adapt import recalling

@@ -27,8 +27,7 @@ from anomem.images.framing import Framing, boxes
 from anomem.images.image_set import evenly, tensor_of, to_float
 from anomem.images.layers import Pixels
 from anomem.images.open import open_images
-from anomem.images.read import ReadFrames
-from anomem.images.read import read as read_frames
+from anomem.images.read import ReadFrames, read as read_frames
 from anomem.images.source import ImageSource
 from anomem.runtime.files import replacing_folder, write_bytes, write_text
 from anomem.training.draws import Chance, seeded

@@ -18,8 +18,7 @@ from anomem.exported.folder import FRAMES, GRAPH, cannot_learn, read_whole
 from anomem.images.errors import ImageError, named
 from anomem.images.framing import assembled, boxes
 from anomem.images.open import only_image, open_images
-from anomem.images.read import ReadFrames, read_all, widened
-from anomem.images.read import read as read_frames
+from anomem.images.read import ReadFrames, read as read_frames, read_all, widened
 from anomem.images.source import ImageSource, SizedSource
 from anomem.runtime.progress import StageProgress, stage
 from anomem.runtime.threads import threads

@@ -16,8 +16,7 @@ from anomem.decision.scores import highest_frames
 from anomem.exported.detector import ExportedDetector
 from anomem.exported.folder import DESCRIPTION, GOLDEN, is_exported
 from anomem.images.local import FileSource
-from anomem.images.read import read as read_frames
-from anomem.images.read import widened
+from anomem.images.read import read as read_frames, widened
 from anomem.runtime.files import write_text
 from anomem.runtime.untrusted import ModelError, one_line, read_json
 
