@@ -134,8 +134,9 @@ def _part_set(
 
 def _within(image: str, path: Path | None) -> str:
     """The path of an image from the folder of its set on."""
-    inside = path is not None and Path(image).is_relative_to(path)
-    return Path(image).relative_to(path).as_posix() if inside and path else image
+    if path is None or not Path(image).is_relative_to(path):
+        return image
+    return Path(image).relative_to(path).as_posix()
 
 
 def _frames(source: ImageSource, framing: Framing) -> tuple[Pixels, npt.NDArray[np.int64]]:

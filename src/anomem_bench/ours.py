@@ -15,10 +15,10 @@ from torch import Tensor
 from anomem.config import Config
 from anomem.config.mapping import changed
 from anomem.detector.detector import usual_of
+from anomem.detector.feature_bank import fill_bank
 from anomem.detector.fit import begin_prototypes, new_stage1
 from anomem.detector.hold_out import hold_out
 from anomem.detector.identity import Identities
-from anomem.detector.measure import measure
 from anomem.detector.new_network import new_network
 from anomem.detector.score import score_features
 from anomem.detector.train_scorer import train_scorer
@@ -30,7 +30,7 @@ from anomem.model.network import MultiScaleMemory
 from anomem.model.place_maps import fit_heat
 from anomem.runtime.device import make_fabric
 from anomem.training.optimisation import Clock
-from anomem.training.prototypes import Turn, choose_prototypes
+from anomem.training.prototypes import choose_prototypes
 from anomem_bench.contender import Contender, Scores, TrainingSet
 from anomem_bench.peers.peer import PeerNetwork
 
@@ -61,7 +61,6 @@ class Ours(Contender):
     ) -> None:
         super().__init__(config, device=device, seed=seed)
         self.score_names, self.memory = (name,), memory
-        self.turns: list[Turn] | None = None
         if memory != "learnt":
             self.config = changed(self.config, {"score__neighbours": 0})
 
@@ -82,9 +81,7 @@ class Ours(Contender):
         network = new_network(self.config, images.shape, chosen.normals, fabric, self.seed)
         self.network_ = network
         if network.of_places:
-            self.turns = choose_prototypes(
-                network, chosen.normals, chosen.held_out, self.seed, apart=chosen.apart
-            )
+            choose_prototypes(network, chosen.normals, chosen.held_out, self.seed)
             return
         if self.memory == "learnt":
             begin_prototypes(network, chosen, self.config, fabric=fabric, seed=self.seed)
@@ -101,9 +98,11 @@ class Ours(Contender):
         if self.memory != "learnt":
             sizes = self.config.memory.sizes if self.memory == "kmeans" else None
             self.network_ = with_centroids(self.network_, self.images.normals, self.seed, sizes)
-        heat = [fit_heat(self.network_, *self.images.for_heat, anywhere=False)]
-        bank = measure(self.network_, self.images, self.turns, self.config, heat)
-        self.usual_ = usual_of(self.config, heat)
+        self.usual_, place_share = [], torch.zeros(())
+        if self.config.score.places or self.config.score.whole:
+            heat = [fit_heat(self.network_, *self.images.for_heat, anywhere=False)]
+            self.usual_, place_share = usual_of(self.config, heat), heat[0].share
+        bank = fill_bank(self.network_, self.images, place_share, usual=self.usual_)
         if not self.network_.of_places and self.stage1.batches.anomalies is None:
             # Labels that came after stage 1 are none that it has learnt from.
             bank = replace(bank, learnt_pixels=bank.learnt_pixels[:0])

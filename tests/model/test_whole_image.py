@@ -45,7 +45,7 @@ def test_an_image_is_measured_from_the_nearest_kind_or_labelled_normal() -> None
             distances.append(float(one(image[None])))
             level = float(one(normals).mean())
             for other in labelled:
-                off = one.white(image[None]) - one.white(other[None])
+                off = one.whitened(image[None]) - one.whitened(other[None])
                 distances.append(float((off.square().sum() + level**2).sqrt()))
         assert float(found) == pytest.approx(min(distances))
     assert torch.equal(torch.cat([whole(image[None]) for image in images]), whole(images))

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from anomem.detector.adapt import with_bank
-from anomem.detector.detector import Detector
-from anomem.detector.feature_bank import FeatureBank
+from anomem.detector.detector import Detector, usual_of
+from anomem.detector.feature_bank import FeatureBank, fill_bank
 from anomem.detector.hold_out import FEWEST_NORMALS
 from anomem.detector.identity import Identities, identities
-from anomem.detector.measure import measure
+from anomem.detector.odd_normals import without_odd_normals
 from anomem.detector.origins import keep_origins
 from anomem.detector.training_images import check_normals, training_images
 from anomem.images.labels import check_labels
@@ -57,7 +57,10 @@ def extend(
     if network.of_places:
         network, turns = with_kind(network, images.normals, sizes, seed, apart=images.apart)
     heat = [*detector.heat, fit_heat(network, *images.for_heat, anywhere=framing.cuts)]
-    new = measure(network, images, turns, config, heat, detector)
+    new = fill_bank(network, images, heat[-1].share, turns, usual_of(config, heat))
+    if turns is not None:
+        gone = detector.bank.held_out_digest[detector.bank.held_out_odd]
+        new = without_odd_normals(network, new, images, turns, detector.origins, gone)
     bank = detector.bank.extended(new)
     origins = keep_origins(network, [*detector.origins, *images.normals_origin])
     more = detector.summary["normals"] + len(images.normals_digest)

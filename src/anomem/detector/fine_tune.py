@@ -13,10 +13,14 @@ from lightning_fabric import Fabric
 from anomem.config import Config
 from anomem.detector.adapt import labelled_images, with_bank
 from anomem.detector.detector import Detector, usual_of
-from anomem.detector.feature_bank import FeatureBank, LabelledFeatures, LabelledImages
+from anomem.detector.feature_bank import (
+    FeatureBank,
+    LabelledFeatures,
+    LabelledImages,
+    fill_bank,
+)
 from anomem.detector.fit import FitRun, summary, train_network
 from anomem.detector.identity import identities, image_digests
-from anomem.detector.measure import measure
 from anomem.detector.training_images import TrainingImages
 from anomem.images.image_set import Chosen
 from anomem.images.open import open_images
@@ -76,9 +80,9 @@ def fine_tune(
     run = FitRun(config, fabric, detector.seed, progress=progress)
     tuning = summary(train_network(network, images, run), images)
     heat = [fit_heat(network, images.normals, images.held_out, anywhere=detector.framing.cuts)]
-    fresh = measure(network, images, None, config, heat)
-    known = LabelledFeatures.of(network, labelled, usual_of(config, heat))
-    bank = _recognised(detector.bank, fresh, known)
+    usual = usual_of(config, heat)
+    fresh = fill_bank(network, images, heat[0].share, usual=usual)
+    bank = _recognised(detector.bank, fresh, LabelledFeatures.of(network, labelled, usual))
     told = detector.summary | {"fine_tuning": tuning}
     return with_bank(replace(detector, network=network, heat=heat, summary=told), bank)
 

@@ -20,11 +20,12 @@ from anomem.config import Config
 from anomem.config.presets import Automatic
 from anomem.detector.adapt import adapt, recalling
 from anomem.detector.choose_preset import choose_preset
-from anomem.detector.detector import Detector, standing
+from anomem.detector.detector import Detector, standing, usual_of
+from anomem.detector.feature_bank import fill_bank
 from anomem.detector.frame import choose_framing, typical_part
 from anomem.detector.identity import content_digest, full_digests, identities, refuse_two_labels
-from anomem.detector.measure import measure
 from anomem.detector.new_network import by_architecture, new_network
+from anomem.detector.odd_normals import without_odd_normals
 from anomem.detector.origins import keep_origins
 from anomem.detector.streamed import streamed_images
 from anomem.detector.train_scorer import train_scorer
@@ -191,7 +192,9 @@ def learn(images: TrainingImages, framing: Framing, run: FitRun) -> Detector:
             begin_prototypes(network, images, config, fabric=run.fabric, seed=run.seed)
             trained, turns = train_network(network, images, run), None
         heat = [fit_heat(network, *images.for_heat, anywhere=framing.cuts)]
-        bank = measure(network, images, turns, config, heat)
+        bank = fill_bank(network, images, heat[0].share, turns, usual_of(config, heat))
+        if turns is not None:
+            bank = without_odd_normals(network, bank, images, turns)
     scorer = train_scorer(bank, network.pooled_widths, config, run.seed)
     told = {
         "preset": run.preset,

@@ -76,13 +76,16 @@ def train_scorer(
         widths: What is pooled at each scale.
         config: Of the detector.
         seed: Of the heads.
-        whole: What is usual of whole images; None learns it from the bank.
+        whole: What is usual of whole images, by which the held-out normals of the bank are rated
+            already; None learns it from the bank, and rates them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         scorer = new_scorer(widths, config)
-    scorer.whole = whole or usual_wholes(bank, widths, config)
-    bank = with_wholes(bank, scorer.whole)
+    if whole is None:
+        whole = usual_wholes(bank, widths, config)
+        bank = with_wholes(bank, whole)
+    scorer.whole = whole
     labelled, width = bank.labelled, sum(widths)
     anomalous = labelled.label == 1
     normals = torch.cat([bank.teaching_normals().pooled, labelled.features.pooled[~anomalous]])
@@ -119,15 +122,15 @@ def unseen_scores(detector: Detector) -> npt.NDArray[np.float32]:
         (A,) float32, in the order of the labels.
     """
     bank, config, seed = detector.bank, detector.config, detector.seed
-    widths = detector.network.pooled_widths
+    widths, whole = detector.network.pooled_widths, detector.scorer.whole
     labelled = bank.labelled
     anomalies = torch.nonzero(labelled.label == 1).flatten()
     scores = torch.empty(len(anomalies))
     for fold in _folds(len(anomalies), seed):
         others = torch.ones(len(labelled), dtype=torch.bool)
         others[anomalies[fold]] = False
-        known = bank.with_labels(labelled.at(others))
-        scorer = train_scorer(known, widths, config, seed, detector.scorer.whole)
+        known = with_wholes(bank.with_labels(labelled.at(others)), whole)
+        scorer = train_scorer(known, widths, config, seed, whole)
         if int(scorer.labels) > 0:
             scorer.labels.fill_(len(anomalies))
             scorer.learnt.fill_(learnt_labels(bank, config))

@@ -24,14 +24,12 @@ def whole_images(bank: FeatureBank, width: int) -> WholeImages | None:
     """
     if width == 0:
         return None
-    usual = _usual(bank)
-    kinds = [
-        bank.held_out.at(usual & (_kind(bank) == kind)) for kind in bank.held_out_kind.unique()
-    ]
-    directions = [each.pooled[:, -width:] for each in (*kinds, bank.normals)]
-    enough = [each for each in directions if len(each) >= _FEWEST]
+    usual, held_out = _usual(bank), bank.held_out.pooled[:, -width:]
+    kinds = [held_out[usual & alike] for alike in _kinds(bank)]
+    if len(bank.normals) >= _FEWEST:
+        kinds.append(bank.normals.pooled[:, -width:])
     labelled = bank.labelled.features.at(bank.labelled.label == 0).pooled[:, -width:]
-    return WholeImages.of(enough, labelled) if enough else None
+    return WholeImages.of(kinds, labelled) if kinds else None
 
 
 def with_wholes(bank: FeatureBank, whole: WholeImages | None) -> FeatureBank:
@@ -39,14 +37,13 @@ def with_wholes(bank: FeatureBank, whole: WholeImages | None) -> FeatureBank:
     if whole is None:
         return bank
     directions = bank.held_out.pooled[:, -whole.labelled.shape[1] :].double()
-    rated, usual, kind = whole.of_kinds(directions), _usual(bank), _kind(bank)
-    group, number = bank.held_out_group[bank.held_out_image], 0
-    for each in bank.held_out_kind.unique():
-        if int((usual & (kind == each)).sum()) < _FEWEST:
-            continue
-        turned = (kind == each) & bank.held_out_in_turn[bank.held_out_image]
+    rated, usual = whole.of_kinds(directions), _usual(bank)
+    group, held_in_turn = (
+        each[bank.held_out_image] for each in (bank.held_out_group, bank.held_out_in_turn)
+    )
+    for number, alike in enumerate(_kinds(bank)):
+        turned = alike & held_in_turn
         rated[turned, number] = in_turn(directions[turned], group[turned], usual[turned])
-        number += 1
     held_out = replace(bank.held_out, beside=rated.amin(dim=1).float())
     return replace(bank, held_out=held_out)
 
@@ -57,5 +54,8 @@ def _usual(bank: FeatureBank) -> Tensor:
     return usual[bank.held_out_image]
 
 
-def _kind(bank: FeatureBank) -> Tensor:
-    return bank.held_out_kind[bank.held_out_image]
+def _kinds(bank: FeatureBank) -> list[Tensor]:
+    """Which held-out frames (F,) are of each kind that enough usual ones tell of, bool."""
+    usual, kind = _usual(bank), bank.held_out_kind[bank.held_out_image]
+    kinds = [kind == number for number in bank.held_out_kind.unique()]
+    return [alike for alike in kinds if int((usual & alike).sum()) >= _FEWEST]

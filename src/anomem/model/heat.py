@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from anomem.model.directions import at_right_angles
-from anomem.model.triangular import packed, unpacked
 
 _SHARED = 0.5
 """Share of the spread of all places together in that of each place."""
@@ -82,7 +82,7 @@ class HeatModel(nn.Module):
         )
         self.centres = nn.ParameterList(_fixed(torch.zeros(c, h, w)) for c, h, w in kept)
         self.whitenings = nn.ParameterList(
-            _fixed(packed(torch.eye(c).repeat(h, w, 1, 1)).half()) for c, h, w in kept
+            _fixed(_packed(torch.eye(c).repeat(h, w, 1, 1)).half()) for c, h, w in kept
         )
         self.register_buffer("level", torch.zeros(len(shapes) + heads))
         self.register_buffer("width", torch.ones(len(shapes) + heads))
@@ -127,7 +127,7 @@ class HeatModel(nn.Module):
             centre = total / count
             spread = product / count - torch.einsum("chw,dhw->hwcd", centre, centre)
             self.centres[scale].copy_(centre)
-            self.whitenings[scale].copy_(packed(_whitening(spread)))
+            self.whitenings[scale].copy_(_packed(_whitening(spread)))
             if scale == 0:
                 between = centre.var(dim=(1, 2), correction=0).sum()
                 within = spread.diagonal(dim1=2, dim2=3).sum(dim=2).mean()
@@ -150,7 +150,7 @@ class HeatModel(nn.Module):
         """The distance at each place of one map, in the precision that it is given in."""
         values, centre = self._narrowed(features, scale), self.centres[scale]
         off = (values - centre.to(values.dtype)).permute(2, 3, 0, 1)
-        whitening = unpacked(self.whitenings[scale].to(values.dtype), len(centre))
+        whitening = _unpacked(self.whitenings[scale].to(values.dtype), len(centre))
         white = off @ whitening.transpose(-1, -2)
         return torch.linalg.vector_norm(white, dim=-1).permute(2, 0, 1)
 
@@ -181,6 +181,21 @@ class HeatModel(nn.Module):
         if self.centres[scale].shape[1:] != (1, 1):
             return features
         return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1], 1, 1)
+
+
+def _packed(lower: Tensor) -> Tensor:
+    """Keep of lower triangular matrices (..., C, C) what is not 0, (..., C (C + 1) / 2)."""
+    rows, columns = torch.tril_indices(lower.shape[-1], lower.shape[-1])
+    return lower[..., rows, columns]
+
+
+def _unpacked(kept: Tensor, channels: int) -> Tensor:
+    """The matrices (..., C, C) again."""
+    places = np.zeros((channels, channels), dtype=np.int64)  # 0 is where nothing was kept
+    rows, columns = np.tril_indices(channels)
+    places[rows, columns] = np.arange(1, len(rows) + 1)
+    nothing = kept.new_zeros(*kept.shape[:-1], 1)
+    return torch.cat([nothing, kept], -1)[..., torch.from_numpy(places)]
 
 
 def _whitening(spread: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class MultiScaleMemory(nn.Module):
         It is the mean of the deepest map over its places, at unit length.
         """
         pooled = maps[-1].float().mean(dim=(2, 3))
-        return functional.normalize(pooled, dim=1)[:, : self.direction_width]
+        return functional.normalize(pooled, dim=1)
 
     @property
     def views(self) -> list[View]:

@@ -13,21 +13,18 @@ _PARTS = 10
 """In which groups are left out."""
 
 
-class WholeImage(nn.Module):
+class WholeImage(Mahalanobis):
     """Measures how far the direction of the features of an image is from those of normals.
 
     Places tell of a small defect, and little of a thing that is another one as a whole and lies
-    anywhere. The direction is that of the mean of the deepest feature map over its places, and how
-    far it is from those of normals the Mahalanobis distance, with the covariance of Ledoit and Wolf
-    (2004), so that fewer normals than channels do.
+    anywhere. The direction is that of the mean of the deepest feature map over its places. It is
+    measured in double precision: of each image the same beside any others.
 
     Args:
         width: Channels of the map.
 
     Attributes:
-        centre: Mean direction of normals, (C,).
-        whitening: Brings their spread to one in every direction, (C, C).
-        level: Their mean distance.
+        level: Mean distance of the normals.
 
     Example:
         >>> normals, odd = torch.randn(50, 8) + 4, -torch.ones(1, 8)
@@ -37,30 +34,19 @@ class WholeImage(nn.Module):
         True
     """
 
-    centre: Tensor
-    whitening: Tensor
     level: Tensor
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(width), persistent=False)
-        self.register_buffer("whitening", torch.eye(width), persistent=False)
-        self.register_buffer("level", torch.zeros(()), persistent=False)
+        super().__init__(width)
+        self.register_buffer("level", torch.zeros(()))
+        # A model keeps the directions that all of it is made of.
+        for name, values in list(self.named_buffers()):
+            self.register_buffer(name, values, persistent=False)
 
-    def fit(self, directions: Tensor) -> None:
-        """Take centre and spread from the directions of normals (N, C), N at least 2."""
-        usual = Mahalanobis(len(self.centre))
-        usual.fit(directions)
-        self.centre, self.whitening = usual.centre, usual.whitening
-        self.level = self(directions).mean()
-
-    def forward(self, directions: Tensor) -> Tensor:
-        """Measure directions (B, C), (B,) float64: of each image the same beside any others."""
-        return torch.linalg.vector_norm(self.white(directions), dim=-1)
-
-    def white(self, directions: Tensor) -> Tensor:
-        """Bring directions (B, C) to where normals vary by one in every direction, in float64."""
-        return (directions.double() - self.centre.double()) @ self.whitening.double()
+    def fit(self, pooled: Tensor) -> None:
+        """Take centre, spread and level from the directions of normals (N, C), N at least 2."""
+        super().fit(pooled)
+        self.double().level.copy_(self(pooled).mean())
 
 
 class WholeImages(nn.Module):
@@ -100,11 +86,11 @@ class WholeImages(nn.Module):
         found = []
         for kind in self.kinds:
             assert isinstance(kind, WholeImage)
-            white, labelled = kind.white(directions), kind.white(self.labelled)
+            white, labelled = kind.whitened(directions), kind.whitened(self.labelled)
             length, other = (each.square().sum(dim=1) for each in (white, labelled))
             found.append(length.sqrt()[:, None])
             off = length[:, None] + other - 2 * white @ labelled.T
-            found.append((off.clamp(min=0) + kind.level.double().square()).sqrt())
+            found.append((off.clamp(min=0) + kind.level.square()).sqrt())
         return torch.cat(found, 1).amin(dim=1)
 
     def of_kinds(self, directions: Tensor) -> Tensor:
